@@ -1,0 +1,27 @@
+"""Errors that a user can cause and mend: one clear line, never a traceback."""
+
+
+class UserError(Exception):
+    """Something in the input is wrong; the message says what and how to mend it.
+
+    The command line prints the message as one line and exits with code 2.
+    """
+
+
+def closest(name: str, known: list[str], n: int = 5) -> str:
+    """A hint of the names nearest to a mistyped one: ``"; did you mean a, b?"`` or ``""``."""
+    import difflib
+
+    matches = difflib.get_close_matches(name, known, n=n, cutoff=0.5)
+    return f"; did you mean {', '.join(matches)}?" if matches else ""
+
+
+def missing_extra(what: str, package: str, extra: str) -> UserError:
+    """The error of an optional dependency that is not installed."""
+    return UserError(
+        f"{what} needs the package {package!r}: pip install 'reteach[{extra}]' (or {package})"
+    )
+
+
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM reached a run; its snapshot is written and the run can be resumed."""

@@ -1,0 +1,62 @@
+"""Progress on stderr: a live bar for people, a line now and then for log files."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, final
+
+
+class Progress(Protocol):
+    """What a long loop tells: how far it is, and a few words beside it."""
+
+    def __call__(self, done: int, words: str = "") -> None:
+        """``done`` of the total are finished."""
+
+
+@final
+class _Lines:
+    """For output that is not a terminal: one line at most every ``pause`` seconds."""
+
+    def __init__(self, title: str, total: int, pause: float = 20.0) -> None:
+        self.title, self.total, self.pause = title, total, pause
+        self.start = self.last = time.monotonic()
+
+    def __call__(self, done: int, words: str = "") -> None:
+        now = time.monotonic()
+        if now - self.last < self.pause:
+            return
+        self.last = now
+        left = (now - self.start) / max(done, 1) * (self.total - done)
+        print(
+            f"{self.title}: {done}/{self.total} ({left:.0f} s left) {words}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+@contextmanager
+def progress(title: str, total: int, quiet: bool = False) -> Iterator[Progress]:
+    """Show the progress of a loop of ``total`` rounds while the context lasts."""
+    if quiet:
+        yield lambda done, words="": None
+        return
+    if not sys.stderr.isatty():
+        yield _Lines(title, total)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[words]}"),
+    )
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=total, words="")
+        yield lambda done, words="": bar.update(task, completed=done, words=words)

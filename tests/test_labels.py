@@ -1,0 +1,114 @@
+"""Label sets against plain Python sets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reteach.errors import UserError
+from reteach.labels import Multi, Single, Soft, rebalanced, stratified
+
+CLASSES = ("a", "b", "c", "d")
+SETS = st.lists(st.sets(st.integers(0, 3)), max_size=8)
+
+
+def multi(sets: list[set[int]]) -> Multi:
+    rows = np.array([i for i, s in enumerate(sets) for _ in s], np.int64)
+    columns = np.array([c for s in sets for c in sorted(s, reverse=True)], np.int64)
+    return Multi.from_pairs(rows, columns, len(sets), CLASSES)
+
+
+def as_sets(labels: Multi) -> list[set[str]]:
+    return [set(names) for names in labels.names()]
+
+
+@given(SETS, st.data())
+def test_multi_follows_python_sets(sets, data):
+    labels = multi(sets)
+    named = [{CLASSES[c] for c in s} for s in sets]
+    assert as_sets(labels) == named
+    assert [set(np.flatnonzero(row)) for row in labels.array()] == sets
+    rows = data.draw(st.lists(st.integers(0, len(sets) - 1), max_size=6)) if sets else []
+    assert as_sets(labels.take(np.array(rows, np.int64))) == [named[r] for r in rows]
+    assert as_sets(labels.restrict(("d", "b"))) == [s & {"b", "d"} for s in named]
+    assert as_sets(labels.reorder(("z", *CLASSES[::-1]))) == named
+    assert labels.counts().tolist() == [sum(c in s for s in sets) for c in range(4)]
+
+
+@given(SETS, SETS)
+def test_union(first, second):
+    n = min(len(first), len(second))
+    united = multi(first[:n]).union(multi(second[:n]))
+    assert as_sets(united) == [
+        {CLASSES[c] for c in a | b} for a, b in zip(first[:n], second[:n], strict=True)
+    ]
+
+
+def test_no_label_has_two_meanings():
+    single = Single(np.array([1, -1]), CLASSES)
+    assert single.known().tolist() == [True, False]
+    assert single.array().sum(1).tolist() == [1, 0]
+    assert multi([{1}, set()]).known().tolist() == [True, True]
+    assert single.restrict(("a", "b")).index.tolist() == [1, -1]
+    assert single.restrict(("a",)).index.tolist() == [-1, -1]
+
+
+def test_dense_matches_array():
+    soft = Soft.from_dense(np.array([[0.1, 0, 0.9, 0], [0, 0, 0, 0]], np.float32), CLASSES)
+    for labels in (soft, multi([{0, 3}, set()]), Single(np.array([2, -1]), CLASSES)):
+        assert np.array_equal(labels.dense().numpy(), labels.array())
+    assert soft.argmax().index.tolist() == [2, -1]
+    assert multi([{2}, set()]).as_single().index.tolist() == [2, -1]
+    assert Single(np.array([2, -1]), CLASSES).as_multi().names() == [["c"], []]
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Single(np.array([4]), CLASSES), r"\[-1, 4\)"),
+        (lambda: Single(np.array([0]), ("a", "a")), "listed twice"),
+        (lambda: Soft.from_dense(np.array([[np.nan]]), ("a",), -1).weights, ""),
+        (lambda: multi([{0, 1}]).as_single(), "2 labels"),
+        (lambda: multi([{0}]).reorder(("b",)), "'a'"),
+        (lambda: multi([{0}]).restrict(("x",)), "'x'"),
+        (lambda: stratified(multi([{0}]), 0, 1), r"\(0, 1\]"),
+        (lambda: rebalanced(multi([set()])), "at least one label"),
+    ],
+)
+def test_errors_are_for_users(make, words):
+    if not words:
+        assert len(make()) == 0  # NaN is not above any least weight
+        return
+    with pytest.raises(UserError, match=words):
+        make()
+
+
+def test_take_is_stable_under_masks_and_slices():
+    labels = multi([{0}, {1, 2}, set(), {3}])
+    mask = np.array([True, False, True, True])
+    assert labels.take(mask).names() == labels.take(np.flatnonzero(mask)).names()
+    assert labels.take(slice(1, 3)).names() == [["b", "c"], []]
+
+
+def test_fractions_are_balanced_and_nested():
+    index = np.repeat(np.arange(4), [400, 200, 100, 3])
+    labels = Single(np.append(index, -1), CLASSES)
+    shares = {f: stratified(labels, f, seed=5) for f in (0.01, 0.05, 0.1, 1.0)}
+    for fraction, rows in shares.items():
+        expected = [max(1, round(fraction * n)) for n in (400, 200, 100, 3)]
+        assert labels.take(rows).counts().tolist() == expected
+    assert set(shares[0.01]) <= set(shares[0.05]) <= set(shares[0.1]) <= set(shares[1.0])
+    assert not np.array_equal(shares[0.1], stratified(labels, 0.1, seed=6))
+
+
+def test_rebalancing_draws_each_class_equally():
+    labels = Single(np.array([0] * 90 + [1] * 9 + [3] + [-1]), CLASSES)
+    p = rebalanced(labels)
+    assert p.sum() == pytest.approx(1)
+    assert p[-1] == 0
+    per_class = [p[labels.index == c].sum() for c in (0, 1, 3)]
+    assert per_class == pytest.approx([1 / 3] * 3)
+    both = multi([{0, 1}, {0}])
+    assert rebalanced(both) == pytest.approx([0.75, 0.25])

@@ -1,0 +1,133 @@
+"""Label tables: what is written is read, and every fault is one clear line."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reteach.errors import UserError
+from reteach.labels import Multi, Single, Soft
+from reteach.tables import LabelTable, read_labels, write_labels
+
+NAMES = (
+    st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=12)
+    .map(str.strip)
+    .filter(bool)
+)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@given(
+    classes=st.lists(NAMES, min_size=2, max_size=5, unique=True),
+    sets=st.lists(st.sets(st.integers(0, 4), max_size=3), min_size=1, max_size=6),
+)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_round_trip_with_hostile_names(tmp_path, ending, classes, sets):
+    sets = [{c for c in s if c < len(classes)} for s in sets]
+    rows = np.array([i for i, s in enumerate(sets) for _ in s], np.int64)
+    columns = np.array([c for s in sets for c in s], np.int64)
+    labels = Multi.from_pairs(rows, columns, len(sets), tuple(classes))
+    items = tuple(f"=a,\"{i}\n'.jpg" for i in range(len(sets)))
+    file = tmp_path / f"t.{ending}"
+    write_labels(file, LabelTable(items, labels, "test"))
+    back = read_labels(file, kind="multi")
+    assert back.items == items
+    assert [set(n) for n in back.labels.names()] == [set(n) for n in labels.names()]
+    if ending == "parquet":
+        assert back.labels.classes == labels.classes
+        assert isinstance(read_labels(file).labels, Multi)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_kinds_and_scores(tmp_path, ending):
+    file = tmp_path / f"t.{ending}"
+    single = Single(np.array([1, -1, 0]), ("a", "b"))
+    write_labels(file, LabelTable(("x", "y", "z"), single), np.array([0.9, 0.4], np.float32))
+    back = read_labels(file).labels
+    assert isinstance(back, Single)
+    assert back.index.tolist() == [1, -1, 0]
+    soft = Soft.from_dense(np.array([[0.25, 0.75], [0, 0.5], [0, 0]], np.float32), ("a", "b"))
+    write_labels(file, LabelTable(("x", "y", "z"), soft))
+    back = read_labels(file).labels
+    assert isinstance(back, Soft)
+    assert np.allclose(back.array(), soft.array())
+
+
+def test_csv_forms(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text('item,labels\na,cat\nb,cat|dog\nc,"[""x|y"", ""z""]"\nd,\ne,cat; dog\n')
+    table = read_labels(file)
+    assert table.labels.names() == [["cat"], ["cat", "dog"], ["x|y", "z"], [], ["cat", "dog"]]
+    file.write_text("item;labels\na;b\n")
+    with pytest.raises(UserError, match="no column 'item'"):
+        read_labels(file)
+
+
+def test_alignment():
+    table = LabelTable(("b", "a"), Single(np.array([0, 1]), ("x", "y")))
+    aligned = table.aligned(["a", "b", "c"])
+    assert isinstance(aligned, Single)
+    assert aligned.index.tolist() == [1, 0, -1]
+    with pytest.raises(UserError, match="1 of 2 items are not among the images, first: 'b'"):
+        table.aligned(["a"])
+    sets = LabelTable(("a",), Multi.from_dense(np.ones((1, 2)), ("x", "y")))
+    with pytest.raises(UserError, match=r"no row, first: 'b'"):
+        sets.aligned(["a", "b"])
+
+
+def test_faults(tmp_path):
+    def fault(words: str, name: str = "t.csv", text: str | None = None, **options: object) -> None:
+        file = tmp_path / name
+        if text is not None:
+            file.write_text(text)
+        with pytest.raises(UserError, match=words) as caught:
+            read_labels(file, **options)
+        assert "\n" not in str(caught.value)
+
+    fault("does not exist", "none.csv")
+    fault("no column 'labels'", text="item,label\na,b\n")
+    fault("rows 1 and 2", text="item,labels\na,x\na,y\n")
+    fault("line 3 has 1 of 2", text="item,labels\na,x\nb\n")
+    fault("JSON list", text='item,labels\na,"[x"\n')
+    fault("not a number", text="item,labels,weight\na,x,high\n")
+    fault("1 labels but 2 weights", text="item,labels,weight\na,x,1|2\n")
+    fault("2 labels where a single", text="item,labels\na,x|y\n", kind="single")
+    fault("'x'", text="item,labels\na,x\n", classes=("y", "z"))
+    fault(r"\.parquet or \.csv", "t.txt", "item,labels\n")
+    fault("not a readable Parquet", "t.parquet", "not parquet")
+    bad = pa.table({"item": ["a"], "labels": [["x"]]}).replace_schema_metadata(
+        {"reteach.classes": json.dumps(["y"])}
+    )
+    pq.write_table(bad, tmp_path / "t.parquet")
+    fault("not in the file's own class list", "t.parquet")
+
+
+def test_other_tools_parquet(tmp_path):
+    """A plain string column, as a data frame would write it."""
+    pq.write_table(pa.table({"item": ["a", "b"], "labels": ["x", None]}), tmp_path / "t.parquet")
+    table = read_labels(tmp_path / "t.parquet")
+    assert table.labels.names() == [["x"], []]
+
+
+def test_a_crash_leaves_the_old_table(tmp_path, monkeypatch):
+    file = tmp_path / "t.parquet"
+    table = LabelTable(("a",), Single(np.array([0]), ("x", "y")))
+    write_labels(file, table)
+    before = file.read_bytes()
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pq, "write_table", fail)
+    with pytest.raises(UserError, match="disk full"):
+        write_labels(file, LabelTable(("b",), Single(np.array([1]), ("x", "y"))))
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
