@@ -1,0 +1,90 @@
+"""Expected calibration error: how far confidence is from frequency.
+
+ECE = Σ_b (n_b / n) · |frequency_b - mean confidence_b| over equal-width bins of the confidence
+(Guo et al. 2017, "On calibration of modern neural networks"). Bin b holds [b, b + 1) / bins, the
+last one also 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .batch import Mask, Scores, check, check_known, ratio
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """What a reliability diagram draws; ``edges`` (bins + 1,), the others (bins,).
+
+    ``confidence`` (the mean score) and ``frequency`` (the share that is true) are NaN in an empty
+    bin.
+    """
+
+    edges: NDArray[np.float64]
+    count: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    frequency: NDArray[np.float64]
+
+
+class _Bins:
+    def __init__(self, bins: int = 15) -> None:
+        if bins < 1:
+            raise ValueError(f"calibration needs at least one bin, got {bins}")
+        self._count = np.zeros(bins, np.int64)
+        self._true = np.zeros(bins, np.int64)
+        self._score = np.zeros(bins)
+
+    def _add(self, scores: Scores, true: Mask) -> None:
+        """Add one-dimensional scores and whether each came true."""
+        bins = len(self._count)
+        at = np.minimum(scores * scores.dtype.type(bins), bins - 1).astype(np.int64)
+        self._count += np.bincount(at, minlength=bins)
+        self._true += np.bincount(at[true], minlength=bins)
+        self._score += np.bincount(at, scores, minlength=bins)
+
+    def compute(self) -> float:
+        """The error in [0, 1]; NaN before the first score."""
+        return ratio(float(np.abs(self._true - self._score).sum()), int(self._count.sum()))
+
+    def reliability(self) -> Reliability:
+        """The bins, for a reliability diagram."""
+        with np.errstate(invalid="ignore"):
+            confidence, frequency = self._score / self._count, self._true / self._count
+        edges = np.linspace(0, 1, len(self._count) + 1)
+        return Reliability(edges, self._count.copy(), confidence, frequency)
+
+
+@final
+class TopCalibration(_Bins):
+    """Of the largest score of each image against whether that class is among the image's labels.
+
+    Images with an empty set are left out, as they are of accuracy.
+    """
+
+    def update(self, scores: ArrayLike, truth: ArrayLike) -> None:
+        """Add a batch (B, C)."""
+        values, present = check(scores, truth)
+        rows = np.flatnonzero(present.any(axis=1))
+        top = values.argmax(axis=1)[rows]
+        self._add(values[rows, top], present[rows, top])
+
+
+@final
+class LabelCalibration(_Bins):
+    """Of every score as the probability that its class is present, all classes pooled.
+
+    With many classes nearly all scores lie in the first bin: read the diagram beside the number.
+    """
+
+    def update(self, scores: ArrayLike, truth: ArrayLike, known: ArrayLike | None = None) -> None:
+        """Add a batch (B, C); entries not ``known`` do not count."""
+        values, present = check(scores, truth)
+        mask = check_known(known, present)
+        if mask is None:
+            self._add(values.ravel(), present.ravel())
+        else:
+            self._add(values[mask], present[mask])

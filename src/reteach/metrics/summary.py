@@ -1,0 +1,208 @@
+"""All metrics of an evaluation in one pass: the columns of every table and report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import UserError
+from .accuracy import Accuracy
+from .batch import Mask, check, ratio
+from .calibration import LabelCalibration, TopCalibration
+from .counts import CountsAt
+from .f1 import ExampleF1, F1Curve
+from .kept import LIMIT, Kept, pack
+from .ranking import MeanAveragePrecision
+
+_TOP = 5
+
+
+@final
+class Summary:
+    """The metrics of a stream of batches over named classes.
+
+    ``thresholds``: where F1 is taken; label counts and example precision are taken at the first.
+    ``tuned``: a threshold chosen on *other* data, usually the validation summary's
+    :meth:`tuned_threshold`. ``limit``: scores kept for the exact F1 curve and mAP; see these.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        thresholds: Sequence[float] = (0.25, 0.5),
+        tuned: float | None = None,
+        limit: int = LIMIT,
+    ) -> None:
+        if not thresholds:
+            raise ValueError("a summary needs at least one threshold")
+        self.classes = tuple(classes)
+        self.tuned = tuned
+        self.n = 0
+        self._kept = Kept(limit)
+        self.curve = F1Curve(self._kept)
+        self.ranking = MeanAveragePrecision(self._kept)
+        self.top_calibration = TopCalibration()
+        self.label_calibration = LabelCalibration()
+        self._f1 = [ExampleF1(t) for t in thresholds]
+        self._tuned = [ExampleF1(tuned)] if tuned is not None else []
+        self._counts = CountsAt(0.5)
+        self._accuracy = Accuracy()
+        self._top = Accuracy(_TOP)
+        self._real = Accuracy()
+        self._given: bool | None = None
+
+    def update(self, scores: ArrayLike, truth: ArrayLike, given: ArrayLike | None = None) -> None:
+        """Add a batch of probabilities and label sets (B, C).
+
+        ``given`` (B,): the index of the single label that the data set came with, -1 for none;
+        in every batch or in none.
+
+        Raises:
+            UserError: wrong shapes, scores that are not finite or not in [0, 1], a given label
+                that is no class.
+            ValueError: ``given`` in some batches only.
+        """
+        values, present = check(scores, truth, self.classes)
+        label = present if given is None else _one_hot(given, present.shape)
+        if self._given not in (None, given is not None):
+            raise ValueError("given labels must come with every batch or with none")
+        self._given = given is not None
+        self.n += len(values)
+        self._accuracy.update(values, label)
+        if len(self.classes) > _TOP:
+            self._top.update(values, label)
+        if given is not None:
+            self._real.update(values, present)
+        for metric in (*self._f1, *self._tuned):
+            metric.update(values, present)
+        self._counts.update(values, present)
+        self.top_calibration.update(values, present)
+        self.label_calibration.update(values, present)
+        self._kept.add(pack(values, present))
+
+    def tuned_threshold(self) -> float:
+        """The threshold of the highest example-averaged F1 on these very images."""
+        return self.curve.best()[0]
+
+    def compute(self) -> dict[str, float]:
+        """Metrics by name; fractions in [0, 1]; NaN where nothing was there to count.
+
+        =========================  ==============================================================
+        ``n``                      images
+        ``accuracy``, ``top5``     against the given label if there is one, else the set; top-5
+                                   only with more than five classes
+        ``real_accuracy``          top-1 against the set; only with given labels
+        ``f1@T``                   example-averaged F1 at each threshold T
+        ``f1@tuned``,              F1 at the tuned threshold, and that threshold; only if there
+        ``threshold``              is one
+        ``map``                    mean average precision
+        ``labels_per_image@T``     predicted labels per image at the first threshold;
+                                   ``labels_per_image`` is the same number
+        ``true_labels_per_image``  true labels per image
+        ``precision@T``            mean share of right ones among an image's predicted labels at
+                                   the first threshold; 0 where none is predicted
+        ``cp cr cf1 op or of1``    by class and over all labels, at 0.5
+        ``ece``, ``ece_labels``    calibration error of the top score, and of all scores
+        =========================  ==============================================================
+        """
+        first = self._f1[0]
+        out = {"n": float(self.n), "accuracy": self._accuracy.compute()}
+        if len(self.classes) > _TOP:
+            out["top5"] = self._top.compute()
+        if self._given:
+            out["real_accuracy"] = self._real.compute()
+        out |= {f"f1@{metric.threshold:g}": metric.compute() for metric in self._f1}
+        for metric in self._tuned:
+            out |= {"f1@tuned": metric.compute(), "threshold": metric.threshold}
+        out["map"] = self.ranking.compute()
+        out[f"labels_per_image@{first.threshold:g}"] = first.labels_per_image()
+        out["labels_per_image"] = first.labels_per_image()
+        out["true_labels_per_image"] = first.true_labels_per_image()
+        out[f"precision@{first.threshold:g}"] = first.precision()
+        out |= self._counts.compute()
+        out["ece"] = self.top_calibration.compute()
+        out["ece_labels"] = self.label_calibration.compute()
+        return out
+
+    def labels_histogram(self) -> dict[str, list[int]]:
+        """How many images have 0, 1, 2 … labels: ``predicted`` at the first threshold, ``true``."""
+        predicted, true = self._f1[0].histograms()
+        return {"predicted": predicted.tolist(), "true": true.tolist()}
+
+    def reliability(self) -> dict[str, list[float]]:
+        """The reliability diagram of the top score: ``confidence, accuracy, count`` per bin in use."""
+        bins = self.top_calibration.reliability()
+        used = bins.count > 0
+        return {
+            "confidence": bins.confidence[used].tolist(),
+            "accuracy": bins.frequency[used].tolist(),
+            "count": bins.count[used].tolist(),
+        }
+
+    def per_class(self) -> list[dict[str, Any]]:
+        """A row per class: ``class``, ``support``, ``ap``, and at 0.5 ``precision, recall, f1``."""
+        if not self.n:
+            return []
+        each = self._counts.per_class()
+        columns = (each.support, self.ranking.per_class(), each.precision, each.recall, each.f1)
+        names = ("class", "support", "ap", "precision", "recall", "f1")
+        rows = zip(self.classes, *(column.tolist() for column in columns), strict=True)
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def trivial_every_class(
+    truth: NDArray[np.bool_], thresholds: Sequence[float] = (0.25, 0.5)
+) -> dict[str, float]:
+    """The metrics of predicting *every class present* in each image of ``truth`` (N, C).
+
+    A method whose F1 is no better than this has collapsed or has nothing to say at that threshold.
+    The scores being equal, AP is the class's frequency. What needs an order among the classes or a
+    confidence (accuracy, calibration) is left out.
+    """
+    n, classes = truth.shape
+    if not n:
+        raise UserError("the trivial prediction needs at least one image")
+    true = truth.sum(axis=1)
+    f1 = float(np.mean(2 * true / (classes + true)))
+    frequency = truth.mean(axis=0)
+    share = ratio(float(true.sum()), n * classes)
+    cp = float(frequency[frequency > 0].mean()) if share else float("nan")
+    recall = 1.0 if share else float("nan")
+    first = f"{thresholds[0]:g}"
+    return {
+        "n": float(n),
+        **{f"f1@{t:g}": f1 for t in thresholds},
+        "f1@tuned": f1,
+        "map": cp,
+        f"labels_per_image@{first}": float(classes),
+        "labels_per_image": float(classes),
+        "true_labels_per_image": float(true.mean()),
+        f"precision@{first}": share,
+        "cp": cp,
+        "cr": recall,
+        "cf1": 2 * cp / (cp + 1),
+        "op": share if share else float("nan"),
+        "or": recall,
+        "of1": 2 * share / (share + 1) if share else float("nan"),
+    }
+
+
+def _one_hot(given: ArrayLike, shape: tuple[int, ...]) -> Mask:
+    """(B, C) from (B,) class indices; -1 gives an empty row."""
+    index = np.asarray(given)
+    rows, columns = shape
+    if index.shape != (rows,) or index.dtype.kind not in "iu":
+        raise UserError(
+            f"given labels must be {rows} class indices, got {index.dtype} {index.shape}"
+        )
+    if index.size and not -1 <= index.min() <= index.max() < columns:
+        raise UserError(
+            f"given labels must lie in [-1, {columns}), got {index.min()} to {index.max()}"
+        )
+    out = np.zeros(shape, np.bool_)
+    named = np.flatnonzero(index >= 0)
+    out[named, index[named]] = True
+    return out

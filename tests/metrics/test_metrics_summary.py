@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from metric_batches import random_batch
+
+from reteach.errors import UserError
+from reteach.metrics.accuracy import accuracy
+from reteach.metrics.f1 import example_f1
+from reteach.metrics.ranking import average_precision
+from reteach.metrics.summary import Summary, trivial_every_class
+
+CLASSES = [f"class {i}" for i in range(8)]
+SCORES, TRUTH = random_batch(200, 8)
+GIVEN = np.random.default_rng(3).integers(-1, 8, 200)
+ALWAYS = {
+    "n", "accuracy", "top5", "f1@0.25", "f1@0.5", "map", "labels_per_image@0.25",
+    "labels_per_image", "true_labels_per_image", "precision@0.25", "cp", "cr", "cf1", "op", "or",
+    "of1", "ece", "ece_labels",
+}  # fmt: skip
+
+
+def summary(*cuts: int, tuned: float | None = None, given: bool = False) -> Summary:
+    out = Summary(CLASSES, tuned=tuned)
+    pieces = (np.split(a, cuts) for a in (SCORES, TRUTH, GIVEN))
+    for scores, truth, label in zip(*pieces, strict=True):
+        out.update(scores, truth, label if given else None)
+    return out
+
+
+def test_keys_and_values() -> None:
+    out = summary().compute()
+    assert set(out) == ALWAYS
+    assert all(type(value) is float for value in out.values())
+    assert out["n"] == 200
+    assert out["accuracy"] == accuracy(SCORES, TRUTH)
+    assert out["top5"] == accuracy(SCORES, TRUTH, 5)
+    assert out["f1@0.25"] == pytest.approx(example_f1(SCORES, TRUTH, 0.25))
+    assert out["f1@0.5"] == pytest.approx(example_f1(SCORES, TRUTH, 0.5))
+    assert out["map"] == pytest.approx(average_precision(SCORES, TRUTH).mean())
+    assert out["labels_per_image"] == pytest.approx((SCORES > 0.25).sum() / 200)
+    assert out["labels_per_image@0.25"] == out["labels_per_image"]
+    assert out["true_labels_per_image"] == pytest.approx(TRUTH.sum() / 200)
+
+
+def test_given_labels_take_over_accuracy() -> None:
+    out = summary(given=True).compute()
+    assert set(out) == ALWAYS | {"real_accuracy"}
+    named = GIVEN >= 0
+    one_hot = np.eye(8, dtype=bool)[GIVEN[named]]
+    assert out["accuracy"] == accuracy(SCORES[named], one_hot)
+    assert out["top5"] == accuracy(SCORES[named], one_hot, 5)
+    assert out["real_accuracy"] == summary().compute()["accuracy"]
+
+
+def test_a_threshold_tuned_elsewhere() -> None:
+    validation = Summary(CLASSES)
+    validation.update(*random_batch(200, 8, seed=9))
+    threshold = validation.tuned_threshold()
+    assert (threshold, validation.curve.at(threshold)) == pytest.approx(validation.curve.best())
+    out = summary(tuned=threshold).compute()
+    assert set(out) == ALWAYS | {"f1@tuned", "threshold"}
+    assert out["threshold"] == threshold
+    assert out["f1@tuned"] == pytest.approx(example_f1(SCORES, TRUTH, threshold))
+    assert out["f1@0.5"] < out["f1@tuned"] <= summary().curve.best()[1]
+
+
+def test_batches_add_up() -> None:
+    whole, parts = summary(given=True), summary(1, 1, 90, given=True)
+    assert parts.compute() == pytest.approx(whole.compute(), rel=1e-12)
+    for mine, theirs in zip(parts.per_class(), whole.per_class(), strict=True):
+        assert mine == theirs
+
+
+def test_few_classes_have_no_top5() -> None:
+    few = Summary(CLASSES[:5])
+    few.update(SCORES[:, :5], TRUTH[:, :5])
+    assert set(few.compute()) == ALWAYS - {"top5"}
+
+
+def test_other_thresholds_name_their_keys() -> None:
+    out = Summary(CLASSES, thresholds=(0.1, 0.125))
+    out.update(SCORES, TRUTH)
+    keys = set(out.compute())
+    assert {"f1@0.1", "f1@0.125", "labels_per_image@0.1", "precision@0.1"} < keys
+    with pytest.raises(ValueError, match="at least one threshold"):
+        Summary(CLASSES, thresholds=())
+
+
+def test_per_class_rows() -> None:
+    rows = summary().per_class()
+    assert [row["class"] for row in rows] == CLASSES
+    assert [row["support"] for row in rows] == TRUTH.sum(axis=0).tolist()
+    assert [row["ap"] for row in rows] == pytest.approx(average_precision(SCORES, TRUTH))
+    assert set(rows[0]) == {"class", "support", "ap", "precision", "recall", "f1"}
+    assert Summary(CLASSES).per_class() == []
+
+
+def test_limited_memory_is_near() -> None:
+    exact, folded = Summary(CLASSES), Summary(CLASSES, limit=100)
+    for one in (exact, folded):
+        one.update(*random_batch(5000, 8, seed=4))
+    assert folded.compute() == pytest.approx(exact.compute(), abs=1e-3)
+    assert folded.curve.best()[1] == pytest.approx(exact.curve.best()[1], abs=1e-3)
+
+
+def test_nothing_seen_is_nan() -> None:
+    out = Summary(CLASSES).compute()
+    assert out.pop("n") == 0
+    assert np.isnan(list(out.values())).all()
+
+
+def test_every_class_is_what_constant_scores_get() -> None:
+    assert (~TRUTH.any(axis=1)).any()
+    ones = Summary(CLASSES, tuned=0.5)
+    ones.update(np.ones(TRUTH.shape, np.float32), TRUTH)
+    expected = ones.compute()
+    for key in ("accuracy", "top5", "ece", "ece_labels", "threshold"):
+        del expected[key]
+    assert trivial_every_class(TRUTH) == pytest.approx(expected)
+
+
+def test_every_class_without_labels_or_images() -> None:
+    trivial = trivial_every_class(np.zeros((3, 4), bool))
+    assert trivial["f1@0.5"] == 0
+    assert np.isnan([trivial[k] for k in ("map", "cp", "cr", "cf1", "op", "or", "of1")]).all()
+    with pytest.raises(UserError, match="at least one image"):
+        trivial_every_class(np.zeros((0, 4), bool))
+
+
+def test_bad_input_is_named() -> None:
+    out = Summary(CLASSES)
+    with pytest.raises(UserError, match="7 columns for 8 classes"):
+        out.update(SCORES[:, :7], TRUTH[:, :7])
+    broken = SCORES.copy()
+    broken[5, 2] = np.nan
+    with pytest.raises(UserError, match=r"1 of 200 rows.*row 5, class 'class 2'"):
+        out.update(broken, TRUTH)
+    with pytest.raises(UserError, match=r"\[-1, 8\), got 0 to 8"):
+        out.update(SCORES, TRUTH, np.arange(200) % 9)
+    with pytest.raises(UserError, match="200 class indices, got float64"):
+        out.update(SCORES, TRUTH, np.zeros(200))
+    out.update(SCORES, TRUTH, GIVEN)
+    with pytest.raises(ValueError, match="every batch or with none"):
+        out.update(SCORES, TRUTH)
+    assert out.compute()["n"] == 200
+
+
+def test_what_reports_draw() -> None:
+    out = Summary(CLASSES)
+    for part in np.array_split(np.arange(200), 7):
+        out.update(SCORES[part], TRUTH[part])
+    histogram = out.labels_histogram()
+    assert histogram["predicted"] == np.bincount((SCORES > 0.25).sum(1)).tolist()
+    assert histogram["true"] == np.bincount(TRUTH.sum(1)).tolist()
+    diagram = out.reliability()
+    assert sum(diagram["count"]) == TRUTH.any(1).sum() or sum(diagram["count"]) == 200
+    assert all(np.isfinite(values).all() for values in diagram.values())
