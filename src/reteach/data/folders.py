@@ -1,0 +1,152 @@
+"""A folder of image files: class folders, a flat folder, or anything between."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UserError
+from .decode import EXTENSIONS, decode
+from .names import file_name, is_escaped, item_id
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class FolderSource:
+    """Image files below ``root``; an item is a path relative to it, with ``/`` between the parts.
+
+    Args:
+        skipped: other files that were met on the way (hidden ones aside).
+        at_least: see :func:`reteach.data.decode.decode`.
+    """
+
+    root: Path
+    items: Sequence[str]
+    skipped: int = 0
+    at_least: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @cached_property
+    def class_of(self) -> Sequence[str] | None:
+        """The first folder on each image's way, if no image lies outside such folders."""
+        if not all("/" in item for item in self.items):
+            return None
+        one: dict[str, str] = {}  # one string per class, not one per image
+        return [one.setdefault(name, name) for name in (i.split("/", 1)[0] for i in self.items)]
+
+    @property
+    def place(self) -> str:
+        """Where the images are, for caches."""
+        return os.path.abspath(self.root)
+
+    def read(self, row: int) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8; raises ImageError."""
+        return decode(self._path(row), at_least=self.at_least)
+
+    def shrunk(self, at_least: int) -> FolderSource:
+        """The same images, perhaps smaller, but not below ``at_least`` on the shorter side."""
+        return replace(self, at_least=at_least)
+
+    def stamp(self, row: int) -> str:
+        """Changes when the file does; empty if there is none."""
+        try:
+            status = os.stat(self._path(row))
+        except (OSError, ValueError):
+            return ""
+        return f"{status.st_size}:{status.st_mtime_ns}"
+
+    def _path(self, row: int) -> str:
+        item = self.items[row]
+        path = os.path.join(self.root, item)
+        if is_escaped(item) and not os.path.lexists(path):
+            return os.path.join(self.root, file_name(item))
+        return path
+
+
+def open_folder(root: Path, items: Sequence[str] | None = None) -> FolderSource:
+    """The images of a folder, found by a walk in sorted order, or just those that ``items`` lists.
+
+    Listed files are not looked for: one that is missing is found when it is read.
+
+    Raises:
+        UserError: no images, a folder that cannot be listed, items twice or outside of ``root``.
+    """
+    if items is not None:
+        _inside(root, items)
+        return FolderSource(root, list(items))
+    found, skipped = _walk(root)
+    if not found:
+        others = f" ({skipped} other files)" if skipped else ""
+        raise UserError(
+            f"folder {root} has no images{others}; images end in {' '.join(EXTENSIONS)}"
+        )
+    return FolderSource(root, found, skipped)
+
+
+def _inside(root: Path, items: Sequence[str]) -> None:
+    if not items:
+        raise UserError(f"no items of {root} are asked for")
+    seen: set[str] = set()
+    for item in items:
+        if item in seen:
+            raise UserError(f"item {item!r} is listed twice")
+        seen.add(item)
+        if item.startswith("/") or ".." in item.split("/"):
+            raise UserError(f"item {item!r} is outside of {root}: items are paths relative to it")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, say: reading it will tell
+        return False
+
+
+def _walk(root: Path) -> tuple[list[str], int]:
+    """All images below ``root`` and the number of other files.
+
+    Symbolic links are followed, but never back into a folder that the way has come through.
+    """
+    found: list[str] = []
+    escaped: list[str] = []
+    skipped = 0
+    pending: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(str(root), "", frozenset())]
+    while pending:
+        path, prefix, above = pending.pop()
+        try:
+            status = os.stat(path)
+            identity = (status.st_dev, status.st_ino)
+            if identity in above:
+                continue
+            way = above | {identity}
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    name = entry.name
+                    if name[0] == ".":
+                        continue
+                    if _is_folder(entry):
+                        pending.append((entry.path, f"{prefix}{name}/", way))
+                    elif name.lower().endswith(EXTENSIONS):
+                        item = item_id(prefix + name)
+                        found.append(item)
+                        if is_escaped(item):
+                            escaped.append(item)
+                    else:
+                        skipped += 1
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            raise UserError(f"cannot list the folder {item_id(path)!r}: {reason}") from None
+    found.sort()
+    if escaped and len(set(found)) < len(found):
+        twice = next(item for item in escaped if found.count(item) > 1)
+        raise UserError(f"two files would have the item id {twice!r}: rename one of them")
+    return found, skipped

@@ -1,0 +1,132 @@
+"""Small worlds for tests: random images, a tiny network, every method over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from reteach.data.augment import CropFlip, Plain
+from reteach.data.dataset import Dataset
+from reteach.data.sources import ArraySource
+from reteach.data.stream import Epochs, Prepare, Scan, Stream
+from reteach.engine.algorithm import Algorithm
+from reteach.engine.learner import Learner
+from reteach.labels import Single
+from reteach.losses import sigmoid_bce, softmax_xent
+from reteach.methods.distill import Distill, lesson
+from reteach.methods.elr import Elr
+from reteach.methods.mile import ContinuingMile, Mile, Transmission
+from reteach.methods.supervised import Supervised
+from reteach.schedules import Cosine, Schedule
+
+CLASSES = ("ant", "bee", "cat")
+PREPARE = Prepare((0.5,), (0.25,), channels=1)
+
+
+def dataset(n: int = 40, seed: int = 0, size: int = 8) -> Dataset:
+    """Random grey images with random labels; the mean brightness follows the label a little."""
+    generator = np.random.default_rng(seed)
+    index = generator.integers(0, 3, n)
+    noise = generator.integers(0, 150, (n, size, size, 1))
+    images = (noise + 40 * index[:, None, None, None]).astype(np.uint8)
+    return Dataset.of(ArraySource(images), Single(index, CLASSES))
+
+
+def network(seed: int, dropout: float = 0.0) -> nn.Module:
+    """A convolution with batch normalisation, and perhaps dropout."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Conv2d(1, 6, 3, stride=2),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Dropout(dropout),
+            nn.Linear(6, 3),
+        )
+
+
+def learner(
+    seed: int = 0,
+    *,
+    rate: Schedule | None = None,
+    adam: bool = False,
+    dropout: float = 0.0,
+    **more: Any,
+) -> Learner:
+    """A learner on the tiny network."""
+    model = network(seed, dropout)
+    optimizer: torch.optim.Optimizer
+    if adam:
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    else:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    return Learner(model, optimizer, rate or Cosine(0.1, 30), **more)
+
+
+def stream(data: Dataset | None = None, batch_size: int = 8, seed: int = 0, **more: Any) -> Stream:
+    """Augmented batches."""
+    data = data or dataset()
+    order = more.pop("order", Epochs(np.arange(len(data)), seed))
+    augment = more.pop("augment", CropFlip(8, padding=2))
+    return Stream(data, order, batch_size, augment, PREPARE, seed, **more)
+
+
+def scan(data: Dataset | None = None) -> Scan:
+    """One pass without augmentation."""
+    return Scan(data or dataset(), Plain(), PREPARE, batch_size=16)
+
+
+def mile(relabel: str = "batch", k_t: int = 3, k_s: int = 2, **more: Any) -> Mile:
+    images = scan() if relabel == "cycle" else None
+    transmission = Transmission(lesson("threshold", rho=0.3), images=images)
+    return Mile(learner(1), learner(2), transmission, k_t, k_s, **more)
+
+
+def continuing(relabel: str = "batch") -> ContinuingMile:
+    images = scan() if relabel == "cycle" else None
+    transmission = Transmission(lesson("threshold", rho=0.3), union=True, images=images)
+    return ContinuingMile(learner(1), network(1).requires_grad_(False), transmission, 3, 2)
+
+
+ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
+    "softmax": lambda: Supervised(learner(dropout=0.3), softmax_xent, "softmax", 0.1),
+    "sigmoid": lambda: Supervised(learner(adam=True, average=0.9), sigmoid_bce, "sigmoid"),
+    "clipped": lambda: Supervised(learner(clip=0.1), softmax_xent, "softmax"),
+    "elr": lambda: Elr(learner(), torch.zeros(40, 3)),
+    "mile": mile,
+    "mile cycle": lambda: mile("cycle"),
+    "mile copy": lambda: mile(at_copy="copy"),
+    "mile reset": lambda: mile(at_copy="reset"),
+    "mile soft": lambda: Mile(learner(1), learner(2), Transmission(lesson("soft")), 3, 2),
+    "mile continuing": continuing,
+    "mile continuing cycle": lambda: continuing("cycle"),
+    "distill soft": lambda: Distill(
+        learner(2), learner(1).predictor("softmax"), lesson("soft", temperature=2.0)
+    ),
+    "distill hard": lambda: Distill(learner(2), learner(1).predictor("softmax"), lesson("hard")),
+    "distill sets": lambda: Distill(
+        learner(2), learner(1).predictor("sigmoid"), lesson("threshold", rho=0.3)
+    ),
+}
+"""Every step method in every form that has state of its own: the rows of the contract."""
+
+
+def weights(algorithm: Algorithm) -> dict[str, torch.Tensor]:
+    """All state of an algorithm, copied."""
+    from reteach.engine.snapshot import leaves
+
+    return {path: leaf.clone() for path, leaf in leaves(algorithm).items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], tolerance: float = 0.0) -> bool:
+    """Whether two states agree: bit for bit, or to a tolerance."""
+    assert a.keys() == b.keys()
+    if tolerance == 0:
+        return all(torch.equal(a[path], b[path]) for path in a)
+    return all(torch.allclose(a[p].float(), b[p].float(), atol=tolerance) for p in a)
