@@ -1,0 +1,63 @@
+"""The output layer of a network: finding it, and starting its bias at the class frequencies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ..errors import UserError
+
+SMALLEST = 1e-6  # priors are kept within [SMALLEST, 1 - SMALLEST]: a logit of at most ±13.8
+
+
+def classifier_of(model: nn.Module) -> nn.Linear:
+    """The linear layer that gives the C logits.
+
+    It is the one that timm's ``get_classifier`` names, or the last module of a network without it.
+
+    Raises:
+        UserError: the network ends in something else (two heads, a convolution, nothing).
+    """
+    find: Any = getattr(model, "get_classifier", None)
+    layer = find() if find is not None else list(model.modules())[-1]
+    if not isinstance(layer, nn.Linear):
+        raise UserError(
+            f"model {_name(model)!r} does not end in one linear layer "
+            f"but in {type(layer).__name__}; choose another architecture"
+        )
+    return layer
+
+
+@torch.no_grad()
+def set_prior_bias(model: nn.Module, prior: NDArray[np.floating]) -> None:
+    """Set the output bias to logit(prior), so that a sigmoid head starts near the class frequencies.
+
+    With a bias of zero each of C sigmoids starts at 1/2, and the first steps of training do nothing
+    but lower them all. From the code of MILe's authors; the paper does not mention it.
+
+    Args:
+        prior: (C,) P(class is present); values at or near 0 and 1 are clipped.
+
+    Raises:
+        UserError: the network does not end in a linear layer with a bias.
+        ValueError: ``prior`` has another shape or holds no probabilities.
+    """
+    layer = classifier_of(model)
+    if layer.bias is None:
+        raise UserError(f"--prior-bias: the output layer of model {_name(model)!r} has no bias")
+    p = np.asarray(prior, dtype=np.float64)
+    if p.shape != (layer.out_features,):
+        raise ValueError(f"prior must have shape ({layer.out_features},), got {p.shape}")
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError("prior must hold probabilities")
+    p = p.clip(SMALLEST, 1 - SMALLEST)
+    layer.bias.copy_(torch.from_numpy(np.log(p) - np.log1p(-p)))
+
+
+def _name(model: nn.Module) -> str:
+    config = getattr(model, "pretrained_cfg", None) or {}
+    return str(config.get("architecture") or type(model).__name__)

@@ -1,0 +1,127 @@
+"""Small convolutional networks for small images, which timm lacks; importing this registers them.
+
+``reteach_tiny`` is for 8-32 pixels and ``reteach_small`` for 28-96. They differ in what their last layer
+sees. The tiny one takes the strongest response of each feature anywhere (global max pooling): whether a
+digit is *there* is all that its pictures are asked. The small one keeps a coarse 3 × 3 grid of averages,
+because in larger pictures a label often depends on where a thing stands. A single global average did
+worst: it learns so slowly that short generations of MILe collapse to "every class present".
+"""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["SmallNet"]
+
+
+@final
+class SmallNet(nn.Module):
+    """Convolutions with batch normalisation, pooling to a few cells, a linear layer.
+
+    Args:
+        stages: (width, stride, kernel size) of each convolution.
+        pool: to ``grid`` × ``grid`` cells, which the linear layer sees.
+        num_classes: C; 0 for features only.
+        in_chans: channels of the input.
+        drop_rate: of the dropout before the linear layer.
+    """
+
+    def __init__(
+        self,
+        stages: tuple[tuple[int, int, int], ...],
+        pool: nn.Module,
+        grid: int,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        drop_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        blocks: list[nn.Module] = []
+        channels = in_chans
+        for width, stride, kernel in stages:
+            blocks.append(
+                nn.Sequential(
+                    nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=False),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(inplace=True),
+                )
+            )
+            channels = width
+        self.stages = nn.Sequential(*blocks)
+        self.pool = pool
+        self.num_features = channels
+        self.head_hidden_size = channels * grid * grid
+        self.drop_rate = drop_rate
+        self.reset_classifier(num_classes)
+
+    def get_classifier(self) -> nn.Module:
+        """The output layer."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """A fresh output layer; the pooling cannot be changed and ``global_pool`` is ignored."""
+        self.num_classes = num_classes
+        self.head = nn.Linear(self.head_hidden_size, num_classes) if num_classes else nn.Identity()
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Images (B, in_chans, H, W) to features (B, num_features, h, w)."""
+        features: Tensor = self.stages(x)
+        return features
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Features to logits (B, C), or to what the output layer sees (B, head_hidden_size)."""
+        x = F.dropout(self.pool(x).flatten(1), self.drop_rate, self.training)
+        return x if pre_logits else self.head(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+
+def _cfg(size: int) -> dict[str, Any]:
+    return {
+        "url": "",
+        "num_classes": 1000,
+        "input_size": (3, size, size),
+        "pool_size": None,
+        "crop_pct": 1.0,
+        "interpolation": "bilinear",
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+        "first_conv": "stages.0.0",
+        "classifier": "head",
+    }
+
+
+default_cfgs = generate_default_cfgs({"reteach_tiny": _cfg(16), "reteach_small": _cfg(64)})
+
+
+@register_model
+def reteach_tiny(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """Three convolutions at a quarter of the resolution, 24 thousand weights: for 8 to 32 pixels."""
+    stages = ((16, 2, 3), (32, 2, 3), (64, 1, 3))
+    return _build("reteach_tiny", stages, nn.AdaptiveMaxPool2d(1), 1, pretrained, kwargs)
+
+
+@register_model
+def reteach_small(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """Four convolutions from a third of the resolution on, about 67,000 weights: for 28 to 96 pixels."""
+    stages = ((16, 3, 5), (32, 2, 3), (64, 2, 3), (64, 1, 3))
+    return _build("reteach_small", stages, nn.AdaptiveAvgPool2d(3), 3, pretrained, kwargs)
+
+
+def _build(
+    name: str,
+    stages: tuple[tuple[int, int, int], ...],
+    pool: nn.Module,
+    grid: int,
+    pretrained: bool,
+    kwargs: dict[str, Any],
+) -> nn.Module:
+    model: nn.Module = build_model_with_cfg(
+        SmallNet, name, pretrained, stages=stages, pool=pool, grid=grid, **kwargs
+    )
+    return model

@@ -1,0 +1,168 @@
+"""Networks by name: every architecture of timm, and the few of :mod:`reteach.models.small`."""
+
+from __future__ import annotations
+
+import math
+import re
+import socket
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import timm
+import torch
+from torch import nn
+
+from ..errors import UserError, closest
+from . import small as _registered  # noqa: F401  importing it makes its networks known to timm
+from . import weights
+from .tensorfiles import SAFETENSORS
+
+
+def create(
+    name: str,
+    num_classes: int,
+    *,
+    in_chans: int = 3,
+    image_size: int | None = None,
+    pretrained: bool = False,
+    init: Path | None = None,
+    seed: int,
+    **options: Any,
+) -> nn.Module:
+    """A network (B, in_chans, H, W) -> logits (B, C), in training mode on the CPU.
+
+    Its weights are a function of the arguments: the global random state is neither used nor changed.
+
+    Args:
+        name: timm's name, with or without the tag of its weights ("resnet18.a1_in1k").
+        num_classes: C.
+        image_size: side of the input in pixels, for architectures that are built for one size
+            (vision transformers); the others take any and ignore it.
+        pretrained: start from timm's published weights.
+        init: start from this weight file; see :func:`reteach.models.weights.load`, which also tells
+            what of it was used.
+        seed: of the initial weights that no file gives.
+        options: for the architecture, such as ``drop_rate``.
+
+    Raises:
+        UserError: unknown name, unfit size or option, weights that cannot be had or do not fit.
+    """
+    config = _config(name)
+    if pretrained and init is not None:
+        raise UserError("start from --pretrained weights or from the file of --init, not from both")
+    given = {"num_classes": num_classes, "in_chans": in_chans, **options}
+    if image_size is not None and config.fixed_input_size:
+        given["img_size"] = image_size
+    if pretrained:
+        given["pretrained_cfg_overlay"] = _source(name, config)
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed, which would also seed the GPUs' generators.
+        torch.default_generator.manual_seed(seed)
+        try:
+            model: nn.Module = timm.create_model(name, pretrained=pretrained, **given)
+        except Exception as error:  # timm, the hub and the architectures raise all sorts
+            reason = _line(error)
+            if pretrained:
+                raise _unavailable(name, reason) from None
+            raise UserError(f"timm cannot build {name!r} as asked: {reason}") from None
+    if "img_size" in given:
+        _check_patches(model, name, image_size)
+    if init is not None:
+        weights.load(model, init)
+    return model
+
+
+def default_image_size(name: str) -> int:
+    """The side in pixels of the images that an architecture is meant for.
+
+    Raises:
+        UserError: unknown name.
+    """
+    return int(_config(name).input_size[-1])
+
+
+def normalisation(
+    model: nn.Module, channels: int = 3
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation (channels,) of pixels in [0, 1] that a network expects.
+
+    For another number of channels than it states (grey images), the mean over those that it does.
+    """
+    config: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}
+    found = []
+    for key, default in (("mean", 0.5), ("std", 0.5)):
+        values = [float(v) for v in config.get(key) or (default,) * channels]
+        if len(values) != channels:
+            values = [math.fsum(values) / len(values)] * channels
+        found.append(tuple(values))
+    return found[0], found[1]
+
+
+def _config(name: str) -> Any:
+    """timm's ``PretrainedCfg`` of an architecture."""
+    if not re.fullmatch(r"\w[\w.+-]*", name) or not timm.is_model(name):
+        raise UserError(f"unknown model {name!r}{closest(name, timm.list_models())}")
+    try:
+        config = timm.get_pretrained_cfg(name)
+    except RuntimeError:  # a tag that the architecture does not have
+        known = timm.list_models(name.partition(".")[0], pretrained=True)
+        hint = f" (published: {', '.join(known)})" if known else ""
+        raise UserError(f"unknown weights {name!r}{hint}") from None
+    if config is None:
+        raise UserError(f"timm has no description of model {name!r}")
+    return config
+
+
+def _source(name: str, config: Any) -> dict[str, str]:
+    """Where timm finds the published weights: its own way, or the cache when the hub is not there.
+
+    Asked for a file without network, the hub's client tries for most of a minute before it says so.
+    """
+    if not config.has_weights:
+        raise UserError(
+            f"there are no published weights of {name!r}; leave out --pretrained, or give a file "
+            "with --init"
+        )
+    if not config.hf_hub_id or _hub_is_there():
+        return {}
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(config.hf_hub_id, config.hf_hub_filename or SAFETENSORS)
+    if not isinstance(cached, str):
+        raise _unavailable(name, "no network")
+    return {"file": cached}
+
+
+def _hub_is_there() -> bool:
+    """Whether the hub's name resolves; behind a proxy that is the proxy's business."""
+    from huggingface_hub import constants
+
+    if urllib.request.getproxies():
+        return True
+    try:
+        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        return False
+    return True
+
+
+def _unavailable(name: str, reason: str) -> UserError:
+    return UserError(
+        f"the published weights of {name!r} cannot be loaded ({reason}); download them where there "
+        "is a network and give the file with --init, or leave out --pretrained"
+    )
+
+
+def _check_patches(model: nn.Module, name: str, image_size: int | None) -> None:
+    """Refuse a size that is cut off at the last patch, which timm would notice in the first batch."""
+    patches = getattr(getattr(model, "patch_embed", None), "patch_size", None) or ()
+    for patch in (patches,) if isinstance(patches, int) else patches:
+        if image_size is not None and image_size % patch:
+            raise UserError(f"--image-size must be a multiple of {patch} for {name}")
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error, or its kind."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
