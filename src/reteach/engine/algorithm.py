@@ -1,0 +1,30 @@
+"""An algorithm: what happens to a batch, and what predicts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from .learner import Predictor
+
+if TYPE_CHECKING:
+    from ..data.stream import Batch
+
+
+class Algorithm(ABC):
+    """The whole interface between a method and the engine.
+
+    Subclasses are final dataclasses. Their fields are their learners, memories (tensors) and settings;
+    a snapshot finds the first two by itself. Nothing else may change from step to step: phases, rates
+    and random choices are functions of the step.
+    """
+
+    @abstractmethod
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """Learn from one batch; return named scalars to log (detached, on the device)."""
+
+    @abstractmethod
+    def predictors(self) -> dict[str, Predictor]:
+        """What can be evaluated, by name; the first one is *the* model."""

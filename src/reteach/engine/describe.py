@@ -1,0 +1,72 @@
+"""What a stage was asked to do, as a flat dictionary: the fingerprint that resuming compares."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..data.dataset import Dataset
+from ..labels import LabelSet
+from .learner import Predictor
+
+# What may differ between the interrupted and the resumed run without changing a number.
+_FREE = {"workers", "rank", "world", "broken", "device", "compiled", "scaler", "averaged"}
+
+
+def describe(value: Any, path: str = "") -> dict[str, str]:
+    """The settings inside ``value`` by path. Weights of frozen teachers count, those of learners not."""
+    if isinstance(value, Predictor):
+        weights = [_digest(*model.state_dict().values()) for model in value.models]
+        return {path: f"{value.link} predictor {' '.join(weights)}"}
+    if isinstance(value, nn.Module):
+        shapes = repr([(name, tuple(t.shape)) for name, t in value.state_dict().items()])
+        return {path: f"{type(value).__name__} {_hash(shapes.encode())}"}
+    if isinstance(value, Optimizer):
+        settings = {k: v for k, v in sorted(value.defaults.items()) if k != "lr"}
+        return {path: f"{type(value).__name__} {settings}"}
+    if isinstance(value, Dataset):
+        items = _hash("\0".join(value.items).encode("utf-8", "surrogatepass"))
+        return {f"{path}.items": items, f"{path}.labels": value.labels.digest()}
+    if isinstance(value, LabelSet):
+        return {path: value.digest()}
+    if isinstance(value, Tensor):
+        return {path: f"tensor {tuple(value.shape)}"}
+    if isinstance(value, np.ndarray):
+        return {path: f"array {value.shape} {_hash(np.ascontiguousarray(value).tobytes())}"}
+    if is_dataclass(value) and not isinstance(value, type):
+        out = {path: type(value).__name__}
+        for field in fields(value):
+            if field.name in _FREE or field.name.startswith("_"):
+                continue
+            out |= describe(getattr(value, field.name), f"{path}.{field.name}")
+        return out
+    if isinstance(value, list | tuple):
+        out = {path: f"{len(value)} elements"}
+        for number, element in enumerate(value):
+            out |= describe(element, f"{path}.{number}")
+        return out
+    if isinstance(value, dict):
+        out = {}
+        for name, element in value.items():
+            out |= describe(element, f"{path}.{name}")
+        return out
+    if callable(value):
+        return {path: getattr(value, "__qualname__", type(value).__name__)}
+    return {path: repr(value)}
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
+
+
+def _digest(*tensors: Tensor) -> str:
+    h = hashlib.blake2b(digest_size=8)
+    for tensor in tensors:
+        h.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return h.hexdigest()

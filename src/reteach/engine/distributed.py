@@ -1,0 +1,179 @@
+"""Several processes that train as one: the same batches, and the same weights to float tolerance.
+
+Started by ``torchrun``; every function here also works, trivially, in a single process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+T = TypeVar("T")
+
+
+def rank() -> int:
+    """The number of this process, 0 in a single one."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+@contextmanager
+def group(device: torch.device) -> Iterator[None]:
+    """Join the processes that ``torchrun`` started, for as long as the context lasts."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+        dist.barrier()  # nobody hangs up while another still talks
+    finally:
+        dist.destroy_process_group()
+
+
+def barrier() -> None:
+    """Wait until every process is here."""
+    if world() > 1:
+        dist.barrier()
+
+
+def any_rank(flag: bool, device: torch.device) -> bool:
+    """True everywhere when it is true in one process (an interrupt reaches only some)."""
+    if world() == 1:
+        return flag
+    told = torch.tensor(int(flag), device=device)
+    dist.all_reduce(told, dist.ReduceOp.MAX)
+    return bool(told.item())
+
+
+def gather(part: Tensor) -> Tensor:
+    """The parts of all processes along the first axis, in rank order; the parts have one shape."""
+    if world() == 1:
+        return part
+    parts = [torch.empty_like(part) for _ in range(world())]
+    dist.all_gather(parts, part.contiguous())
+    return torch.cat(parts)
+
+
+def broadcast(value: Tensor | None, source: int) -> Tensor:
+    """What process ``source`` holds, in every process; the others pass None."""
+    if world() == 1:
+        assert value is not None
+        return value
+    box = [value.cpu() if value is not None else None]
+    dist.broadcast_object_list(box, src=source)
+    assert box[0] is not None
+    return box[0]
+
+
+def share(value: T) -> T:
+    """The first process's value, in every process."""
+    if world() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def average(measurements: dict[str, float]) -> dict[str, float]:
+    """The mean over the processes of each number; all of them have the same names."""
+    if world() == 1 or not measurements:
+        return measurements
+    names = sorted(measurements)
+    values = torch.tensor([measurements[name] for name in names], dtype=torch.float64)
+    if dist.get_backend() == "nccl":
+        values = values.cuda()
+    dist.all_reduce(values)
+    return dict(zip(names, (values / world()).tolist(), strict=True))
+
+
+def parallel(model: nn.Module, device: torch.device) -> nn.Module:
+    """The module to call in training: wrapped for gradient averaging when there are processes."""
+    if world() == 1:
+        return model
+    ids = [device.index] if device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(model, device_ids=ids)
+
+
+class _GlobalBatchNorm(TorchFunctionMode):
+    """Batch normalisation over the batch of all processes, on any device.
+
+    ``SyncBatchNorm`` exists on GPUs alone. Catching ``F.batch_norm`` itself reaches every layer that
+    is built on it, timm's fused ones as well.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is F.batch_norm:
+            return _batch_norm(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+class _AllReduce(torch.autograd.Function):
+    """The sum over the processes; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _summed(value: Tensor) -> Tensor:
+    return _AllReduce.apply(value)  # type: ignore[no-any-return]
+
+
+def _batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    if not training:
+        with torch._C.DisableTorchFunction():
+            return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+    axes = [axis for axis in range(x.dim()) if axis != 1]
+    shape = [1, -1] + [1] * (x.dim() - 2)
+    wide = x.float()
+    mean: Tensor = _summed(wide.mean(axes)) / world()
+    centred = wide - mean.view(shape)
+    var: Tensor = _summed(centred.square().mean(axes)) / world()
+    if running_mean is not None and running_var is not None:
+        n = x.numel() // x.shape[1] * world()
+        with torch.no_grad():
+            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+            running_var.lerp_((var * n / max(n - 1, 1)).to(running_var.dtype), momentum)
+    out = centred * torch.rsqrt(var + eps).view(shape)
+    if weight is not None:
+        out = out * weight.view(shape)
+    if bias is not None:
+        out = out + bias.view(shape)
+    return out.to(x.dtype)
+
+
+def global_batch_norm() -> Any:
+    """A context in which batch normalisation sees the batch of all processes."""
+    return _GlobalBatchNorm() if world() > 1 else nullcontext()

@@ -1,0 +1,96 @@
+"""Scores over a data set, shared by all processes, and the summary of a predictor on labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..data.stream import Scan
+from ..labels import LabelSet, Rows, Single
+from ..metrics.summary import Summary
+from . import distributed
+from .learner import Predictor
+
+
+def outputs(of: Callable[[Tensor], Tensor], scan: Scan) -> Iterator[tuple[Rows, Tensor]]:
+    """``of(x)`` (B, C) for every readable image, as (rows, outputs); the same in every process.
+
+    Several processes take turns, batch by batch, and exchange what they computed.
+    """
+    if distributed.world() == 1:
+        for rows, x in scan:
+            yield rows, of(x)
+        return
+    rank, world = distributed.rank(), distributed.world()
+    batches = [
+        (rows, of(x) if number % world == rank else None) for number, (rows, x) in enumerate(scan)
+    ]
+    for number, (rows, mine) in enumerate(batches):
+        yield rows, distributed.broadcast(mine, number % world)
+
+
+def scores(predictor: Predictor, scan: Scan) -> tuple[Rows, NDArray[np.float32]]:
+    """(rows (M,), probabilities (M, C)) of all readable images: for data sets whose N·C fits."""
+    found = [(rows, out.cpu().numpy()) for rows, out in outputs(predictor.scores, scan)]
+    if not found:
+        width = scan.dataset.labels.num_classes
+        return np.zeros(0, np.int64), np.zeros((0, width), np.float32)
+    return np.concatenate([r for r, _ in found]), np.concatenate([s for _, s in found])
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A labelled data set to judge predictors on.
+
+    Args:
+        name: "val", "test" …; where the numbers are filed.
+        scan: the images with their true labels (``Single`` or ``Multi``).
+        given: the original single labels where ``scan`` carries reassessed sets; accuracy is against
+            these and ReaL accuracy against the sets.
+    """
+
+    name: str
+    scan: Scan
+    given: Single | None = None
+
+    def __call__(self, predictor: Predictor, tuned: float | None = None) -> Summary:
+        """Judge a predictor; ``tuned`` is a threshold that was chosen on other data."""
+        labels: LabelSet = self.scan.dataset.labels
+        summary = Summary(labels.classes, tuned=tuned)
+        known = labels.known()
+        for rows, out in outputs(predictor.scores, self.scan):
+            use = known[rows]
+            rows, values = rows[use], out.cpu().numpy()[use]
+            summary.update(
+                values,
+                labels.take(rows).present(),
+                None if self.given is None else self.given.index[rows],
+            )
+        return summary
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Judges predictors on one or several data sets.
+
+    The threshold of F1 is tuned on the first and used on the others, so that none of the later numbers
+    is tuned on its own data.
+    """
+
+    evaluations: tuple[Evaluation, ...]
+
+    def __call__(self, predictor: Predictor) -> dict[str, Summary]:
+        found: dict[str, Summary] = {}
+        tuned: float | None = None
+        for evaluation in self.evaluations:
+            found[evaluation.name] = evaluation(predictor, tuned)
+            if tuned is None:
+                tuned = found[evaluation.name].tuned_threshold()
+        return found

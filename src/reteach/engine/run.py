@@ -1,0 +1,284 @@
+"""A run: a folder and a seed. To resume is to run the same function again.
+
+Finished stages load, the interrupted one restores its snapshot and goes on. Each stage keeps a record
+of everything it was asked to do, chained with the records before it, and refuses to continue under
+other settings: reuse is never silent.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Self, TypeVar, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .. import rng
+from ..data.stream import Stream
+from ..errors import Interrupted, UserError
+from ..files import atomic_path, atomic_write
+from ..progress import progress
+from . import distributed, snapshot
+from .algorithm import Algorithm
+from .describe import describe
+from .evaluate import Judge
+from .log import Log
+
+A = TypeVar("A", bound=Algorithm)
+Arrays = dict[str, NDArray[Any]]
+
+
+@final
+@dataclass(eq=False)
+class Run:
+    """Where stages are kept, and what all randomness is derived from.
+
+    Args:
+        folder: the run folder; None keeps nothing (tests, notebooks): see :meth:`memory`.
+        seed: of every random choice.
+        log: where measurements go.
+        snapshot_seconds: how much work a crash may cost.
+        quiet: no progress on stderr.
+    """
+
+    folder: Path | None
+    seed: int = 0
+    log: Log = field(default_factory=Log)
+    snapshot_seconds: float = 30.0
+    quiet: bool = False
+    _chain: str = field(default="", init=False)
+
+    @classmethod
+    def memory(cls, seed: int = 0) -> Self:
+        """A run that keeps nothing."""
+        return cls(None, seed, quiet=True)
+
+    def train(
+        self,
+        name: str,
+        algorithm: A,
+        stream: Stream,
+        *,
+        steps: int,
+        judge: Judge | None = None,
+        eval_every: int | None = None,
+        parts: int = 1,
+    ) -> A:
+        """Train to ``steps`` steps, from wherever an earlier attempt got to, and return the algorithm.
+
+        Args:
+            name: of the stage; unique in the run.
+            judge: of the predictors every ``eval_every`` steps and at the end; its numbers are logged.
+            parts: gradient accumulation, each batch in so many equal parts.
+
+        Raises:
+            UserError: the loss or a weight stopped being finite (with step, rate and items); the
+                stage was begun with other settings; the snapshot cannot be used.
+            Interrupted: by Ctrl-C or SIGTERM, with the snapshot written.
+        """
+        if steps < 1:
+            raise UserError(f"a training needs at least one step, got {steps}")
+        if (stream.batch_size // stream.world) % parts:
+            raise UserError(
+                f"a batch of {stream.batch_size} does not split into {parts} equal parts"
+            )
+        asked = {**describe(algorithm, "algorithm"), **describe(stream, "stream")}
+        asked |= {"steps": repr(steps), "parts": repr(parts), "seed": repr(self.seed)}
+        stamp = self._claim(name, asked)
+        file = self._stage(name) / "snapshot.pt" if self.folder else None
+        start = snapshot.load(file, algorithm, stamp) if file and file.exists() else 0
+        distributed.barrier()  # nobody may write a snapshot before everybody has read it
+        self.log.rewind(name, start)
+        if start < steps:
+            _Loop(self, name, algorithm, stream, steps, parts, file, stamp).run(
+                start, judge, eval_every or steps
+            )
+        return algorithm
+
+    def once(self, name: str, compute: Callable[[], Arrays], **arguments: Any) -> Arrays:
+        """Arrays that are computed once and kept; ``arguments`` are what they depend on."""
+        stamp = self._claim(name, describe(arguments or None, "arguments"))
+        if self.folder is None:
+            return compute()
+        file = self._stage(name) / f"{stamp}.npz"
+        if not file.exists():
+            value = compute()
+            if distributed.rank() == 0:
+                with atomic_path(file) as part, open(part, "wb") as out:
+                    np.savez(out, **value)  # type: ignore[arg-type]
+            distributed.barrier()
+        with np.load(file, allow_pickle=False) as kept:
+            return dict(kept)
+
+    def _stage(self, name: str) -> Path:
+        assert self.folder is not None
+        return self.folder / "stages" / name
+
+    def _claim(self, name: str, asked: dict[str, str]) -> str:
+        """Record what a stage is asked to do, or hold it against the record that is there."""
+        asked = {**asked, "earlier stages": self._chain}
+        stamp = f"{rng.fold(json.dumps(asked, sort_keys=True)):016x}"
+        self._chain = stamp
+        if self.folder is None:
+            return stamp
+        file = self._stage(name) / "record.json"
+        if file.exists():
+            try:
+                found = json.loads(file.read_text())
+            except (OSError, ValueError):
+                raise UserError(f"{file} is damaged; delete the folder {file.parent}") from None
+            for argument in sorted(asked.keys() | found.keys()):
+                if asked.get(argument) != found.get(argument):
+                    raise UserError(
+                        f"{self.folder} was begun with another configuration: stage {name!r}, "
+                        f"{argument.removeprefix('algorithm.')}: {found.get(argument)} there, "
+                        f"{asked.get(argument)} now; use another --out"
+                    )
+        elif distributed.rank() == 0:
+            atomic_write(file, json.dumps(asked, indent=1, sort_keys=True))
+        return stamp
+
+
+@final
+@dataclass(eq=False)
+class _Loop:
+    """One stage's loop over the batches."""
+
+    owner: Run
+    name: str
+    algorithm: Algorithm
+    stream: Stream
+    steps: int
+    parts: int
+    file: Path | None
+    stamp: str
+
+    def run(self, start: int, judge: Judge | None, eval_every: int) -> None:
+        log_every = max(1, min(50, self.steps // 100))
+        sums = _Sums()
+        last_save = time.monotonic()
+        with ExitStack() as stack:
+            interrupted = stack.enter_context(_signals())
+            show = stack.enter_context(
+                progress(self.name, self.steps, self.owner.quiet or distributed.rank() > 0)
+            )
+            stack.enter_context(torch.random.fork_rng(devices=[]))
+            words = ""
+            for batch in self.stream.batches(start, self.steps):
+                for part in batch.split(self.parts):
+                    seed = rng.fold(
+                        self.owner.seed, self.name, batch.step, part.part, self.stream.rank
+                    )
+                    torch.manual_seed(seed)
+                    sums.add(self.algorithm.step(part))
+                done = batch.step + 1
+                if not sums.on_device and not sums.finite():
+                    self._diverged(batch.step)
+                stop = (
+                    distributed.any_rank(interrupted(), batch.x.device)
+                    if (distributed.world() == 1 or done % log_every == 0)
+                    else False
+                )
+                if done % log_every == 0 or done == self.steps or stop:
+                    if not sums.finite():
+                        self._diverged(batch.step)
+                    measured = distributed.average(sums.means())
+                    sums = _Sums()
+                    self.owner.log.write(
+                        {"stage": self.name, "step": done, "kind": "train"} | measured
+                    )
+                    words = " ".join(f"{k} {v:.4g}" for k, v in list(measured.items())[:2])
+                if judge and (done % eval_every == 0 or done == self.steps):
+                    self._evaluate(done, judge)
+                late = time.monotonic() - last_save > self.owner.snapshot_seconds
+                if done == self.steps or stop or (late and done % log_every == 0):
+                    self._save(done)
+                    last_save = time.monotonic()
+                show(done, words)
+                if stop and done < self.steps:
+                    raise Interrupted(f"stopped after step {done} of {self.steps} ({self.name})")
+
+    def _evaluate(self, step: int, judge: Judge) -> None:
+        for name, predictor in self.algorithm.predictors().items():
+            for data, summary in judge(predictor).items():
+                where = {"stage": self.name, "step": step, "kind": "eval", "data": data}
+                self.owner.log.write(where | {"predictor": name} | summary.compute())
+
+    def _save(self, step: int) -> None:
+        path = snapshot.finite(self.algorithm)
+        if path is not None:
+            self._diverged(step - 1, f"{path} is not finite")
+        if self.file is not None and distributed.rank() == 0:
+            snapshot.save(self.file, self.algorithm, step, self.stamp)
+        distributed.barrier()
+
+    def _diverged(self, step: int, what: str = "the loss is not finite") -> None:
+        names = self.stream.dataset.items if len(self.stream.dataset) < 10**6 else []
+        rows = self.stream.rows(step).tolist()
+        items = ", ".join(names[row] if names else f"row {row}" for row in rows[:8])
+        rates = [
+            f"{part.param_groups[0]['lr']:.3g}"
+            for _, part in snapshot.parts(self.algorithm, "")
+            if isinstance(part, torch.optim.Optimizer)
+        ]
+        kept = "the last good snapshot is kept" if self.file else "nothing is kept of this run"
+        raise UserError(
+            f"{what} at step {step} of {self.name!r} (learning rate {' and '.join(rates)}); "
+            f"{kept}. Items of the batch: {items}{' …' if len(rows) > 8 else ''}. "
+            "Try a lower --lr, --clip, or --precision fp32"
+        )
+
+
+@final
+class _Sums:
+    """Means of named scalars over some steps, summed on the device without waiting for it."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+        self.on_device = False
+
+    def add(self, measured: dict[str, Tensor]) -> None:
+        for name, value in measured.items():
+            self.on_device = value.device.type != "cpu"
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def finite(self) -> bool:
+        """No sum is NaN or infinite; on a GPU this waits for it."""
+        return all(np.isfinite(value.item()) for value in self.sums.values())
+
+    def means(self) -> dict[str, float]:
+        return {name: value.item() / self.counts[name] for name, value in self.sums.items()}
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], bool]]:
+    """Note Ctrl-C and SIGTERM instead of dying from them; a second Ctrl-C is not held back."""
+    asked = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

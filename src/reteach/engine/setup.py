@@ -1,0 +1,216 @@
+"""What a method needs to start: learners, streams and scans for this data, network and budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+import torch
+from torch import nn
+
+from .. import options, rng
+from ..data.augment import CropFlip, Eval, Plain, Train
+from ..data.dataset import Dataset
+from ..data.joined import with_unlabeled
+from ..data.reader import Augment
+from ..data.stream import Draws, Epochs, Order, Prepare, Scan, Stream
+from ..errors import UserError
+from ..labels import rebalanced
+from ..models.heads import classifier_of, set_prior_bias
+from ..schedules import Constant, Cosine, Drops, Schedule, Warmup, linear_scaling
+from . import distributed
+from .learner import Learner, Predictor
+
+if TYPE_CHECKING:
+    from .evaluate import Judge
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """The surroundings of one training run; methods ask it for parts and never see the command line.
+
+    Args:
+        train: the labelled images.
+        unlabeled: more images, none of them labelled.
+        judge: of the predictors during training.
+        build: (seed, options of the architecture) -> a fresh network, on the device.
+        frozen: run folder -> the predictor it holds.
+        image_size: side of the input; None where the images already have one size.
+        prepare: normalisation for this network.
+        total: steps of the whole budget: backward passes, all models and stages together.
+        seed: of the run.
+        eval_every: steps between evaluations.
+        workers: decoding processes.
+    """
+
+    train: Dataset
+    judge: Judge | None
+    build: Callable[..., nn.Module]
+    frozen: Callable[[Path], Predictor]
+    model: options.Model
+    training: options.Training
+    image_size: int | None
+    prepare: Prepare
+    total: int
+    seed: int
+    unlabeled: Dataset | None = None
+    rebalance: bool = False
+    eval_every: int | None = None
+    workers: int = 0
+    broken: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return torch.device(self.prepare.device)
+
+    def everything(self) -> Dataset:
+        """Labelled and unlabelled images as one data set; those without a label have -1."""
+        return self.train if self.unlabeled is None else with_unlabeled(self.train, self.unlabeled)
+
+    def learner(
+        self,
+        name: str = "model",
+        *,
+        steps: float = 1.0,
+        prior_bias: bool = False,
+        **architecture: Any,
+    ) -> Learner:
+        """A fresh learner.
+
+        Args:
+            name: learners of one name start from the same weights, in every method of a comparison.
+            steps: the share of the budget that its rate schedule spans.
+            prior_bias: start the output bias at the class frequencies.
+            architecture: more options for the network, such as ``drop_rate``.
+        """
+        given = {key: value for key, value in architecture.items() if value}
+        model = self.build(rng.fold(self.seed, "weights", name), **given)
+        if prior_bias:
+            set_prior_bias(model, self.train.labels.counts() / len(self.train))
+        optimizer = _optimizer(model, self.training)
+        return Learner(
+            model,
+            optimizer,
+            _schedule(self.training, self._steps(steps)),
+            self.training.clip,
+            self.training.average,
+            self.model.precision,
+            self.model.compile,
+        )
+
+    def stream(
+        self,
+        name: str = "train",
+        *,
+        dataset: Dataset | None = None,
+        order: Order | None = None,
+        augment: Augment | None = None,
+    ) -> Stream:
+        """Training batches; by default of the labelled images in shuffled epochs."""
+        dataset = self.train if dataset is None else dataset
+        if order is None and self.rebalance:
+            order = Draws(rebalanced(dataset.labels), self.seed, name)
+        return Stream(
+            dataset,
+            order or Epochs(np.arange(len(dataset)), self.seed, name),
+            self.training.batch_size,
+            augment or self.augment(),
+            self.prepare,
+            self.seed,
+            name,
+            self.workers,
+            distributed.rank(),
+            distributed.world(),
+            self.broken,
+        )
+
+    def scan(self, dataset: Dataset) -> Scan:
+        """One un-augmented pass over a data set."""
+        augment = Plain() if self.image_size is None else Eval(self.image_size)
+        batch_size = max(256, self.training.batch_size)
+        return Scan(dataset, augment, self.prepare, batch_size, self.workers, self.broken)
+
+    def augment(self, randaugment: int | None = None) -> Augment:
+        """The training augmentation, with another magnitude of RandAugment where given.
+
+        RandAugment is for RGB images; where the images are kept small and plain it stays off.
+        """
+        kind, size = self.training.augment, self.image_size
+        magnitude = self.training.randaugment if randaugment is None else randaugment
+        if kind == "auto":
+            kind = "none" if size is None else "crop"
+        if kind == "none":
+            return Plain() if size is None else Eval(size)
+        if size is None:
+            height, width, *_ = self.train.source.read(int(self.train.rows[0])).shape
+            if height != width:
+                raise UserError(f"images of {height}×{width} need an --image-size to be cropped")
+            size = height
+        if kind == "crop-flip":
+            return CropFlip(size)
+        return Train(size, randaugment=magnitude, cutout=self.training.cutout)
+
+    def budget(self, share: float = 1.0) -> dict[str, Any]:
+        """How long to train and when to evaluate: the keyword arguments of ``Run.train``."""
+        return {
+            "steps": self._steps(share),
+            "judge": self.judge,
+            "eval_every": self.eval_every,
+            "parts": self.training.accumulate,
+        }
+
+    def _steps(self, share: float) -> int:
+        return max(1, round(self.total * share))
+
+
+def _optimizer(model: nn.Module, training: options.Training) -> torch.optim.Optimizer:
+    """The optimiser, without weight decay on biases and normalisation; the head in its own groups."""
+    decay = training.weight_decay
+    if decay is None:
+        decay = {"sgd": 1e-4, "adam": 0.0, "adamw": 0.05}[training.optimizer]
+    head: set[int] = set()
+    if training.head_lr_scale != 1:
+        head = {id(p) for p in classifier_of(model).parameters()}
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            key = (parameter.dim() > 1, id(parameter) in head)
+            groups.setdefault(key, []).append(parameter)
+    settings: list[dict[str, Any]] = [
+        {
+            "params": parameters,
+            "weight_decay": decay if wide else 0.0,
+            "lr_scale": training.head_lr_scale if is_head else 1.0,
+        }
+        for (wide, is_head), parameters in groups.items()
+    ]
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(settings, lr=0.1, momentum=0.9, nesterov=True)
+    adam = torch.optim.Adam if training.optimizer == "adam" else torch.optim.AdamW
+    return adam(settings, lr=1e-3)
+
+
+def _schedule(training: options.Training, steps: int) -> Schedule:
+    peak = training.lr
+    if peak is None:
+        peak = 1e-3
+        if training.optimizer == "sgd":
+            peak = linear_scaling(0.1, training.batch_size)
+    if peak <= 0:
+        raise UserError(f"the learning rate must be positive, got {peak}")
+    schedule: Schedule
+    if training.schedule == "constant":
+        schedule = Constant(peak)
+    elif training.schedule == "cosine":
+        schedule = Cosine(peak, steps)
+    elif training.schedule == "drops":
+        schedule = Drops(peak, steps, 3, 0.1)
+    else:
+        schedule = Drops(peak, steps, 13, 0.5)
+    rise = round(training.warmup * steps)
+    return Warmup(schedule, rise) if rise else schedule

@@ -1,0 +1,162 @@
+"""Snapshots: the tensors of an algorithm by path, found by walking its fields.
+
+``algorithm.teacher.model.conv1.weight``, ``….optimizer.3.momentum_buffer``, ``algorithm.memory``:
+modules, optimisers, gradient scalers and tensors are state; everything else is configuration, or a
+function of the step. :class:`Predictor` fields are frozen teachers, whose weights an earlier stage
+keeps; fields with a leading underscore can be computed again. Files are written beside and renamed,
+and loaded with ``weights_only``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..errors import UserError
+from ..files import atomic_path
+from .learner import Predictor
+
+
+def parts(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Each module, optimiser, scaler and tensor inside ``value``, with its path."""
+    if isinstance(value, Predictor):
+        return
+    if isinstance(value, nn.Module | Optimizer | Tensor | torch.amp.GradScaler):
+        yield path, value
+    elif is_dataclass(value):
+        for field in fields(value):
+            if not field.name.startswith("_"):
+                yield from parts(getattr(value, field.name), f"{path}.{field.name}")
+    elif isinstance(value, list | tuple):
+        for number, element in enumerate(value):
+            yield from parts(element, f"{path}.{number}")
+    elif isinstance(value, dict):
+        for name, element in value.items():
+            yield from parts(element, f"{path}.{name}")
+
+
+def leaves(algorithm: Any) -> dict[str, Tensor]:
+    """All state as tensors by path; they share memory with the algorithm."""
+    out: dict[str, Tensor] = {}
+    for path, part in parts(algorithm, "algorithm"):
+        if isinstance(part, nn.Module):
+            out |= {f"{path}.{name}": tensor for name, tensor in part.state_dict().items()}
+        elif isinstance(part, Optimizer):
+            for index, state in part.state_dict()["state"].items():
+                for name, element in state.items():
+                    if element is not None:
+                        out[f"{path}.{index}.{name}"] = torch.as_tensor(element)
+        elif isinstance(part, torch.amp.GradScaler):
+            for name, element in part.state_dict().items():
+                out[f"{path}.{name}"] = torch.tensor(element)
+        else:
+            out[path] = part
+    return out
+
+
+def restore(algorithm: Any, saved: dict[str, Tensor]) -> None:
+    """Put saved state back, in place.
+
+    Raises:
+        UserError: a leaf is missing, left over, or of another shape; the message names its path.
+    """
+    found = list(parts(algorithm, "algorithm"))
+    optimizers = {path: part for path, part in found if isinstance(part, Optimizer)}
+    fixed = {
+        path: leaf
+        for path, leaf in leaves(algorithm).items()
+        if not any(path.startswith(f"{prefix}.") for prefix in optimizers)
+    }
+    for path, leaf in fixed.items():
+        if path not in saved:
+            raise UserError(f"the snapshot is of another configuration: it has no {path}")
+        if saved[path].shape != leaf.shape:
+            raise UserError(
+                f"the snapshot is of another configuration: {path} is "
+                f"{tuple(saved[path].shape)} there, {tuple(leaf.shape)} here"
+            )
+    states: dict[str, dict[int, dict[str, Tensor]]] = {path: {} for path in optimizers}
+    for path, tensor in saved.items():
+        if path in fixed:
+            continue
+        prefix = next((p for p in optimizers if path.startswith(f"{p}.")), None)
+        if prefix is None:
+            raise UserError(f"the snapshot is of another configuration: {path} is left over")
+        index, name = path[len(prefix) + 1 :].split(".", 1)
+        states[prefix].setdefault(int(index), {})[name] = tensor
+    with torch.no_grad():
+        for path, part in found:
+            if isinstance(part, Tensor):
+                part.copy_(saved[path])
+            elif isinstance(part, nn.Module):
+                for name, tensor in part.state_dict().items():
+                    tensor.copy_(saved[f"{path}.{name}"])
+            elif isinstance(part, Optimizer):
+                _restore_optimizer(part, states[path], path)
+            else:
+                part.load_state_dict(
+                    {name: saved[f"{path}.{name}"].item() for name in part.state_dict()}
+                )
+
+
+def _restore_optimizer(
+    optimizer: Optimizer, states: dict[int, dict[str, Tensor]], path: str
+) -> None:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, state in states.items():
+        if index >= len(parameters):
+            raise UserError(
+                f"the snapshot is of another configuration: {path}.{index} is left over"
+            )
+        for name, tensor in state.items():
+            if tensor.dim() and tensor.shape != parameters[index].shape:
+                raise UserError(
+                    f"the snapshot is of another configuration: {path}.{index}.{name} is "
+                    f"{tuple(tensor.shape)} there, {tuple(parameters[index].shape)} here"
+                )
+    whole = optimizer.state_dict()
+    whole["state"] = {i: {n: t.clone() for n, t in state.items()} for i, state in states.items()}
+    optimizer.load_state_dict(whole)
+
+
+def finite(algorithm: Any) -> str | None:
+    """The path of a leaf with a NaN or an infinity, or None."""
+    for path, leaf in leaves(algorithm).items():
+        if leaf.is_floating_point() and not torch.isfinite(leaf).all():
+            return path
+    return None
+
+
+def save(path: Path, algorithm: Any, step: int, stamp: str) -> None:
+    """Write the state after ``step`` steps; a crash at any moment leaves the earlier snapshot."""
+    state = {name: tensor.detach().cpu() for name, tensor in leaves(algorithm).items()}
+    with atomic_path(path) as part:
+        torch.save({"step": step, "stamp": stamp, "state": state}, part)
+
+
+def load(path: Path, algorithm: Any, stamp: str) -> int:
+    """Restore a snapshot into ``algorithm`` and return its step.
+
+    Raises:
+        UserError: the file cannot be read, or is of another run or configuration.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        step, found, state = content["step"], content["stamp"], content["state"]
+    except FileNotFoundError:
+        raise UserError(f"snapshot {path} does not exist") from None
+    except Exception as error:  # torch raises many kinds for a damaged file
+        reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
+        raise UserError(
+            f"snapshot {path} cannot be read ({reason}); delete it to start this stage again"
+        ) from None
+    if found != stamp:
+        raise UserError(f"snapshot {path} belongs to another configuration; use another --out")
+    restore(algorithm, state)
+    return int(step)

@@ -1,0 +1,121 @@
+"""Distillation: a student learns from what frozen teachers say of the images.
+
+What is passed on is a *lesson*; MILe's Figure 5 compares these three:
+
+* ``soft`` — softmax + KL with a temperature (Hinton et al. 2015);
+* ``hard`` — the argmax as the label, + cross-entropy;
+* ``threshold`` — every class whose sigmoid exceeds ρ, + binary cross-entropy (MILe's own lesson).
+
+Several teachers speak as one: their logits are averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal, final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..data.stream import Batch
+from ..engine.algorithm import Algorithm
+from ..engine.learner import Learner, Link, Predictor
+from ..engine.run import Run
+from ..errors import UserError
+from ..losses import Loss, sigmoid_bce, soft_xent, softmax_xent
+from .supervised import Supervised
+
+if TYPE_CHECKING:
+    from ..engine.setup import Setup
+    from ..options import Distill as Options
+
+Kind = Literal["soft", "hard", "threshold"]
+
+
+@final
+@dataclass(frozen=True)
+class Lesson:
+    """How labels reach a teacher, and how the teacher's logits reach a student.
+
+    Args:
+        interaction: (logits, labels) -> loss per example, with which a teacher learns.
+        targets: the teacher's logits (B, C) -> targets (B, C) for the student.
+        imitation: (logits, targets) -> loss per example, with which the student learns.
+        link: how the logits of both become scores.
+    """
+
+    interaction: Loss
+    targets: Callable[[Tensor], Tensor]
+    imitation: Loss
+    link: Link
+
+
+def lesson(
+    kind: Kind, *, rho: float = 0.25, temperature: float = 1.0, bce: Loss = sigmoid_bce
+) -> Lesson:
+    """A lesson by name; ``rho`` is for ``threshold``, ``temperature`` for ``soft``."""
+    if kind == "threshold":
+        return Lesson(bce, partial(exceeding, rho=rho), bce, "sigmoid")
+    if kind == "hard":
+        return Lesson(softmax_xent, most_likely, softmax_xent, "softmax")
+    soft = partial(soft_xent, temperature=temperature)
+    return Lesson(softmax_xent, torch.clone, soft, "softmax")
+
+
+def exceeding(logits: Tensor, rho: float) -> Tensor:
+    """ỹ = σ(logits) > ρ, as (B, C) bool (MILe, Algorithm 1, line 10)."""
+    return logits.sigmoid() > rho
+
+
+def most_likely(logits: Tensor) -> Tensor:
+    """The argmax as a one-hot row, (B, C) bool."""
+    return F.one_hot(logits.argmax(-1), logits.shape[-1]).bool()
+
+
+@final
+@dataclass(eq=False)
+class Distill(Algorithm):
+    """A student imitates frozen teachers; the given labels are not used.
+
+    Args:
+        student: the learner.
+        teachers: frozen; gets no gradient.
+        lesson: what is passed on.
+    """
+
+    student: Learner
+    teachers: Predictor
+    lesson: Lesson
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        targets = self.lesson.targets(self.teachers.logits(batch.x)).float()
+        loss = batch.mean(self.lesson.imitation(self.student(batch.x), targets))
+        self.student.update(loss, batch)
+        return {"loss": loss.detach()}
+
+    def predictors(self) -> dict[str, Predictor]:
+        return {"student": self.student.predictor(self.lesson.link)}
+
+
+def train(setup: Setup, options: Options, run: Run) -> Distill:
+    """Teacher for half of the budget (or taken from another run), student for the rest."""
+    what = lesson(options.target, rho=options.rho, temperature=options.temperature)
+    if options.teacher is not None:
+        teacher = setup.frozen(options.teacher)
+        share = 1.0
+        if teacher.link != what.link:
+            raise UserError(
+                f"a {options.target} lesson needs a {what.link} teacher, {options.teacher} holds a "
+                f"{teacher.link} one; choose another --target"
+            )
+    else:
+        share = 0.5
+        first = Supervised(setup.learner(steps=0.5), what.interaction, what.link)
+        run.train("1-teacher", first, setup.stream("teacher"), **setup.budget(0.5))
+        teacher = first.predictors()["model"]
+    student = setup.learner("student", steps=share)
+    algorithm = Distill(student, teacher, what)
+    return run.train("2-student", algorithm, setup.stream("student"), **setup.budget(share))

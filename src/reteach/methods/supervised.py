@@ -1,0 +1,65 @@
+"""Plain supervised training, the baseline of everything: softmax, or sigmoid per class.
+
+MILe's Section 4.1 calls the two *Softmax* (cross-entropy) and *Sigmoid* (binary cross-entropy on the
+one-hot labels). The mean over classes is Eq. 1; the authors' code sums over them, which is a factor C
+in the step size: ``--class-sum``. The output bias may start at the class prior (``--prior-bias``), so
+that a C-way sigmoid head starts near 1/C instead of 1/2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
+
+from torch import Tensor
+
+from ..data.stream import Batch
+from ..engine.algorithm import Algorithm
+from ..engine.learner import Learner, Link, Predictor
+from ..engine.run import Run
+from ..losses import Loss, sigmoid_bce, sigmoid_bce_sum, smooth, softmax_xent
+
+if TYPE_CHECKING:
+    from ..engine.setup import Setup
+    from ..options import Sigmoid, Softmax
+
+
+@final
+@dataclass(eq=False)
+class Supervised(Algorithm):
+    """Minimise ``loss`` between the logits and the given labels.
+
+    Args:
+        learner: the model.
+        loss: per example; see :mod:`reteach.losses`.
+        link: how its logits become scores.
+        smoothing: label smoothing ε.
+    """
+
+    learner: Learner
+    loss: Loss
+    link: Link
+    smoothing: float = 0.0
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        y = smooth(batch.y, self.smoothing)
+        loss = batch.mean(self.loss(self.learner(batch.x), y))
+        self.learner.update(loss, batch)
+        return {"loss": loss.detach()}
+
+    def predictors(self) -> dict[str, Predictor]:
+        return {"model": self.learner.predictor(self.link)}
+
+
+def train_softmax(setup: Setup, options: Softmax, run: Run) -> Supervised:
+    """The softmax baseline."""
+    algorithm = Supervised(setup.learner(), softmax_xent, "softmax", options.smoothing)
+    return run.train("train", algorithm, setup.stream(), **setup.budget())
+
+
+def train_sigmoid(setup: Setup, options: Sigmoid, run: Run) -> Supervised:
+    """The sigmoid baseline."""
+    loss = sigmoid_bce_sum if options.class_sum else sigmoid_bce
+    learner = setup.learner(prior_bias=options.prior_bias)
+    algorithm = Supervised(learner, loss, "sigmoid", options.smoothing)
+    return run.train("train", algorithm, setup.stream(), **setup.budget())

@@ -1,0 +1,183 @@
+"""MILe against its algorithm box, written again as plainly as it is printed."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import toys
+from reteach.data.augment import Plain
+from reteach.data.stream import Epochs, Turns
+from reteach.engine.evaluate import outputs
+from reteach.engine.run import Run
+from reteach.labels import Single
+from reteach.losses import sigmoid_bce
+from reteach.methods.distill import Distill, exceeding, lesson, most_likely
+from reteach.methods.mile import Mile, Transmission, drawn
+from reteach.methods.supervised import Supervised
+from reteach.schedules import Constant
+
+RHO, K_T, K_S, STEPS, RATE = 0.3, 3, 2, 13, 0.1
+
+
+def algorithm_1(relabel: str) -> tuple[nn.Module, nn.Module]:
+    """Algorithm 1 of the paper, line by line, with its own SGD; returns (teacher, student)."""
+    stream = toys.stream()
+    batches = iter(stream.batches(0, STEPS))
+    student = toys.network(2)
+    teacher = toys.network(1)
+    momentum = {id(p): torch.zeros_like(p) for m in (student, teacher) for p in m.parameters()}
+
+    def descend(model: nn.Module, x, target) -> None:
+        model.train()
+        y_hat = torch.sigmoid(model(x))
+        b, c = y_hat.shape
+        loss = torch.zeros(())
+        for i in range(b):  # Eq. 1
+            for j in range(c):
+                p = y_hat[i, j].clamp(1e-7, 1 - 1e-7)
+                y = target[i, j]
+                loss = loss - (y * p.log() + (1 - y) * (1 - p).log()) / b / c
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        with torch.no_grad():
+            for p, g in zip(model.parameters(), gradients, strict=True):
+                m = momentum[id(p)]
+                m.mul_(0.9).add_(g)
+                p.sub_(RATE * m)
+
+    step = 0
+    while True:  # line 1
+        with torch.no_grad():  # line 2
+            for mine, theirs in zip(
+                teacher.state_dict().values(), student.state_dict().values(), strict=True
+            ):
+                mine.copy_(theirs)
+        for _ in range(K_T):  # lines 3-7
+            if step == STEPS:
+                return teacher, student
+            batch = next(batches)
+            descend(teacher, batch.x, torch.eye(3)[batch.labels.index])
+            step += 1
+        if relabel == "cycle":
+            with torch.no_grad():
+                every = [F.sigmoid(teacher.eval()(x)) > RHO for _, x in toys.scan()]
+            memory = torch.cat(every)
+        for _ in range(K_S):  # lines 8-13
+            if step == STEPS:
+                return teacher, student
+            batch = next(batches)
+            if relabel == "cycle":
+                pseudo = memory[batch.rows]
+            else:
+                with torch.no_grad():
+                    pseudo = F.sigmoid(teacher.eval()(batch.x)) > RHO  # line 10
+            descend(student, batch.x, pseudo.float())
+            step += 1
+
+
+@pytest.mark.parametrize("relabel", ["batch", "cycle"])
+def test_equals_the_algorithm_box(relabel):
+    images = toys.scan() if relabel == "cycle" else None
+    transmission = Transmission(lesson("threshold", rho=RHO), images=images)
+    rate = Constant(RATE)
+    mile = Mile(toys.learner(1, rate=rate), toys.learner(2, rate=rate), transmission, K_T, K_S)
+    Run.memory().train("train", mile, toys.stream(), steps=STEPS)
+    teacher, student = algorithm_1(relabel)
+    for ours, literal in ((mile.teacher.model, teacher), (mile.student.model, student)):
+        for (name, a), b in zip(
+            ours.state_dict().items(), literal.state_dict().values(), strict=True
+        ):
+            assert torch.allclose(a.float(), b.float(), atol=1e-5), name
+
+
+def test_the_first_interaction_is_the_sigmoid_baseline():
+    mile = toys.mile(k_t=100, k_s=1)
+    mile.student.copy_from(start := toys.learner(5))
+    Run.memory().train("train", mile, toys.stream(), steps=9)
+    baseline = Supervised(toys.learner(5), sigmoid_bce, "sigmoid")
+    Run.memory().train("train", baseline, toys.stream(), steps=9)
+    a, b = mile.teacher.model.state_dict(), baseline.learner.model.state_dict()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    untouched, fresh = mile.student.model.state_dict(), start.model.state_dict()
+    assert all(torch.equal(untouched[name], fresh[name]) for name in fresh)
+
+
+def test_continuing_student_goes_on_from_the_teachers_weights():
+    """The authors' variant: through the first k_t steps it is the sigmoid baseline, then it is it too
+    where the pseudo-labels happen to be the labels."""
+    algorithm = toys.continuing()
+    algorithm.k_t = 9
+    Run.memory().train("train", algorithm, toys.stream(), steps=9)
+    baseline = Supervised(toys.learner(1), sigmoid_bce, "sigmoid")
+    Run.memory().train("train", baseline, toys.stream(), steps=9)
+    a, b = algorithm.student.model.state_dict(), baseline.learner.model.state_dict()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    (batch,) = toys.stream().batches(9, 10)
+    before = copy.deepcopy(algorithm.student.model.state_dict())
+    algorithm.step(batch)
+    teacher = algorithm.teacher.state_dict()
+    assert all(torch.equal(teacher[name], before[name]) for name in teacher)
+
+
+def test_union_keeps_the_given_label():
+    (batch,) = toys.stream().batches(0, 1)
+    nothing = Transmission(lesson("threshold", rho=0.5), union=True)
+    targets = nothing.targets(lambda x: torch.full((len(x), 3), -9.0), batch)
+    assert torch.equal(targets, batch.y)
+    everything = nothing.targets(lambda x: torch.full((len(x), 3), 9.0), batch)
+    assert torch.equal(everything, torch.ones(8, 3))
+
+
+def test_lessons():
+    logits = torch.tensor([[2.0, -1.0, 0.0], [-3.0, -2.0, -2.5]])
+    assert exceeding(logits, 0.4).tolist() == [[True, False, True], [False, False, False]]
+    assert most_likely(logits).tolist() == [[True, False, False], [False, True, False]]
+    torch.manual_seed(0)
+    share = torch.stack([drawn(logits) for _ in range(4000)]).float().mean(0)
+    assert torch.allclose(share, logits.sigmoid(), atol=0.03)
+
+
+def test_pseudo_labels_of_a_cycle_come_from_the_un_augmented_images():
+    mile = toys.mile("cycle", k_t=1, k_s=30)
+    Run.memory().train("train", mile, toys.stream(), steps=2)
+    assert mile._memory is not None
+    assert mile._memory.dtype == torch.bool
+    found = torch.cat([out for _, out in outputs(mile.teacher.infer, toys.scan())])
+    assert torch.equal(mile._memory, found.sigmoid() > 0.3)
+
+
+def test_unlabelled_images_reach_the_student_alone():
+    data = toys.dataset(40)
+    index = data.labels.index.copy()
+    index[20:] = -1
+    data = data.with_labels(Single(index, toys.CLASSES))
+    order = Turns(Epochs(np.arange(20), 0, "labelled"), Epochs(np.arange(40), 0, "all"), 3, 2)
+    stream = toys.stream(data, order=order, augment=Plain())
+    seen = {"teacher": set(), "student": set()}
+    for batch in stream.batches(0, 25):
+        seen["teacher" if batch.step % 5 < 3 else "student"] |= set(batch.rows.tolist())
+    assert seen["teacher"] == set(range(20))
+    assert seen["student"] == set(range(40))
+    algorithm = toys.mile()
+    Run.memory().train("train", algorithm, stream, steps=10)
+
+
+def test_one_generation_from_a_frozen_teacher_is_distillation():
+    """MILe's imitation phase, and nothing else, is distillation of sets."""
+    mile = toys.mile(k_t=1, k_s=8)
+    run = Run.memory()
+    run.train("train", mile, toys.stream(), steps=1)
+    frozen = toys.learner(1)
+    frozen.copy_from(mile.teacher)
+    student = toys.learner(2)
+    distill = Distill(student, frozen.predictor("sigmoid"), lesson("threshold", rho=0.3))
+    for batch in toys.stream().batches(1, 7):
+        mile.step(batch)
+        distill.step(batch)
+    a, b = mile.student.model.state_dict(), student.model.state_dict()
+    assert all(torch.equal(a[name], b[name]) for name in a)
