@@ -99,6 +99,9 @@ class Run:
         start = snapshot.load(file, algorithm, stamp) if file and file.exists() else 0
         distributed.barrier()  # nobody may write a snapshot before everybody has read it
         self.log.rewind(name, start)
+        if file is not None and distributed.rank() == 0:
+            for half in file.parent.glob(f".{file.name}.*.part"):
+                half.unlink(missing_ok=True)  # what a kill left half-written
         if start < steps:
             _Loop(self, name, algorithm, stream, steps, parts, file, stamp).run(
                 start, judge, eval_every or steps

@@ -1,0 +1,145 @@
+"""The command line: ``reteach COMMAND …``.
+
+A command is a dataclass with a ``run`` method, named in one table; only the module of the command that
+was called is imported, and the heavy libraries only when it runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .errors import Interrupted, UserError, closest
+from .options import METHODS
+
+TABLE: dict[str, tuple[str, str]] = {
+    "demo": (
+        "reteach.commands.demo:Demo",
+        "softmax, sigmoid and MILe on real digits, in two minutes",
+    ),
+    **{
+        f"train {name}": (f"reteach.commands.train:{name}", str(method.__doc__).splitlines()[0])
+        for name, (method, _) in METHODS.items()
+    },
+    "resume": ("reteach.commands.runs:Resume", "go on with an interrupted run"),
+    "evaluate": ("reteach.commands.runs:Evaluate", "judge a run's model on labelled images"),
+    "predict": ("reteach.commands.runs:Predict", "write a label table of what a model sees"),
+    "report": ("reteach.commands.runs:Report", "make the HTML page of a run or comparison again"),
+    "compare": (
+        "reteach.commands.compare:Compare",
+        "several methods under one budget, with intervals",
+    ),
+}
+"""Words of a command -> where its dataclass is, and one line of help."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0, 2 for an error of the user's, 130 when interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(words)
+    except UserError as error:
+        print(f"reteach: {error}", file=sys.stderr)
+        return 2
+    except Interrupted as error:
+        print(f"reteach: {error}", file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def _main(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(f"reteach {__version__}")
+        return 0
+    name = next((n for n in (" ".join(words[:2]), words[0]) if n in TABLE), None)
+    if name is None:
+        group = [n for n in TABLE if n.split()[0] == words[0]]
+        if group and (len(words) == 1 or words[1] in ("-h", "--help")):
+            print(_help(words[0]))
+            return 0
+        known = sorted(group or TABLE)
+        said = " ".join(words[:2]) if group else words[0]
+        raise UserError(
+            f"unknown command {said!r}{closest(said, known)} (reteach --help lists all)"
+        )
+    module, attribute = TABLE[name][0].split(":")
+    command = getattr(importlib.import_module(module), attribute.replace("-", "_"))
+    _parse(command, name, words[len(name.split()) :]).run()
+    return 0
+
+
+def _parse(command: Any, name: str, rest: list[str]) -> Any:
+    import tyro
+
+    return tyro.cli(
+        command,
+        args=_with_config(rest),
+        prog=f"reteach {name}",
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+    )
+
+
+def _with_config(rest: list[str]) -> list[str]:
+    """``--config FILE.yaml`` as the flags it stands for; flags given beside it come later and win."""
+    if "--config" not in rest:
+        return rest
+    at = rest.index("--config")
+    if at + 1 >= len(rest):
+        raise UserError("--config needs a YAML file")
+    return [*_flags(Path(rest[at + 1])), *rest[:at], *rest[at + 2 :]]
+
+
+def _flags(file: Path) -> list[str]:
+    import yaml
+
+    try:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--config {file}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"--config {file}: {' '.join(str(error).split())[:150]}") from None
+    if not isinstance(settings, dict):
+        raise UserError(f"--config {file}: expected settings as 'name: value' lines")
+    flags: list[str] = []
+    for name, value in settings.items():
+        flag = f"--{str(name).replace('_', '-')}"
+        if isinstance(value, dict):
+            raise UserError(f"--config {file}: {name} must be a plain value, not a group")
+        if isinstance(value, bool):
+            flags.append(flag if value else f"--no-{flag[2:]}")
+        elif isinstance(value, list):
+            flags += [flag, *map(str, value)]
+        else:
+            flags += [flag, str(value)]
+    return flags
+
+
+def _help(group: str | None = None) -> str:
+    shown = {n: line for n, (_, line) in TABLE.items() if group in (None, n.split()[0])}
+    width = max(map(len, shown))
+    lines = [f"  {name:{width}}  {line}" for name, line in shown.items()]
+    return "\n".join(
+        [
+            "usage: reteach COMMAND … [--config FILE.yaml]",
+            "",
+            "Image classifiers from noisy, ambiguous or incomplete labels.",
+            "",
+            *lines,
+            "",
+            "reteach COMMAND --help explains its settings. To begin: reteach demo",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

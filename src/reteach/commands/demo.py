@@ -1,0 +1,72 @@
+"""``reteach demo``: the main job on real digits, in two minutes, with nothing to prepare."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..options import Model, Training
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Softmax, sigmoid and MILe on pictures of four real digits that carry one label each."""
+
+    out: Path = Path("runs/demo")
+    """Where everything goes."""
+    seeds: int = 3
+    """Repetitions, each with other pictures and other weights."""
+    steps: int = 1500
+    """Backward passes of each method."""
+    processes: int | None = None
+    """Trainings at a time; by default one per core."""
+
+    def run(self) -> None:
+        """Compare, print the table and say where the page is."""
+        from ..errors import UserError
+
+        if self.seeds < 1 or self.steps < 1:
+            raise UserError("--seeds and --steps must be at least 1")
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small nets want one thread
+        from ..experiment.arena import DigitGrids
+        from ..experiment.compare import Plan, compare, entrants
+        from .compare import show_results
+
+        print(
+            "1,500 pictures of 2×2 handwritten digits; each carries one label, the digit of its first\n"
+            "cell with probability 0.6 and else one of the other three. Which digits are present?",
+            file=sys.stderr,
+        )
+        model = Model("reteach_tiny", channels_last=True, device="cpu")
+        training = Training(
+            steps=self.steps, batch_size=128, optimizer="adam", lr=1e-3, schedule="constant"
+        )
+        chosen, sweep = entrants(
+            ("softmax", "sigmoid", "mile"), model, training, ("k_t=100", "k_s=50", "rho=0.1")
+        )
+        plan = Plan(
+            "reteach demo",
+            "2×2 grids of handwritten digits under one label each (the digit of the first cell with "
+            "probability 0.6, else another's): 1,500 grids to learn from, 500 to tune the threshold "
+            "on and 1,000 to judge by, all three of different digits. Accuracy is against the first "
+            "cell's digit; everything else against all digits present.",
+            self.out,
+            DigitGrids(),
+            chosen,
+            tuple(range(self.seeds)),
+            sweep,
+            early=("softmax", "sigmoid"),
+            notes=(
+                "MILe's pseudo-labels are cut at ρ = 0.1, below the evaluation thresholds of 0.25 and "
+                "0.5, which is where most of its gain at these fixed thresholds comes from. The tuned "
+                "F1 and mAP do not depend on that choice.",
+                "The networks memorise 1,500 pictures. A baseline stopped at its best validation mAP "
+                "is the control for that, and needs label sets on validation images to be stopped by.",
+            ),
+            processes=self.processes or os.cpu_count() or 1,
+        )
+        show_results(compare(plan), plan.folder)
+        print("next:   reteach train mile --images photos/ --labels labels.csv")
+        print("        (photos/ with a folder per class needs no --labels)")

@@ -1,0 +1,39 @@
+"""``reteach train METHOD``: one command per method, made from the method's settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, make_dataclass
+from typing import Any
+
+from ..options import METHODS, Data, Model, Output, Training
+
+
+@dataclass(frozen=True)
+class _Train:
+    """The settings that every method has."""
+
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    training: Training = field(default_factory=Training)
+    output: Output = field(default_factory=Output)
+
+    def run(self) -> None:
+        """Train, and say where the result is."""
+        from ..experiment.config import Config
+        from ..experiment.train import train
+        from .runs import announce
+
+        method = type(self).__name__.replace("_", "-")
+        settings: Any = self.settings  # type: ignore[attr-defined]
+        announce(train(Config(method, settings, self.data, self.model, self.training, self.output)))
+
+
+for _name, (_settings, _) in METHODS.items():
+    _identifier = _name.replace("-", "_")
+    globals()[_identifier] = make_dataclass(
+        _identifier,
+        [("settings", _settings, field(default_factory=_settings))],
+        bases=(_Train,),
+        frozen=True,
+        namespace={"__doc__": _settings.__doc__, "__module__": __name__},
+    )

@@ -1,0 +1,124 @@
+"""A run's whole configuration as one value, and as the file ``config.yaml``."""
+
+from __future__ import annotations
+
+import types
+import typing
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, final
+
+import yaml
+
+from .. import options
+from ..errors import UserError, closest
+from ..files import atomic_write
+
+# What may change between two attempts at the same run, because it changes no number.
+FREE = {"out", "workers", "device", "snapshot_seconds", "tensorboard", "wandb", "compile", "cache"}
+
+
+@final
+@dataclass(frozen=True)
+class Config:
+    """Everything that ``reteach train`` was told."""
+
+    method: str
+    settings: options.Method
+    data: options.Data = field(default_factory=options.Data)
+    model: options.Model = field(default_factory=options.Model)
+    training: options.Training = field(default_factory=options.Training)
+    output: options.Output = field(default_factory=options.Output)
+
+
+def save(config: Config, path: Path) -> None:
+    """Write ``config.yaml``."""
+    plain = {"method": config.method} | {
+        f.name: _plain(asdict(getattr(config, f.name)))
+        for f in fields(config)
+        if f.name != "method"
+    }
+    atomic_write(path, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+
+
+def load(path: Path) -> Config:
+    """Read ``config.yaml``.
+
+    Raises:
+        UserError: no such file, not YAML, an unknown or mistyped setting.
+    """
+    if not path.is_file():
+        raise UserError(f"{path.parent} is not a run folder: it has no {path.name}")
+    try:
+        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+        method = plain["method"]
+        groups: dict[str, Any] = {
+            "settings": options.METHODS[method][0],
+            "data": options.Data,
+            "model": options.Model,
+            "training": options.Training,
+            "output": options.Output,
+        }
+        return Config(method, **{k: build(cls, plain[k], str(path)) for k, cls in groups.items()})
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
+        raise UserError(f"{path} is damaged: {reason}") from None
+
+
+def difference(old: Config, new: Config) -> str | None:
+    """The first setting that would change the numbers, as "name: old there, new now"; or None."""
+    if old.method != new.method:
+        return f"method: {old.method} there, {new.method} now"
+    for group in fields(Config):
+        if group.name == "method":
+            continue
+        a, b = asdict(getattr(old, group.name)), asdict(getattr(new, group.name))
+        for name in a:
+            if name not in FREE and a[name] != b[name]:
+                return f"{name}: {a[name]} there, {b[name]} now"
+    return None
+
+
+def build(cls: type[Any], values: dict[str, Any], where: str) -> Any:
+    """A dataclass from plain values, each turned into its field's type."""
+    known = {f.name for f in fields(cls)}
+    hints = typing.get_type_hints(cls)
+    for name in values:
+        if name not in known:
+            raise UserError(f"{where}: unknown setting {name!r}{closest(name, sorted(known))}")
+    return cls(
+        **{name: parse(value, hints[name], f"{where}: {name}") for name, value in values.items()}
+    )
+
+
+def parse(value: Any, hint: Any, where: str) -> Any:
+    """A plain value (or the text of one) as the annotated type of a setting."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None or value == "none":
+            return None
+        return parse(value, next(a for a in arguments if a is not type(None)), where)
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise UserError(f"{where} must be one of {', '.join(arguments)}, got {value!r}")
+        return value
+    if hint is bool:
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in ("true", "false"):
+            return str(value).lower() == "true"
+    try:
+        if hint is Path or hint is str:
+            return hint(value)
+        if hint is int and float(value) == int(float(value)):
+            return int(float(value))
+        if hint is float:
+            return float(value)
+    except (TypeError, ValueError):
+        pass
+    name = getattr(hint, "__name__", str(hint))
+    raise UserError(f"{where} must be a {name}, got {value!r}")
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}

@@ -1,0 +1,163 @@
+"""From the options of a command to data sets: images found, labels matched, broken images set aside."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+import numpy as np
+
+from ..data.dataset import Dataset
+from ..data.sources import ArraySource, Source, open_source
+from ..errors import UserError
+from ..labels import LabelSet, Single, stratified
+from ..options import Data
+from ..progress import progress
+from ..tables import read_labels
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a training is made of.
+
+    Args:
+        train: labelled images.
+        val: images to validate on, or None.
+        unlabeled: images without a label, or None.
+        quarantine: item -> reason of each image that cannot be used.
+    """
+
+    train: Dataset
+    val: Dataset | None
+    unlabeled: Dataset | None
+    quarantine: dict[str, str] = field(default_factory=dict)
+
+
+def open_inputs(data: Data, seed: int) -> Inputs:
+    """Open everything that the options name.
+
+    Raises:
+        UserError: an input is missing, empty, damaged or does not fit the others.
+    """
+    if data.images is None:
+        raise UserError("--images is missing: a folder, an .npz file, tar shards or hf:NAME")
+    if not 0 <= data.val_fraction < 1:
+        raise UserError(f"--val-fraction must lie in [0, 1), got {data.val_fraction}")
+    quarantine: dict[str, str] = {}
+    source = open_source(data.images, cache=cache_folder())
+    everything = labelled_dataset(source, data.labels, data.images)
+    everything = set_aside(everything, quarantine, data)
+    _enough_classes(everything.labels, data)
+    train, val = _validation(everything, data, seed, quarantine)
+    train = train.labelled()
+    if not len(train):
+        raise UserError("no labelled image is left to train on")
+    if data.fraction < 1:
+        train = train.subset(stratified(train.labels, data.fraction, seed))
+    unlabeled = _unlabeled(everything, data, quarantine)
+    return Inputs(train, val, unlabeled, quarantine)
+
+
+def labelled_dataset(
+    source: Source, labels: Path | None, where: str, classes: tuple[str, ...] | None = None
+) -> Dataset:
+    """The images of a source with the labels of a table, or with those that the source carries."""
+    if labels is not None:
+        table = read_labels(labels, classes=classes)
+        if isinstance(table.labels, Single):
+            return Dataset.of(source, table.aligned(source.items, str(labels)))
+        position = {item: row for row, item in enumerate(source.items)}
+        foreign = [item for item in table.items if item not in position]
+        if foreign:
+            table.aligned(source.items, str(labels))  # raises, and names it
+        rows = np.array([position[item] for item in table.items], np.int64)
+        return Dataset(source, table.labels, rows)
+    if source.class_of is None:
+        raise UserError(
+            f"{where} has no class folders, so --labels is needed: a table with the columns item, labels"
+        )
+    names = classes or tuple(sorted(set(source.class_of)))
+    position = {name: i for i, name in enumerate(names)}
+    unknown = sorted(set(source.class_of) - set(names))
+    if unknown:
+        raise UserError(f"{where}: class {unknown[0]!r} is not in the class list")
+    index = np.array([position[name] for name in source.class_of], np.int64)
+    return Dataset.of(source, Single(index, names))
+
+
+def set_aside(dataset: Dataset, quarantine: dict[str, str], data: Data) -> Dataset:
+    """The readable images; the others go to ``quarantine``, or stop the run with ``on_error=fail``."""
+    if isinstance(dataset.source, ArraySource):
+        return dataset
+    from ..data.quarantine import verify
+
+    wanted = np.unique(dataset.rows)
+    with progress("checking images", len(wanted)) as show:
+        broken = verify(
+            dataset.source, rows=wanted, workers=workers(data), progress=show, cache=cache_folder()
+        )
+    if broken and data.on_error == "fail":
+        raise UserError(
+            f"{len(broken)} of {len(wanted)} images cannot be used, first: {broken[0].item!r} "
+            f"({broken[0].reason}); --on-error report leaves them out"
+        )
+    quarantine.update({entry.item: entry.reason for entry in broken})
+    bad = np.isin(dataset.rows, [entry.row for entry in broken])
+    if bad.all():
+        raise UserError(f"none of the {len(wanted)} images can be used, first: {broken[0].reason}")
+    return dataset.subset(np.flatnonzero(~bad)) if bad.any() else dataset
+
+
+def cache_folder() -> Path:
+    """Where what is slow to find out twice is remembered, such as which images are whole."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "reteach"
+
+
+def workers(data: Data) -> int:
+    """How many processes decode."""
+    if data.workers is not None:
+        if data.workers < 0:
+            raise UserError(f"--workers must not be negative, got {data.workers}")
+        return data.workers
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+
+
+def _enough_classes(labels: LabelSet, data: Data) -> None:
+    used = [labels.classes[c] for c in np.flatnonzero(labels.counts())]
+    where = data.labels or data.images
+    if not used:
+        raise UserError(f"{where}: no image has a label")
+    if len(used) == 1:
+        raise UserError(f"{where}: there is only one class ({used[0]!r}); a classifier needs two")
+
+
+def _validation(
+    everything: Dataset, data: Data, seed: int, quarantine: dict[str, str]
+) -> tuple[Dataset, Dataset | None]:
+    classes = everything.classes
+    if data.val_images is not None:
+        source = open_source(data.val_images, cache=cache_folder())
+        val = labelled_dataset(source, data.val_labels, data.val_images, classes)
+        return everything, set_aside(val, quarantine, data)
+    if data.val_labels is not None:
+        val = labelled_dataset(everything.source, data.val_labels, str(data.images), classes)
+        readable = np.isin(val.rows[val.labels.known()], everything.rows)
+        val = val.labelled().subset(readable)
+        rest = ~np.isin(everything.rows, val.rows)
+        return everything.subset(rest), val
+    if data.val_fraction == 0:
+        return everything, None
+    return everything.split(data.val_fraction, seed)
+
+
+def _unlabeled(everything: Dataset, data: Data, quarantine: dict[str, str]) -> Dataset | None:
+    """The images of --unlabeled; items of --images without a label are merely left out."""
+    if data.unlabeled is None:
+        return None
+    source = open_source(data.unlabeled, cache=cache_folder())
+    found = Dataset.unlabeled(source, everything.classes)
+    return set_aside(found, quarantine, data)

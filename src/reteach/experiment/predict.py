@@ -1,0 +1,128 @@
+"""A trained model on other images: numbers against labels, or labels out of scores."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.dataset import Dataset
+from ..data.sources import open_source
+from ..engine.evaluate import Evaluation, outputs
+from ..errors import UserError, closest
+from ..files import write_json
+from ..labels import Multi, Rows, Single
+from ..progress import progress
+from ..scores import ScoreWriter
+from ..tables import LabelTable, read_labels, write_labels
+from .finish import THRESHOLD
+from .inputs import labelled_dataset
+from .saved import Saved, load_models
+
+if TYPE_CHECKING:
+    from ..commands.runs import Evaluate, Predict
+
+
+def evaluate(command: Evaluate) -> tuple[dict[str, dict[str, float]], Path]:
+    """Judge every predictor of a run; returns the numbers and the file they are in.
+
+    F1 is also given at the threshold that the run tuned on its own validation images.
+    """
+    saved = load_models(command.run_folder, command.device)
+    source = open_source(command.images)
+    data = labelled_dataset(source, command.labels, command.images, saved.classes).labelled()
+    if not len(data):
+        raise UserError("none of the images has a label to be judged by")
+    given = None
+    if command.original is not None:
+        table = read_labels(command.original, kind="single", classes=saved.classes)
+        whole = table.aligned(source.items, str(command.original))
+        assert isinstance(whole, Single)
+        given = whole.take(data.rows)
+    scan = saved.scan(data, command.batch_size, _workers(command.workers))
+    evaluation = Evaluation("test", scan, given)
+    found = {
+        name: evaluation(predictor, saved.threshold).compute()
+        for name, predictor in saved.predictors.items()
+    }
+    name = Path(command.images.rstrip("/")).stem or "images"
+    file = command.out or command.run_folder / f"evaluation-{name}.json"
+    content: dict[str, Any] = {
+        "images": command.images,
+        "quarantined": scan.broken,
+        "metrics": found,
+    }
+    write_json(file, content)
+    return found, file
+
+
+def predict(command: Predict) -> tuple[int, int, dict[str, str]]:
+    """Write a label table; returns (images, labels, unreadable items with their reasons)."""
+    saved = load_models(command.run_folder, command.device)
+    predictor = saved.predictor
+    if command.predictor is not None:
+        known = list(saved.predictors)
+        if command.predictor not in known:
+            raise UserError(
+                f"the run has no model {command.predictor!r}{closest(command.predictor, known)} "
+                f"(it has: {', '.join(known)})"
+            )
+        predictor = saved.predictors[command.predictor]
+    threshold = _threshold(command, saved)
+    if command.top < 1:
+        raise UserError(f"--top must be at least 1, got {command.top}")
+    source = open_source(command.images)
+    data = Dataset.unlabeled(source, saved.classes)
+    scan = saved.scan(data, command.batch_size, _workers(command.workers))
+    items: list[str] = []
+    found: list[tuple[Rows, Rows, NDArray[np.float32]]] = []
+    with ExitStack() as stack:
+        show = stack.enter_context(progress("predicting", len(data)))
+        table = command.scores and stack.enter_context(ScoreWriter(command.scores, saved.classes))
+        for rows, out in outputs(predictor.scores, scan):
+            values = out.cpu().numpy()
+            at, column = _present(values, threshold)
+            found.append((at + len(items), column, values[at, column]))
+            names = [source.items[row] for row in rows.tolist()]
+            if table:
+                best = np.argsort(-values, axis=1, kind="stable")[:, : command.top]
+                at = np.repeat(np.arange(len(values)), best.shape[1])
+                table.write(names, at, best.ravel(), values[at, best.ravel()])
+            items += names
+            show(len(items))
+    if not items:
+        raise UserError(f"none of the images of {command.images} can be read")
+    rows, columns, sure = map(np.concatenate, zip(*found, strict=True))
+    starts = np.searchsorted(rows, np.arange(len(items) + 1))
+    labels = Multi(starts, columns, saved.classes)
+    cut = "argmax" if threshold is None else f"score > {threshold:g}"
+    note = f"{saved.method} {command.run_folder.name}, {cut}"
+    write_labels(command.out, LabelTable(tuple(items), labels, note), sure)
+    return len(items), len(rows), scan.broken
+
+
+def _present(values: NDArray[np.float32], threshold: float | None) -> tuple[Rows, Rows]:
+    """The (row, class) pairs that are predicted, of scores (B, C)."""
+    if threshold is None:
+        return np.arange(len(values)), values.argmax(-1)
+    at, column = np.nonzero(values > threshold)
+    return at, column
+
+
+def _threshold(command: Predict, saved: Saved) -> float | None:
+    """Where label sets are cut; None means the first choice."""
+    if command.threshold is not None:
+        return command.threshold
+    if command.tuned:
+        if saved.threshold is None:
+            raise UserError("--tuned: the run had no validation images to tune a threshold on")
+        return saved.threshold
+    return THRESHOLD if saved.predictor.link == "sigmoid" else None
+
+
+def _workers(asked: int | None) -> int:
+    return min(8, os.cpu_count() or 1) if asked is None else asked

@@ -1,0 +1,159 @@
+"""What a finished run keeps of its models, and how it comes back: ``models/<predictor>[/<n>]``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from ..data.augment import Eval, Plain
+from ..data.dataset import Dataset
+from ..data.stream import Prepare, Scan
+from ..engine.learner import Predictor
+from ..errors import UserError
+from ..files import write_json
+from ..models import export
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """A trained model, ready to predict.
+
+    Args:
+        predictors: by name; the first is *the* model.
+        classes: of the outputs, in order.
+        image_size: side of the input, None: images keep their size.
+        prepare: normalisation.
+        threshold: tuned on the run's validation images, or None.
+        method: that trained it.
+    """
+
+    predictors: dict[str, Predictor]
+    classes: tuple[str, ...]
+    image_size: int | None
+    prepare: Prepare
+    threshold: float | None
+    method: str
+
+    @property
+    def predictor(self) -> Predictor:
+        """The model."""
+        return next(iter(self.predictors.values()))
+
+    def scan(self, dataset: Dataset, batch_size: int, workers: int) -> Scan:
+        """A pass over images as this model sees them."""
+        augment = Plain() if self.image_size is None else Eval(self.image_size)
+        return Scan(dataset, augment, self.prepare, batch_size, workers)
+
+
+def save_models(
+    folder: Path,
+    predictors: dict[str, Predictor],
+    *,
+    architecture: str,
+    classes: tuple[str, ...],
+    image_size: int | None,
+    prepare: Prepare,
+    threshold: float | None,
+    method: str,
+) -> None:
+    """Write each model of each predictor in timm's layout, and what is needed to use them."""
+    index: dict[str, Any] = {
+        "predictors": {name: {"link": p.link, "models": []} for name, p in predictors.items()},
+        "classes": classes,
+        "image_size": image_size,
+        "mean": prepare.mean,
+        "std": prepare.std,
+        "channels": prepare.channels,
+        "threshold": threshold,
+        "method": method,
+    }
+    for name, predictor in predictors.items():
+        for number, model in enumerate(predictor.models):
+            where = (
+                f"models/{name}" if len(predictor.models) == 1 else f"models/{name}-{number + 1}"
+            )
+            export.save(
+                model,
+                folder / where,
+                architecture=_architecture(model) or architecture,
+                num_classes=len(classes),
+                in_chans=prepare.channels,
+                mean=prepare.mean,
+                std=prepare.std,
+                classes=classes,
+                image_size=image_size,
+                model_args={},
+                extra={"link": predictor.link, "method": method},
+            )
+            index["predictors"][name]["models"].append(where)
+    write_json(folder / "models" / "index.json", index)
+
+
+def _architecture(model: torch.nn.Module) -> str | None:
+    """timm's own name of a network: the peers of a run may be of different architectures."""
+    known: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}
+    return known.get("architecture")
+
+
+def load_models(folder: Path, device: str = "auto") -> Saved:
+    """The models of a finished run.
+
+    Raises:
+        UserError: not a run folder, not finished, or its files are damaged.
+    """
+    file = folder / "models" / "index.json"
+    if not folder.is_dir():
+        raise UserError(f"run folder {folder} does not exist")
+    if not file.is_file():
+        hint = (
+            f"; finish it with: reteach resume {folder}"
+            if (folder / "config.yaml").exists()
+            else ""
+        )
+        raise UserError(f"{folder} holds no trained model{hint}")
+    try:
+        index = json.loads(file.read_text())
+        where = choose_device(device)
+        predictors = {}
+        for name, entry in index["predictors"].items():
+            models = tuple(
+                export.load(folder / path)[0].to(where).eval() for path in entry["models"]
+            )
+            predictors[name] = Predictor(models, entry["link"])
+        prepare = Prepare(tuple(index["mean"]), tuple(index["std"]), index["channels"], str(where))
+        return Saved(
+            predictors,
+            tuple(index["classes"]),
+            index["image_size"],
+            prepare,
+            index["threshold"],
+            index["method"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{file} is damaged ({error})") from None
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is the first GPU there is, else the CPU.
+
+    Under ``torchrun`` each process takes the GPU of its local rank.
+    """
+    import os
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        else:
+            mps = getattr(torch.backends, "mps", None)
+            name = "mps" if mps is not None and mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
+    return device

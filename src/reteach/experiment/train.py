@@ -1,0 +1,283 @@
+"""``reteach train`` and ``reteach resume``: from a configuration to a finished run folder."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+import time
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import __version__, options
+from ..data.cache import CachedSource
+from ..data.dataset import Dataset
+from ..data.quarantine import write_csv
+from ..data.sources import ArraySource, shrunk
+from ..data.stream import Prepare
+from ..engine import distributed
+from ..engine.evaluate import Evaluation, Judge
+from ..engine.log import Log, Sink, tensorboard, wandb
+from ..engine.run import Run
+from ..engine.setup import Setup
+from ..errors import Interrupted, UserError
+from ..files import write_json
+from ..labels import Multi
+from ..models import weights, zoo
+from ..progress import progress
+from . import config as configs
+from . import finish
+from .inputs import Inputs, open_inputs, workers
+from .saved import choose_device, load_models
+from .watch import CollapseWatch
+
+
+def train(config: configs.Config) -> Path:
+    """Train, or go on with, the run that the configuration describes; returns its folder."""
+    method, recipe = options.METHODS[config.method]
+    assert isinstance(config.settings, method)
+    device = choose_device(config.model.device)
+    with distributed.group(device):
+        folder = distributed.share(_folder(config))
+        fresh = distributed.share(not folder.exists())
+        config = _claim(config, folder)
+        try:
+            inputs = open_inputs(config.data, config.training.seed)
+            return _train(config, folder, inputs, device, recipe)
+        except UserError:
+            if fresh and distributed.rank() == 0 and not (folder / "stages").exists():
+                shutil.rmtree(folder)  # nothing was begun: the name stays free
+            raise
+
+
+def resume(folder: Path) -> Path:
+    """Go on with an interrupted run from its last snapshot."""
+    config = configs.load(folder / "config.yaml")
+    return train(replace(config, output=replace(config.output, out=folder)))
+
+
+def _train(
+    config: configs.Config, folder: Path, inputs: Inputs, device: torch.device, recipe: str
+) -> Path:
+    setup = make_setup(config, inputs, device)
+    if config.model.init is not None and distributed.rank() == 0:
+        print(
+            f"starting from {weights.load(setup.build(seed=0), config.model.init)}", file=sys.stderr
+        )
+    classes = inputs.train.classes
+    watch = CollapseWatch(len(classes))
+    sinks: list[Sink] = [watch]
+    if distributed.rank() == 0:
+        write_csv(folder / "quarantine.csv", sorted(inputs.quarantine.items()))
+        if config.output.tensorboard:
+            sinks.append(tensorboard(folder / "tensorboard"))
+        if config.output.wandb:
+            sinks.append(wandb(config.output.wandb, folder, asdict(config)))
+    log = Log(folder / "metrics.jsonl", tuple(sinks))
+    run = Run(folder, config.training.seed, log, config.output.snapshot_seconds)
+    facts: dict[str, Any] = {
+        "reteach": __version__,
+        "kind": "train",
+        "method": config.method,
+        "classes": classes,
+        "n_train": len(inputs.train),
+        "n_val": len(inputs.val) if inputs.val else 0,
+        "n_unlabeled": len(inputs.unlabeled) if inputs.unlabeled else 0,
+        "n_quarantined": len(inputs.quarantine),
+        "device": device_name(device),
+        "processes": distributed.world(),
+        "steps": setup.total,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+    def status(state: str, message: str = "", **more: Any) -> None:
+        if distributed.rank() == 0:
+            facts.update(status=state, message=message, warnings=watch.warnings, **more)
+            write_json(folder / "run.json", facts)
+
+    status("running")
+    start = time.monotonic()
+    try:
+        algorithm = load_recipe(recipe)(setup, config.settings, run)
+    except Interrupted as error:
+        status("interrupted", str(error))
+        raise Interrupted(f"{error}; go on with: reteach resume {folder}") from None
+    except UserError as error:
+        status("failed", str(error))
+        raise
+    seconds = time.monotonic() - start
+    inputs.quarantine.update(setup.broken)
+    if distributed.rank() == 0:
+        write_csv(folder / "quarantine.csv", sorted(inputs.quarantine.items()))
+    finish.finish(config, folder, inputs, setup, algorithm)
+    rate = setup.total * config.training.batch_size / max(seconds, 1e-9)
+    status(
+        "finished", seconds=seconds, images_per_second=rate, n_quarantined=len(inputs.quarantine)
+    )
+    return folder
+
+
+def load_recipe(recipe: str) -> Any:
+    """The function that trains a method, from "module:function"."""
+    module, function = recipe.split(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def make_setup(
+    config: configs.Config, inputs: Inputs, device: torch.device, judge: Judge | None = None
+) -> Setup:
+    """Learners, streams and scans for these inputs; judged on the validation images by default."""
+    data, model, training = config.data, config.model, config.training
+    if training.batch_size < 1:
+        raise UserError(f"--batch-size must be at least 1, got {training.batch_size}")
+    if training.accumulate < 1:
+        raise UserError(f"--accumulate must be at least 1, got {training.accumulate}")
+    check_labels(config.method, inputs.train)
+    source = inputs.train.source
+    channels = source.channels if isinstance(source, ArraySource) else 3
+    array = isinstance(source, ArraySource)
+    image_size = model.image_size
+    if image_size is not None and image_size < 1:
+        raise UserError(f"--image-size must be at least 1, got {image_size}")
+    if image_size is None and not array:
+        image_size = zoo.default_image_size(model.model)
+    build = partial(
+        zoo.create,
+        num_classes=len(inputs.train.classes),
+        in_chans=channels,
+        image_size=image_size,
+        pretrained=model.pretrained,
+        init=model.init,
+    )
+    first = build(model.model, seed=0)  # also refuses a bad --model or --init before anything else happens
+    mean, std = zoo.normalisation(first, channels)
+    prepare = Prepare(mean, std, channels, str(device), model.channels_last)
+    total = training.steps
+    if total is None:
+        total = max(1, round(training.epochs * len(inputs.train) / training.batch_size))
+    if total < 1:
+        raise UserError("the budget is empty: --steps and --epochs must be positive")
+    layout = torch.channels_last if model.channels_last else torch.contiguous_format
+
+    def built(seed: int, network: str = model.model, **architecture: Any) -> torch.nn.Module:
+        made: torch.nn.Module = build(network, seed=seed, **architecture)
+        return made.to(device, memory_format=layout)  # type: ignore[call-overload,no-any-return]
+
+    per_epoch = max(1, len(inputs.train) // training.batch_size)
+    every = config.output.eval_every or max(per_epoch, -(-total // 50))
+    setup = Setup(
+        train=decoded(inputs.train, image_size, data.cache),
+        judge=judge,
+        build=built,
+        frozen=lambda path: load_models(path, str(device)).predictor,
+        model=model,
+        training=training,
+        image_size=image_size,
+        prepare=prepare,
+        total=total,
+        seed=training.seed,
+        unlabeled=inputs.unlabeled,
+        rebalance=data.rebalance,
+        eval_every=every,
+        workers=0 if array or data.cache else workers(data),
+    )
+    if judge is None and inputs.val is not None and len(inputs.val):
+        setup = replace(setup, judge=Judge((Evaluation("val", setup.scan(inputs.val)),)))
+    return setup
+
+
+def check_labels(method: str, dataset: Dataset) -> None:
+    """Say so when label sets are given to a method that wants one label per image."""
+    if isinstance(dataset.labels, Multi) and method in (
+        "softmax",
+        "elr",
+        "distill",
+        "noisy-student",
+        "nct",
+        "dml",
+        "variability",
+        "ensemble",
+    ):
+        raise UserError(
+            f"{method} needs one label per image and these are label sets; use sigmoid or mile"
+        )
+
+
+def decoded(dataset: Dataset, image_size: int | None, cache: bool) -> Dataset:
+    """The data set with a faster way to its pixels: from memory, or large JPEGs at reduced size.
+
+    Photos are read at no less than twice the side of the input, so that crops keep their detail.
+    """
+    if isinstance(dataset.source, ArraySource) or image_size is None:
+        return dataset
+    if not cache:
+        return replace(dataset, source=shrunk(dataset.source, 2 * image_size))
+    rows = np.unique(dataset.rows)
+    with progress("decoding into memory", len(rows)) as show:
+        source = CachedSource(dataset.source, image_size * 256 // 224, rows=rows, progress=show)
+    return replace(dataset, source=source)
+
+
+def device_name(device: torch.device) -> str:
+    """The device as people know it."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return str(device)
+
+
+def _folder(config: configs.Config) -> Path:
+    """The run folder; a new number in ``runs`` when none is given."""
+    if config.output.out is not None:
+        return config.output.out
+    number = 1
+    while (folder := Path("runs") / f"{config.method}-{number}").exists():
+        number += 1
+    return folder
+
+
+def _claim(config: configs.Config, folder: Path) -> configs.Config:
+    """Hold the configuration against the folder's own, or write it there."""
+    config = replace(config, output=replace(config.output, out=folder), data=_absolute(config.data))
+    file = folder / "config.yaml"
+    if file.exists():
+        changed = configs.difference(configs.load(file), config)
+        if changed:
+            raise UserError(
+                f"{folder} holds a run of another configuration ({changed}); use another --out"
+            )
+        if distributed.rank() == 0:
+            print(f"going on with {folder}", file=sys.stderr)
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is not a run folder; use another --out")
+    elif distributed.rank() == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        configs.save(config, file)
+    distributed.barrier()
+    return config
+
+
+def _absolute(data: options.Data) -> options.Data:
+    """Local paths made absolute, so that a run can be resumed from anywhere."""
+
+    def text(where: str | None) -> str | None:
+        if where is None or where.startswith("hf:"):
+            return where
+        return str(Path(where).expanduser().absolute())
+
+    def path(where: Path | None) -> Path | None:
+        return None if where is None else where.expanduser().absolute()
+
+    return replace(
+        data,
+        images=text(data.images),
+        val_images=text(data.val_images),
+        unlabeled=text(data.unlabeled),
+        labels=path(data.labels),
+        val_labels=path(data.val_labels),
+    )
