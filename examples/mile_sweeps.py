@@ -23,7 +23,7 @@ from reteach.options import Model, Training
 SWEEPS = {
     "schedule": (("rho=0.1",), ("k_t=25,50,100,200,400", "k_s=25,50,100,200")),
     "threshold": (("k_t=100", "k_s=50"), ("rho=0.05,0.1,0.15,0.25,0.4,0.6",)),
-    "lessons": (("k_s=50", "rho=0.1"), ("lesson=soft,hard,threshold", "k_t=100,750")),
+    "lessons": (("rho=0.1",), ("lesson=soft,hard,threshold", "k_t=100,1000")),
 }
 
 
@@ -31,10 +31,12 @@ def plan(figure: str, out: Path, smoke: bool) -> Plan:
     """One figure's sweep."""
     settings, sweep = SWEEPS[figure]
     model = Model("reteach_tiny", channels_last=True, device="cpu")
-    steps = 20 if smoke else 1500
-    training = Training(steps=steps, batch_size=128, optimizer="adam", lr=1e-3, schedule="constant")
+    steps = 120 if smoke else 1500
+    training = Training(
+        steps=steps, batch_size=8 if smoke else 128, optimizer="adam", lr=1e-3, schedule="constant"
+    )
     if smoke:
-        sweep = tuple(",".join(text.split(",")[:2]) for text in sweep)
+        sweep = tuple(",".join(text.removesuffix(",1000").split(",")[:2]) for text in sweep)
     chosen, swept = entrants(("mile",), model, training, settings, sweep)
     return Plan(
         f"MILe: {figure}",

@@ -23,8 +23,10 @@ from reteach.options import Model, Training
 def plan(mnist: Path, out: Path, smoke: bool) -> Plan:
     """Softmax, sigmoid, and MILe with many generations, with one, and with too many."""
     model = Model("reteach_small", channels_last=True, device="cpu")
-    steps = 15 if smoke else 1500
-    training = Training(steps=steps, batch_size=128, optimizer="adam", lr=1e-3, schedule="constant")
+    steps = 120 if smoke else 1500
+    training = Training(
+        steps=steps, batch_size=8 if smoke else 128, optimizer="adam", lr=1e-3, schedule="constant"
+    )
     rho = ("rho=0.1",)
     plain, _ = entrants(("softmax", "sigmoid"), model, training)
     mile, _ = entrants(("mile",), model, training, ("k_t=100", "k_s=50", *rho))

@@ -58,7 +58,7 @@ def flags(settings: dict[str, object]) -> list[str]:
     return out
 
 
-def smoke(folder: Path) -> list[str]:
+def smoke(folder: Path, mile: bool) -> list[str]:
     """Flags that shrink any recipe to two steps on generated photos."""
     noise = np.random.default_rng(0)
     for row in range(8):
@@ -67,7 +67,8 @@ def smoke(folder: Path) -> list[str]:
         Image.fromarray(noise.integers(0, 255, (48, 64, 3), np.uint8)).save(file)
     small = {"images": folder / "photos", "out": folder / "run", "model": "resnet10t", "steps": 2}
     small |= {"batch-size": 4, "image-size": 32, "workers": 0, "device": "cpu", "fraction": 1.0}
-    return [*flags(small), "--val-fraction", "0.25", "--precision", "fp32"]
+    cycle = ["--k-t", "1", "--k-s", "1"] if mile else []
+    return [*flags(small), *cycle, "--val-fraction", "0.25", "--precision", "fp32"]
 
 
 if __name__ == "__main__":
@@ -80,5 +81,5 @@ if __name__ == "__main__":
         sys.exit(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
     method, settings = RECIPES[name]
     with tempfile.TemporaryDirectory() as folder:
-        extra = smoke(Path(folder)) if rest == ["--smoke"] else rest
+        extra = smoke(Path(folder), method == "mile") if rest == ["--smoke"] else rest
         sys.exit(main(["train", method, *flags(settings), *extra]))

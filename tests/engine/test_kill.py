@@ -50,7 +50,9 @@ def test_twenty_kills(tmp_path):
     steps = []
     for number in range(KILLS):
         if number % 2:
-            process = context.Process(target=train_and_die_writing, args=(folder, chance.randint(0, 6)))
+            process = context.Process(
+                target=train_and_die_writing, args=(folder, chance.randint(0, 6))
+            )
             process.start()
         else:
             process = context.Process(target=train, args=(folder,))

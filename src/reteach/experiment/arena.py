@@ -18,6 +18,7 @@ from ..data.sources import ArraySource, open_source
 from ..errors import UserError
 from ..labels import Single
 from ..options import Data
+from ..tables import LabelTable, read_labels
 from .inputs import Inputs, labelled_dataset, open_inputs, set_aside
 
 
@@ -30,11 +31,13 @@ class Contest:
         inputs: images to train on, and to tune the threshold on.
         test: images to judge on.
         given: the original single labels of the test images, where ``test`` has label sets.
+        clean: the true labels of the training images, where they are known.
     """
 
     inputs: Inputs
     test: Dataset
     given: Single | None
+    clean: Single | None = None
 
 
 class Arena(Protocol):
@@ -51,11 +54,16 @@ class OwnData:
 
     The test images are judged at a threshold that was tuned on the validation images. Without test
     images of their own, half of the validation images take that part.
+
+    Args:
+        clean: label table of true labels. Those of the test images are judged by, those of the
+            training images are only watched: nobody learns or tunes with them.
     """
 
     data: Data
     test_images: str | None = None
     test_labels: Path | None = None
+    clean: Path | None = None
 
     def open(self, seed: int) -> Contest:
         # the split is part of the data, not of the chance that seeds are to measure
@@ -71,7 +79,27 @@ class OwnData:
             test = set_aside(test, inputs.quarantine, self.data)
         if not len(val) or not len(test):
             raise UserError("too few validation images to tune a threshold and to judge")
-        return Contest(Inputs(inputs.train, val, inputs.unlabeled, inputs.quarantine), test, None)
+        parts = Inputs(inputs.train, val, inputs.unlabeled, inputs.quarantine)
+        if self.clean is None:
+            return Contest(parts, test, None)
+        table = read_labels(self.clean, kind="single", classes=test.classes)
+        if self.test_images is None and self.test_labels is None:
+            test = test.with_labels(_true(table, test, self.clean))
+        return Contest(parts, test, None, _true(table, inputs.train, self.clean))
+
+
+def _true(table: LabelTable, data: Dataset, file: Path) -> Single:
+    """The true labels of all items of a data set; the table may hold others too."""
+    position = {item: row for row, item in enumerate(table.items)}
+    rows = np.array([position.get(item, -1) for item in data.items], np.int64)
+    if (rows < 0).any():
+        missing = data.items[int(np.flatnonzero(rows < 0)[0])]
+        raise UserError(
+            f"--clean {file}: {int((rows < 0).sum())} of {len(rows)} items have no true label there, "
+            f"first: {missing!r}"
+        )
+    assert isinstance(table.labels, Single)
+    return table.labels.take(rows)
 
 
 @final

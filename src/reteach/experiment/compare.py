@@ -30,6 +30,21 @@ from .config import Config, parse
 METRICS = ("f1@0.25", "f1@0.5", "f1@tuned", "map", "accuracy", "labels_per_image")
 """What a comparison is about; the test's own numbers, the threshold tuned on validation images."""
 
+CLEAN = {
+    "best": "accuracy",
+    "last": "accuracy",
+    "mean10": "accuracy",
+    "right_accuracy": "accuracy",
+    "wrong_accuracy": "accuracy",
+    "right_loss": "cross_entropy",
+    "wrong_loss": "cross_entropy",
+}
+"""With true labels at hand also these: best, last and mean of the last ten test accuracies (one per
+epoch), and how well the training images whose label is right, or wrong, are fitted."""
+
+PLAIN = {"labels_per_image", "right_loss", "wrong_loss"}
+"""Metrics that are no fractions."""
+
 EARLY = "map"
 """The validation metric that the early-stopping control watches."""
 
@@ -164,7 +179,7 @@ def compare(plan: Plan) -> dict[str, Any]:
         "description": plan.description,
         "budget": {"steps": first[0]["steps"], "batch_size": training.batch_size},
         "seeds": plan.seeds,
-        "metrics": METRICS,
+        "metrics": list(first[0]["values"]),
         "rows": rows,
         "paired": _paired(rows),
         "sweep": plan.sweep,
@@ -213,6 +228,7 @@ def _all(jobs: list[Job], plan: Plan) -> list[dict[str, Any]]:
 
 def run_job(job: Job) -> dict[str, Any]:
     """Train and judge one entrant with one seed; keeps and returns the outcome."""
+    from ..analysis.memorisation import Memorisation
     from ..data.stream import Scan
     from ..engine.evaluate import Evaluation, Judge, scores
     from ..engine.log import Log
@@ -238,9 +254,12 @@ def run_job(job: Job) -> dict[str, Any]:
     judge = Judge(
         (Evaluation("val", scan(inputs.val)), Evaluation("test", scan(test), contest.given))
     )
-    setup = replace(
-        setup, judge=judge, eval_every=config.output.eval_every or -(-setup.total // 15)
-    )
+    every = -(-setup.total // 15)
+    if contest.clean is not None:
+        images = setup.scan(inputs.train)
+        judge = replace(judge, monitors=(Memorisation.of(images, contest.clean),))
+        every = max(1, len(inputs.train) // config.training.batch_size)
+    setup = replace(setup, judge=judge, eval_every=config.output.eval_every or every)
     watch = CollapseWatch(len(inputs.train.classes), name=f"{job.entrant.name}, seed {job.seed}")
     log = Log(job.folder / "metrics.jsonl", (watch,))
     for record in log.records:  # what a run that goes on had already seen
@@ -249,12 +268,20 @@ def run_job(job: Job) -> dict[str, Any]:
     algorithm = load_recipe(options.METHODS[config.method][1])(setup, config.settings, run)
     name, predictor = next(iter(algorithm.predictors().items()))
     few = test.subset(gallery.chosen(len(test), 12))
-    _, values = scores(predictor, setup.scan(few))
+    _, shown = scores(predictor, setup.scan(few))
     history = _history(log.records, name, "test")
+    values = {metric: history[-1].get(metric) for metric in METRICS}
+    if contest.clean is not None:
+        for kind in ("right", "wrong"):
+            seen = _history(log.records, name, f"train {kind}")
+            for record, more in zip(history, seen, strict=True):
+                for metric in (f"{kind}_accuracy", f"{kind}_loss"):
+                    record[metric] = more.get(CLEAN[metric])
+        values |= _over_epochs(history)
     outcome = {
         "seconds": time.monotonic() - start,
         "steps": setup.total,
-        "values": {metric: history[-1].get(metric) for metric in METRICS},
+        "values": values,
         "history": history,
         "validation": _history(log.records, name, "val"),
         "warnings": watch.warnings,
@@ -262,7 +289,7 @@ def run_job(job: Job) -> dict[str, Any]:
         "examples": gallery.examples(
             few,
             np.arange(len(few)),
-            gallery.sets(values, test.classes, THRESHOLD, predictor.link == "softmax"),
+            gallery.sets(shown, test.classes, THRESHOLD, predictor.link == "softmax"),
             contest.given.take(gallery.chosen(len(test), 12)) if contest.given else None,
         ),
     }
@@ -310,13 +337,22 @@ def _history(records: list[dict[str, Any]], predictor: str, data: str) -> list[d
     return out
 
 
+def _over_epochs(history: list[dict[str, Any]]) -> dict[str, float | None]:
+    """The metrics of :data:`CLEAN` for a whole training. *Best* is chosen on the test images themselves,
+    as papers report it: a bound on what stopping in time could give, not a result."""
+    seen = [record["accuracy"] for record in history]
+    last = seen[-10:]
+    over = {"best": max(seen), "last": seen[-1], "mean10": math.fsum(last) / len(last)}
+    return {metric: over.get(metric, history[-1].get(metric)) for metric in CLEAN}
+
+
 def _row(entrant: Entrant, outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "name": entrant.name,
         "method": entrant.config.method,
         "settings": entrant.changed,
         "trivial": False,
-        "values": {m: [outcome["values"][m] for outcome in outcomes] for m in METRICS},
+        "values": {m: [o["values"][m] for o in outcomes] for m in outcomes[0]["values"]},
         "history": [outcome["history"] for outcome in outcomes],
         "seconds": [outcome["seconds"] for outcome in outcomes],
     }
@@ -360,7 +396,7 @@ def _statistics(values: dict[str, list[float | None]]) -> dict[str, dict[str, fl
     for metric, per_seed in values.items():
         known = np.array([value for value in per_seed if value is not None])
         if len(known):
-            known = known * (1 if metric == "labels_per_image" else 100)
+            known = known * (1 if metric in PLAIN else 100)
             std = float(known.std(ddof=1)) if len(known) > 1 else 0.0
             out[metric] = {"mean": float(known.mean()), "std": std, "n": len(known)}
     return out
@@ -372,7 +408,7 @@ def _paired(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
     out = []
     for b, a in itertools.combinations([row for row in rows if not row["trivial"]], 2):
-        for metric in METRICS:
+        for metric in a["values"].keys() & b["values"].keys():
             pairs = zip(a["values"][metric], b["values"][metric], strict=True)
             known = np.array([x - y for x, y in pairs if x is not None and y is not None])
             if len(known) < 2:

@@ -1,4 +1,4 @@
-"""The end of a training: judge every predictor, keep the models, write the report."""
+"""The end of a training: judge every predictor, and keep the models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from ..engine.evaluate import Evaluation, scores
 from ..engine.learner import Predictor
 from ..engine.setup import Setup
 from ..files import write_json
-from ..report import run_report
 from . import gallery
 from .config import Config
 from .inputs import Inputs
@@ -27,7 +26,7 @@ THRESHOLD = 0.25
 def finish(
     config: Config, folder: Path, inputs: Inputs, setup: Setup, algorithm: Algorithm
 ) -> None:
-    """Write ``evaluation.json``, ``models/`` and ``report.html``."""
+    """Write ``evaluation.json`` and ``models/``."""
     predictors = algorithm.predictors()
     judged: dict[str, Any] = {}
     threshold = None
@@ -50,7 +49,6 @@ def finish(
         threshold=threshold,
         method=config.method,
     )
-    run_report(folder)
 
 
 def evaluation(

@@ -24,35 +24,39 @@ from .inputs import labelled_dataset
 from .saved import Saved, load_models
 
 if TYPE_CHECKING:
-    from ..commands.runs import Evaluate, Predict
+    from ..commands.runs import OfRun, Predict
 
 
-def evaluate(command: Evaluate) -> tuple[dict[str, dict[str, float]], Path]:
+def evaluate(
+    folder: Path, labels: Path | None, original: Path | None, options: OfRun
+) -> tuple[dict[str, dict[str, float]], Path]:
     """Judge every predictor of a run; returns the numbers and the file they are in.
 
     F1 is also given at the threshold that the run tuned on its own validation images.
     """
-    saved = load_models(command.run_folder, command.device)
-    source = open_source(command.images)
-    data = labelled_dataset(source, command.labels, command.images, saved.classes).labelled()
+    if options.images is None:
+        raise UserError(f"--images is missing: which images to judge {folder} on")
+    saved = load_models(folder, options.device)
+    source = open_source(options.images)
+    data = labelled_dataset(source, labels, options.images, saved.classes).labelled()
     if not len(data):
         raise UserError("none of the images has a label to be judged by")
     given = None
-    if command.original is not None:
-        table = read_labels(command.original, kind="single", classes=saved.classes)
-        whole = table.aligned(source.items, str(command.original))
+    if original is not None:
+        table = read_labels(original, kind="single", classes=saved.classes)
+        whole = table.aligned(source.items, str(original))
         assert isinstance(whole, Single)
         given = whole.take(data.rows)
-    scan = saved.scan(data, command.batch_size, _workers(command.workers))
+    scan = saved.scan(data, options.batch_size, _workers(options.workers))
     evaluation = Evaluation("test", scan, given)
     found = {
         name: evaluation(predictor, saved.threshold).compute()
         for name, predictor in saved.predictors.items()
     }
-    name = Path(command.images.rstrip("/")).stem or "images"
-    file = command.out or command.run_folder / f"evaluation-{name}.json"
+    name = Path(options.images.rstrip("/")).stem or "images"
+    file = options.out or folder / f"evaluation-{name}.json"
     content: dict[str, Any] = {
-        "images": command.images,
+        "images": options.images,
         "quarantined": scan.broken,
         "metrics": found,
     }

@@ -31,6 +31,7 @@ from ..files import write_json
 from ..labels import Multi
 from ..models import weights, zoo
 from ..progress import progress
+from ..report import run_report
 from . import config as configs
 from . import finish
 from .inputs import Inputs, open_inputs, workers
@@ -46,7 +47,7 @@ def train(config: configs.Config) -> Path:
     with distributed.group(device):
         folder = distributed.share(_folder(config))
         fresh = distributed.share(not folder.exists())
-        config = _claim(config, folder)
+        config = claim(config, folder)
         try:
             inputs = open_inputs(config.data, config.training.seed)
             return _train(config, folder, inputs, device, recipe)
@@ -105,21 +106,23 @@ def _train(
     start = time.monotonic()
     try:
         algorithm = load_recipe(recipe)(setup, config.settings, run)
-    except Interrupted as error:
-        status("interrupted", str(error))
-        raise Interrupted(f"{error}; go on with: reteach resume {folder}") from None
+        seconds = time.monotonic() - start
+        inputs.quarantine.update(setup.broken)
+        if distributed.rank() == 0:
+            write_csv(folder / "quarantine.csv", sorted(inputs.quarantine.items()))
+        finish.finish(config, folder, inputs, setup, algorithm)
+    except (Interrupted, KeyboardInterrupt) as error:
+        message = str(error) or "stopped after training, before the model was judged"
+        status("interrupted", message)
+        raise Interrupted(f"{message}; go on with: reteach resume {folder}") from None
     except UserError as error:
         status("failed", str(error))
         raise
-    seconds = time.monotonic() - start
-    inputs.quarantine.update(setup.broken)
-    if distributed.rank() == 0:
-        write_csv(folder / "quarantine.csv", sorted(inputs.quarantine.items()))
-    finish.finish(config, folder, inputs, setup, algorithm)
     rate = setup.total * config.training.batch_size / max(seconds, 1e-9)
-    status(
-        "finished", seconds=seconds, images_per_second=rate, n_quarantined=len(inputs.quarantine)
-    )
+    more = {"n_quarantined": len(inputs.quarantine), "images_per_second": rate}
+    status("finished", seconds=seconds, **more)
+    if distributed.rank() == 0:
+        run_report(folder)
     return folder
 
 
@@ -155,7 +158,9 @@ def make_setup(
         pretrained=model.pretrained,
         init=model.init,
     )
-    first = build(model.model, seed=0)  # also refuses a bad --model or --init before anything else happens
+    first = build(
+        model.model, seed=0
+    )  # also refuses a bad --model or --init before anything else happens
     mean, std = zoo.normalisation(first, channels)
     prepare = Prepare(mean, std, channels, str(device), model.channels_last)
     total = training.steps
@@ -241,7 +246,7 @@ def _folder(config: configs.Config) -> Path:
     return folder
 
 
-def _claim(config: configs.Config, folder: Path) -> configs.Config:
+def claim(config: configs.Config, folder: Path) -> configs.Config:
     """Hold the configuration against the folder's own, or write it there."""
     config = replace(config, output=replace(config.output, out=folder), data=_absolute(config.data))
     file = folder / "config.yaml"

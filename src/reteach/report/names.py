@@ -1,0 +1,20 @@
+"""How methods are called on a page."""
+
+from __future__ import annotations
+
+_METHODS = {
+    "softmax": "Softmax",
+    "sigmoid": "Sigmoid",
+    "asl": "ASL",
+    "elr": "ELR",
+    "mile": "MILe",
+    "nct": "NCT",
+    "cpsd": "CPSD",
+    "distill": "Distillation",
+    "noisy-student": "Noisy student",
+}
+
+
+def method_name(name: str) -> str:
+    """The name in the papers' spelling, or the name itself."""
+    return _METHODS.get(name, name)

@@ -1,0 +1,288 @@
+"""The command line as a user meets it: whole jobs on small photos, and one clear line for every fault."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from reteach.cli import main
+from reteach.labels import Multi
+from reteach.tables import LabelTable, read_labels, write_labels
+
+SMALL = ["--model", "reteach_tiny", "--image-size", "16", "--workers", "0", "--device", "cpu"]
+QUICK = [*SMALL, "--steps", "12", "--batch-size", "8"]
+
+
+def photo(file: Path, brightness: int, seed: int) -> None:
+    noise = np.random.default_rng(seed)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pixels = noise.integers(0, 80, (24, 20, 3)) + brightness
+    Image.fromarray(pixels.astype(np.uint8)).save(file)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory) -> Path:
+    """photos/ with labels.csv (and two files that are no photos), val/ in class folders, sets.parquet."""
+    root = tmp_path_factory.mktemp("world")
+    names = ("dark", "grey", "light")
+    lines = ["item,labels"]
+    for i in range(36):
+        photo(root / "photos" / f"{i:02}.png", 70 * (i % 3), i)
+        lines.append(f"{i:02}.png,{names[i % 3]}")
+        if i < 12:
+            photo(root / "val" / names[i % 3] / f"{i}.jpg", 70 * (i % 3), 100 + i)
+    (root / "photos" / "=1+1.png").write_text("not a photo")
+    (root / "photos" / "cut.png").write_bytes((root / "photos" / "00.png").read_bytes()[:60])
+    lines += ["=1+1.png,dark", "cut.png,light"]
+    (root / "labels.csv").write_text("\n".join(lines) + "\n")
+    items = tuple(f"{names[i % 3]}/{i}.jpg" for i in range(12))
+    sets = Multi.from_dense(np.eye(3)[np.arange(12) % 3] + np.eye(3)[0], names)
+    write_labels(root / "sets.parquet", LabelTable(items, sets, "by hand"))
+    return root
+
+
+@pytest.fixture(scope="session")
+def trained(world) -> Path:
+    out = world / "run"
+    given = ["--images", f"{world}/photos", "--labels", f"{world}/labels.csv", "--out", str(out)]
+    assert main(["train", "mile", *given, *QUICK, "--k-t", "4", "--k-s", "2"]) == 0
+    return out
+
+
+def test_a_run_folder_has_everything(trained, world):
+    facts = json.loads((trained / "run.json").read_text())
+    assert facts["status"] == "finished"
+    assert (facts["n_train"], facts["n_val"], facts["n_quarantined"]) == (33, 3, 2)
+    quarantine = (trained / "quarantine.csv").read_text().splitlines()
+    assert quarantine[0] == "item,reason"
+    assert sorted(line.split(",")[0] for line in quarantine[1:]) == ["'=1+1.png", "cut.png"]
+    judged = json.loads((trained / "evaluation.json").read_text())["val"]
+    assert list(judged) == ["student", "teacher"]
+    assert len(judged["student"]["examples"]) == 3
+    assert "<html" in (trained / "report.html").read_text()
+    kinds = {json.loads(line)["kind"] for line in (trained / "metrics.jsonl").open()}
+    assert kinds == {"train", "eval"}
+
+
+def test_timm_loads_the_trained_network(trained, world):
+    import reteach.models.small  # noqa: F401
+
+    folder = trained / "models" / "student"
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    snapshot = torch.load(trained / "stages/train/snapshot.pt", weights_only=True)["state"]
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, snapshot[f"algorithm.student.model.{name}"])
+
+
+def test_predict_writes_a_label_table_that_training_takes(trained, world, capsys):
+    table, scores = world / "predicted.parquet", world / "scores.parquet"
+    given = ["--images", f"{world}/photos", "--workers", "0", "--device", "cpu"]
+    asked = ["--out", str(table), "--scores", str(scores), "--top", "2", "--threshold", "0.4"]
+    assert main(["predict", str(trained), *given, *asked]) == 0
+    found = read_labels(table)
+    assert isinstance(found.labels, Multi)
+    assert len(found.items) == 36
+    assert found.labels.classes == ("dark", "grey", "light")
+    rows = pq.read_table(scores)
+    assert len(rows) == 72
+    assert json.loads(rows.schema.metadata[b"reteach.classes"]) == ["dark", "grey", "light"]
+    above = sum(s > 0.4 for s in rows["score"].to_pylist())
+    assert above == min(above, len(found.labels.columns))
+    again = ["--out", str(world / "again"), "--val-fraction", "0.2"]
+    images = ["--images", f"{world}/photos", "--labels", str(table)]
+    assert main(["train", "sigmoid", *images, *QUICK, *again]) == 0
+
+
+def test_evaluate_with_sets_and_originals(trained, world, capsys):
+    given = ["--images", f"{world}/val", "--labels", f"{world}/sets.parquet"]
+    original = world / "original.csv"
+    names = ("dark", "grey", "light")
+    original.write_text(
+        "item,labels\n" + "".join(f"{names[i % 3]}/{i}.jpg,{names[i % 3]}\n" for i in range(12))
+    )
+    out = world / "numbers.json"
+    more = ["--original", str(original), "--out", str(out), "--workers", "0", "--device", "cpu"]
+    assert main(["evaluate", str(trained), *given, *more]) == 0
+    numbers = json.loads(out.read_text())["metrics"]["student"]
+    assert {"accuracy", "real_accuracy", "f1@0.25", "map"} <= numbers.keys()
+    assert numbers["true_labels_per_image"] == pytest.approx(20 / 12)
+    assert "ReaL" in capsys.readouterr().out
+    assert main(["evaluate", str(trained), "--images", f"{world}/val", "--workers", "0"]) == 0
+
+
+def test_resuming_a_finished_run_changes_nothing(trained):
+    before = (trained / "models/student/model.safetensors").read_bytes()
+    log = (trained / "metrics.jsonl").read_bytes()
+    assert main(["resume", str(trained)]) == 0
+    assert (trained / "models/student/model.safetensors").read_bytes() == before
+    assert (trained / "metrics.jsonl").read_bytes() == log
+
+
+def test_ctrl_c_leaves_a_run_that_resume_finishes(world):
+    """In a process of its own: interrupted by SIGINT, resumed here, equal to one that was not."""
+    out, whole = world / "interrupted", world / "whole"
+    given = ["--images", f"{world}/photos", "--labels", f"{world}/labels.csv", *SMALL]
+    given += ["--steps", "600", "--batch-size", "8", "--k-t", "20"]
+    command = [sys.executable, "-m", "reteach", "train", "mile", *given, "--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    log = out / "metrics.jsonl"
+    for _ in range(600):
+        if log.exists() and log.stat().st_size > 0:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 130, told
+    assert f"reteach resume {out}" in told
+    assert "after step" in told
+    assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
+    assert main(["resume", str(out)]) == 0
+    assert main(["train", "mile", *given, "--out", str(whole)]) == 0
+    weights = "models/student/model.safetensors"
+    assert (out / weights).read_bytes() == (whole / weights).read_bytes()
+
+
+@pytest.mark.parametrize("method", ["softmax", "elr", "distill", "noisy-student"])
+def test_every_method_trains_on_photos(world, method):
+    out = world / f"run-{method}"
+    given = ["--images", f"{world}/photos", "--labels", f"{world}/labels.csv", "--out", str(out)]
+    extra = {
+        "softmax": ["--rebalance", "--average", "0.9", "--cache", "--clip", "1"],
+        "elr": ["--accumulate", "2", "--optimizer", "adamw", "--schedule", "drops"],
+        "distill": ["--target", "threshold", "--rho", "0.3", "--fraction", "0.5"],
+        "noisy-student": ["--unlabeled", f"{world}/val", "--generations", "2"],
+    }[method]
+    assert main(["train", method, *given, *QUICK, *extra]) == 0
+    assert json.loads((out / "run.json").read_text())["status"] == "finished"
+
+
+def test_mile_on_labelled_and_unlabelled_images(world):
+    out = world / "run-semi"
+    given = ["--images", f"{world}/photos", "--labels", f"{world}/labels.csv", "--out", str(out)]
+    more = ["--unlabeled", f"{world}/val", "--k-t", "3", "--union", "--relabel", "cycle"]
+    assert main(["train", "mile", *given, *QUICK, *more]) == 0
+    assert json.loads((out / "run.json").read_text())["n_unlabeled"] == 12
+
+
+def test_a_teacher_from_another_run(world, trained):
+    given = ["--images", f"{world}/photos", "--labels", f"{world}/labels.csv"]
+    teacher = ["--teacher", str(trained), "--out", str(world / "student")]
+    assert main(["train", "distill", *given, *QUICK, *teacher, "--target", "threshold"]) == 0
+    assert main(["train", "distill", *given, *QUICK, *teacher[:2], "--out", str(world / "no")]) == 2
+
+
+def test_settings_from_yaml(world, capsys):
+    settings = world / "settings.yaml"
+    settings.write_text(
+        f"images: {world}/photos\nlabels: {world}/labels.csv\nmodel: reteach_tiny\nimage_size: 16\n"
+        "workers: 0\nsteps: 6\nbatch_size: 8\ncache: true\nk_t: 2\n"
+    )
+    out = world / "yaml"
+    assert main(["train", "mile", "--config", str(settings), "--out", str(out), "--k-t", "3"]) == 0
+    assert "k_t: 3" in (out / "config.yaml").read_text()
+    settings.write_text("imagse: x\n")
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "mile", "--config", str(settings)])
+    assert caught.value.code == 2
+
+
+FAULTS = {
+    "missing folder": (["train mile --images {w}/nowhere"], "does not exist"),
+    "empty folder": (["train mile --images {w}/empty"], "no images"),
+    "no labels": (["train mile --images {w}/photos"], "--labels is needed"),
+    "no images": (["train mile"], "--images is missing"),
+    "unknown item": (["train mile --images {w}/photos --labels {w}/foreign.csv"], "'nope.png'"),
+    "unknown class": (
+        ["train mile --images {w}/photos --labels {w}/labels.csv --val-labels {w}/other.csv"],
+        "'purple'",
+    ),
+    "one class": (["train mile --images {w}/photos --labels {w}/one.csv"], "only one class"),
+    "wrong column": (
+        ["train mile --images {w}/photos --labels {w}/column.csv"],
+        "no column 'labels'",
+    ),
+    "unknown model": (["train mile {d} --model resnet19"], "did you mean resnet18"),
+    "k_t": (["train mile {d} --k-t 0"], "k_t"),
+    "long k_t": (["train mile {d} --k-t 12"], "never learn"),
+    "rho": (["train mile {d} --rho 1"], "rho"),
+    "another configuration": (["train mile {d} --out {w}/run --k-t 5"], "k_t: 4 there, 5 now"),
+    "not a run folder": (["train mile {d} --out {w}/photos"], "not a run folder"),
+    "no run": (["resume {w}/nowhere"], "not a run folder"),
+    "no model": (["predict {w}/photos --images {w}/photos"], "no trained model"),
+    "batch size": (["train mile {d} --batch-size 0"], "at least 1"),
+    "learning rate": (["train mile {d} --lr -1"], "positive"),
+    "device": (["train mile {d} --device warp"], "'warp'"),
+    "fail at once": (["train mile {d} --on-error fail"], "2 of 38 images"),
+    "label sets": (
+        ["train softmax --images {w}/val --labels {w}/sets.parquet --steps 2 --workers 0"],
+        "use sigmoid or mile",
+    ),
+    "no baseline": (["train distill {d} --teacher {w}/photos"], "no trained model"),
+    "unknown command": (["trian mile"], "unknown command"),
+    "unknown method": (["train milo"], "did you mean"),
+    "sweep": (["compare mile {d} --sweep rhoo=1,2"], "no method here has a setting"),
+    "sweep value": (["compare mile {d} --sweep rho=a,b"], "must be a float"),
+    "report": (["report {w}/photos"], "neither a run folder nor a comparison"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_are_one_line_and_exit_code_2(world, trained, capsys, fault):
+    (world / "empty").mkdir(exist_ok=True)
+    (world / "foreign.csv").write_text("item,labels\n00.png,dark\nnope.png,light\n")
+    (world / "other.csv").write_text("item,labels\n00.png,purple\n")
+    (world / "one.csv").write_text("item,labels\n00.png,dark\n01.png,dark\n")
+    (world / "column.csv").write_text("item,label\n00.png,dark\n")
+    (template,), words = FAULTS[fault]
+    whole = f"--images {world}/photos --labels {world}/labels.csv {' '.join(QUICK)}"
+    command = template.replace("{d}", whole).replace("{w}", str(world)).split()
+    before = set((world / "runs").glob("*")) if (world / "runs").exists() else set()
+    os.chdir(world)
+    assert main(command) == 2
+    told = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert len(told) == 1, told
+    assert words in told[0]
+    after = set((world / "runs").glob("*")) if (world / "runs").exists() else set()
+    assert before == after, "a refused command leaves nothing behind"
+
+
+def test_unreadable_snapshots_and_full_disks(world, capsys, monkeypatch):
+    out = world / "damaged"
+    given = ["--images", f"{world}/photos", "--labels", f"{world}/labels.csv", "--out", str(out)]
+    assert main(["train", "softmax", *given, *QUICK]) == 0
+    (out / "stages/train/snapshot.pt").write_bytes(b"nonsense")
+    assert main(["resume", str(out)]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "snapshot" in told
+    assert "cannot be read" in told
+    (out / "stages/train/snapshot.pt").unlink()
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    assert main(["resume", str(out)]) == 2
+    assert "disk full" in capsys.readouterr().err
+    assert json.loads((out / "run.json").read_text())["status"] == "failed"
+    monkeypatch.undo()
+    assert main(["resume", str(out)]) == 0
+
+
+def test_help_and_version(capsys):
+    assert main([]) == 0
+    assert "reteach demo" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert main(["train"]) == 0
+    assert "train mile" in capsys.readouterr().out
