@@ -32,6 +32,7 @@ from reteach.models import zoo
 from reteach.schedules import Constant
 
 STEPS = 60
+N = 1024
 
 
 def arguments() -> argparse.Namespace:
@@ -49,8 +50,8 @@ def main() -> None:
     told = arguments()
     classes = tuple("abcdefghij")
     noise = np.random.default_rng(0)
-    images = noise.integers(0, 255, (2048, told.size, told.size, 3), np.uint8)
-    data = Dataset.of(ArraySource(images), Single(noise.integers(0, 10, 2048), classes))
+    images = noise.integers(0, 255, (N, told.size, told.size, 3), np.uint8)
+    data = Dataset.of(ArraySource(images), Single(noise.integers(0, 10, N), classes))
     prepare = Prepare((0.5,) * 3, (0.25,) * 3, 3, told.device, channels_last=True)
     device = torch.device(told.device)
 
@@ -64,7 +65,7 @@ def main() -> None:
         return Learner(model, optimizer, Constant(0.01), precision=told.precision)
 
     def stream() -> Stream:
-        return Stream(data, Epochs(np.arange(2048), 0), told.batch_size, Plain(), prepare, 0)
+        return Stream(data, Epochs(np.arange(N), 0), told.batch_size, Plain(), prepare, 0)
 
     def bare() -> Callable[[], None]:
         model = network().train()
@@ -74,9 +75,9 @@ def main() -> None:
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(told.precision)
 
         def loop() -> None:
-            order = torch.randperm(2048)
+            order = torch.randperm(N)
             for step in range(STEPS):
-                at = step * told.batch_size % (2048 - told.batch_size)
+                at = step * told.batch_size % (N - told.batch_size)
                 rows = order[at : at + told.batch_size]
                 x = prepare(pixels[rows])
                 y = targets[rows].to(device, non_blocking=True)
@@ -113,7 +114,7 @@ def main() -> None:
         "mile 30/30": engine(lambda: mile(30, 30)),
         "mile 40/20 continuing": engine(continuing),
         # k_s · B images are taught per cycle and N are scanned: cheaper when k_s · B > N
-        f"mile 1/59 per cycle (k_s·B = {59 * told.batch_size}, N = 2048)": engine(
+        f"mile 1/59 per cycle (k_s·B = {59 * told.batch_size}, N = {N})": engine(
             lambda: mile(1, 59, cycle=True)
         ),
         "mile 1/59 per batch": engine(lambda: mile(1, 59)),

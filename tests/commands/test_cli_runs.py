@@ -16,6 +16,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from reteach.cli import main
 from reteach.labels import Multi
@@ -286,3 +287,26 @@ def test_help_and_version(capsys):
     assert main(["--version"]) == 0
     assert main(["train"]) == 0
     assert "train mile" in capsys.readouterr().out
+
+
+def test_torchrun_trains_the_same_network(world):
+    """The same command in two processes: one folder, written once, the weights of one process."""
+    given = ["--images", f"{world}/photos", "--labels", f"{world}/labels.csv", *QUICK, "--k-t", "4"]
+    alone, together = world / "alone", world / "together"
+    assert main(["train", "mile", *given, "--out", str(alone)]) == 0
+    command = ["torchrun", "--nproc-per-node", "2", "--master-addr", "127.0.0.1", "--master-port"]
+    command = [sys.executable, "-m", "torch.distributed.run", *command[1:], "29611", "-m", "reteach"]
+    done = subprocess.run(
+        [*command, "train", "mile", *given, "--out", str(together)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads((together / "run.json").read_text())["processes"] == 2
+    one, two = (load_file(f / "models/student/model.safetensors") for f in (alone, together))
+    assert all(torch.allclose(one[n].float(), two[n].float(), atol=1e-4) for n in one)
+    lines = [json.loads(line) for line in (together / "metrics.jsonl").open()]
+    assert [r["step"] for r in lines] == [
+        r["step"] for r in map(json.loads, (alone / "metrics.jsonl").open())
+    ]

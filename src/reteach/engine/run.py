@@ -182,7 +182,7 @@ class _Loop:
                     seed = rng.fold(
                         self.owner.seed, self.name, batch.step, part.part, self.stream.rank
                     )
-                    torch.manual_seed(seed)
+                    _seed(seed, part.x.device)
                     sums.add(self.algorithm.step(part))
                 done = batch.step + 1
                 if not sums.on_device and not sums.finite():
@@ -263,6 +263,13 @@ class _Sums:
 
     def means(self) -> dict[str, float]:
         return {name: value.item() / self.counts[name] for name, value in self.sums.items()}
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """Start the generators that a step draws from; ``torch.manual_seed`` would visit every backend."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 @contextmanager

@@ -247,8 +247,21 @@ def _folder(config: configs.Config) -> Path:
 
 
 def claim(config: configs.Config, folder: Path) -> configs.Config:
-    """Hold the configuration against the folder's own, or write it there."""
+    """Hold the configuration against the folder's own, or write it there; the first process does."""
     config = replace(config, output=replace(config.output, out=folder), data=_absolute(config.data))
+    refusal = ""
+    if distributed.rank() == 0:
+        try:
+            _claim(config, folder)
+        except UserError as error:
+            refusal = str(error)
+    refusal = distributed.share(refusal)  # also lets the others wait for the folder
+    if refusal:
+        raise UserError(refusal)
+    return config
+
+
+def _claim(config: configs.Config, folder: Path) -> None:
     file = folder / "config.yaml"
     if file.exists():
         changed = configs.difference(configs.load(file), config)
@@ -256,15 +269,12 @@ def claim(config: configs.Config, folder: Path) -> configs.Config:
             raise UserError(
                 f"{folder} holds a run of another configuration ({changed}); use another --out"
             )
-        if distributed.rank() == 0:
-            print(f"going on with {folder}", file=sys.stderr)
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        print(f"going on with {folder}", file=sys.stderr)
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is not a run folder; use another --out")
-    elif distributed.rank() == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        configs.save(config, file)
-    distributed.barrier()
-    return config
+    folder.mkdir(parents=True, exist_ok=True)
+    configs.save(config, file)
 
 
 def _absolute(data: options.Data) -> options.Data:
