@@ -61,7 +61,7 @@ class Demo:
             notes=(
                 "MILe's pseudo-labels are cut at ρ = 0.1, below the evaluation thresholds of 0.25 and "
                 "0.5, which is where most of its gain at these fixed thresholds comes from. The tuned "
-                "F1 and mAP do not depend on that choice.",
+                "F1 and mAP are free of that effect.",
                 "The networks memorise 1,500 pictures. A baseline stopped at its best validation mAP "
                 "is the control for that, and needs label sets on validation images to be stopped by.",
             ),

@@ -1,0 +1,166 @@
+"""Comparisons: the same conditions for all, honest statistics, nothing trained twice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from reteach.cli import main
+from reteach.data.grids import compose
+from reteach.errors import UserError
+from reteach.experiment import compare as comparing
+from reteach.experiment.arena import DigitGrids
+from reteach.experiment.compare import Plan, compare, entrants
+from reteach.options import Model, Training
+
+MODEL = Model("reteach_tiny", device="cpu")
+TRAINING = Training(steps=20, batch_size=8, optimizer="adam")
+
+
+def plan(folder: Path, methods=("sigmoid", "mile"), sweep=(), seeds=(0, 1, 2)) -> Plan:
+    chosen, swept = entrants(methods, MODEL, TRAINING, ("k_t=4",), sweep)
+    arena = DigitGrids(2, 40, 30, 30)
+    return Plan("t", "d", folder, arena, chosen, seeds, swept, early=("sigmoid",))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("comparison")
+    return folder, compare(plan(folder))
+
+
+def test_results_and_report(made):
+    folder, results = made
+    assert json.loads((folder / "results.json").read_text()) == results
+    assert list(results) == ["sigmoid", "mile", "sigmoid, stopped early", "every class present"]
+    for name in ("sigmoid", "mile"):
+        assert results[name]["map"]["n"] == 3
+        assert 0 < results[name]["map"]["mean"] <= 100
+        assert 0 <= results[name]["labels_per_image"]["mean"] <= 10
+    page = (folder / "report.html").read_text()
+    assert "every class present" in page
+
+
+def test_statistics_are_those_of_the_runs(made):
+    folder, results = made
+    maps = {}
+    for name in ("sigmoid", "mile"):
+        outcomes = [
+            json.loads((folder / f"runs/{name}-seed{s}/outcome.json").read_text()) for s in range(3)
+        ]
+        maps[name] = np.array([o["values"]["map"] for o in outcomes])
+        assert results[name]["map"]["mean"] == pytest.approx(100 * maps[name].mean())
+        assert results[name]["map"]["std"] == pytest.approx(100 * maps[name].std(ddof=1))
+    content = json.loads((folder / "comparison.json").read_text())
+    pair = next(
+        p for p in content["paired"] if (p["metric"], p["a"], p["b"]) == ("map", "mile", "sigmoid")
+    )
+    difference = maps["mile"] - maps["sigmoid"]
+    low, high = stats.t.interval(0.95, 2, difference.mean(), stats.sem(difference))
+    assert (pair["mean"], pair["low"], pair["high"]) == pytest.approx(
+        (difference.mean(), low, high)
+    )
+
+
+def test_nothing_is_trained_twice(made, monkeypatch):
+    folder, results = made
+    monkeypatch.setattr(comparing, "run_job", None)
+    assert compare(plan(folder)) == results
+
+
+def test_only_what_is_missing_is_trained(made, monkeypatch):
+    folder, results = made
+    gone = folder / "runs/mile-seed1/outcome.json"
+    gone.unlink()
+    ran = []
+    real = comparing.run_job
+    monkeypatch.setattr(comparing, "run_job", lambda job: ran.append(job.seed) or real(job))
+    assert compare(plan(folder)) == results
+    assert ran == [1]
+
+
+def test_another_comparison_in_the_same_folder_is_refused(made):
+    folder, _ = made
+    other = replace(plan(folder), arena=DigitGrids(2, 41, 30, 30))
+    with pytest.raises(UserError, match="other settings"):
+        compare(other)
+
+
+def test_processes_change_nothing(made, tmp_path):
+    _, results = made
+    assert compare(replace(plan(tmp_path), processes=2)) == results
+
+
+def test_methods_see_the_same_pictures_and_start_from_the_same_weights():
+    first, second = (DigitGrids(2, 40, 30, 30).open(5) for _ in range(2))
+    assert np.array_equal(first.inputs.train.source.images, second.inputs.train.source.images)
+    assert not np.array_equal(
+        first.inputs.train.source.images,
+        DigitGrids(2, 40, 30, 30).open(6).inputs.train.source.images,
+    )
+    assert np.array_equal(
+        first.test.source.images, DigitGrids(2, 40, 30, 30).open(6).test.source.images
+    )
+
+
+@pytest.mark.parametrize("side", [2, 3])
+def test_grids_carry_the_label_they_should(side):
+    cells = np.arange(10, dtype=np.uint8)[:, None, None].repeat(2, 1).repeat(2, 2)
+    grids = compose(cells, np.arange(10), 4000, side, seed=0)
+    shown = grids.images[:, ::2, ::2, 0].reshape(4000, -1)
+    assert [set(row) for row in shown.tolist()] == [set(map(int, n)) for n in grids.truth.names()]
+    main_cell = 4 if side == 3 else 0
+    assert np.array_equal(shown[:, main_cell], grids.main.index)
+    assert all(label in row for label, row in zip(grids.given.index, shown.tolist(), strict=True))
+    # the main cell is named with 0.6, and others may show the same digit
+    others = (side * side - 1) * (0.4 / (side * side - 1)) * 0.1
+    assert (grids.given.index == grids.main.index).mean() == pytest.approx(0.6 + others, abs=0.03)
+
+
+def test_sweeps_reach_the_methods_that_have_the_setting():
+    found, swept = entrants(
+        ("sigmoid", "mile"), MODEL, TRAINING, (), ("rho=0.1,0.25", "lr=0.1,0.2")
+    )
+    assert swept == {"rho": [0.1, 0.25], "lr": [0.1, 0.2]}
+    assert [e.name for e in found if e.config.method == "sigmoid"] == [
+        "sigmoid lr=0.1",
+        "sigmoid lr=0.2",
+    ]
+    assert len([e for e in found if e.config.method == "mile"]) == 4
+    assert found[-1].config.settings.rho == 0.25
+    assert found[-1].config.training.lr == 0.2
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: entrants(("milo",), MODEL, TRAINING), "did you mean mile"),
+        (lambda: entrants(("mile",), MODEL, TRAINING, ("rho",)), "wants name=value"),
+        (lambda: entrants(("mile",), MODEL, TRAINING, ("roh=1",)), "no method here has"),
+        (lambda: entrants(("mile",), MODEL, TRAINING, (), ("rho=0.1,x",)), "must be a float"),
+        (lambda: entrants(("mile", "mile"), MODEL, TRAINING), "named twice"),
+        (lambda: DigitGrids(cells=Path("nowhere.npz")).open(0), "does not exist"),
+    ],
+)
+def test_faults(call, words):
+    with pytest.raises(UserError, match=words):
+        call()
+
+
+def test_compare_on_ones_own_arrays(tmp_path):
+    noise = np.random.default_rng(0)
+    labels = noise.integers(0, 3, 60)
+    images = (noise.integers(0, 90, (60, 12, 12)) + 60 * labels[:, None, None]).astype(np.uint8)
+    np.savez(tmp_path / "own.npz", images=images, labels=labels, classes=np.array(["a", "b", "c"]))
+    command = f"compare softmax mile --images {tmp_path}/own.npz --model reteach_tiny --device cpu"
+    more = "--steps 9 --batch-size 8 --seeds 2 --sweep rho=0.2,0.4 --processes 1 --val-fraction 0.4"
+    page = tmp_path / "page.html"
+    assert main([*command.split(), *more.split(), "--out", str(page)]) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert {"softmax", "mile rho=0.2", "mile rho=0.4"} <= results.keys()
+    assert page.exists()
