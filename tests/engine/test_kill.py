@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toys
 import torch
 
+import toys
 from reteach.engine.run import Run
 
 STEPS, KILLS = 400, 20
