@@ -1,0 +1,70 @@
+"""The outcome of a consensus: what went in, what came out, and how it stands to the gold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..labels import Multi
+from ..relabel.consensus import EXPERTS, Consensus
+from ..relabel.ratings import YES, Ratings
+from .curves import OperatingPoint, Point, point
+from .quality import RaterQuality, rater_quality
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """What the raters said, and what is known beside it."""
+
+    ratings: Ratings
+    calibration: Ratings | None = None
+    """Answers on golden pairs, where they are kept apart from the others."""
+    experts: NDArray[np.int8] | None = None
+    """(experts, pairs of ``calibration``) the experts' own answers."""
+    group: Mask | None = None
+    """(C,) classes for which the original label is one more rater."""
+
+    def truth(self) -> Mask:
+        """(P,) true golden pairs of the ratings."""
+        return np.asarray(self.ratings.gold > EXPERTS)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """Everything that a report shows."""
+
+    sources: Sources
+    found: Consensus
+    threshold: float
+    labels: Multi
+    unlabeled: list[str]
+    """Items left without any label."""
+    point: OperatingPoint | None
+    """None without golden pairs."""
+
+    def experts(self) -> list[Point]:
+        """Each expert against the majority of all experts, in which the expert has a part."""
+        calibration, experts = self.sources.calibration, self.sources.experts
+        if calibration is None or experts is None:
+            return []
+        truth = calibration.gold > EXPERTS
+        return [point(said == YES, truth) for said in experts]
+
+    def original(self) -> Point | None:
+        """The original labels on the golden pairs."""
+        ratings, golden = self.sources.ratings, self.sources.ratings.golden
+        if not golden.any() or (ratings.original[ratings.pair_item[golden]] < 0).all():
+            return None
+        return point(ratings.pair_original()[golden], self.sources.truth()[golden])
+
+    def quality(self) -> tuple[list[RaterQuality], bool]:
+        """Every rater's quality; and whether judged by gold, or else by the consensus itself."""
+        known = self.sources.calibration or self.sources.ratings
+        if known.golden[known.pair].any():
+            truth = np.where(known.golden, known.gold > EXPERTS, np.nan)
+            return rater_quality(known, truth), True
+        return rater_quality(self.sources.ratings, self.found.score), False

@@ -1,0 +1,198 @@
+"""The work of ``reteach relabel consensus``: raters' answers in, labels out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..analysis.curves import operating_point, threshold_for
+from ..analysis.outcome import Outcome, Sources
+from ..errors import UserError
+from ..labels import Multi, Single
+from ..relabel import consensus as agree
+from ..relabel import reassessed
+from ..relabel.known import with_gold, with_originals
+from ..relabel.raters import Answers, dawid_skene
+from ..relabel.rating_tables import RatingTable, Votes, pairs_of, read_rating_table, votes_of
+from ..score_classes import read_classes
+from ..scores import ScoreWriter
+from ..tables import LabelTable, read_labels, write_labels
+
+if TYPE_CHECKING:
+    from .relabel import Consensus
+
+LEAST = 1e-6  # smaller probabilities of one of many classes are not written
+
+
+def consensus(command: Consensus) -> Iterator[str]:
+    """Do it; yields the lines to print."""
+    classes = None if command.classes is None else read_classes(command.classes)
+    if command.ratings is not None and command.ratings.lower().endswith(".csv"):
+        table = read_rating_table(Path(command.ratings))
+        if not table.binary:
+            yield from _name_classes(command, votes_of(table))
+            return
+    else:
+        table = None
+    outcome = _decide(command, _sources(command, table, classes))
+    yield from _write(command, outcome)
+
+
+def _sources(
+    command: Consensus, table: RatingTable | None, classes: tuple[str, ...] | None
+) -> Sources:
+    group, experts, calibration = None, None, None
+    if command.reassessed is not None:
+        names = None if classes is None else list(classes)
+        ratings, calibration, experts = reassessed.load(
+            command.reassessed, original=command.labels, classes=names
+        )
+        group = reassessed.animals()
+    else:
+        if table is not None:
+            ratings = pairs_of(table, classes)
+        else:
+            from ..rating.export import read_ratings
+
+            ratings = read_ratings(str(command.ratings))
+        if command.labels is not None:
+            originals = read_labels(command.labels, kind="single", classes=classes)
+            ratings = with_originals(ratings, originals)
+    if command.gold is not None:
+        ratings = with_gold(ratings, read_labels(command.gold, kind="multi"))
+        calibration = experts = None
+    if command.trust_original is not None:
+        trusted = set(read_classes(command.trust_original))
+        unknown = sorted(trusted - set(ratings.classes))
+        if unknown:
+            raise UserError(f"{command.trust_original}: no class is called {unknown[0]!r}")
+        if (ratings.original < 0).all():
+            raise UserError("--trust-original needs the original labels (--labels)")
+        group = np.array([name in trusted for name in ratings.classes], np.bool_)
+    return Sources(ratings, calibration, experts, group)
+
+
+def _decide(command: Consensus, sources: Sources) -> Outcome:
+    ratings, group = sources.ratings, sources.group
+    if not len(ratings.answer):
+        raise UserError("there are no answers yet")
+    golden = ratings.golden
+    method = command.method or ("golden" if golden.any() else "em")
+    if method == "golden":
+        found = agree.golden(
+            ratings, calibration=sources.calibration, group=group, smoothing=command.smoothing
+        )
+    elif method == "em":
+        found = agree.em(
+            ratings, group=group, iterations=command.iterations, smoothing=command.smoothing
+        )
+    else:
+        found = agree.majority(ratings)
+
+    truth, score = sources.truth()[golden], found.score[golden]
+    asked = command.precision is not None or command.recall is not None
+    if asked and not golden.any():
+        raise UserError("--precision and --recall need golden pairs: name a --threshold instead")
+    if asked:
+        threshold = threshold_for(score, truth, precision=command.precision, recall=command.recall)
+    elif command.threshold is not None:
+        threshold = command.threshold
+    elif method == "majority":
+        threshold = 0.5 if command.ties == "keep" else float(np.nextafter(0.5, 1))
+    else:
+        threshold = 0.8
+    labels = agree.labels(ratings, found.score, threshold)
+    empty = np.flatnonzero(np.diff(labels.starts) == 0)
+    at = None
+    if golden.any() and truth.any():
+        image = ratings.pair_item[golden]
+        at = operating_point(score, truth, image, threshold, seed=command.seed)
+    unlabeled = [ratings.items[row] for row in empty.tolist()]
+    return Outcome(sources, found, threshold, labels, unlabeled, at)
+
+
+def _write(command: Consensus, outcome: Outcome) -> Iterator[str]:
+    ratings, found, labels = outcome.sources.ratings, outcome.found, outcome.labels
+    source = f"{found.method} consensus of {len(ratings.raters)} raters, ≥ {outcome.threshold:.6g}"
+    write_labels(command.out, LabelTable(tuple(ratings.items), labels, source))
+    rated = len(np.unique(ratings.pair_item))
+    yield (
+        f"{len(ratings.answer):,} answers of {len(ratings.raters)} raters on "
+        f"{len(ratings.pair_item):,} pairs of {rated:,} items; method: {found.method}"
+    )
+    if found.log_likelihood:
+        yield (
+            f"log-likelihood {found.log_likelihood[-1]:.1f} "
+            f"after {len(found.log_likelihood)} iterations"
+        )
+    if outcome.point is not None:
+        p, r = outcome.point.precision_interval, outcome.point.recall_interval
+        yield (
+            f"on golden pairs: precision {outcome.point.precision:.1%} ({p[0]:.1%} to {p[1]:.1%}), "
+            f"recall {outcome.point.recall:.1%} ({r[0]:.1%} to {r[1]:.1%}), 95% by image"
+        )
+    yield (
+        f"{len(labels.columns):,} labels on {len(labels) - len(outcome.unlabeled):,} of "
+        f"{len(labels):,} items at probability ≥ {outcome.threshold:.6g}: {command.out}"
+    )
+    if command.scores is not None:
+        with ScoreWriter(command.scores, ratings.classes, double=True) as out:
+            out.write(ratings.items, ratings.pair_item, ratings.pair_class, found.score)
+        yield f"scores: {command.scores}"
+    yield from _list_unlabeled(command, outcome.unlabeled)
+    if command.report is not None:
+        from ..report.consensus_page import write_consensus
+
+        write_consensus(command.report, outcome)
+        yield f"report: {command.report}"
+
+
+def _name_classes(command: Consensus, votes: Votes) -> Iterator[str]:
+    """Raters who name one of many classes per item: one label per item, ties left open."""
+    for option in ("gold", "trust_original", "precision", "recall", "report"):
+        if getattr(command, option) is not None:
+            flag = option.replace("_", "-")
+            raise UserError(f"--{flag} needs answers that are yes, maybe or no to one class")
+    if command.method == "golden":
+        raise UserError("--method golden needs answers that are yes, maybe or no to one class")
+    answers: Answers = votes.answers
+    posterior = answers.shares()
+    if command.method != "majority":
+        posterior = dawid_skene(
+            answers,
+            posterior,
+            iterations=command.iterations,
+            smoothing=command.smoothing,
+            tolerance=agree.TOLERANCE,
+        ).posterior
+    best = posterior.max(1, keepdims=True)
+    tied = (posterior == best).sum(1) > 1
+    low = best[:, 0] < (command.threshold or 0.0)
+    label = Single(np.where(tied | low, -1, posterior.argmax(1)), tuple(votes.classes))
+    method = command.method or "em"
+    source = f"{method} consensus of {len(votes.raters)} raters"
+    write_labels(command.out, LabelTable(tuple(votes.items), label, source))
+    yield (
+        f"{len(answers.answer):,} answers of {len(votes.raters)} raters who name one of "
+        f"{len(votes.classes)} classes; method: {method}"
+    )
+    yield f"{int(label.known().sum()):,} of {len(label):,} items labelled: {command.out}"
+    if command.scores is not None:
+        rows, columns = np.nonzero(posterior >= LEAST)
+        with ScoreWriter(command.scores, votes.classes, double=True) as out:
+            out.write(votes.items, rows, columns, posterior[rows, columns])
+        yield f"scores: {command.scores}"
+    unlabeled = np.flatnonzero(~label.known()).tolist()
+    yield from _list_unlabeled(command, [votes.items[row] for row in unlabeled])
+
+
+def _list_unlabeled(command: Consensus, items: list[str]) -> Iterator[str]:
+    """A label table of these items, without labels: what is left to decide by hand."""
+    path = command.unlabeled or command.out.with_name(f"{command.out.stem}.unlabeled.csv")
+    empty = np.zeros(len(items) + 1, np.int64)
+    table = LabelTable(tuple(items), Multi(empty, empty[:0], ()), "left without labels")
+    write_labels(path, table)
+    yield f"{len(items):,} items without labels: {path}"

@@ -1,0 +1,128 @@
+"""The work of ``reteach relabel propose``: score tables in, proposals out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UserError
+from ..labels import Single
+from ..progress import progress
+from ..relabel import subsets
+from ..relabel.propose import BroughtUp, bring_up, support
+from ..relabel.propose import propose as pool
+from ..score_classes import common_classes, read_classes
+from ..scores import ItemIndex, ScoreTable, open_scores
+from ..tables import LabelTable, read_labels
+
+if TYPE_CHECKING:
+    from .relabel import Propose
+
+
+def propose(command: Propose) -> Iterator[str]:
+    """Do it; yields the lines to print."""
+    if command.per_item <= 0:
+        raise UserError(f"--per-item must be positive, got {command.per_item}")
+    if not 0 < command.recall <= 1:
+        raise UserError(f"--recall must lie in (0, 1], got {command.recall}")
+    if command.report is not None and command.gold is None:
+        raise UserError("--report shows the subsets of the models: it needs --gold")
+    tables = open_tables(command.scores)
+    table = read_labels(command.labels, kind="single")
+    given = None if command.classes is None else read_classes(command.classes)
+    classes = common_classes(list(tables.values()), used_classes(table), given)
+    labels = table.labels.reorder(classes, what=str(command.labels))
+    assert isinstance(labels, Single)
+    gold = None if command.gold is None else _gold(command.gold, table, classes)
+
+    index = ItemIndex(table.items, closed=True)
+    models: dict[str, BroughtUp] = {}
+    for name, scores in tables.items():
+        with progress(name, scores.rows) as tell:
+            models[name] = bring_up(scores, index, classes, command.per_item, tell)
+    if gold is not None:
+        found, best = _best_subset(models, gold, table.items, labels.index, command.recall)
+        names = list(models)
+        chosen = [names[m] for m in subsets.members(best)]
+        everyone = len(found.recall) - 1
+        yield (
+            f"{len(names)} models: recall {found.recall[everyone]:.1%}, "
+            f"precision {found.precision[everyone]:.1%} on {len(gold.items)} gold items"
+        )
+        yield (
+            f"{len(chosen)} of them: recall {found.recall[best]:.1%}, "
+            f"precision {found.precision[best]:.1%}: {', '.join(chosen)}"
+        )
+        if command.report is not None:
+            from ..report.subsets_page import write_subsets
+
+            write_subsets(command.report, found, names, best, command.recall)
+            yield f"report: {command.report}"
+        models = {name: models[name] for name in chosen}
+    proposals = pool(models, list(table.items), list(classes), labels.index)
+    proposals.write(command.out)
+    agreed = int(proposals.agreed().sum())
+    yield (
+        f"{len(proposals.pair_item):,} proposals for {len(table.items):,} items; "
+        f"on {agreed:,} all models agree with the label, {len(table.items) - agreed:,} to rate"
+    )
+    yield f"proposals: {command.out}"
+
+
+def open_tables(paths: tuple[Path, ...]) -> dict[str, ScoreTable]:
+    """Score tables by model name: the file's stem, or the path where stems are not unique."""
+    if not paths:
+        raise UserError("name at least one score table (--scores)")
+    stems = [path.stem for path in paths]
+    names = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
+    if len(set(names)) != len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise UserError(f"the score table {twice} is named twice")
+    return {name: open_scores(path) for name, path in zip(names, paths, strict=True)}
+
+
+def used_classes(table: LabelTable) -> list[str]:
+    """The class names that occur among the labels, in the order of the table's class list."""
+    used = np.unique(table.labels.pairs()[1])
+    return [table.labels.classes[c] for c in used.tolist()]
+
+
+def _gold(path: Path, table: LabelTable, classes: tuple[str, ...]) -> LabelTable:
+    gold = read_labels(path, kind="multi", classes=classes)
+    known = set(table.items)
+    foreign = next((item for item in gold.items if item not in known), None)
+    if foreign is not None:
+        raise UserError(f"{path}: gold item {foreign!r} is not among the original labels")
+    return gold
+
+
+def _best_subset(
+    models: dict[str, BroughtUp],
+    gold: LabelTable,
+    items: tuple[str, ...],
+    original: NDArray[np.int64],
+    recall: float,
+) -> tuple[subsets.Subsets, int]:
+    """Every subset's precision and recall on all pairs of the gold items, and the best one."""
+    width = gold.labels.num_classes
+    position = {item: row for row, item in enumerate(items)}
+    rows = np.array([position[item] for item in gold.items], np.int64)
+    within = np.zeros(len(items), np.bool_)
+    within[rows] = True
+
+    at, columns, _ = gold.labels.pairs()
+    true = rows[at] * width + columns
+    given = (rows * width + original[rows])[original[rows] >= 0]
+    keys = [true, given]
+    for model in models.values():
+        keys += [listed[within[listed // width]] for listed in (model.by_score, model.by_logit)]
+        keys.append(rows * width + model.first[rows])
+    pairs = np.unique(np.concatenate(keys))
+    found = subsets.search(
+        support(list(models.values()), pairs, width), np.isin(pairs, given), np.isin(pairs, true)
+    )
+    return found, found.best(recall)

@@ -1,0 +1,115 @@
+"""What raters answered: the value that flows from the rating store to the consensus.
+
+A *pair* is the question "is this class in this image?"; each answer is *no*, *maybe* or *yes*, with
+the numbers of the votes released with ReaL (Beyer et al., "Are we done with ImageNet?", 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+ANSWERS = ("no", "maybe", "yes")
+NO, MAYBE, YES = 0, 1, 2
+
+Indices = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Ratings:
+    """R answers of W raters on P pairs of N items and C classes.
+
+    Items without any pair belong to the set too: nobody was asked about them (all models agreed
+    with the original label), so they keep that label.
+
+    Repeated answers of one rater on one pair are all kept; who stores ratings decides which counts.
+    """
+
+    items: list[str]
+    """(N,) item names."""
+    classes: list[str]
+    """(C,) class names."""
+    pair_item: Indices
+    """(P,) index into ``items``."""
+    pair_class: Indices
+    """(P,) index into ``classes``."""
+    raters: list[str]
+    """(W,) rater names."""
+    rater: Indices
+    """(R,) index into ``raters``."""
+    pair: Indices
+    """(R,) index into the pairs."""
+    answer: NDArray[np.int8]
+    """(R,) one of ``NO``, ``MAYBE``, ``YES``."""
+    gold: Floats
+    """(P,) share of the experts who said *yes* (so 0 or 1 for one expert); NaN where not golden."""
+    original: Indices
+    """(N,) index of the item's original class, -1 where there is none."""
+
+    def __post_init__(self) -> None:
+        set_ = object.__setattr__
+        for name in ("pair_item", "pair_class", "rater", "pair", "original"):
+            set_(self, name, np.asarray(getattr(self, name), np.int64))
+        set_(self, "answer", np.asarray(self.answer, np.int8))
+        set_(self, "gold", np.asarray(self.gold, np.float64))
+        pairs, answers = len(self.pair_item), len(self.rater)
+        _check("pair_item", self.pair_item, pairs, len(self.items))
+        _check("pair_class", self.pair_class, pairs, len(self.classes))
+        _check("rater", self.rater, answers, len(self.raters))
+        _check("pair", self.pair, answers, pairs)
+        _check("answer", self.answer, answers, len(ANSWERS))
+        _check("original", self.original, len(self.items), len(self.classes), least=-1)
+        if len(self.gold) != pairs:
+            raise ValueError(f"gold has {len(self.gold)} entries for {pairs} pairs")
+
+    @property
+    def golden(self) -> NDArray[np.bool_]:
+        """(P,) where experts' answers are known."""
+        return ~np.isnan(self.gold)
+
+    def pair_original(self) -> NDArray[np.bool_]:
+        """(P,) where the asked class is the item's original one."""
+        return np.asarray(self.original[self.pair_item] == self.pair_class)
+
+    def counts(self) -> Indices:
+        """(P, 3) how many raters said no, maybe, yes."""
+        key = self.pair * len(ANSWERS) + self.answer
+        return np.bincount(key, minlength=len(self.pair_item) * 3).reshape(-1, 3)
+
+    def with_rater(self, name: str, pairs: Indices, answers: NDArray[np.int8]) -> Ratings:
+        """The same ratings and one more rater, who answered ``answers`` on ``pairs``."""
+        return replace(
+            self,
+            raters=[*self.raters, name],
+            rater=np.append(self.rater, np.full(len(pairs), len(self.raters))),
+            pair=np.append(self.pair, pairs),
+            answer=np.append(self.answer, answers),
+        )
+
+    def without_raters(self, names: Sequence[str]) -> Ratings:
+        """The same ratings without the answers of the raters of these names."""
+        gone = set(names)
+        left = [w for w, name in enumerate(self.raters) if name not in gone]
+        position = np.full(len(self.raters), -1, np.int64)
+        position[left] = np.arange(len(left))
+        keep = position[self.rater] >= 0
+        return replace(
+            self,
+            raters=[self.raters[w] for w in left],
+            rater=position[self.rater[keep]],
+            pair=self.pair[keep],
+            answer=self.answer[keep],
+        )
+
+
+def _check(
+    name: str, index: NDArray[np.int64] | NDArray[np.int8], n: int, end: int, least: int = 0
+) -> None:
+    if index.shape != (n,):
+        raise ValueError(f"{name} has shape {index.shape}, expected ({n},)")
+    if n and not (least <= index.min() and index.max() < end):
+        raise ValueError(f"{name} must lie in [{least}, {end}), got {index.min()} to {index.max()}")
