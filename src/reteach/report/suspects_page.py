@@ -86,7 +86,12 @@ def _header(title: str, cleaning: Cleaning) -> Html:
     at = cleaning.chosen.balance
     numbers: list[tuple[Child, str, str, Child]] = [
         ("Dropped", percent(at.removed), "%", f"rule: {cleaning.chosen.rule}"),
-        ("Wrong, estimated", percent(at.noise), "%", "of the labels; a weak model makes it too large"),
+        (
+            "Wrong, estimated",
+            percent(at.noise),
+            "%",
+            "of the labels; a weak model makes it too large",
+        ),
         ("Confirmed", percent(at.confirmed), "%", "labels that are the model's first choice"),
     ]
     return join(

@@ -1,0 +1,166 @@
+"""Does dropping doubtful labels help? 6,000 CIFAR-10 images with labels from human raters (CIFAR-10N).
+
+    python examples/clean_cifar.py FOLDER [--noise worse|aggre] [--seeds 3] [--smoke]
+
+FOLDER holds cifar10.npz (JPEGs of all images) and cifar10n.npz (the raters' labels). K-fold cleaning as
+`reteach relabel clean` does it, then a network of the same kind learns without augmentation from all
+labels, from those that each rule keeps, from as many taken at random, and from just the right ones.
+Detection stands beside cleanlab's on the same held-out scores, where cleanlab is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, get_args
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+from PIL import Image
+
+from reteach.files import write_json
+from reteach.relabel import clean
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One seed: which images, which weights, which random removal."""
+
+    pack: Path
+    noise: str
+    seed: int
+    out: Path
+    images: int = 6_000
+    test: int = 10_000
+    folds: int = 5
+    epochs: float = 20.0
+
+
+def pictures(pack: Any, rows: np.ndarray) -> np.ndarray:
+    """(N, 32, 32, 3) uint8."""
+    data, at = pack["jpeg"], pack["offsets"]
+    files = (io.BytesIO(data[at[row] : at[row + 1]].tobytes()) for row in rows)
+    return np.stack([np.asarray(Image.open(file)) for file in files])
+
+
+def run(trial: Trial) -> dict[str, Any]:
+    """Held-out scores, rules, and a training on what each of them keeps."""
+    import torch
+
+    from reteach.data.dataset import Dataset
+    from reteach.data.sources import ArraySource
+    from reteach.engine.evaluate import scores
+    from reteach.engine.run import Run
+    from reteach.experiment.config import Config
+    from reteach.experiment.inputs import Inputs
+    from reteach.experiment.train import make_setup
+    from reteach.labels import Single
+    from reteach.methods.clean import held_out_scores
+    from reteach.methods.supervised import train_softmax
+    from reteach.options import Model, Softmax, Training
+    from reteach.relabel.folds import stratified_folds
+
+    with (
+        np.load(trial.pack / "cifar10.npz") as pack,
+        np.load(trial.pack / "cifar10n.npz") as raters,
+    ):
+        names = tuple(pack["class_names"].tolist())
+        rows = np.random.default_rng(trial.seed).permutation(50_000)[: trial.images]
+        given, true = (raters[key][rows].astype(np.int64) for key in (trial.noise, "clean"))
+        everything = Dataset.of(ArraySource(pictures(pack, rows)), Single(given, names))
+        tested = np.arange(50_000, 50_000 + trial.test)
+        right = pack["label"][tested].astype(np.int64)
+        test = Dataset.of(ArraySource(pictures(pack, tested)), Single(right, names))
+    training = Training(epochs=trial.epochs, batch_size=64, optimizer="adam", seed=trial.seed)
+    config = Config(
+        "softmax", Softmax(), model=Model("reteach_small", device="cpu"), training=training
+    )
+
+    def setup(data: Dataset) -> Any:
+        return make_setup(config, Inputs(data, None, None), torch.device("cpu"))
+
+    folder = trial.out / f"{trial.noise}-{trial.images}-seed{trial.seed}"
+    fold = stratified_folds(given, np.arange(len(given)), trial.folds, trial.seed)
+    own = Run(folder / "folds", trial.seed, quiet=True)
+    held = held_out_scores(setup(everything), train_softmax, Softmax(), fold, own)
+    np.savez(folder / "held_out.npz", scores=held, given=given, true=true)
+
+    def accuracy(name: str, keep: np.ndarray) -> float:
+        surroundings = setup(everything.subset(np.flatnonzero(keep)))
+        part = Run(folder / name, trial.seed, quiet=True)
+        model = train_softmax(surroundings, Softmax(), part).predictors()["model"]
+        return float((scores(model, surroundings.scan(test))[1].argmax(1) == right).mean())
+
+    keeps = {rule: clean.keep_rule(rule, held, given) for rule in get_args(clean.Rule)}
+    chance = np.random.default_rng(trial.seed + 1).permutation(keeps["agreement"])
+    sets = {"all": np.full(len(given), True), **keeps, "random": chance, "known": given == true}
+    found = detections(held, given, given != true, keeps)
+    balance = clean.balance(held, given, keeps["agreement"])
+    result = {
+        "noise": float((given != true).mean()),
+        "estimated noise": balance.noise,
+        "removed": balance.removed,
+        "warning": balance.warning,
+        "accuracy": {name: accuracy(name, keep) for name, keep in sets.items()},
+        "detection": found,
+    }
+    write_json(folder / "result.json", result)
+    return result
+
+
+def detections(
+    held: np.ndarray, given: np.ndarray, wrong: np.ndarray, keeps: dict[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """Precision, recall and F1 of finding wrong labels; cleanlab's beside ours."""
+    try:
+        from cleanlab.filter import find_label_issues
+    except ImportError:
+        print("cleanlab is not installed: its rows are left out")
+    else:
+        for how in ("prune_by_noise_rate", "confident_learning", "predicted_neq_given"):
+            issues = find_label_issues(given, held, filter_by=how, n_jobs=1)
+            keeps = keeps | {f"cleanlab {how}": ~issues}
+    found = {name: clean.detection(keep, wrong) for name, keep in keeps.items()}
+    return {n: {"precision": d.precision, "recall": d.recall, "f1": d.f1} for n, d in found.items()}
+
+
+def show(results: list[dict[str, Any]]) -> None:
+    """Every seed's numbers and their mean, in percent."""
+
+    def line(name: str, values: list[float]) -> None:
+        print(f"{name:32} {100 * np.mean(values):6.1f}  ", *(f"{100 * v:5.1f}" for v in values))
+
+    for key in ("noise", "estimated noise", "removed"):
+        line(key, [result[key] for result in results])
+    for part in ("accuracy", "detection"):
+        for name in results[0][part]:
+            values = [result[part][name] for result in results]
+            if part == "accuracy":
+                line(f"accuracy, {name}", values)
+            else:
+                line(f"F1, {name}", [value["f1"] for value in values])
+    print(*{f"warning: {r['warning']}" for r in results if r["warning"]}, sep="\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pack", type=Path)
+    parser.add_argument("--noise", choices=("worse", "aggre"), default="worse")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("runs/clean-cifar"))
+    parser.add_argument("--smoke", action="store_true")
+    options = parser.parse_args()
+    small = {"images": 200, "test": 100, "folds": 2, "epochs": 1.0} if options.smoke else {}
+    trials = [
+        Trial(options.pack, options.noise, seed, options.out, **small)
+        for seed in range(1 if options.smoke else options.seeds)
+    ]
+    with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
+        show(list(pool.map(run, trials)))

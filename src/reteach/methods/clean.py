@@ -1,0 +1,94 @@
+"""K-fold held-out prediction (ReaL: Beyer, Hénaff, Kolesnikov, Zhai, van den Oord; 2020, Section 6).
+
+"In order to counter memorization of training data, we split training images into 10 equally-sized
+folds. For each fold we perform the following: (1) Hold the fold out and train the [...] model on the
+remaining 9 folds and (2) Use the resulting model to predict labels on the hold-out fold."
+
+K × (train on K − 1 folds, predict the K-th), with any method that ``reteach train`` knows. What is done
+with the predictions is in :mod:`reteach.relabel.clean`.
+
+The paper is silent on the seeds of the K models: here all start from the same weights. A budget in
+epochs means passes over the K − 1 folds; a budget in steps is the same for each fold. Of a method with
+several models, the first predictor counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..engine import distributed
+from ..engine.algorithm import Algorithm
+from ..engine.evaluate import scores
+from ..engine.log import Log
+from ..engine.run import Arrays, Run
+from ..labels import Rows
+
+if TYPE_CHECKING:
+    from ..engine.setup import Setup
+
+Recipe = Callable[["Setup", Any, Run], Algorithm]
+"""What trains a method: (setup, its settings, run) -> the trained algorithm."""
+
+
+def held_out_scores(
+    setup: Setup, recipe: Recipe, settings: Any, fold: Rows, run: Run
+) -> NDArray[np.float32]:
+    """(N, C) scores of every image by the model that has not seen it; NaN for an unreadable image.
+
+    A fold that is finished is loaded. The one that was interrupted goes on from its snapshot, because
+    its training is a run of its own below ``run``'s folder.
+
+    Args:
+        setup: of a training on all N images of ``setup.train``.
+        fold: (N,) the fold of each image.
+    """
+    out = np.full((len(setup.train), setup.train.labels.num_classes), np.nan, np.float32)
+    for number in range(int(fold.max()) + 1):
+        inner = _inner(run, number)
+        found = run.once(
+            f"fold-{number + 1}",
+            partial(_held_out, setup, recipe, settings, fold, number, inner),
+            recipe=recipe,
+            settings=settings,
+            architecture=setup.model.model,
+            training=setup.training,
+            steps=setup.total,
+            images=setup.train,
+            folds=int(fold.max()) + 1,
+            split=fold,
+        )
+        out[found["rows"]] = found["scores"]
+        if inner.folder is not None and distributed.rank() == 0:
+            for file in inner.folder.glob("stages/*/snapshot.pt"):
+                file.unlink()  # the scores are what is kept; K models of any size would fill the disk
+    return out
+
+
+def _inner(run: Run, number: int) -> Run:
+    """The run of one fold's training: its stages and its log are apart from those of other folds."""
+    if run.folder is None:
+        return Run.memory(run.seed)
+    folder = run.folder / "folds" / str(number + 1)
+    log = Log(folder / "metrics.jsonl", run.log.sinks)
+    return Run(folder, run.seed, log, run.snapshot_seconds, run.quiet)
+
+
+def _held_out(
+    setup: Setup, recipe: Recipe, settings: Any, fold: Rows, number: int, run: Run
+) -> Arrays:
+    """Train without one fold, and score it: ``rows`` (M,) of the whole data set, ``scores`` (M, C)."""
+    learn, held = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+    steps = setup.total
+    if setup.training.steps is None:
+        steps = max(1, round(steps * len(learn) / len(fold)))
+    part = replace(setup, train=setup.train.subset(learn), total=steps, judge=None)
+    algorithm = recipe(part, settings, run)
+    predictor = next(iter(algorithm.predictors().values()))
+    rows, found = scores(predictor, setup.scan(setup.train.subset(held)))
+    return {"rows": held[rows], "scores": found}
