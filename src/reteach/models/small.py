@@ -1,10 +1,11 @@
 """Small convolutional networks for small images, which timm lacks; importing this registers them.
 
-``reteach_tiny`` is for 8-32 pixels and ``reteach_small`` for 28-96. They differ in what their last layer
-sees. The tiny one takes the strongest response of each feature anywhere (global max pooling): whether a
-digit is *there* is all that its pictures are asked. The small one keeps a coarse 3 × 3 grid of averages,
-because in larger pictures a label often depends on where a thing stands. A single global average did
-worst: it learns so slowly that short generations of MILe collapse to "every class present".
+``reteach_tiny`` is for 8-32 pixels, ``reteach_mid`` for 32 and ``reteach_small`` for 28-96. They differ
+in what their last layer sees. The tiny one takes the strongest response of each feature anywhere
+(global max pooling): whether a digit is *there* is all that its pictures are asked. The others keep a
+coarse grid of averages, because in larger pictures a label often depends on where a thing stands. A
+single global average did worst: it learns so slowly that short generations of MILe collapse to "every
+class present".
 """
 
 from __future__ import annotations
@@ -96,7 +97,9 @@ def _cfg(size: int) -> dict[str, Any]:
     }
 
 
-default_cfgs = generate_default_cfgs({"reteach_tiny": _cfg(16), "reteach_small": _cfg(64)})
+default_cfgs = generate_default_cfgs(
+    {"reteach_tiny": _cfg(16), "reteach_mid": _cfg(32), "reteach_small": _cfg(64)}
+)
 
 
 @register_model
@@ -104,6 +107,13 @@ def reteach_tiny(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """Three convolutions at a quarter of the resolution, 24 thousand weights: for 8 to 32 pixels."""
     stages = ((16, 2, 3), (32, 2, 3), (64, 1, 3))
     return _build("reteach_tiny", stages, nn.AdaptiveMaxPool2d(1), 1, pretrained, kwargs)
+
+
+@register_model
+def reteach_mid(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """Three wider convolutions, about 100,000 weights: for colour images of 32 pixels."""
+    stages = ((32, 2, 5), (64, 2, 3), (128, 2, 3))
+    return _build("reteach_mid", stages, nn.AdaptiveAvgPool2d(2), 2, pretrained, kwargs)
 
 
 @register_model

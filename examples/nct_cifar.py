@@ -1,0 +1,119 @@
+"""NCT on 4,000 CIFAR-10 images with wrong labels, beside honest controls.
+
+    python examples/nct_cifar.py CIFAR10.npz [--noise symmetric|worse] [--what main|parts|rates]
+                                 [--augment none|crop-flip] [--epochs 30] [--every 1] [--seeds 3] [--smoke]
+
+CIFAR10.npz holds the images as JPEG (arrays jpeg, offsets, label, class_names; 50,000 for training
+first); "worse" also wants cifar10n.npz beside it (array worse). main: two independent networks against
+NCT. parts: target variability, balancing and mutual learning alone. rates: Table 5's sweep of r_max.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+from dataclasses import replace
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+from PIL import Image
+
+from reteach.commands.compare import show_results
+from reteach.experiment.arena import OwnData
+from reteach.experiment.compare import Entrant, Plan, compare, entrants
+from reteach.labels import Single
+from reteach.options import Data, Model, Output, Training
+from reteach.relabel import noise
+from reteach.tables import LabelTable, write_labels
+
+RATE = {"symmetric": "0.5", "worse": "0.3"}
+"""r_max, as the paper chooses it by the amount of noise."""
+
+
+def prepare(pack: Path, kind: str, folder: Path, n_train: int, n_test: int) -> OwnData:
+    """Write images and label tables as a user would have them."""
+    with np.load(pack, allow_pickle=False) as content:
+        jpeg, starts = content["jpeg"], content["offsets"]
+        label, names = content["label"].astype(np.int64), tuple(map(str, content["class_names"]))
+
+    def write(name: str, rows: range) -> str:
+        images = [Image.open(io.BytesIO(jpeg[starts[i] : starts[i + 1]].tobytes())) for i in rows]
+        here = label[list(rows)]
+        file = folder / f"{name}.npz"
+        np.savez(
+            file, images=np.stack(images), labels=here, classes=names, items=list(map(str, rows))
+        )
+        return str(file)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    train = write("train", range(n_train))
+    val = write("val", range(n_train, n_train + 200))
+    test = write("test", range(50_000, 50_000 + n_test))
+    clean = Single(label[:n_train], names)
+    if kind == "worse":
+        with np.load(pack.with_name("cifar10n.npz"), allow_pickle=False) as human:
+            noisy = Single(human["worse"][:n_train].astype(np.int64), names)
+    else:
+        noisy = noise.by_matrix(clean, noise.symmetric(10, 0.5), seed=0)
+    for file, labels in (("noisy.csv", noisy), ("clean.csv", clean)):
+        items = tuple(map(str, range(n_train)))
+        write_labels(folder / file, LabelTable(items, labels, file.removesuffix(".csv")))
+    data = Data(images=train, labels=folder / "noisy.csv", val_images=val)
+    return OwnData(data, test_images=test, clean=folder / "clean.csv")
+
+
+def contestants(what: str, kind: str, model: Model, training: Training) -> tuple[Entrant, ...]:
+    """The entrants of one table; every network of every entrant sees each image equally often."""
+    rate = f"target_variability={RATE[kind]}"
+    if what == "main":
+        return entrants(("ensemble", "nct"), model, training, (rate,))[0]
+    if what == "rates":
+        rates = "nct.target_variability=0,0.1,0.3,0.5,0.7,0.9"
+        return entrants(("nct",), model, training, (), (rates,))[0]
+    alone, _ = entrants(("variability",), model, training, (rate,))
+    balancing, _ = entrants(("nct",), model, training, (), ("target_variability=0.0",))
+    mutual, _ = entrants(("dml",), model, training)
+    return (*alone, *balancing, *mutual)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pack", type=Path)
+    parser.add_argument("--noise", choices=list(RATE), default="symmetric")
+    parser.add_argument("--what", choices=["main", "parts", "rates"], default="main")
+    parser.add_argument("--augment", choices=["none", "crop-flip"], default="none")
+    parser.add_argument("--epochs", type=float, default=30, help="of each network")
+    parser.add_argument("--every", type=int, default=1, help="epochs between evaluations")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--model", default="reteach_mid")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--smoke", action="store_true")
+    told = parser.parse_args()
+    words = f"nct-{told.noise}-{told.what}-{told.augment}-{told.epochs:g}"
+    out = told.out or Path("runs") / words
+    sizes, epochs, seeds = (4000, 2000), told.epochs, told.seeds
+    if told.smoke:
+        sizes, epochs, seeds = (200, 100), 1.0, 1
+    model = Model(told.model, channels_last=True, device="cpu")
+    # the budget counts the backward passes of both networks
+    training = Training(epochs=2 * epochs, batch_size=128, optimizer="adam", lr=1e-3,
+                        schedule="constant", augment=told.augment)  # fmt: skip
+    every = max(1, told.every * sizes[0] // training.batch_size)
+    plan = Plan(
+        f"NCT on CIFAR-10: {words.removeprefix('nct-')}",
+        f"{sizes[0]} images, {epochs:g} epochs of each network, augmentation: {told.augment}.",
+        out,
+        prepare(told.pack, told.noise, out / "data", *sizes),
+        tuple(
+            replace(entrant, config=replace(entrant.config, output=Output(eval_every=every)))
+            for entrant in contestants(told.what, told.noise, model, training)
+        ),
+        seeds=tuple(range(seeds)),
+        sweep={},
+        processes=told.processes,
+    )
+    show_results(compare(plan), out)

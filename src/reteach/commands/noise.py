@@ -1,0 +1,141 @@
+"""``reteach noise``: wrong labels on purpose, to see what a method makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from ..labels import Single
+    from ..relabel.noise import Matrix
+    from ..tables import LabelTable
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Make some labels of a table wrong: the same number in every run, the same ones for a seed."""
+
+    labels: Path
+    """Label table of right labels, one per item."""
+    out: Path
+    """The noisy label table: .csv or .parquet."""
+    kind: Literal["symmetric", "symmetric-keep", "pair", "matrix", "instance"] = "symmetric"
+    """symmetric: to any other class; symmetric-keep: to any class, the true one included; pair: to the
+    next class of the class list; matrix: by --matrix or --scores; instance: images that look alike go
+    wrong alike (needs --images)."""
+    rate: float = 0.5
+    """Share of each class's labels that are redrawn."""
+    matrix: Path | None = None
+    """CSV of shares, true classes in rows, given labels in columns; the header and the first column are
+    class names."""
+    scores: Path | None = None
+    """In place of --matrix: held-out scores of the items (Parquet). The noise that the labels seem to
+    have is estimated from them, and applied to the labels."""
+    images: str | None = None
+    """The images, for instance."""
+    seed: int = 0
+    """Of the draws."""
+
+    def run(self) -> None:
+        """Write the table and say how many labels are wrong."""
+        import numpy as np
+
+        from ..labels import Single
+        from ..tables import LabelTable, read_labels, write_labels
+
+        table = read_labels(self.labels, kind="single")
+        assert isinstance(table.labels, Single)
+        noisy = self._noisy(table, table.labels)
+        source = f"{self._words()}, seed {self.seed}"
+        source += f"; of {table.source}" if table.source else ""
+        write_labels(self.out, LabelTable(table.items, noisy, source))
+        wrong = int(np.count_nonzero(noisy.index != table.labels.index))
+        known = int(table.labels.known().sum())
+        print(f"{self.out}: {wrong} of {known} labels are wrong ({wrong / max(known, 1):.1%})")
+
+    def _words(self) -> str:
+        if self.kind != "matrix":
+            return f"{self.kind} noise, rate {self.rate:g}"
+        return f"noise by {'an estimate' if self.scores else (self.matrix or Path()).name}"
+
+    def _noisy(self, table: LabelTable, labels: Single) -> Single:
+        from ..relabel import noise
+
+        if self.kind == "instance":
+            if self.images is None:
+                raise UserError("--kind instance looks at the images: add --images")
+            return noise.by_instance(labels, _thumbnails(self.images, table), self.rate, self.seed)
+        return noise.by_matrix(labels, self._matrix(table, labels), self.seed)
+
+    def _matrix(self, table: LabelTable, labels: Single) -> Matrix:
+        from ..relabel import noise
+
+        count = labels.num_classes
+        if self.kind == "pair":
+            return noise.pair(count, self.rate)
+        if self.kind != "matrix":
+            return noise.symmetric(count, self.rate, keep=self.kind == "symmetric-keep")
+        if (self.matrix is None) == (self.scores is None):
+            raise UserError(
+                "--kind matrix needs --matrix FILE.csv, or --scores to estimate one from"
+            )
+        if self.matrix is not None:
+            return _read_matrix(self.matrix, labels.classes)
+        assert self.scores is not None
+        return noise.estimated(labels, _dense(self.scores, table))
+
+
+def _read_matrix(file: Path, classes: tuple[str, ...]) -> Matrix:
+    """Shares by class name, in the order of ``classes``."""
+    import csv
+
+    import numpy as np
+
+    try:
+        rows = [row for row in csv.reader(file.read_text("utf-8-sig").splitlines()) if row]
+        columns = rows[0][1:]
+        values = {row[0]: dict(zip(columns, map(float, row[1:]), strict=True)) for row in rows[1:]}
+        return np.array([[values[true][label] for label in classes] for true in classes])
+    except KeyError as error:
+        raise UserError(f"{file}: class {error} of the labels is not in the matrix") from None
+    except (OSError, UnicodeDecodeError, ValueError, IndexError, csv.Error) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise UserError(f"{file} is not a matrix with class names around it ({reason})") from None
+
+
+def _dense(file: Path, table: LabelTable) -> Matrix:
+    """(N, C) scores of the table's items; NaN where the score table has none."""
+    import numpy as np
+
+    from ..scores import ItemIndex, open_scores
+
+    scores = np.full((len(table.items), table.labels.num_classes), np.nan)
+    index = ItemIndex(table.items, closed=True)
+    for rows in open_scores(file).batches(index, table.labels.classes):
+        scores[rows.item, rows.cls] = rows.score
+    if np.isnan(scores).any(1).all():
+        raise UserError(f"{file}: no item has scores of all {scores.shape[1]} classes")
+    return scores
+
+
+def _thumbnails(images: str, table: LabelTable) -> Matrix:
+    """(N, 192) colours of 8 × 8 pixels of each item's image."""
+    import numpy as np
+    from PIL import Image
+
+    from ..data.sources import open_source
+    from ..progress import progress
+
+    source = open_source(images, table.items)
+    found = np.zeros((len(table.items), 192))
+    with progress("reading images", len(source)) as show:
+        for row in range(len(source)):
+            pixels = source.read(row)
+            rgb = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+            small = Image.fromarray(np.ascontiguousarray(rgb)).resize((8, 8), Image.Resampling.BOX)
+            found[row] = np.asarray(small, np.float64).ravel()
+            show(row + 1)
+    return found

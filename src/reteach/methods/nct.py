@@ -1,0 +1,268 @@
+"""NCT — noisy concurrent training (Sarfraz, Arani, Zonooz; WACV 2021), Algorithms 1 and 2.
+
+Two networks see the same images. Each learns from the given labels, a few of which are changed at
+random and for each network separately (*target variability*), and from what its peer predicts:
+
+    L1 = (1 - α) CE(softmax(z1), ŷ1) + α τ² KL(softmax(z2/τ) ‖ softmax(z1/τ))          (Eq. 1)
+    L2 = (1 - α) CE(softmax(z2), ŷ2) + α τ² KL(softmax(z1/τ) ‖ softmax(z2/τ))          (Eq. 2)
+    y  = softmax((z1 + z2) / 2)                                                         (Eq. 3)
+    α  = α_max exp(-β (1 - min(e, e_r) / e_r)²)                                         (Eq. 4)
+    r  = r_min + (r_max - r_min) log(e - e_w) / log(e_max - e_w)   where e > e_w        (Eq. 5)
+
+Over the epochs α and r rise: first the labels are learned from, later mostly the peer, and the labels
+that are still learned from become less reliable, so that they are not memorised. Symbols: e the epoch,
+α alpha, β beta, τ temperature, r the share of labels changed, C classes, B batch.
+
+What the paper leaves open or misprints, and what we do:
+
+* *Eq. 4* with its minus sign and the stated β = -0.65 starts at 1.72 and falls. Meant, and done: β = 0.65,
+  from 0.47 up to α_max = 0.9, which is kept once e reaches e_r.
+* *Algorithm 1, lines 7-8* print z2 for z1 and one direction of KL in both losses, and divide
+  probabilities by τ. Eqs. 1-2 are followed, with the temperature inside the softmax. The peer is a target:
+  no gradient flows into it. Both losses are taken before either network moves.
+* *Eq. 5* is r_min up to and including e = e_w; at e = e_w + 1 the logarithm is 0, so r leaves r_min one
+  epoch later. Where e_max ≤ e_w + 1 there is no room for a ramp, and r stays r_min.
+* *The epoch* e counts finished passes over the images, 0 in the first; so r_max is approached, not
+  reached, in the last. Both rates are constant within an epoch.
+* *Algorithm 2* demands another label (``flip="other"``); the authors' code may draw the same one again
+  (``flip="any"``, which changes C/(C - 1) times fewer). A soft label is moved to other classes as a whole.
+* *Draws* are a function of (seed, stage, step, network), independent for the two.
+* *Budget.* Each step is a backward pass for both networks, and the budget counts both: with ``--epochs
+  60`` each sees the images 30 times, and e_max = 30.
+
+Ablations (Table 6): w/o EN ``--predict first``; w/o TV ``--target-variability 0``; w/o DB ``--balancing
+constant``. Without the last two it is deep mutual learning (``dml``; Zhang et al. 2018, whose CE + KL is
+twice α = ½, τ = 1). α = 0 leaves target variability alone (``variability``); with r = 0 too, it is two
+networks that know nothing of each other (``ensemble``), bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import exp, log
+from typing import TYPE_CHECKING, Literal, final
+
+import torch
+from torch import Tensor
+
+from .. import rng
+from ..data.stream import Batch
+from ..engine.algorithm import Algorithm
+from ..engine.learner import Learner, Predictor
+from ..engine.run import Run
+from ..errors import UserError
+from ..losses import soft_xent, softmax_xent
+from ..schedules import Constant, Schedule
+
+if TYPE_CHECKING:
+    from ..engine.setup import Setup
+    from ..options import Dml, Ensemble, Variability
+    from ..options import Nct as Options
+
+Flip = Literal["other", "any"]
+Judged = Literal["ensemble", "first", "second"]
+
+
+@final
+@dataclass(frozen=True)
+class Balancing:
+    """Eq. 4: epoch -> α, rising to ``alpha_max`` at epoch ``e_r`` > 0."""
+
+    alpha_max: float
+    beta: float
+    e_r: float
+
+    def __call__(self, e: float) -> float:
+        return self.alpha_max * exp(-self.beta * (1 - min(e, self.e_r) / self.e_r) ** 2)
+
+
+@final
+@dataclass(frozen=True)
+class TargetVariability:
+    """Eq. 5: epoch -> the share r of labels that are changed."""
+
+    r_min: float
+    r_max: float
+    e_w: float
+    e_max: float
+
+    def __call__(self, e: float) -> float:
+        if e <= self.e_w + 1 or self.e_max <= self.e_w + 1:
+            return self.r_min
+        ramp = log(e - self.e_w) / log(self.e_max - self.e_w)
+        return self.r_min + (self.r_max - self.r_min) * min(ramp, 1.0)
+
+
+@final
+@dataclass(frozen=True)
+class ByEpoch:
+    """A function of the epoch as a schedule: step -> ``of`` (the number of finished passes).
+
+    Args:
+        images: in a pass.
+        batch_size: images per step, over all processes.
+    """
+
+    of: Callable[[float], float]
+    images: int
+    batch_size: int
+
+    def __call__(self, step: int) -> float:
+        return self.of(step * self.batch_size // self.images)
+
+
+@final
+@dataclass(eq=False)
+class Nct(Algorithm):
+    """Algorithm 1.
+
+    Args:
+        first, second: the peers; they may be of different architectures, for the same classes.
+        alpha: step -> α, the weight of the peer's predictions.
+        rate: step -> r, the share of labels that are changed.
+        temperature: τ.
+        flip: whether a changed label must be another one.
+        judged: which of the two, or both, is *the* model.
+    """
+
+    first: Learner
+    second: Learner
+    alpha: Schedule
+    rate: Schedule
+    temperature: float = 4.0
+    flip: Flip = "other"
+    judged: Judged = "ensemble"
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        alpha, rate = self.alpha(batch.step), self.rate(batch.step)
+        z1, z2 = self.first(batch.x), self.second(batch.x)
+        if z1.shape != z2.shape:
+            raise UserError(f"the peers are for {z1.shape[-1]} and {z2.shape[-1]} classes")
+        loss1 = self._loss(batch, z1, z2, alpha, rate, "first")  # Eq. 1
+        loss2 = self._loss(batch, z2, z1, alpha, rate, "second")  # Eq. 2
+        self.first.update(loss1, batch)
+        self.second.update(loss2, batch)
+        agreement = (z1.argmax(-1) == z2.argmax(-1)).float().mean()
+        return {
+            "first_loss": loss1.detach(),
+            "second_loss": loss2.detach(),
+            "agreement": agreement,
+            "alpha": torch.full_like(agreement, alpha),
+            "target_variability": torch.full_like(agreement, rate),
+        }
+
+    def _loss(
+        self, batch: Batch, own: Tensor, peer: Tensor, alpha: float, rate: float, name: str
+    ) -> Tensor:
+        y = batch.y if rate == 0 else changed(batch.y, rate, self.flip, _generator(name))
+        loss = softmax_xent(own, y)
+        if alpha:
+            imitation = soft_xent(own, peer.detach(), self.temperature)
+            loss = (1 - alpha) * loss + alpha * imitation
+        return batch.mean(loss)
+
+    def predictors(self) -> dict[str, Predictor]:
+        one, two = self.first.predictor("softmax"), self.second.predictor("softmax")
+        both = Predictor((*one.models, *two.models), "softmax", one.precision)  # Eq. 3
+        found = {"ensemble": both, "first": one, "second": two}
+        return {self.judged: found[self.judged]} | found
+
+
+def changed(y: Tensor, rate: float, flip: Flip, generator: torch.Generator) -> Tensor:
+    """Algorithm 2: targets (B, C), of which a share ``rate`` of the rows has moved to random classes.
+
+    A row is moved by a random number of classes, so a one-hot row lands on each other class equally
+    often; a row of zeros (no label) stays one.
+    """
+    rows, classes = y.shape
+    if classes < 2:
+        return y
+    least = 1 if flip == "other" else 0
+    mask = torch.rand(rows, generator=generator) < rate
+    shift = torch.randint(least, classes, (rows,), generator=generator) * mask
+    source = (torch.arange(classes) - shift[:, None]) % classes
+    return y.gather(-1, source.to(y.device, non_blocking=True))
+
+
+def _generator(name: str) -> torch.Generator:
+    """Random numbers for one network at this step; the engine has seeded the step itself."""
+    return torch.Generator().manual_seed(rng.fold(torch.initial_seed(), "flips", name))
+
+
+def train(setup: Setup, options: Options, run: Run) -> Nct:
+    """NCT on the labelled images."""
+    epochs = _epochs(setup)
+    if options.ramp <= 0:
+        raise UserError(f"--ramp must be positive, got {options.ramp}")
+    _share("--alpha", options.alpha)
+    alpha: Schedule = Constant(options.alpha)
+    if options.balancing == "ramp":
+        balancing = Balancing(options.alpha, options.beta, options.ramp * epochs)
+        alpha = _by_epoch(setup, balancing)
+    rate = _variability(setup, options, epochs)
+    peers = _peers(setup, options.peer_model)
+    nct = Nct(*peers, alpha, rate, _temperature(options), options.flip, options.predict)
+    return _run(setup, nct, run)
+
+
+def train_dml(setup: Setup, options: Dml, run: Run) -> Nct:
+    """Deep mutual learning: a fixed α, and labels as they are."""
+    _share("--alpha", options.alpha)
+    alpha, never = Constant(options.alpha), Constant(0.0)
+    nct = Nct(*_peers(setup, None), alpha, never, _temperature(options), judged=options.predict)
+    return _run(setup, nct, run)
+
+
+def train_variability(setup: Setup, options: Variability, run: Run) -> Nct:
+    """Target variability alone: two networks that do not see each other, labels changed for each."""
+    rate = _variability(setup, options, _epochs(setup))
+    nct = Nct(*_peers(setup, None), Constant(0.0), rate, judged=options.predict)
+    return _run(setup, nct, run)
+
+
+def train_ensemble(setup: Setup, options: Ensemble, run: Run) -> Nct:
+    """Two networks trained independently on the same batches."""
+    never = Constant(0.0)
+    nct = Nct(*_peers(setup, None), never, never, judged=options.predict)
+    return _run(setup, nct, run)
+
+
+def _run(setup: Setup, nct: Nct, run: Run) -> Nct:
+    return run.train("train", nct, setup.stream(), **setup.budget(0.5))
+
+
+def _peers(setup: Setup, second: str | None) -> tuple[Learner, Learner]:
+    """Two fresh networks; the first starts as every other method's does."""
+    return setup.learner(steps=0.5), setup.learner("peer", steps=0.5, network=second)
+
+
+def _epochs(setup: Setup) -> float:
+    """e_max: passes over the images that each network makes."""
+    return setup.total / 2 * setup.training.batch_size / len(setup.train)
+
+
+def _by_epoch(setup: Setup, of: Callable[[float], float]) -> ByEpoch:
+    return ByEpoch(of, len(setup.train), setup.training.batch_size)
+
+
+def _variability(setup: Setup, options: Options | Variability, epochs: float) -> Schedule:
+    low, high = options.least_variability, options.target_variability
+    _share("--target-variability", high)
+    _share("--least-variability", low)
+    if high < low:
+        raise UserError(f"--target-variability {high} is below --least-variability {low}")
+    if high == 0:
+        return Constant(0.0)
+    return _by_epoch(setup, TargetVariability(low, high, options.quiet_epochs, epochs))
+
+
+def _share(option: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise UserError(f"{option} must lie in [0, 1], got {value}")
+
+
+def _temperature(options: Options | Dml) -> float:
+    if not options.temperature > 0:
+        raise UserError(f"--temperature must be positive, got {options.temperature}")
+    return options.temperature

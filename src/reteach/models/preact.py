@@ -1,0 +1,123 @@
+"""PreActResNet-18 in its CIFAR form, which timm lacks; importing this registers it as a timm model.
+
+He et al. 2016, "Identity mappings in deep residual networks": normalisation and activation come before
+each convolution, the identity is never touched. The CIFAR form begins with one 3 × 3 convolution at full
+resolution and no pooling; the projection of a block that changes shape takes the block's pre-activation.
+As is usual in the work on label noise (Arazo et al. 2019, NCT), there is a normalisation and an
+activation before the pooling, and the shortcut is a plain convolution. 11.2 million weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["PreActResNet"]
+
+
+@final
+class PreActBlock(nn.Module):
+    """Two 3 × 3 convolutions, each after normalisation and activation, beside the identity."""
+
+    def __init__(self, width: int, out: int, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv1 = nn.Conv2d(width, out, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out)
+        self.conv2 = nn.Conv2d(out, out, 3, 1, 1, bias=False)
+        same = stride == 1 and width == out
+        self.shortcut = None if same else nn.Conv2d(width, out, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width, H, W) to (B, out, H / stride, W / stride)."""
+        active = F.relu(self.bn1(x))
+        beside = x if self.shortcut is None else self.shortcut(active)
+        found: Tensor = self.conv2(F.relu(self.bn2(self.conv1(active)))) + beside
+        return found
+
+
+@final
+class PreActResNet(nn.Module):
+    """Four stages of pre-activation blocks; the first keeps the resolution, the others halve it.
+
+    Args:
+        depths: blocks per stage.
+        width: channels of the first stage, doubled in each later one.
+        num_classes: C; 0 for features only.
+        in_chans: channels of the input.
+        drop_rate: of the dropout before the output layer.
+    """
+
+    def __init__(
+        self,
+        depths: tuple[int, ...] = (2, 2, 2, 2),
+        width: int = 64,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        drop_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_chans, width, 3, 1, 1, bias=False)
+        stages: list[nn.Module] = []
+        channels = width
+        for number, depth in enumerate(depths):
+            out = width * 2**number
+            blocks = []
+            for block in range(depth):
+                blocks.append(PreActBlock(channels, out, 2 if number and not block else 1))
+                channels = out
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.Sequential(*stages)
+        self.norm = nn.BatchNorm2d(channels)
+        self.num_features = self.head_hidden_size = channels
+        self.drop_rate = drop_rate
+        self.reset_classifier(num_classes)
+
+    def get_classifier(self) -> nn.Module:
+        """The output layer."""
+        return self.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """A fresh output layer; the pooling is the mean and ``global_pool`` is ignored."""
+        self.num_classes = num_classes
+        self.fc = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Images (B, in_chans, H, W) to features (B, num_features, H / 8, W / 8)."""
+        return F.relu(self.norm(self.stages(self.conv1(x))))
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Features to logits (B, C), or to what the output layer sees (B, num_features)."""
+        x = F.dropout(x.mean((2, 3)), self.drop_rate, self.training)
+        return x if pre_logits else self.fc(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        "preact_resnet18": {
+            "url": "",
+            "num_classes": 1000,
+            "input_size": (3, 32, 32),
+            "pool_size": None,
+            "crop_pct": 1.0,
+            "interpolation": "bilinear",
+            "mean": (0.4914, 0.4822, 0.4465),
+            "std": (0.2470, 0.2435, 0.2616),
+            "first_conv": "conv1",
+            "classifier": "fc",
+        }
+    }
+)
+
+
+@register_model
+def preact_resnet18(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """PreActResNet-18 for 32 × 32 pixels."""
+    model: nn.Module = build_model_with_cfg(PreActResNet, "preact_resnet18", pretrained, **kwargs)
+    return model

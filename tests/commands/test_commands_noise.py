@@ -1,0 +1,86 @@
+"""``reteach noise`` from files to files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from reteach.cli import main
+from reteach.commands.noise import Noise
+from reteach.errors import UserError
+from reteach.labels import Single
+from reteach.scores import ScoreWriter
+from reteach.tables import LabelTable, read_labels, write_labels
+
+
+@pytest.fixture
+def table(tmp_path):
+    index = np.repeat([0, 1, 2], 10)
+    items = tuple(f"{i}.jpg" for i in range(30))
+    write_labels(tmp_path / "clean.csv", LabelTable(items, Single(index, tuple("abc")), "people"))
+    return tmp_path / "clean.csv"
+
+
+def test_the_command_writes_a_table_that_says_where_it_is_from(table, tmp_path, capsys):
+    out = tmp_path / "noisy.csv"
+    words = ["noise", "--labels", str(table), "--kind", "symmetric", "--rate", "0.5"]
+    assert main([*words, "--out", str(out)]) == 0
+    noisy, clean = read_labels(out), read_labels(table)
+    assert noisy.items == clean.items
+    assert noisy.source == "symmetric noise, rate 0.5, seed 0; of people"
+    assert (noisy.labels.index != clean.labels.index).sum() == 15
+    assert "15 of 30 labels are wrong (50.0%)" in capsys.readouterr().out
+
+
+def test_a_matrix_is_read_by_its_names(table, tmp_path):
+    matrix = tmp_path / "m.csv"
+    matrix.write_text("true,c,b,a\nb,0,1,0\na,1,0,0\nc,1,0,0\n")
+    Noise(table, tmp_path / "out.parquet", "matrix", matrix=matrix).run()
+    noisy = read_labels(tmp_path / "out.parquet")
+    assert noisy.labels.index.tolist() == [2] * 10 + [1] * 10 + [2] * 10
+    assert noisy.source == "noise by m.csv, seed 0; of people"
+
+
+def test_noise_like_that_of_held_out_scores(table, tmp_path):
+    index = np.repeat([1, 1, 2], 10)  # models see a 'b' wherever 'a' is said
+    with ScoreWriter(tmp_path / "s.parquet", tuple("abc")) as out:
+        out.write_dense([f"{i}.jpg" for i in range(30)], np.eye(3)[index] * 0.9 + 0.1 / 3)
+    Noise(table, tmp_path / "out.csv", "matrix", scores=tmp_path / "s.parquet").run()
+    noisy = read_labels(tmp_path / "out.csv").labels.index
+    assert np.bincount(noisy[10:20]).tolist() == [5, 5]  # half of the true 'b' are called 'a'
+
+
+def test_noise_by_instance_reads_the_images(table, tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 255, (30, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "x.npz", images=pictures, items=[f"{i}.jpg" for i in range(30)])
+    Noise(table, tmp_path / "out.csv", "instance", 0.2, images=str(tmp_path / "x.npz")).run()
+    noisy, clean = read_labels(tmp_path / "out.csv").labels, read_labels(table).labels
+    assert np.bincount(clean.index[noisy.index != clean.index]).tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rate": 1.5}, r"a noise rate must lie in \[0, 1\], got 1.5"),
+        ({"kind": "matrix"}, "--kind matrix needs --matrix FILE.csv, or --scores"),
+        ({"kind": "instance"}, "add --images"),
+    ],
+)
+def test_bad_settings_are_named(table, tmp_path, settings, message):
+    with pytest.raises(UserError, match=message):
+        Noise(table, tmp_path / "out.csv", **settings).run()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("true,a,b\na,1,0\nb,0,1\n", "class 'c' of the labels is not in the matrix"),
+        ("true,a,b,c\na,1,0\n", "is not a matrix with class names"),
+        ("true,a,b,c\na,1,x,0\n", "is not a matrix with class names"),
+        ("", "is not a matrix with class names"),
+    ],
+)
+def test_bad_matrices_are_named(table, tmp_path, text, message):
+    (tmp_path / "m.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        Noise(table, tmp_path / "out.csv", "matrix", matrix=tmp_path / "m.csv").run()
