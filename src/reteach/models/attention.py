@@ -48,7 +48,7 @@ class Attention(nn.Module):
         return (q @ k.mT / math.sqrt(q.shape[-1])).softmax(-1)
 
     def _split(self, tokens: Tensor) -> Tensor:
-        return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return tokens.reshape(*tokens.shape[:-1], self.heads, -1).transpose(1, 2)
 
 
 @final

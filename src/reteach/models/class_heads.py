@@ -101,7 +101,8 @@ def with_head(
         vector_size = vectors.shape[1]
     model.reset_classifier(0, "")
     make = TokenHead if head == "tokens" else QueryHead
-    inner = make(int(model.num_features), num_classes, vector_size, **options)
+    features = int(getattr(model, "head_hidden_size", None) or model.num_features)
+    inner = make(features, num_classes, vector_size, **options)
     if vectors is not None:
         inner.classes.fill(vectors)
     layout = str(getattr(model, "output_fmt", "NCHW")).upper()
@@ -126,12 +127,14 @@ def _build(
     pretrained_cfg_overlay: dict[str, Any] | None = None,
     cache_dir: Any = None,
     in_chans: int = 3,
-    drop_rate: float = 0.0,
+    drop_rate: float = 0.1,
     drop_path_rate: float | None = None,
     **options: Any,
 ) -> nn.Module:
     tag = getattr(pretrained_cfg, "tag", pretrained_cfg) or ""
-    for_backbone = {} if drop_path_rate is None else {"drop_path_rate": drop_path_rate}
+    for_backbone: dict[str, Any] = (
+        {} if drop_path_rate is None else {"drop_path_rate": drop_path_rate}
+    )
     model = timm.create_model(
         f"{backbone}.{tag}" if tag else backbone,
         pretrained=pretrained,
@@ -140,7 +143,7 @@ def _build(
         in_chans=in_chans,
         **for_backbone,
     )
-    return with_head(model, head, num_classes, dropout=drop_rate or 0.1, **options)
+    return with_head(model, head, num_classes, dropout=drop_rate, **options)
 
 
 def _register(name: str, backbone: str, head: Kind) -> None:
@@ -150,11 +153,11 @@ def _register(name: str, backbone: str, head: Kind) -> None:
         return _build(backbone, head, pretrained, **kwargs)
 
     build.__name__, build.__module__ = name, __name__
-    first = str(timm.get_pretrained_cfg(backbone).tag or "")
+    first = str(_config(backbone).tag or "")
     tags = {known.partition(".")[2] for known in timm.list_pretrained(f"{backbone}.*")} - {first}
-    configs = {
+    configs: dict[str, Any] = {
         f"{name}.{tag}".rstrip("."): replace(
-            timm.get_pretrained_cfg(f"{backbone}.{tag}".rstrip(".")),
+            _config(f"{backbone}.{tag}".rstrip(".")),
             input_size=(3, SIZE, SIZE),
             test_input_size=None,
             pool_size=None,
@@ -163,6 +166,10 @@ def _register(name: str, backbone: str, head: Kind) -> None:
     }
     default_cfgs.update(generate_default_cfgs(configs))
     register_model(build)
+
+
+def _config(name: str) -> Any:
+    return timm.get_pretrained_cfg(name)
 
 
 default_cfgs: dict[str, Any] = {}

@@ -1,0 +1,77 @@
+"""``reteach convert``: published annotation formats to label tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tyro.conf import Positional
+
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from ..data.annotations import Annotations
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Turn the annotations of COCO, NUS-WIDE or Pascal VOC into a label table."""
+
+    format: Positional[Literal["coco", "nuswide", "voc"]]
+    """coco: an instances_*.json; nuswide: the folder of its lists; voc: a folder of .xml files."""
+    source: Positional[Path]
+    """The file or folder."""
+    out: Path
+    """The label table (.parquet or .csv)."""
+    split: str | None = None
+    """nuswide: train (the default), test or all; voc: a list such as ImageSets/Main/train.txt."""
+    classes: Path | None = None
+    """The class list to use, one name per line; by default the format's own."""
+    drop_empty: bool = False
+    """Leave out images without any class, as papers on COCO and NUS-WIDE do."""
+    unknown: Path | None = None
+    """Where the classes go of which the annotations leave open whether they are there (VOC's
+    difficult objects): a label table of the same items; by default beside --out, if there are any."""
+
+    def run(self) -> None:
+        """Write the table and say what is in it."""
+        from ..tables import LabelTable, write_labels
+
+        found = self._read()
+        if self.classes is not None:
+            from ..score_classes import read_classes
+
+            found = found.reorder(read_classes(self.classes), str(self.source))
+        if self.drop_empty:
+            found = found.labelled()
+        name = f"{self.format}: {self.source.name}"
+        write_labels(self.out, LabelTable(found.items, found.labels, name))
+        entries, open_ = len(found.labels.columns), len(found.unknown.columns)
+        print(
+            f"{len(found.items):,} images, {found.labels.num_classes:,} classes, "
+            f"{entries / max(len(found.items), 1):.2f} per image: {self.out}"
+        )
+        unknown = self.unknown or self.out.with_name(f"{self.out.stem}.unknown{self.out.suffix}")
+        if open_ or self.unknown is not None:
+            write_labels(unknown, LabelTable(found.items, found.unknown, f"{name}, unknown"))
+            print(f"{open_:,} entries are unknown, neither present nor absent: {unknown}")
+
+    def _read(self) -> Annotations:
+        if self.format == "coco":
+            from ..data.coco import read_coco
+
+            if self.split is not None:
+                raise UserError("--split: COCO has a file per split; name that file")
+            return read_coco(self.source)
+        if self.format == "voc":
+            from ..data.voc import read_voc
+
+            return read_voc(self.source, None if self.split is None else Path(self.split))
+        from ..data.nuswide import read_nuswide
+
+        match self.split or "train":
+            case "train" | "test" | "all" as split:
+                return read_nuswide(self.source, split)
+            case other:
+                raise UserError(f"--split must be train, test or all for nuswide, got {other!r}")

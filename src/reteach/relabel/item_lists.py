@@ -1,0 +1,85 @@
+"""Lists of items, as exclude lists are: ``.txt`` (one per line), or the column ``item`` of a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import UserError
+from ..files import atomic_path, atomic_write
+from ..score_columns import one_line
+
+_FORMULA, _DISARMED = re.compile(r"'?[=+\-@\t\r]"), re.compile(r"'+[=+\-@\t\r]")
+
+
+def read_items(path: Path) -> list[str]:
+    """The items that a ``.txt``, ``.csv`` or ``.parquet`` file lists, in its order.
+
+    Raises:
+        UserError: no such file, another ending, no column ``item``, or not readable as what it is.
+    """
+    if not path.is_file():
+        raise UserError(f"item list {path} does not exist")
+    ending = path.suffix.lower()
+    if ending == ".parquet":
+        return _parquet(path)
+    if ending not in (".txt", ".csv"):
+        raise UserError(f"{path}: an item list is a .txt, .csv or .parquet file")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a UTF-8 text file") from None
+    if ending == ".txt":
+        return [line for line in text.split("\n") if line]
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    if "item" not in (rows.fieldnames or ()):
+        raise UserError(f"{path}: no column 'item' (found: {', '.join(rows.fieldnames or ())})")
+    cells = (row["item"] or "" for row in rows)
+    return [cell[1:] if _DISARMED.match(cell) else cell for cell in cells]
+
+
+def write_items(path: Path, items: Sequence[str]) -> None:
+    """Write a ``.txt``, ``.csv`` or ``.parquet`` list; a spreadsheet runs no cell of the CSV.
+
+    Raises:
+        UserError: another ending, or an item with a line break in a ``.txt``.
+    """
+    ending = path.suffix.lower()
+    if ending == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with atomic_path(path) as part:
+            pq.write_table(pa.table({"item": pa.array(list(items), pa.string())}), part)
+    elif ending == ".csv":
+        out = io.StringIO(newline="")
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["item"])
+        writer.writerows([f"'{item}" if _FORMULA.match(item) else item] for item in items)
+        atomic_write(path, out.getvalue())
+    elif ending == ".txt":
+        broken = next((item for item in items if "\n" in item), None)
+        if broken is not None:
+            raise UserError(f"{path}: item {broken!r} has a line break: write a .parquet list")
+        atomic_write(path, "".join(f"{item}\n" for item in items))
+    else:
+        raise UserError(f"{path}: an item list is a .txt, .csv or .parquet file")
+
+
+def _parquet(path: Path) -> list[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            if "item" not in file.schema_arrow.names:
+                raise UserError(
+                    f"{path}: no column 'item' (found: {', '.join(file.schema_arrow.names)})"
+                )
+            items = file.read(columns=["item"])["item"].to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path}: not a readable Parquet file ({one_line(error)})") from None
+    return [str(item) for item in items if item is not None]

@@ -1,0 +1,169 @@
+"""``reteach select`` and ``reteach relabel hashtags`` as the command line runs them."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import tyro
+from PIL import Image
+
+from relabel import score_shards as toy
+from reteach.commands.hashtags import Hashtags
+from reteach.commands.select import Select
+from reteach.errors import UserError
+
+pytest.importorskip("duckdb")
+
+CLASSES = ["ant", "<bee>", "cat", "dog", "eel", "fox", "gnu"]
+
+
+@pytest.fixture
+def scores(tmp_path: Path) -> Path:
+    """A folder of two shards."""
+    table = toy.rows(0, items=60)
+    for n in (0, 1):
+        part = table[n * 120 : n * 120 + 120]
+        toy.write(tmp_path / "scores" / f"{n}.parquet", part, classes=CLASSES)
+    return tmp_path / "scores"
+
+
+def run(command: Any, *arguments: object) -> None:
+    tyro.cli(command, args=[str(a) for a in arguments]).run()
+
+
+def test_the_issue_command(
+    scores: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "picks.parquet"
+    run(Select, scores, "--per-class", 5, "--top", 3, "--out", out)
+    wanted = toy.oracle(toy.rows(0, items=60), dict.fromkeys(range(7), 5), 3)
+    assert toy.read(out) == wanted
+    said = capsys.readouterr()
+    assert "35 picks for 7 of 7 classes, out of 240 rows" in said.out
+    assert f"picks: {out}" in said.out
+    assert "warning" not in said.err
+
+
+def test_what_is_missing_is_said(
+    scores: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = [row for row in toy.rows(0, items=60) if row[1] != 1]
+    toy.write(scores / "0.parquet", table, classes=CLASSES)
+    (scores / "1.parquet").write_bytes(b"not a shard at all")
+    (tmp_path / "drop.txt").write_text("".join(f"{row[0]}\n" for row in table if row[1] == 4))
+    run(
+        Select,
+        scores,
+        "--per-class",
+        30,
+        "--exclude",
+        tmp_path / "drop.txt",
+        "--out",
+        tmp_path / "o.parquet",
+    )
+    said = capsys.readouterr().err
+    assert "1.parquet cannot be read and is left out" in said
+    assert "no image was picked for 2 classes: '<bee>', 'eel'" in said
+    assert "5 classes have fewer images than asked for" in said
+
+
+def test_frequencies_come_from_hashtags(
+    scores: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "classes.txt").write_text("\n".join(CLASSES))
+    rows = ["item,tags", "1,#ant #ants", "2,ANT cat", "3,fox gnu", "4,sky", "5,ant", "6,a fox"]
+    (tmp_path / "tags.csv").write_text("\n".join(rows))
+    counts = tmp_path / "counts.csv"
+    run(Hashtags, tmp_path / "tags.csv", "--classes", tmp_path / "classes.txt",
+        "--out", tmp_path / "weak.parquet", "--counts", counts)  # fmt: skip
+    said = capsys.readouterr().out
+    assert "5 of 6 images have a label: 5 of 8 different tags name a class" in said
+    assert "3 of 7 classes have no image: '<bee>', 'dog', 'eel'" in said
+    with open(counts, newline="") as file:
+        assert [row["count"] for row in csv.DictReader(file)] == ["3", "0", "1", "0", "0", "2", "1"]
+    run(Select, scores, "--per-class", 2, "--frequencies", counts, "--out", tmp_path / "o.parquet")
+    picked = np.bincount([row[1] for row in toy.read(tmp_path / "o.parquet")], minlength=7)
+    assert picked.tolist() == [6, 0, 2, 0, 0, 4, 2]
+    run(
+        Select,
+        tmp_path / "weak.parquet",
+        "--per-class",
+        1,
+        "--by",
+        "random",
+        "--out",
+        tmp_path / "o.parquet",
+    )
+    drawn = toy.read(tmp_path / "o.parquet")
+    assert [row[1] for row in drawn] == ["ant", "cat", "fox", "gnu"]
+
+
+def test_the_page_shows_images_at_chosen_ranks(scores: Path, tmp_path: Path) -> None:
+    out, page = tmp_path / "o.parquet", tmp_path / "page.html"
+    (tmp_path / "images").mkdir()
+    for item in {row[0] for row in toy.rows(0, items=60)}:
+        pixels = np.random.default_rng(len(item)).integers(0, 256, (12, 12, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / item)
+    run(
+        Select,
+        scores,
+        "--per-class",
+        12,
+        "--out",
+        out,
+        "--page",
+        page,
+        "--images",
+        tmp_path / "images",
+    )
+    text = page.read_text()
+    assert text.count("data:image/png") == 7 * 3  # ranks 1, 10 and 12
+    for rank in ("rank 1<", "rank 10<", "rank 12<"):
+        assert rank in text
+    assert "&lt;bee&gt;" in text
+    assert "<bee>" not in text
+    first = next(row for row in toy.read(out) if row[1] == 2 and row[3] == 1)
+    assert first[0] in text
+    (tmp_path / "images" / first[0]).write_bytes(b"gone")
+    run(Select, scores, "--per-class", 12, "--out", out, "--page", page, "--images", tmp_path / "images",
+        "--ranks", 1, 4, 99, "--shown", "cat", "dog")  # fmt: skip
+    text = page.read_text()
+    assert text.count("data:image/png") == 3
+    assert "not an image" in text
+    with pytest.raises(UserError, match="no class is called 'cta'; did you mean cat"):
+        run(Select, scores, "--per-class", 12, "--out", out, "--page", page,
+            "--images", tmp_path / "images", "--shown", "cta")  # fmt: skip
+
+
+def test_bad_options_are_one_clear_line(scores: Path, tmp_path: Path) -> None:
+    cases: dict[str, dict[str, Any]] = {
+        "both --page and --images": {"page": tmp_path / "p.html"},
+        "--memory must be at least": {"memory": 1},
+        "--threads must be at least": {"threads": 0},
+        "--ranks count from 1": {"ranks": (0,)},
+    }
+    for words, options in cases.items():
+        with pytest.raises(UserError, match=words):
+            Select(scores, 5, **options)
+    for words, k, top in (("got 0", 0, None), ("got -1", 1, -1), ("only 7 classes", 1, 8)):
+        with pytest.raises(UserError, match=words):
+            Select(scores, k, tmp_path / "o.parquet", top).run()
+    with pytest.raises(UserError, match=r"\.parquet file"):
+        Hashtags(tmp_path / "t.csv", tmp_path / "c.txt", out=tmp_path / "o.csv")
+    for name, content in (("x.csv", "image\na\n"), ("x.json", "{}")):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(UserError, match=r"no column 'item'|an item list is"):
+            Select(scores, 5, tmp_path / "o.parquet", exclude=tmp_path / name).run()
+
+
+def test_metadata_of_the_picks(scores: Path, tmp_path: Path) -> None:
+    run(Select, scores, "--per-class", 5, "--out", tmp_path / "o.parquet")
+    schema = pq.read_schema(tmp_path / "o.parquet")
+    assert schema.names == ["item", "class", "score", "rank"]
+    assert [str(t) for t in schema.types] == ["string", "int32", "float", "int32"]
+    assert b"reteach.classes" in schema.metadata
