@@ -20,8 +20,9 @@ from reteach.losses import sigmoid_bce, softmax_xent
 from reteach.methods.distill import Distill, lesson
 from reteach.methods.elr import Elr
 from reteach.methods.mile import ContinuingMile, Mile, Transmission
+from reteach.methods.nct import Balancing, ByEpoch, Nct, TargetVariability
 from reteach.methods.supervised import Supervised
-from reteach.schedules import Cosine, Schedule
+from reteach.schedules import Constant, Cosine, Schedule
 
 CLASSES = ("ant", "bee", "cat")
 PREPARE = Prepare((0.5,), (0.25,), channels=1)
@@ -94,6 +95,13 @@ def continuing(relabel: str = "batch") -> ContinuingMile:
     return ContinuingMile(learner(1), network(1).requires_grad_(False), transmission, 3, 2)
 
 
+def nct(**more: Any) -> Nct:
+    """Two peers over twelve steps of two and a half epochs, labels changed from the start."""
+    alpha = ByEpoch(Balancing(0.9, 0.65, 2.0), 40, 8)
+    rate = ByEpoch(TargetVariability(0.2, 0.5, -1.0, 3.0), 40, 8)
+    return Nct(learner(1), learner(2), alpha, rate, **more)
+
+
 ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
     "softmax": lambda: Supervised(learner(dropout=0.3), softmax_xent, "softmax", 0.1),
     "sigmoid": lambda: Supervised(learner(adam=True, average=0.9), sigmoid_bce, "sigmoid"),
@@ -112,6 +120,11 @@ ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
     "distill hard": lambda: Distill(learner(2), learner(1).predictor("softmax"), lesson("hard")),
     "distill sets": lambda: Distill(
         learner(2), learner(1).predictor("sigmoid"), lesson("threshold", rho=0.3)
+    ),
+    "nct": nct,
+    "nct any first": lambda: nct(flip="any", judged="first"),
+    "dml": lambda: Nct(
+        learner(1, dropout=0.3), learner(2, adam=True), Constant(0.5), Constant(0), 1.0
     ),
 }
 """Every step method in every form that has state of its own: the rows of the contract."""

@@ -7,6 +7,7 @@ was called is imported, and the heavy libraries only when it runs.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,12 +27,55 @@ TABLE: dict[str, tuple[str, str]] = {
         for name, (method, _) in METHODS.items()
     },
     "resume": ("reteach.commands.runs:Resume", "go on with an interrupted run"),
-    "evaluate": ("reteach.commands.runs:Evaluate", "judge a run's model on labelled images"),
+    "evaluate": (
+        "reteach.commands.runs:Evaluate",
+        "judge a run's model on labelled images, or score tables on reassessed labels",
+    ),
     "predict": ("reteach.commands.runs:Predict", "write a label table of what a model sees"),
     "report": ("reteach.commands.runs:Report", "make the HTML page of a run or comparison again"),
     "compare": (
         "reteach.commands.compare:Compare",
         "several methods under one budget, with intervals",
+    ),
+    "noise": ("reteach.commands.noise:Noise", "make some labels wrong on purpose, exactly so many"),
+    "probe compression": (
+        "reteach.commands.probe:Compression",
+        "how hard random labels are to fit on a run's features",
+    ),
+    "relabel propose": (
+        "reteach.commands.relabel:Propose",
+        "which classes raters are to be asked about, from several models' scores",
+    ),
+    "relabel consensus": ("reteach.commands.relabel:Consensus", "raters' answers to labels"),
+    "relabel tasks": (
+        "reteach.commands.rate:Tasks",
+        "proposals as tasks of similar classes, in a store for raters",
+    ),
+    "rate": ("reteach.commands.rate:Rate", "serve the tasks to raters as web pages"),
+    "relabel export": (
+        "reteach.commands.rate:Export",
+        "write the answers of a rating store to a file",
+    ),
+    "relabel hashtags": (
+        "reteach.commands.hashtags:Hashtags",
+        "hashtags or search queries to classes",
+    ),
+    "relabel clean": (
+        "reteach.commands.clean:Clean",
+        "drop the labels that held-out models do not confirm",
+    ),
+    "select": (
+        "reteach.commands.select:Select",
+        "the best images of every class out of a score table of any size",
+    ),
+    "dedup": ("reteach.commands.dedup:Dedup", "find images that are in two sets, or twice in one"),
+    "partition": (
+        "reteach.commands.partition:Partition",
+        "split the classes by co-occurrence and dis-occurrence",
+    ),
+    "convert": (
+        "reteach.commands.convert:Convert",
+        "annotations of COCO, NUS-WIDE and VOC as a label table",
     ),
 }
 """Words of a command -> where its dataclass is, and one line of help."""
@@ -42,12 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return _main(words)
-    except UserError as error:
-        print(f"reteach: {error}", file=sys.stderr)
-        return 2
-    except Interrupted as error:
-        print(f"reteach: {error}", file=sys.stderr)
-        return 130
+    except (UserError, Interrupted) as error:
+        if os.environ.get("RANK", "0") == "0":  # under torchrun all processes say the same
+            print(f"reteach: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 130
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

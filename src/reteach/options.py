@@ -271,7 +271,9 @@ class Ensemble:
     """What is the model: the mean of both networks' logits, or one network."""
 
 
-Method = Softmax | Sigmoid | Elr | Mile | Distill | NoisyStudent | Nct | Dml | Variability | Ensemble
+Method = (
+    Softmax | Sigmoid | Elr | Mile | Distill | NoisyStudent | Nct | Dml | Variability | Ensemble
+)
 
 METHODS: dict[str, tuple[type[Method], str]] = {
     "softmax": (Softmax, "reteach.methods.supervised:train_softmax"),

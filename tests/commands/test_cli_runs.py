@@ -295,7 +295,15 @@ def test_torchrun_trains_the_same_network(world):
     alone, together = world / "alone", world / "together"
     assert main(["train", "mile", *given, "--out", str(alone)]) == 0
     command = ["torchrun", "--nproc-per-node", "2", "--master-addr", "127.0.0.1", "--master-port"]
-    command = [sys.executable, "-m", "torch.distributed.run", *command[1:], "29611", "-m", "reteach"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        *command[1:],
+        "29611",
+        "-m",
+        "reteach",
+    ]
     done = subprocess.run(
         [*command, "train", "mile", *given, "--out", str(together)],
         capture_output=True,

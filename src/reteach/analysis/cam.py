@@ -35,7 +35,7 @@ from ..models.tokens import TokenHead
 Method = Literal["auto", "gradient", "grad-cam", "attention"]
 
 
-def cam(model: nn.Module, x: Tensor, classes: Sequence[int], method: Method = "gradient") -> Tensor:
+def cam(model: nn.Module, x: Tensor, classes: Sequence[int], method: Method = "auto") -> Tensor:
     """Class activation maps.
 
     Args:

@@ -17,7 +17,7 @@ class Compare:
     """Several methods under one budget of backward passes, with the same seeds and batches."""
 
     methods: Positional[tuple[str, ...]]
-    """softmax, sigmoid, elr, mile, distill, noisy-student."""
+    """softmax, sigmoid, elr, mile, distill, noisy-student, nct, dml, variability, ensemble."""
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
     training: Training = field(default_factory=Training)
@@ -26,6 +26,9 @@ class Compare:
     threshold)."""
     test_labels: Path | None = None
     """Their label table; alone, it names test images among --images."""
+    clean: Path | None = None
+    """Label table of true labels where --labels are known to be noisy: to judge by, and to see what
+    is memorised; never learned from. Adds the best, the last and the mean of the last ten epochs."""
     seeds: int = 3
     """Repetitions: other weights, batches and augmentation on the same images."""
     set: tuple[str, ...] = ()
@@ -62,7 +65,7 @@ class Compare:
             f"{', '.join(self.methods)}",
             f"{self.data.images}, labels {self.data.labels or 'from its class folders'}.",
             folder,
-            OwnData(self.data, self.test_images, self.test_labels),
+            OwnData(self.data, self.test_images, self.test_labels, self.clean),
             chosen,
             tuple(range(self.training.seed, self.training.seed + self.seeds)),
             sweep,
@@ -98,8 +101,17 @@ def show_results(
 
     from .runs import SHOWN
 
-    columns = [key for key in SHOWN if any(key in row for row in results.values())]
-    table = Table("", *(SHOWN[key] for key in columns))
+    judged = {
+        "best": "best",
+        "last": "last",
+        "mean10": "last ten",
+        "right_accuracy": "right labels fitted",
+        "wrong_accuracy": "wrong labels fitted",
+    }
+    clean = any("best" in row for row in results.values())
+    titles = judged | {"map": "mAP"} if clean else SHOWN
+    columns = [key for key in titles if any(key in row for row in results.values())]
+    table = Table("", *(titles[key] for key in columns))
     for name, row in results.items():
         table.add_row(name, *(_cell(row.get(key)) for key in columns))
     Console().print(table)

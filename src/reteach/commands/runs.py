@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +28,11 @@ class Resume:
 
 
 @dataclass(frozen=True)
-class Evaluate:
-    """Judge a run's model on labelled images."""
+class OfRun:
+    """Of a run folder."""
 
-    run_folder: Positional[Path]
-    """The run folder."""
-    images: str
+    images: str | None = None
     """Images: a folder, an .npz file, tar shards, hf:NAME."""
-    labels: Path | None = None
-    """Their label table; class folders need none."""
-    original: Path | None = None
-    """Original single labels beside reassessed sets in --labels: accuracy is against these, ReaL
-    accuracy against the sets."""
     out: Path | None = None
     """Where the numbers go as JSON; by default evaluation-NAME.json in the run folder."""
     batch_size: int = 256
@@ -49,13 +42,76 @@ class Evaluate:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
 
+
+@dataclass(frozen=True)
+class OfScores:
+    """Of score tables."""
+
+    report: Path | None = None
+    """An HTML page of the models by original and by reassessed labels."""
+    classes: Path | None = None
+    """The class list, one name per line, where the score tables do not hold it."""
+    exclude: Path | None = None
+    """A file of class names that are never called ambiguous, e.g. fine-grained animals."""
+    results: tuple[Path, Path] | None = None
+    """Two .csv files (model, top1), by original and by reassessed labels, of further models: their
+    progress is on the page too."""
+    verdicts: Path | None = None
+    """A .csv of what raters said of the remaining mistakes."""
+    k: int = 3
+    """Predictions per image to judge, the first, the second …"""
+    ensemble: int = 3
+    """Add up the logits of the best so many models."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Judge a run's model on labelled images, or models by score tables on reassessed labels."""
+
+    of: Positional[tuple[Path, ...]]
+    """A run folder, or score tables: .parquet files or folders of them, one per model."""
+    labels: Path | None = None
+    """Label table; class folders of --images need none."""
+    original: Path | None = None
+    """Original single labels beside reassessed sets in --labels: accuracy is against these, ReaL
+    accuracy against the sets."""
+    run_options: OfRun = field(default_factory=OfRun)
+    score_options: OfScores = field(default_factory=OfScores)
+
     def run(self) -> None:
-        """Print a table and write the numbers."""
+        """Print a table and write the numbers or the page."""
+        if not self.of:
+            raise UserError("name a run folder, or score tables: reteach evaluate runs/mile-1 …")
+        if self._tables():
+            self._judge_scores()
+        else:
+            self._judge_run(self.of[0])
+
+    def _tables(self) -> bool:
+        """Score tables are several paths, a .parquet file, or a folder of such files."""
+        first = self.of[0]
+        return len(self.of) > 1 or first.suffix == ".parquet" or any(first.glob("*.parquet"))
+
+    def _judge_run(self, folder: Path) -> None:
         from ..experiment.predict import evaluate
 
-        found, file = evaluate(self)
+        if self.score_options != OfScores():
+            raise UserError("--report and what goes with it are for score tables, not a run folder")
+        found, file = evaluate(folder, self.labels, self.original, self.run_options)
         show_metrics(found)
         print(f"numbers: {file}")
+
+    def _judge_scores(self) -> None:
+        from .reassess import reassess
+
+        if self.run_options != OfRun():
+            raise UserError("--images and what goes with it are for a run folder, not score tables")
+        if self.labels is None or self.original is None:
+            raise UserError(
+                "score tables need --labels (reassessed) and --original (single labels)"
+            )
+        for line in reassess(self.of, self.labels, self.original, **vars(self.score_options)):
+            print(line)
 
 
 @dataclass(frozen=True)

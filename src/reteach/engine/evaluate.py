@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,22 +75,33 @@ class Evaluation:
         return summary
 
 
+class Judged(Protocol):
+    """What was found of a predictor on one data set."""
+
+    def compute(self) -> dict[str, float]:
+        """Numbers by name."""
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class Judge:
     """Judges predictors on one or several data sets.
 
     The threshold of F1 is tuned on the first and used on the others, so that none of the later numbers
-    is tuned on its own data.
+    is tuned on its own data. ``monitors`` look at something else, such as the training images.
     """
 
     evaluations: tuple[Evaluation, ...]
+    monitors: tuple[Callable[[Predictor], Mapping[str, Judged]], ...] = ()
 
-    def __call__(self, predictor: Predictor) -> dict[str, Summary]:
-        found: dict[str, Summary] = {}
+    def __call__(self, predictor: Predictor) -> dict[str, Judged]:
+        found: dict[str, Judged] = {}
         tuned: float | None = None
         for evaluation in self.evaluations:
-            found[evaluation.name] = evaluation(predictor, tuned)
+            summary = evaluation(predictor, tuned)
+            found[evaluation.name] = summary
             if tuned is None:
-                tuned = found[evaluation.name].tuned_threshold()
+                tuned = summary.tuned_threshold()
+        for monitor in self.monitors:
+            found |= monitor(predictor)
         return found

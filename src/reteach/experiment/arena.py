@@ -82,6 +82,10 @@ class OwnData:
         parts = Inputs(inputs.train, val, inputs.unlabeled, inputs.quarantine)
         if self.clean is None:
             return Contest(parts, test, None)
+        if not isinstance(inputs.train.labels, Single):
+            raise UserError(
+                "--clean tells right labels from wrong ones: it needs one label per image"
+            )
         table = read_labels(self.clean, kind="single", classes=test.classes)
         if self.test_images is None and self.test_labels is None:
             test = test.with_labels(_true(table, test, self.clean))

@@ -254,7 +254,7 @@ def run_job(job: Job) -> dict[str, Any]:
     judge = Judge(
         (Evaluation("val", scan(inputs.val)), Evaluation("test", scan(test), contest.given))
     )
-    every = -(-setup.total // 15)
+    every = -(-setup.total // 10)
     if contest.clean is not None:
         images = setup.scan(inputs.train)
         judge = replace(judge, monitors=(Memorisation.of(images, contest.clean),))

@@ -119,8 +119,8 @@ def _train(
         status("failed", str(error))
         raise
     rate = setup.total * config.training.batch_size / max(seconds, 1e-9)
-    more = {"n_quarantined": len(inputs.quarantine), "images_per_second": rate}
-    status("finished", seconds=seconds, **more)
+    left_out = len(inputs.quarantine)
+    status("finished", seconds=seconds, images_per_second=rate, n_quarantined=left_out)
     if distributed.rank() == 0:
         run_report(folder)
     return folder

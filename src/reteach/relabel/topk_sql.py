@@ -115,11 +115,16 @@ class Ranking:
     def ban_beyond(self, top: int) -> bool:
         """Ban the picks that are not among the ``top`` best classes of their item; were there any?"""
         before = self._db.count("banned")
+        ((least,),) = self._db.run("select min(score) from kept")
+        if least is None:
+            return False
+        kind = self._layout.score
         self._db.run(
             f"""insert into banned select p.item, p.class
             from kept p join ({self._source(None)}) t on p.item = t.item
             join quota q on q.name = t.class
-            where t.score > p.score or (t.score = p.score and q.class < p.class)
+            where t.score >= '{least!r}'::{kind}
+            and (t.score > p.score or (t.score = p.score and q.class < p.class))
             group by p.item, p.class having count(*) >= {top:d}""",
             [shard.file for shard in self.table.shards],
         )

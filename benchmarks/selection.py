@@ -1,0 +1,195 @@
+"""What selecting the K best of every class costs: beside reading the columns, beside Polars, and per row.
+
+    python benchmarks/selection.py --rows 20 200 1000 --folder /big/disk
+
+Score rows (10 different classes of each item, softmax-like scores, 1,000 classes) are generated shard by
+shard into a temporary folder, about 7 bytes each, and deleted at the end. Every measurement runs in a
+process of its own: its CPU seconds (all threads) and its peak memory. Needs duckdb; polars for the
+comparison. On a shared machine compare ratios, not seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+SHARD, PER_ITEM, CLASSES = 20_000_000, 10, 1000
+
+
+def generate(folder: Path, number: int, text: bool) -> None:
+    """One shard: items ``number`` · 2M to …, their classes all different, scores that sum to 1."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    generator = np.random.default_rng(number)
+    kinds = (pa.string() if text else pa.int64(), pa.int32(), pa.float32())
+    schema = pa.schema(list(zip(("item", "class", "score"), kinds, strict=True)))
+    items, group = SHARD // PER_ITEM, 100_000
+    with pq.ParquetWriter(folder / f"{number:03d}.parquet", schema) as out:
+        for first in range(number * items, (number + 1) * items, group):
+            ids = np.arange(first, first + group)
+            step = generator.choice([7, 11, 13, 17, 19, 23, 29, 31, 37], (group, 1))
+            start = generator.integers(0, CLASSES, (group, 1))
+            classes = (start + step * np.arange(PER_ITEM)) % CLASSES
+            score = generator.random((group, PER_ITEM), np.float32) ** 4
+            score = -np.sort(-score / score.sum(1, keepdims=True), 1)
+            names = pa.array([f"{i // 10000:06d}/{i:010d}.jpg" for i in ids] if text else ids)
+            columns = [
+                names.take(pa.array(np.repeat(np.arange(group), PER_ITEM))),
+                pa.array(classes.ravel().astype(np.int32)),
+                pa.array(score.ravel()),
+            ]
+            out.write_table(pa.table(columns, schema=schema))
+
+
+def read_arrow(files: list[Path]) -> None:
+    """Decode the three columns and throw them away."""
+    import pyarrow.parquet as pq
+
+    for file in files:
+        reader = pq.ParquetFile(file)
+        for group in range(reader.num_row_groups):
+            reader.read_row_group(group, columns=["item", "class", "score"], use_threads=False)
+
+
+def read_duckdb(files: list[Path]) -> None:
+    """The same in DuckDB, whose cheapest use of every value is a maximum of something."""
+    import duckdb
+
+    names = [str(file) for file in files]
+    query = "select max(hash(item)), sum(class), sum(score) from read_parquet($files)"
+    duckdb.connect().execute(query, {"files": names}).fetchall()
+
+
+def select(files: list[Path], out: Path, k: int, top: int | None) -> None:
+    """Ours."""
+    from reteach.relabel.score_shards import open_shards
+    from reteach.relabel.topk import Rule, select
+
+    select(open_shards(files[0].parent), out, Rule(k, top))
+
+
+def polars(files: list[Path], out: Path, k: int, form: str) -> None:
+    """Polars' streaming engine, in its two fastest forms, with ties left to chance."""
+    import polars as pl
+
+    best = {
+        "top_k_by": pl.struct("item", "score").top_k_by("score", k),
+        "sort, head": pl.struct("item", "score").sort_by("score", descending=True).head(k),
+    }[form]
+    found = pl.scan_parquet(files).group_by("class").agg(best.alias("best"))
+    found.explode("best").unnest("best").sink_parquet(out, engine="streaming")
+
+
+def equals_full_sort(files: list[Path], out: Path, k: int) -> None:
+    """Sort all rows of every class with NumPy, take the first K, compare row by row."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    parts: list[list[tuple[object, object]]] = [[] for _ in range(CLASSES)]
+    for file in files:
+        reader = pq.ParquetFile(file)
+        for group in range(reader.num_row_groups):
+            table = reader.read_row_group(group)
+            item, cls, score = (table[c].to_numpy() for c in ("item", "class", "score"))
+            order = np.argsort(cls.astype(np.int16), kind="stable")
+            ends = np.searchsorted(cls[order], np.arange(CLASSES + 1))
+            for c in range(CLASSES):
+                chosen = order[ends[c] : ends[c + 1]]
+                parts[c].append((item[chosen], score[chosen]))
+    picks = pq.read_table(out)
+    start = 0
+    for c in range(CLASSES):
+        item = np.concatenate([i for i, _ in parts[c]])
+        score = np.concatenate([s for _, s in parts[c]])
+        parts[c] = []
+        order = np.lexsort((item, -score))[:k]
+        mine = picks.slice(start, len(order))
+        start += len(order)
+        assert (mine["class"].to_numpy() == c).all()
+        assert (mine["item"].to_numpy() == item[order]).all()
+        assert (mine["score"].to_numpy() == score[order]).all()
+        assert (mine["rank"].to_numpy() == np.arange(1, len(order) + 1)).all()
+    assert start == len(picks)
+
+
+def measured(call: str, *arguments: object) -> dict[str, float]:
+    """CPU seconds, wall seconds and peak MB of one function in a fresh process."""
+    code = (
+        "import json, resource, sys, time\n"
+        "from pathlib import Path\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"import importlib; task = importlib.import_module({Path(__file__).stem!r})\n"
+        f"start = time.monotonic(); task.{call}(*eval(sys.stdin.read(), {{'Path': Path}}))\n"
+        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "high = [l for l in open('/proc/self/status') if l.startswith('VmHWM')][0].split()[1]\n"
+        "print(json.dumps({'cpu': used.ru_utime + used.ru_stime,"
+        " 'wall': time.monotonic() - start, 'mb': int(high) / 1024}))\n"
+    )
+    text = repr(tuple(arguments)).replace("PosixPath(", "Path(")
+    done = subprocess.run([sys.executable, "-c", code], input=text, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{call}: {done.stderr[-2000:]}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=[20, 200], help="millions")
+    parser.add_argument("--per-class", type=int, default=1000)
+    parser.add_argument("--compare-at", type=int, default=200, help="millions of rows for Polars")
+    parser.add_argument("--text", action="store_true", help="item names in place of numbers")
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder, everything = Path(name), []
+        for millions in sorted(options.rows):
+            part = folder / f"{millions}M"
+            part.mkdir()
+            shards = max(1, millions * 1_000_000 // SHARD)
+            for number in range(len(everything), shards):
+                (folder / "shards").mkdir(exist_ok=True)
+                report(
+                    "generate", SHARD, measured("generate", folder / "shards", number, options.text)
+                )
+                everything.append(folder / "shards" / f"{number:03d}.parquet")
+            files = [part / file.name for file in everything[:shards]]
+            for link, file in zip(files, everything, strict=False):
+                os.link(file, link)
+            size, k, out = shards * SHARD, options.per_class, part / "out" / "picks.parquet"
+            least = report("read, pyarrow", size, measured("read_arrow", files))
+            report("read, DuckDB", size, measured("read_duckdb", files), least)
+            report(f"select {k}", size, measured("select", files, out, k, None), least)
+            checked = measured("select", files, out, k, PER_ITEM)
+            report(f"select {k}, P checked", size, checked, least)
+            if millions <= options.compare_at:
+                sorted_ = measured("equals_full_sort", files, out, k)
+                report("full sort, equal", size, sorted_, least)
+                for form in ("top_k_by", "sort, head"):
+                    found = measured("polars", files, part / "polars.parquet", k, form)
+                    report(f"Polars {form}", size, found, least)
+            shutil.rmtree(part)
+
+
+def report(
+    name: str, rows: int, found: dict[str, float], least: dict[str, float] | None = None
+) -> dict[str, float]:
+    """One line: seconds, nanoseconds per row, memory, and the ratio to reading."""
+    ratio = f"{found['cpu'] / least['cpu']:6.2f} × reading" if least else ""
+    print(
+        f"{rows / 1e6:6.0f}M rows  {name:24}  {found['cpu']:8.2f} s CPU  {found['wall']:8.1f} s  "
+        f"{1e9 * found['cpu'] / rows:7.1f} ns/row  {found['mb']:7.0f} MB  {ratio}",
+        flush=True,
+    )
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""The work of ``reteach relabel tasks`` and ``reteach relabel export``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import UserError
+from ..files import atomic_write
+from ..labels import Multi
+from ..rating.bring_in import bring_in
+from ..rating.build import Plan, build, from_mistakes, from_proposals, spread
+from ..rating.export import ratings_csv, ratings_of, read_ratings, verdicts_csv
+from ..rating.interop import CONFIG, label_studio_json, read_label_studio
+from ..rating.names import read_names
+from ..rating.store import open_store
+from ..rating.views import EXAMPLES
+from ..relabel.hierarchy import co_proposal, read_hierarchy
+from ..relabel.proposals import Proposals, read_proposals
+from ..relabel.ratings import Ratings
+from ..relabel.tasks import split
+from ..tables import LabelTable, read_labels
+from .rate import one_store
+
+if TYPE_CHECKING:
+    from .rate import Export, Tasks
+
+
+def make(command: Tasks) -> Iterator[str]:
+    """Do it; yields the lines to print."""
+    sources = (
+        command.proposals is not None,
+        bool(command.predictions),
+        command.label_studio is not None,
+    )
+    if sum(sources) != 1:
+        raise UserError("name one of --proposals, --predictions and --label-studio")
+    where = one_store(command.out, command.store)
+    if command.predictions:
+        plan, given, kept = _mistakes(command), None, 0
+    else:
+        plan, given, kept = _labels(command)
+    plan = _with_texts(command, plan)
+    store = build(
+        where, plan, wanted=command.raters, gold_rate=command.gold_rate, seed=command.seed
+    )
+    golden = int(plan.golden().sum())
+    yield (
+        f"{len(plan):,} tasks with {len(plan.asked):,} questions about "
+        f"{len(np.unique(plan.item)):,} images, {command.raters} raters each"
+        + (f"; {golden:,} of them golden" if golden else "")
+    )
+    if kept:
+        yield f"{kept:,} images need no rating: all models agree with their label"
+    if given is not None and len(given.answer):
+        taken, left = bring_in(store, given, time.time())
+        yield f"{taken:,} answers of {len(given.raters)} raters taken over" + (
+            f", {left:,} left out: of tasks that the rater did not answer whole" if left else ""
+        )
+    yield f"store: {store.where}"
+    store.close()
+
+
+def export(command: Export) -> Iterator[str]:
+    """Do it; yields the lines to print."""
+    store = open_store(command.ratings)
+    ending = command.out.suffix.lower()
+    if ending == ".json":
+        atomic_write(command.out, label_studio_json(store))
+        config = command.out.with_suffix(".xml")
+        atomic_write(config, CONFIG)
+        yield f"labelling interface for the project: {config}"
+    elif ending == ".csv" and store.settings.kind == "mistakes":
+        atomic_write(command.out, verdicts_csv(store))
+    elif ending == ".csv":
+        atomic_write(command.out, ratings_csv(ratings_of(store), command.columns))
+    else:
+        raise UserError(f"{command.out}: answers are written as .csv or .json")
+    yield f"answers: {command.out}"
+    store.close()
+
+
+def _labels(command: Tasks) -> tuple[Plan, Ratings | None, int]:
+    """The plan, answers that exist already, and the number of images kept unrated."""
+    gold: dict[tuple[int, int], float] = {}
+    given = None
+    if command.label_studio is not None:
+        found = read_label_studio(command.label_studio)
+        proposals, given = found.proposals(), found.ratings()
+        pairs = zip(given.pair_item.tolist(), given.pair_class.tolist(), given.gold, strict=True)
+        gold = {(i, c): float(share) for i, c, share in pairs if not np.isnan(share)}
+    else:
+        assert command.proposals is not None
+        proposals = read_proposals(command.proposals)
+    if command.ratings is not None:
+        given = read_ratings(command.ratings)
+    if command.gold is not None:
+        gold |= _gold(command.gold, proposals)
+    if command.hierarchy is not None:
+        similarity = read_hierarchy(command.hierarchy).similarity(proposals.classes)
+    else:
+        similarity = co_proposal(proposals.pair_item, proposals.pair_class, len(proposals.classes))
+    tasks = split(proposals, similarity, command.limit)
+    plan = from_proposals(proposals, tasks, gold)
+    agreed = tasks.kept[proposals.pair_item] & proposals.original
+    shown = zip(
+        proposals.pair_class[agreed].tolist(), proposals.pair_item[agreed].tolist(), strict=True
+    )
+    plan = replace(plan, examples=spread(shown, EXAMPLES + 1, command.seed))
+    return plan, given, int(tasks.kept.sum())
+
+
+def _gold(path: Path, proposals: Proposals) -> dict[tuple[int, int], float]:
+    """Every proposal for a golden image, and whether it is true."""
+    table = read_labels(path, kind="multi", classes=proposals.classes)
+    position = {item: row for row, item in enumerate(proposals.items)}
+    at, columns, _ = table.labels.pairs()
+    rows = [_row(position, item, path) for item in table.items]
+    true = {(rows[i], c) for i, c in zip(at.tolist(), columns.tolist(), strict=True)}
+    golden = np.isin(proposals.pair_item, rows)
+    asked = zip(
+        proposals.pair_item[golden].tolist(), proposals.pair_class[golden].tolist(), strict=True
+    )
+    return {pair: float(pair in true) for pair in asked}
+
+
+def _mistakes(command: Tasks) -> Plan:
+    for option in ("gold", "hierarchy", "ratings"):
+        if getattr(command, option) is not None:
+            raise UserError(f"--{option} belongs to --proposals")
+    if not command.labels:
+        raise UserError("--predictions needs --labels: by which they are right or wrong")
+    labels = {path.stem: read_labels(path, kind="multi") for path in command.labels}
+    if len(labels) < len(command.labels):
+        raise UserError("two of --labels have the same file name")
+    first = next(iter(labels.values()))
+    predicted = {path.stem: read_labels(path, kind="single") for path in command.predictions}
+    if len(predicted) < len(command.predictions):
+        raise UserError("two of --predictions have the same file name: it names the model")
+    classes = first.labels.classes
+    for path in (*command.labels, *command.predictions):
+        table = labels.get(path.stem) if path in command.labels else predicted[path.stem]
+        assert table is not None
+        _same_classes(path, table, classes, command.labels[0])
+    items = first.items
+    sets = {name: _aligned(table, items, classes) for name, table in labels.items()}
+    plan = from_mistakes(
+        items,
+        classes,
+        {n: _aligned(t, items, classes).as_single().index for n, t in predicted.items()},
+        sets,
+        command.most,
+        command.seed,
+    )
+    judged = set(plan.item.tolist())
+    at, columns, _ = next(iter(sets.values())).pairs()
+    single = np.diff(next(iter(sets.values())).starts) == 1
+    pairs = zip(columns[single[at]].tolist(), at[single[at]].tolist(), strict=True)
+    shown = ((c, i) for c, i in pairs if i not in judged)
+    return replace(plan, examples=spread(shown, EXAMPLES + 1, command.seed))
+
+
+def _aligned(table: LabelTable, items: Sequence[str], classes: Sequence[str]) -> Multi:
+    """The label sets of these items, empty where the table has none."""
+    position = {item: row for row, item in enumerate(items)}
+    labels = table.labels.reorder(tuple(classes), what="the labels").as_multi()
+    rows = np.array([position.get(item, -1) for item in table.items], np.int64)
+    at, columns, _ = labels.pairs()
+    known = rows[at] >= 0
+    return Multi.from_pairs(rows[at][known], columns[known], len(items), classes)
+
+
+def _same_classes(path: Path, table: LabelTable, classes: Sequence[str], first: Path) -> None:
+    odd = sorted(set(table.labels.classes) - set(classes))
+    if odd:
+        raise UserError(f"{path}: class {odd[0]!r} is not among the classes of {first}")
+
+
+def _with_texts(command: Tasks, plan: Plan) -> Plan:
+    if command.names is not None:
+        plan = replace(plan, texts=read_names(command.names))
+    if command.examples is not None:
+        table = read_labels(command.examples, kind="multi", classes=plan.classes)
+        position = {item: row for row, item in enumerate(plan.items)}
+        rows = [_row(position, item, command.examples) for item in table.items]
+        at, columns, _ = table.labels.pairs()
+        pairs = zip(columns.tolist(), (rows[i] for i in at.tolist()), strict=True)
+        plan = replace(plan, examples=spread(pairs, EXAMPLES + 1, command.seed))
+    return plan
+
+
+def _row(position: dict[str, int], item: str, path: Path) -> int:
+    if item not in position:
+        raise UserError(f"{path}: item {item!r} is not among the images to rate")
+    return position[item]

@@ -1,0 +1,142 @@
+"""Answers out of a store: as :class:`Ratings` for the consensus, and as CSV text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Select, select
+
+from ..analysis.mistakes import VERDICTS
+from ..errors import UserError
+from ..relabel.rating_tables import Dialect, pairs_of, read_rating_table, write_ratings
+from ..relabel.ratings import Ratings
+from .schema import answers, classes, items, predictors, questions, raters, tasks
+from .store import Store, open_store
+
+CLEAR, UNDECIDABLE, NO_MISTAKE = 0, 1, 2
+"""Answers to "is the prediction right?": no, cannot say, yes."""
+VERDICT = {CLEAR: VERDICTS[0], NO_MISTAKE: VERDICTS[1], UNDECIDABLE: VERDICTS[2]}
+_FORMULA = re.compile(r"'?[=+\-@\t\r]")
+
+
+def read_ratings(where: str | Path) -> Ratings:
+    """The ratings in a store (a file or ``postgresql://…``), a ``.csv``, or a Label Studio ``.json``.
+
+    Raises:
+        UserError: it cannot be read, or its raters judged mistakes.
+    """
+    if str(where).lower().endswith(".csv"):
+        return pairs_of(read_rating_table(Path(where)))
+    if str(where).lower().endswith(".json"):
+        from .interop import read_label_studio
+
+        return read_label_studio(Path(where)).ratings()
+    store = open_store(where)
+    try:
+        return ratings_of(store)
+    finally:
+        store.close()
+
+
+def ratings_of(store: Store) -> Ratings:
+    """The answers of all raters who are not excluded, as they are now.
+
+    Raises:
+        UserError: the raters judged mistakes.
+    """
+    if store.settings.kind != "labels":
+        raise UserError(
+            f"{store.where} holds judgements of mistakes, not labels: "
+            "write them as CSV with 'reteach relabel export'"
+        )
+    with store.read() as connection:
+        names = [name for (name,) in connection.execute(select(items.c.name).order_by(items.c.id))]
+        classes_ = connection.scalars(select(classes.c.name).order_by(classes.c.id)).all()
+        original = _column(connection, select(items.c.original).order_by(items.c.id), none=-1)
+        asked = (
+            select(tasks.c.item_id, questions.c.class_id, questions.c.gold)
+            .join(tasks, questions.c.task_id == tasks.c.id)
+            .order_by(questions.c.id)
+        )
+        pairs = connection.execute(asked).all()
+        counted = raters.c.state != "excluded"
+        people = connection.execute(
+            select(raters.c.id, raters.c.name).where(counted).order_by(raters.c.id)
+        ).all()
+        said = connection.execute(
+            select(answers.c.question_id, answers.c.rater_id, answers.c.answer)
+            .join(raters, answers.c.rater_id == raters.c.id)
+            .where(counted)
+            .order_by(answers.c.question_id, answers.c.rater_id)
+        )
+        rows = np.array([tuple(row) for row in said], np.int64).reshape(-1, 3)
+    position = np.full(max((row.id for row in people), default=0) + 1, -1, np.int64)
+    position[[row.id for row in people]] = np.arange(len(people))
+    return Ratings(
+        names,
+        list(classes_),
+        np.array([row.item_id for row in pairs], np.int64),
+        np.array([row.class_id for row in pairs], np.int64),
+        [row.name for row in people],
+        position[rows[:, 1]],
+        rows[:, 0],
+        rows[:, 2].astype(np.int8),
+        np.array([np.nan if row.gold is None else row.gold for row in pairs], np.float64),
+        original,
+    )
+
+
+def ratings_csv(ratings: Ratings, dialect: Dialect = "reteach") -> str:
+    """``task, rater, answer`` or crowd-kit's ``task, worker, label``; see :mod:`rating_tables`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ratings.csv"
+        write_ratings(path, ratings, dialect)
+        return path.read_text(encoding="utf-8")
+
+
+def verdicts_csv(store: Store) -> str:
+    """``model, labels, item, prediction, rater, answer`` of a store of mistakes."""
+    query = (
+        select(
+            predictors.c.model,
+            predictors.c.labels,
+            items.c.name,
+            classes.c.name,
+            raters.c.name,
+            answers.c.answer,
+        )
+        .select_from(answers)
+        .join(questions, answers.c.question_id == questions.c.id)
+        .join(tasks, questions.c.task_id == tasks.c.id)
+        .join(predictors, predictors.c.task_id == tasks.c.id)
+        .join(items, tasks.c.item_id == items.c.id)
+        .join(classes, questions.c.class_id == classes.c.id)
+        .join(raters, answers.c.rater_id == raters.c.id)
+        .where(raters.c.state != "excluded")
+        .order_by(predictors.c.labels, predictors.c.model, tasks.c.id, raters.c.id)
+    )
+    with store.read() as connection:
+        rows = [(*row[:-1], VERDICT[row[-1]]) for row in connection.execute(query)]
+    return _csv(("model", "labels", "item", "prediction", "rater", "answer"), rows)
+
+
+def _csv(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """CSV in which a spreadsheet executes nothing."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(["'" + c if _FORMULA.match(c) else c for c in row] for row in rows)
+    return out.getvalue()
+
+
+def _column(connection: Connection, query: Select[Any], none: int) -> NDArray[np.int64]:
+    values = connection.scalars(query)
+    return np.array([none if value is None else value for value in values], np.int64)

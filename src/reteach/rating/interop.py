@@ -1,0 +1,286 @@
+"""Label Studio's JSON: tasks and annotations, in and out.
+
+Out, each task asks about the classes in ``data.classes`` by three multiple choices named *yes*,
+*maybe* and *no*: paste :data:`CONFIG` into the project's labelling interface. What experts said is
+an annotation marked as ground truth. Label Studio knows annotators by its own accounts, so the
+rater's name stands in the ``meta`` of each result.
+
+In, the same is read back, and also the usual single group of choices: there a ticked class is *yes*,
+and one that was offered but not ticked is *no*. Offered are the classes in ``data.classes``, or, if
+that is missing, those that any annotation or prediction of the task names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import select
+
+from ..errors import UserError
+from ..relabel.proposals import Proposals
+from ..relabel.ratings import ANSWERS, NO, YES, Ratings
+from ..scores import ItemIndex
+from .schema import answers, assignments, classes, items, questions, raters, tasks
+from .store import Store
+
+CONFIG = """<View>
+  <Image name="image" value="$image"/>
+  <Header value="Yes: surely in the image (95%)"/>
+  <Choices name="yes" toName="image" choice="multiple" value="$classes"/>
+  <Header value="Maybe"/>
+  <Choices name="maybe" toName="image" choice="multiple" value="$classes"/>
+  <Header value="No: surely not in the image (95%)"/>
+  <Choices name="no" toName="image" choice="multiple" value="$classes"/>
+</View>
+"""
+EXPERT = "experts"
+
+
+@dataclass(frozen=True, eq=False)
+class LabelStudio:
+    """What a Label Studio file says: questions, experts' answers, and raters' answers."""
+
+    items: list[str]
+    classes: list[str]
+    asked: list[tuple[int, int]]
+    """(item, class) pairs, each once."""
+    gold: dict[tuple[int, int], list[int]]
+    """Experts' answers to a pair."""
+    said: list[tuple[str, tuple[int, int], int]]
+    """(rater, pair, answer)."""
+
+    def ratings(self) -> Ratings:
+        """The answers; a golden pair's share is that of the experts who said yes."""
+        row = {pair: i for i, pair in enumerate(self.asked)}
+        names = ItemIndex()
+        gold = np.full(len(row), np.nan)
+        for pair, given in self.gold.items():
+            gold[row[pair]] = np.mean([answer == YES for answer in given])
+        return Ratings(
+            self.items,
+            self.classes,
+            np.array([item for item, _ in self.asked], np.int64),
+            np.array([c for _, c in self.asked], np.int64),
+            names.names,
+            names.rows([rater for rater, _, _ in self.said], ""),
+            np.array([row[pair] for _, pair, _ in self.said], np.int64),
+            np.array([answer for _, _, answer in self.said], np.int8),
+            gold,
+            np.full(len(self.items), -1, np.int64),
+        )
+
+    def proposals(self) -> Proposals:
+        """The questions, to be split into tasks."""
+        pairs = np.array(sorted(self.asked), np.int64).reshape(-1, 2)
+        none = np.zeros(len(pairs), np.int64)
+        return Proposals(
+            self.items,
+            self.classes,
+            [],
+            pairs[:, 0],
+            pairs[:, 1],
+            none,
+            none,
+            none.astype(np.bool_),
+        )
+
+
+def read_label_studio(path: Path) -> LabelStudio:
+    """Read an export or a task list.
+
+    Raises:
+        UserError: not such a file, a task without an image, or one without classes to choose from.
+    """
+    if not path.is_file():
+        raise UserError(f"Label Studio file {path} does not exist")
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        raise UserError(f"{path}: not a JSON file") from None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise UserError(f"{path}: expected a JSON list of Label Studio tasks")
+    images, names = ItemIndex(), ItemIndex()
+    asked: dict[tuple[int, int], None] = {}
+    gold: dict[tuple[int, int], list[int]] = {}
+    said: dict[tuple[str, tuple[int, int]], int] = {}
+    for number, entry in enumerate(entries, start=1):
+        where = f"{path}: task {number}"
+        image, offered = _task(entry, where)
+        item = int(images.rows([image], where)[0])
+        pair = {name: (item, int(names.rows([name], where)[0])) for name in offered}
+        asked |= dict.fromkeys(pair.values())
+        for annotation in _dicts(entry.get("annotations")):
+            if annotation.get("was_cancelled"):
+                continue
+            expert = annotation.get("ground_truth") is True
+            rater = _rater(annotation)
+            for name, answer in _answers(annotation, offered).items():
+                if expert:
+                    gold.setdefault(pair[name], []).append(answer)
+                else:
+                    said[rater, pair[name]] = answer  # a rater's last word
+    return LabelStudio(
+        images.names,
+        names.names,
+        list(asked),
+        gold,
+        [(rater, pair, answer) for (rater, pair), answer in said.items()],
+    )
+
+
+def label_studio_json(store: Store) -> str:
+    """All tasks with the answers that count, as Label Studio imports them.
+
+    Raises:
+        UserError: the raters judged mistakes.
+    """
+    if store.settings.kind != "labels":
+        raise UserError("only label tasks can be written for Label Studio; write a .csv instead")
+    return json.dumps(list(_exported(store)), ensure_ascii=False, indent=1)
+
+
+def _exported(store: Store) -> Iterator[dict[str, Any]]:
+    with store.read() as connection:
+        asked: dict[int, list[Any]] = {}
+        for row in connection.execute(
+            select(questions.c.task_id, questions.c.id, questions.c.gold, classes.c.name)
+            .join(classes, questions.c.class_id == classes.c.id)
+            .order_by(questions.c.id)
+        ):
+            asked.setdefault(row.task_id, []).append(row)
+        said: dict[int, dict[str, dict[int, int]]] = {}
+        for row in connection.execute(
+            select(questions.c.task_id, raters.c.name, answers.c.question_id, answers.c.answer)
+            .join(questions, answers.c.question_id == questions.c.id)
+            .join(raters, answers.c.rater_id == raters.c.id)
+            .where(raters.c.state != "excluded")
+            .order_by(raters.c.id)
+        ):
+            by_rater = said.setdefault(row.task_id, {}).setdefault(row.name, {})
+            by_rater[row.question_id] = row.answer
+        times = {
+            (row.task_id, row.name): row
+            for row in connection.execute(
+                select(
+                    assignments.c.task_id,
+                    raters.c.name,
+                    assignments.c.seconds,
+                    assignments.c.submitted_at,
+                )
+                .join(raters, assignments.c.rater_id == raters.c.id)
+                .where(assignments.c.submitted_at.is_not(None))
+            )
+        }
+        images = connection.execute(
+            select(tasks.c.id, items.c.name)
+            .join(items, tasks.c.item_id == items.c.id)
+            .order_by(tasks.c.id)
+        ).all()
+    for task, image in images:
+        offered = asked[task]
+        annotations = []
+        if any(q.gold is not None for q in offered):
+            known = {q.name: YES if q.gold > 0.5 else NO for q in offered if q.gold is not None}
+            annotations.append(_annotation(EXPERT, known) | {"ground_truth": True})
+        for rater, given in said.get(task, {}).items():
+            at = times[task, rater]
+            annotations.append(
+                _annotation(rater, {q.name: given[q.id] for q in offered if q.id in given})
+                | {
+                    "ground_truth": False,
+                    "lead_time": at.seconds,
+                    "created_at": datetime.fromtimestamp(at.submitted_at, UTC).isoformat(),
+                }
+            )
+        yield {
+            "id": task + 1,
+            "data": {"image": image, "classes": [{"value": q.name} for q in offered]},
+            "annotations": annotations,
+        }
+
+
+def _annotation(rater: str, given: dict[str, int]) -> dict[str, Any]:
+    groups = {word: [name for name, a in given.items() if ANSWERS[a] == word] for word in ANSWERS}
+    return {
+        "was_cancelled": False,
+        "result": [
+            {
+                "id": word,
+                "from_name": word,
+                "to_name": "image",
+                "type": "choices",
+                "value": {"choices": names},
+                "meta": {"text": [rater]},
+            }
+            for word, names in groups.items()
+            if names
+        ],
+    }
+
+
+def _task(entry: dict[str, Any], where: str) -> tuple[str, list[str]]:
+    """The image and the classes on offer."""
+    data = entry.get("data")
+    if not isinstance(data, dict):
+        raise UserError(f"{where}: no 'data' (export as JSON, not as JSON-MIN)")
+    image = data.get("image")
+    if not isinstance(image, str) or not image:
+        raise UserError(f"{where}: data has no 'image'")
+    image = image.partition("?d=")[2] or image  # Label Studio's address of a local file
+    listed = data.get("classes")
+    if isinstance(listed, list):
+        values = [each.get("value") if isinstance(each, dict) else each for each in listed]
+        offered = [str(value) for value in values if value]
+    else:
+        seen = [*_dicts(entry.get("annotations")), *_dicts(entry.get("predictions"))]
+        offered = [name for one in seen for _, names in _choices(one) for name in names]
+    if not offered:
+        raise UserError(f"{where}: no classes to choose from (data.classes, or a prediction)")
+    return image, list(dict.fromkeys(offered))
+
+
+def _answers(annotation: dict[str, Any], offered: list[str]) -> dict[str, int]:
+    """Class -> answer; choices that were not on offer do not count."""
+    groups = list(_choices(annotation))
+    if any(group in ANSWERS for group, _ in groups):
+        return {
+            name: ANSWERS.index(group)
+            for group, names in groups
+            if group in ANSWERS
+            for name in names
+            if name in offered
+        }
+    ticked = {name for _, names in groups for name in names}
+    return {name: YES if name in ticked else NO for name in offered}
+
+
+def _choices(annotation: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """(name of the group, ticked classes) of each group of choices."""
+    for result in _dicts(annotation.get("result")):
+        value = result.get("value")
+        if result.get("type") == "choices" and isinstance(value, dict):
+            ticked = value.get("choices")
+            if isinstance(ticked, list):
+                yield str(result.get("from_name")), [str(name) for name in ticked]
+
+
+def _rater(annotation: dict[str, Any]) -> str:
+    for result in _dicts(annotation.get("result")):
+        meta = result.get("meta")
+        text = meta.get("text") if isinstance(meta, dict) else None
+        if isinstance(text, list) and text:
+            return str(text[0])
+    who = annotation.get("completed_by")
+    if isinstance(who, dict):
+        who = who.get("email") or who.get("id")
+    return "anonymous" if who is None else str(who)
+
+
+def _dicts(value: object) -> Iterable[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

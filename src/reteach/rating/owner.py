@@ -1,0 +1,140 @@
+"""The owner's pages: progress, raters, tasks, exports."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+from fastapi import APIRouter, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse, Response
+
+from ..errors import UserError
+from .export import ratings_csv, ratings_of, verdicts_csv
+from .interop import label_studio_json
+from .overview import FILTERS, missing_items, progress, rater_rows, task_rows
+from .pages import page
+from .raters import add_raters, new_link, set_state
+from .schema import RaterState
+from .security import same
+from .site import Form, Here, Number, Refused, Site, Visitor, check_form
+
+router = APIRouter()
+
+_STATES: dict[str, RaterState] = {"admit": "active", "pause": "paused", "exclude": "excluded"}
+
+
+@router.get("/o/{token}")
+def open_link(request: Request, token: str, site: Here) -> Response:
+    """The owner's link."""
+    if not same(token, site.owner_token):
+        raise site.guessed(request)
+    return site.enter("owner", token, "/owner")
+
+
+@router.get("/owner")
+def overview(request: Request, site: Here) -> Response:
+    """How far the work is."""
+    return _overview(site, site.owner(request))
+
+
+@router.get("/owner/tasks")
+def tasks(request: Request, site: Here, show: str = "all", at: int = 1) -> Response:
+    """All tasks, or those of one kind, page by page."""
+    site.owner(request)
+    if show not in FILTERS:
+        raise HTTPException(404)
+    rows, pages = task_rows(site.store, show, max(0, min(at, 10**6) - 1))
+    return page(
+        "tasks",
+        rows=rows,
+        show=show,
+        filters=FILTERS,
+        at=at,
+        pages=pages,
+        wanted=site.store.settings.wanted,
+    )
+
+
+@router.post("/owner/raters")
+def add(request: Request, site: Here, form: Form) -> Response:
+    """One more rater; the page that follows is the only one that shows the link."""
+    visitor = site.owner(request)
+    check_form(visitor, form)
+    try:
+        tokens = add_raters(site.store, [form.get("name", "")])
+    except UserError as error:
+        return _overview(site, visitor, problem=str(error), status=422)
+    (name, token), *_ = tokens.items()
+    return _overview(site, visitor, link=(name, f"{site.public}/r/{token}"))
+
+
+@router.post("/owner/raters/{rater}")
+def change(request: Request, rater: Number, site: Here, form: Form) -> Response:
+    """Pause, exclude or admit a rater, or make a new link."""
+    visitor = site.owner(request)
+    check_form(visitor, form)
+    name = next((row.name for row in rater_rows(site.store) if row.id == rater), None)
+    action = form.get("action", "")
+    if name is None or action not in (*_STATES, "link"):
+        raise HTTPException(404)
+    if action == "link":
+        link = f"{site.public}/r/{new_link(site.store, rater)}"
+        return _overview(site, visitor, link=(name, link))
+    set_state(site.store, rater, _STATES[action], time.time())
+    return RedirectResponse("/owner", 303)
+
+
+@router.post("/owner/items/{item}")
+def put_back(request: Request, item: Number, site: Here, form: Form) -> Response:
+    """Give out the tasks of an image again that could not be shown."""
+    visitor = site.owner(request)
+    check_form(visitor, form)
+    site.flow.put_back(item)
+    return RedirectResponse("/owner", 303)
+
+
+Export = Literal["ratings.csv", "crowd-kit.csv", "label-studio.json", "verdicts.csv"]
+
+
+@router.get("/owner/export/{name}")
+def export(request: Request, name: Export, site: Here) -> Response:
+    """All answers so far."""
+    site.owner(request)
+    try:
+        if name == "label-studio.json":
+            text, kind = label_studio_json(site.store), "application/json"
+        elif name == "verdicts.csv":
+            text, kind = verdicts_csv(site.store), "text/csv"
+        else:
+            dialect: Literal["crowd-kit", "reteach"]
+            dialect = "crowd-kit" if name == "crowd-kit.csv" else "reteach"
+            text, kind = ratings_csv(ratings_of(site.store), dialect), "text/csv"
+    except UserError as error:
+        raise Refused(404, "There is no such export", str(error)) from None
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(text, media_type=f"{kind}; charset=utf-8", headers=headers)
+
+
+def _overview(
+    site: Site,
+    visitor: Visitor,
+    *,
+    link: tuple[str, str] | None = None,
+    problem: str | None = None,
+    status: int = 200,
+) -> Response:
+    return page(
+        "owner",
+        status,
+        kind=site.store.settings.kind,
+        where=site.store.where,
+        wanted=site.store.settings.wanted,
+        progress=progress(site.store),
+        raters=rater_rows(site.store),
+        missing=missing_items(site.store),
+        form=visitor.form,
+        link=link,
+        problem=problem,
+        now=time.time(),
+    )

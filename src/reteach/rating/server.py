@@ -1,0 +1,189 @@
+"""The rater's pages, and the app that holds all pages together."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse, Response
+
+from ..data.decode import ImageError
+from . import owner
+from .flow import HOLD, NotYours
+from .guard import Guard
+from .pages import asset, page
+from .raters import Rater, by_token
+from .site import Form, Here, Number, Refused, Site, Visitor, check_form
+from .views import counts, earlier, item_name, task_view
+
+router = APIRouter()
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+SAME_FILE = "private, max-age=31536000, immutable"
+
+
+def create_app(site: Site) -> FastAPI:
+    """The whole web app over one store."""
+    app = FastAPI(title="reteach rate", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.site = site
+    app.include_router(router)
+    app.include_router(owner.router)
+    app.add_middleware(Guard, hosts=LOOPBACK | {(urlsplit(site.public).hostname or "").lower()})
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(HTTPException, _unknown)
+    app.add_exception_handler(RequestValidationError, _unknown)
+    return app
+
+
+@router.get("/")
+def start(request: Request, site: Here) -> Response:
+    """To where the visitor belongs."""
+    role = "rater" if site.cookie("rater") in request.cookies else "owner"
+    return RedirectResponse("/rate" if role == "rater" else "/owner", 303)
+
+
+@router.get("/r/{token}")
+def open_link(request: Request, token: str, site: Here) -> Response:
+    """A rater's link."""
+    with site.store.read() as connection:
+        rater = by_token(connection, token)
+        new = rater is not None and not counts(connection, rater.id).answered
+    if rater is None:
+        raise site.guessed(request)
+    return site.enter("rater", token, "/instructions" if new else "/rate")
+
+
+@router.get("/instructions")
+def instructions(request: Request, site: Here) -> Response:
+    """What to do, and when to say yes."""
+    _, rater = site.rater(request)
+    return page("instructions", kind=site.store.settings.kind, rater=rater)
+
+
+@router.get("/rate")
+def rate(request: Request, site: Here) -> Response:
+    """The task to do now."""
+    visitor, rater = site.rater(request)
+    if rater.state == "paused":
+        raise Refused(200, "A pause", "The work has been paused for you. Please come back later.")
+    held = site.flow.hand(rater.id)
+    if held:
+        upcoming = held[1].item if len(held) == HOLD else None
+        return _task_page(site, visitor, rater, held[0].task, upcoming)
+    return _resting(site, rater, "done")
+
+
+@router.get("/rate/{task}")
+def revisit(request: Request, task: Number, site: Here) -> Response:
+    """A task that the rater has or had, to look at or change the answers."""
+    visitor, rater = site.rater(request)
+    return _task_page(site, visitor, rater, task)
+
+
+@router.post("/rate/{task}")
+def submit(request: Request, task: Number, site: Here, form: Form) -> Response:
+    """Take the answers; the reply is sent when they are durable."""
+    visitor, rater = site.rater(request)
+    check_form(visitor, form)
+    try:
+        given = {int(k[1:]): int(v) for k, v in form.items() if k[:1] == "q"}
+        outcome = site.flow.submit(rater.id, task, given, int(form.get("version", "")))
+    except NotYours:
+        raise _not_yours() from None
+    except ValueError:
+        raise Refused(
+            422, "Some answers are missing", "Nothing was saved. Please answer every question."
+        ) from None
+    if outcome == "conflict":
+        return _task_page(site, visitor, rater, task, status=409)
+    return RedirectResponse("/rate", 303)
+
+
+@router.post("/pause")
+def pause(request: Request, site: Here, form: Form) -> Response:
+    """Give the tasks back, so that nobody waits for them."""
+    visitor, rater = site.rater(request)
+    check_form(visitor, form)
+    site.flow.pause(rater.id)
+    return RedirectResponse("/paused", 303)
+
+
+@router.get("/paused")
+def paused(request: Request, site: Here) -> Response:
+    """A rest; nothing is timed."""
+    _, rater = site.rater(request)
+    return _resting(site, rater, "paused")
+
+
+@router.get("/image/{item}")
+def image(request: Request, item: Number, site: Here, small: bool = False) -> Response:
+    """An image of a task, or an example, by its number."""
+    site.anyone(request)
+    with site.store.read() as connection:
+        name = item_name(connection, item)
+    if name is None:
+        raise HTTPException(404)
+    try:
+        picture = site.gallery.picture(name, thumb=small)
+    except ImageError as error:
+        site.flow.set_aside(item, str(error))
+        raise HTTPException(404) from None
+    keep = {"Cache-Control": "private, max-age=86400"}
+    return Response(picture.data, media_type=picture.media_type, headers=keep)
+
+
+@router.get("/static/{name}")
+def static(name: str) -> Response:
+    """Style sheet, script and icon."""
+    found = asset(name)
+    if found is None:
+        raise HTTPException(404)
+    return Response(found[0], media_type=found[1], headers={"Cache-Control": SAME_FILE})
+
+
+def _task_page(
+    site: Site,
+    visitor: Visitor,
+    rater: Rater,
+    task: int,
+    upcoming: int | None = None,
+    status: int = 200,
+) -> Response:
+    with site.store.read() as connection:
+        view = task_view(connection, rater.id, task)
+        if view is None:
+            raise _not_yours()
+        done = counts(connection, rater.id)
+        back = earlier(connection, rater.id, task if view.version else None)
+    return page(
+        "mistake" if site.store.settings.kind == "mistakes" else "labels",
+        status,
+        task=view,
+        rater=rater,
+        counts=done,
+        back=back,
+        upcoming=upcoming,
+        form=visitor.form,
+        conflict=status == 409,
+    )
+
+
+def _resting(site: Site, rater: Rater, template: str) -> Response:
+    with site.store.read() as connection:
+        return page(template, rater=rater, counts=counts(connection, rater.id))
+
+
+def _not_yours() -> Refused:
+    return Refused(403, "This task is not yours", "Nothing was saved. Go on with your own tasks.")
+
+
+async def _refused(_: Request, error: Any) -> Response:
+    return page("message", error.status, title=error.title, text=error.text)
+
+
+async def _unknown(_: Request, error: Any) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    return page("message", status, title="There is nothing here", text="Please check the address.")

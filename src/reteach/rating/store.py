@@ -1,0 +1,188 @@
+"""A rating store: where it is, how it is opened, and its two kinds of transactions."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from ..errors import UserError, missing_extra
+from . import migrations, schema
+from .schema import Kind
+
+CONNECTIONS = 16
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was decided when the store was built."""
+
+    id: str
+    """Random; tells the cookies of two stores on one host apart."""
+    kind: Kind
+    wanted: int
+    """Answers to each task that is not golden."""
+    gold_rate: float
+    """The share of golden tasks among those that a rater sees."""
+
+
+class Store:
+    """An open rating store; safe to share between threads."""
+
+    def __init__(self, engine: Engine, where: str) -> None:
+        self.engine = engine
+        self.where = where
+        self._settings: Settings | None = None
+        self._queue = threading.Lock()
+
+    @property
+    def settings(self) -> Settings:
+        """Read once: they never change."""
+        if self._settings is None:
+            with self.read() as connection:
+                rows = connection.execute(select(schema.store.c.name, schema.store.c.value))
+                found = {str(name): str(value) for name, value in rows}
+            try:
+                self._settings = Settings(
+                    found["id"],
+                    cast(Kind, found["kind"]),
+                    int(found["wanted"]),
+                    float(found["gold_rate"]),
+                )
+            except KeyError as error:
+                raise UserError(f"{self.where} has no tasks ({error} is not set)") from None
+        return self._settings
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that sees one state of the store."""
+        with self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that no other writer overlaps; durable once the context is left.
+
+        Writers queue up: giving out a task counts who else holds it, and must not be overtaken.
+        """
+        # SQLite's own waiting is sleeping ever longer, and unfair
+        with self._queue, self.engine.connect() as plain:
+            connection = plain.execution_options(reteach_write=True)
+            with connection.begin():
+                lock = select(schema.store.c.value).where(schema.store.c.name == "version")
+                connection.execute(lock.with_for_update())  # SQLite: BEGIN IMMEDIATE did it
+                yield connection
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def open_store(where: str | Path, mode: Literal["old", "new"] = "old") -> Store:
+    """Open a SQLite file or a ``postgresql://`` address, and bring its format up to date.
+
+    Args:
+        mode: *old* opens a store that exists; *new* makes an empty one.
+
+    Raises:
+        UserError: it does not exist, cannot be reached, is no store or one of a newer version; or,
+            for a new one, that something is there already.
+    """
+    url, shown = _url(str(where))
+    if url.get_backend_name() == "sqlite":
+        path = Path(str(url.database))
+        if mode == "old" and not path.is_file():
+            raise UserError(
+                f"rating store {shown} does not exist: make one with 'reteach relabel tasks'"
+            )
+        if mode == "new":
+            path.parent.mkdir(parents=True, exist_ok=True)
+    store = Store(_engine(url), shown)
+    try:
+        with store.engine.connect() as plain:
+            connection = plain.execution_options(reteach_write=True)
+            with connection.begin():
+                if mode == "new":
+                    _refuse_used(connection, shown)
+                elif migrations.version(connection) == 0:
+                    raise UserError(f"{shown} is not a rating store")
+                migrations.upgrade(connection, shown)
+    except DBAPIError as error:
+        store.close()
+        raise UserError(
+            f"rating store {shown}: {' '.join(str(error.orig).split())[:200]}"
+        ) from None
+    except UserError:
+        store.close()
+        raise
+    return store
+
+
+def _refuse_used(connection: Connection, shown: str) -> None:
+    """A place for a new store has no tables of ours, or those of one that was never filled."""
+    tables = set(inspect(connection).get_table_names()) & set(schema.metadata.tables)
+    if not tables:
+        return
+    unfinished = migrations.version(connection) > 0 and not connection.scalar(
+        select(schema.store.c.value).where(schema.store.c.name == "id")
+    )
+    if not unfinished:
+        raise UserError(
+            f"{shown} holds ratings already (table {min(tables)!r}): name another place, "
+            "or remove it if its answers are not needed"
+        )
+
+
+def _url(where: str) -> tuple[URL, str]:
+    """The address, and how it may be shown: without a password."""
+    if "://" not in where:
+        return URL.create("sqlite", database=where), where
+    try:
+        url = make_url(where)
+    except ArgumentError:
+        raise UserError(
+            "the rating store should be a file or postgresql://user@host/name"
+        ) from None
+    if url.get_backend_name() not in ("postgresql", "sqlite"):
+        raise UserError(
+            f"a rating store is a SQLite file or a postgresql:// address, "
+            f"not {url.get_backend_name()}://"
+        )
+    shown = url.render_as_string(hide_password=True)
+    return (
+        url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
+    ), shown
+
+
+def _engine(url: URL) -> Engine:
+    try:
+        engine = create_engine(url, pool_size=CONNECTIONS, max_overflow=2 * CONNECTIONS)
+    except (ImportError, NoSuchModuleError):
+        raise missing_extra("a store in PostgreSQL", "psycopg", "postgresql") from None
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # transactions begin where _begin_sqlite says
+    for pragma in (
+        "busy_timeout = 30000",
+        "journal_mode = WAL",
+        "synchronous = FULL",  # NORMAL may lose the last commits when the power fails
+        "foreign_keys = ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("reteach_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
