@@ -235,7 +235,7 @@ def test_command_writes_both_sides_their_cuts_and_a_page(tmp_path: Path) -> None
     assert len(content["co"]) == len(content["dis"]) == len(content["random"]) == 3
     found = decompose(Cooccurrence.of(hostile), 3)
     assert content["co"] == [list(subset) for subset in found.co.subsets]
-    assert content["cut"] == {"co": found.co.cut, "dis": found.dis.cut}
+    assert content["cut"] == pytest.approx({"co": found.co.cut, "dis": found.dis.cut}, abs=1e-9)
     assert [each["subsets"] for each in content["sweep"]] == [3, 2]
     assert content["sides"]["co"]["random"]["mean"] > content["cut"]["co"]
     text = page.read_text()

@@ -25,7 +25,7 @@ from reteach.labels import Multi
 from reteach.relabel import topk_sql
 from reteach.relabel.database import Limits
 from reteach.relabel.quotas import proportional
-from reteach.relabel.score_shards import open_shards
+from reteach.relabel.score_shards import Shard, open_shards, pieces
 from reteach.relabel.topk import Rule, Selected, select
 from reteach.scores import ItemIndex, open_scores
 from reteach.tables import LabelTable, write_labels
@@ -120,6 +120,39 @@ def test_one_shard_64_shards_threads_and_merged_parts_are_identical(tmp_path: Pa
     toy.write(tmp_path / "damaged.parquet", table, select="{}")
     with pytest.raises(UserError, match="options in its metadata are damaged"):
         pick(tmp_path / "damaged.parquet", tmp_path / "m.parquet", 40)
+
+
+@pytest.mark.parametrize("names", [False, True])
+def test_parts_merge_without_a_class_list(tmp_path: Path, names: bool) -> None:
+    """Parts that have met different classes are still parts of one table."""
+    table = toy.rows(6, names=names)
+    few = [row for row in table if row[1] not in (6, "c6")]
+    for n, rows in enumerate((few[::2], table)):
+        toy.write(tmp_path / "s" / f"{n}.parquet", rows)
+        pick(tmp_path / "s" / f"{n}.parquet", tmp_path / "parts" / f"{n}.parquet", 8)
+    pick(tmp_path / "s", tmp_path / "whole.parquet", 8)
+    pick(tmp_path / "parts", tmp_path / "merged.parquet", 8)
+    assert toy.read(tmp_path / "merged.parquet") == toy.read(tmp_path / "whole.parquet")
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 30), max_size=6), max_size=8),
+    st.integers(1, 40),
+    st.integers(1, 100),
+)
+def test_pieces_cover_every_row_once(shards: list[list[int]], first: int, largest: int) -> None:
+    made = [Shard(Path(str(n)), tuple(groups), None) for n, groups in enumerate(shards)]
+    covered: list[tuple[str, int]] = []
+    done = 0
+    for piece in pieces(made, first, largest):
+        rows = {str(n): sum(groups) for n, groups in enumerate(shards)}
+        one = [(str(f), r) for f in piece.files for r in range(*piece.within or (0, rows[str(f)]))]
+        assert len(one) == piece.rows
+        parts = len(piece.files) if piece.within is None else 2
+        assert piece.rows <= max(min(max(first, done), largest), 30) or parts == 1
+        covered += one
+        done += piece.rows
+    assert covered == [(str(n), r) for n, g in enumerate(shards) for r in range(sum(g))]
 
 
 def test_a_storm_of_ties_is_settled_by_the_item_id(tmp_path: Path) -> None:

@@ -42,11 +42,11 @@ def write_page(
     if not len(columns):
         raise UserError(f"{picks} has no picks to show")
     meta = pq.read_schema(picks).metadata or {}
-    names: list[str] = json.loads(meta[b"reteach.classes"])
-    indexed = pq.read_schema(picks).field("class").type != "string"
-    sizes = {
-        str(names[cls] if indexed else cls): int(size) for cls, size in _counts(columns["class"])
-    }
+    counts = _counts(columns["class"])
+    indexed = isinstance(next(iter(counts)), int)
+    met = range(max(counts) + 1) if indexed else sorted(counts)
+    names = [str(name) for name in json.loads(meta.get(b"reteach.classes", "null")) or met]
+    sizes = {str(names[cls] if indexed else cls): size for cls, size in counts.items()}
     ranks = sorted(set(ranks)) or _ranks(max(sizes.values()))
     chosen = list(shown) or _spread(list(sizes))
     for name in chosen:
@@ -76,10 +76,10 @@ def write_page(
     return len(found)
 
 
-def _counts(column: Any) -> list[tuple[Any, int]]:
+def _counts(column: Any) -> dict[Any, int]:
     import pyarrow.compute as pc
 
-    return [(entry["values"], entry["counts"]) for entry in pc.value_counts(column).to_pylist()]
+    return {entry["values"]: entry["counts"] for entry in pc.value_counts(column).to_pylist()}
 
 
 def _ranks(most: int) -> list[int]:

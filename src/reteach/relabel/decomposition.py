@@ -131,7 +131,7 @@ def _content(found: Decomposition) -> dict[str, Any]:
         "co": [list(subset) for subset in found.co.subsets],
         "dis": [list(subset) for subset in found.dis.subsets],
         "random": [list(subset) for subset in found.random],
-        "cut": {side: found.side(side).cut for side in SIDES},
+        "cut": {side: _number(found.side(side).cut) for side in SIDES},
         "sides": {side: _side(found.side(side)) for side in SIDES},
     }
 
@@ -142,13 +142,18 @@ def _side(side: Partition) -> dict[str, Any]:
         "smallest": side.least,
         "searches": side.searches,
         "agreed": side.agreed,
-        "spectral": side.spectral,
+        "spectral": _number(side.spectral),
         "spectral_sizes": list(side.spectral_sizes),
         "random": {
-            "mean": float(side.random.mean()),
-            "std": float(side.random.std(ddof=1)),
-            "least": float(side.random.min()),
+            "mean": _number(side.random.mean()),
+            "std": _number(side.random.std(ddof=1)),
+            "least": _number(side.random.min()),
             "n": len(side.random),
         },
         "unplaced": list(side.unplaced),
     }
+
+
+def _number(value: float | np.floating[Any]) -> float:
+    """Rounded to what all machines agree on, so that they write the same file."""
+    return round(float(value), 9)

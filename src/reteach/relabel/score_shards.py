@@ -149,34 +149,26 @@ def pieces(shards: Sequence[Shard], first: int, largest: int) -> Iterator[Piece]
     A piece is never smaller than a row group, and grows with the number of rows before it: the
     first pieces set thresholds, later ones mostly lie below them.
     """
-    done = 0
-    waiting: list[Shard] = []
-
-    def gather() -> Iterator[Piece]:
-        nonlocal done, waiting
-        if waiting:
-            rows = sum(shard.rows for shard in waiting)
-            done += rows
-            yield Piece(tuple(shard.file for shard in waiting), rows)
-            waiting = []
-
+    done = held = 0
+    waiting: list[Path] = []
     for shard in shards:
         size = min(max(first, done), largest)
-        if shard.rows > size and len(shard.groups) > 1:
-            yield from gather()
-            start = stop = 0
-            for rows in (*shard.groups, 0):
-                size = min(max(first, done), largest)
-                if stop > start and (stop - start + rows > size or not rows):
-                    yield Piece((shard.file,), stop - start, (start, stop))
-                    done += stop - start
-                    start = stop
-                stop += rows
+        if waiting and held + shard.rows > size:
+            yield Piece(tuple(waiting), held)
+            done, held, waiting = done + held, 0, []
+        if shard.rows <= size or len(shard.groups) == 1:
+            waiting.append(shard.file)
+            held += shard.rows
             continue
-        if sum(each.rows for each in waiting) + shard.rows > size:
-            yield from gather()
-        waiting.append(shard)
-    yield from gather()
+        start = stop = 0
+        for rows in (*shard.groups, 0):
+            size = min(max(first, done), largest)
+            if stop > start and (stop - start + rows > size or not rows):
+                yield Piece((shard.file,), stop - start, (start, stop))
+                done, start = done + stop - start, stop
+            stop += rows
+    if waiting:
+        yield Piece(tuple(waiting), held)
 
 
 def _layout(file: Path, schema: pa.Schema) -> Layout:

@@ -147,7 +147,8 @@ def select(
                 local = rule.top
             except Damaged:
                 continue  # its shard is set aside; what was read of it goes as well
-        rank.write(out, _metadata(shards.layout, rule, names, quotas))
+        listed = shards.layout.classes or classes
+        rank.write(out, _metadata(shards.layout, rule, listed, quotas))
         table = rank.table
         return Selected(table.rows, names, quotas, rank.counts(), table.skipped, rank.repeated())
 
@@ -163,8 +164,9 @@ def _check_columns(layout: Layout, rule: Rule, table: Path) -> None:
 
 
 def _metadata(
-    layout: Layout, rule: Rule, names: tuple[str, ...], quotas: NDArray[np.int64]
+    layout: Layout, rule: Rule, classes: Sequence[str] | None, quotas: NDArray[np.int64]
 ) -> dict[str, str]:
+    """What the picks say of themselves; classes that were merely met are no class list."""
     made = {
         "quotas": quotas.tolist() if len(set(quotas.tolist())) > 1 else int(quotas[0]),
         "top": rule.top,
@@ -172,7 +174,8 @@ def _metadata(
         "minimum": rule.minimum,
         "seed": rule.seed,
     }
-    meta = {RULE: json.dumps(made), CLASSES: json.dumps(names)}
+    meta = {RULE: json.dumps(made)}
+    meta |= {} if classes is None else {CLASSES: json.dumps(list(classes))}
     return meta | ({} if layout.teacher is None else {TEACHER: layout.teacher})
 
 
