@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from ..errors import UserError, closest
-from . import preact as _preact  # noqa: F401  importing it makes its networks known to timm
+from . import class_heads as _class_heads  # noqa: F401  importing makes networks known to timm
+from . import preact as _preact  # noqa: F401
 from . import small as _small  # noqa: F401
 from . import weights
 from .tensorfiles import SAFETENSORS
