@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,7 @@ def test_bad_servers(tmp_path: Path) -> None:
             ({"ratings": None}, "name the rating store once"),
             ({"ratings": str(tmp_path / "none.db")}, "does not exist: make one"),
             ({"images": str(tmp_path / "none")}, "does not exist"),
+            ({"images": str(tmp_path)}, "none of the first 4 images .*no such file.* elsewhere"),
             ({"host": "0.0.0.0"}, "name the address that raters use"),
             ({"public": "rate.example.org"}, "should be like https://rate.example.org"),
             ({"lease": 0.0}, "--lease must be positive"),
@@ -253,8 +255,9 @@ def test_the_server_as_a_program(tmp_path: Path) -> None:
     link = found[0][1]
     assert Client(link).status == 200
     assert "0% of the work" in Client(owner).get("/owner").text
-    process.terminate()
-    assert process.wait(20) in (0, -15)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    assert "Stopped. All answers are in" in log.read_text()
     assert link.rpartition("/")[2] not in log.read_text().replace(link, "")
 
     again = start_process(where, folder, port)

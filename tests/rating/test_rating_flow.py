@@ -11,7 +11,7 @@ import pytest
 from rating_kit import Clock, label_plan, new_store
 
 from reteach.rating.export import ratings_of
-from reteach.rating.flow import Flow, NotYours
+from reteach.rating.flow import MANY, Flow, NoImages, NotYours
 from reteach.rating.overview import missing_items, progress, rater_rows
 from reteach.rating.raters import add_raters, set_state
 from reteach.rating.store import Store
@@ -220,6 +220,20 @@ def test_a_vanished_image_sets_its_tasks_aside(where: str) -> None:
     assert len(flow.hand(rater)) == 2
     assert progress(store).aside == 0
     assert missing_items(store) == []
+
+
+def test_all_images_vanish_at_once(where: str) -> None:
+    store = new_store(where, label_plan(100), wanted=1)
+    away = True
+    flow, _, (rater,) = flow_on(store, "a", check=lambda name: "no such file" if away else None)
+    with pytest.raises(NoImages):
+        flow.hand(rater)
+    assert 0 < len(missing_items(store)) <= 2 * MANY
+    away = False
+    flow.put_back()
+    assert missing_items(store) == []
+    assert progress(store).aside == 0
+    assert len(flow.hand(rater)) == 2
 
 
 def test_many_raters_at_once_never_overfill_a_task(where: str) -> None:

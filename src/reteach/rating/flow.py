@@ -33,12 +33,17 @@ from .schema import answers, assignments, items, questions, raters, tasks
 from .store import Store
 
 HOLD = 2
+MANY = 25  # rounds of unreadable images after which it is not the images' fault
 _SECRET = random.SystemRandom()  # nobody can foresee which task is golden
 Outcome = Literal["stored", "repeated", "conflict"]
 
 
 class NotYours(Exception):
     """The rater was never given this task."""
+
+
+class NoImages(Exception):
+    """Hardly any image can be shown."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +82,18 @@ class Flow:
         """The task to show now and the one after it, if there are so many; empty if all is done.
 
         Tasks whose image cannot be shown are set aside on the way.
+
+        Raises:
+            NoImages: many in a row cannot be shown: something is wrong with all of them.
         """
-        while True:
+        for _ in range(MANY):
             held = self._held(rater)
             broken = [(each.item, why) for each in held if (why := self.check(each.name))]
             if not broken:
                 return held
             for item, why in broken:
                 self.set_aside(item, why)
+        raise NoImages
 
     def submit(self, rater: int, task: int, given: Mapping[int, int], version: int) -> Outcome:
         """Take the answers to a task; they are durable when this returns.
@@ -144,15 +153,15 @@ class Flow:
                 .values(state="aside")
             )
 
-    def put_back(self, item: int) -> None:
-        """The image is there again: give its tasks out."""
+    def put_back(self, item: int | None = None) -> None:
+        """The image, or all of them, can be shown again: give out the tasks."""
+        image = items.c.missing.is_not(None) if item is None else items.c.id == item
         with self.store.write() as connection:
-            connection.execute(update(items).where(items.c.id == item).values(missing=None))
-            theirs = and_(tasks.c.item_id == item, tasks.c.state == "aside")
-            connection.execute(update(tasks).where(theirs).values(state="open"))
-            connection.execute(
-                settling(tasks.c.item_id == item), {"wanted": self.store.settings.wanted}
-            )
+            theirs = tasks.c.item_id.in_(select(items.c.id).where(image))
+            aside = and_(theirs, tasks.c.state == "aside")
+            connection.execute(update(tasks).where(aside).values(state="open"))
+            connection.execute(settling(theirs), {"wanted": self.store.settings.wanted})
+            connection.execute(update(items).where(image).values(missing=None))
 
     def _held(self, rater: int) -> list[Held]:
         """What the rater holds, topped up; the first is being shown."""

@@ -85,6 +85,15 @@ def change(request: Request, rater: Number, site: Here, form: Form) -> Response:
     return RedirectResponse("/owner", 303)
 
 
+@router.post("/owner/items")
+def put_all_back(request: Request, site: Here, form: Form) -> Response:
+    """Give out all tasks again whose image could not be shown."""
+    visitor = site.owner(request)
+    check_form(visitor, form)
+    site.flow.put_back()
+    return RedirectResponse("/owner", 303)
+
+
 @router.post("/owner/items/{item}")
 def put_back(request: Request, item: Number, site: Here, form: Form) -> Response:
     """Give out the tasks of an image again that could not be shown."""

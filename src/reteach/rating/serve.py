@@ -7,6 +7,7 @@ import logging
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -14,12 +15,12 @@ import uvicorn
 from ..errors import UserError
 from .flow import Flow
 from .images import Gallery, open_images
-from .overview import rater_rows
+from .overview import rater_rows, task_rows
 from .raters import add_raters
 from .security import new_token
 from .server import create_app
 from .site import Site
-from .store import open_store
+from .store import Store, open_store
 
 
 def serve(
@@ -42,6 +43,7 @@ def serve(
         raise UserError(f"--lease must be positive, got {lease / 60:g}")
     store = open_store(where)
     gallery = Gallery(open_images(images))
+    _check_images(store, gallery, images)
     listener = listen(host, port)
     address = _public(host, listener.getsockname()[1], public)
     known = rater_rows(store)
@@ -50,8 +52,21 @@ def serve(
     tokens = add_raters(store, names)
     site = Site(store, Flow(store, gallery.why_missing, lease), gallery, new_token(), address)
     _greet(site, tokens, [row.name for row in known])
-    web_server(site).run(sockets=[listener])
+    with suppress(KeyboardInterrupt):  # the server has stopped in good order by then
+        web_server(site).run(sockets=[listener])
     store.close()
+    print(f"Stopped. All answers are in {store.where}.")
+
+
+def _check_images(store: Store, gallery: Gallery, images: str) -> None:
+    """Refuse to start, and set everything aside, where the images are not those of the store."""
+    rows, _ = task_rows(store, "all", 0)
+    why = [gallery.why_missing(row.name) for row in rows[:20]]
+    if all(why):
+        raise UserError(
+            f"none of the first {len(why)} images of the tasks can be shown from {images} "
+            f"({rows[0].name!r}: {why[0]}); are they elsewhere?"
+        )
 
 
 def web_server(site: Site) -> uvicorn.Server:

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ..data.decode import ImageError
 from . import owner
-from .flow import HOLD, NotYours
+from .flow import HOLD, NoImages, NotYours
 from .guard import Guard
 from .pages import asset, page
 from .raters import Rater, by_token
@@ -69,7 +69,12 @@ def rate(request: Request, site: Here) -> Response:
     visitor, rater = site.rater(request)
     if rater.state == "paused":
         raise Refused(200, "A pause", "The work has been paused for you. Please come back later.")
-    held = site.flow.hand(rater.id)
+    try:
+        held = site.flow.hand(rater.id)
+    except NoImages:
+        raise Refused(
+            503, "The images are away", "Please tell the owner, and try again later."
+        ) from None
     if held:
         upcoming = held[1].item if len(held) == HOLD else None
         return _task_page(site, visitor, rater, held[0].task, upcoming)
