@@ -53,6 +53,7 @@ def run(trial: Trial) -> dict[str, Any]:
     """Held-out scores, rules, and a training on what each of them keeps."""
     import torch
 
+    from reteach.catalog import Softmax
     from reteach.data.dataset import Dataset
     from reteach.data.sources import ArraySource
     from reteach.engine.evaluate import scores
@@ -63,7 +64,7 @@ def run(trial: Trial) -> dict[str, Any]:
     from reteach.labels import Single
     from reteach.methods.clean import held_out_scores
     from reteach.methods.supervised import train_softmax
-    from reteach.options import Model, Softmax, Training
+    from reteach.options import Model, Training
     from reteach.relabel.folds import stratified_folds
 
     with (

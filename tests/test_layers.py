@@ -16,7 +16,7 @@ ROOT = Path(reteach.__file__).parent
 LAYERS = [
     ("errors",),
     ("files", "rng", "progress"),
-    ("labels", "options"),
+    ("labels", "options", "catalog"),
     ("tables", "losses", "losses_asymmetric", "schedules", "score_columns"),
     ("scores",),
     ("score_classes",),

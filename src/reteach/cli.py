@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .catalog import METHODS
 from .errors import Interrupted, UserError, closest
-from .options import METHODS
 
 TABLE: dict[str, tuple[str, str]] = {
     "demo": (
@@ -23,8 +23,11 @@ TABLE: dict[str, tuple[str, str]] = {
         "softmax, sigmoid and MILe on real digits, in two minutes",
     ),
     **{
-        f"train {name}": (f"reteach.commands.train:{name}", str(method.__doc__).splitlines()[0])
-        for name, (method, _) in METHODS.items()
+        f"train {name}": (
+            f"reteach.commands.train:{name}",
+            str(method.settings.__doc__).splitlines()[0],
+        )
+        for name, method in METHODS.items()
     },
     "resume": ("reteach.commands.runs:Resume", "go on with an interrupted run"),
     "evaluate": (

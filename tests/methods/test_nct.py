@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import toys
-from reteach import options
+from reteach import catalog, options
 from reteach.data.stream import Batch
 from reteach.engine.learner import Learner
 from reteach.engine.run import Run
@@ -183,20 +183,20 @@ def test_a_peer_of_other_classes_is_refused():
     ("settings", "message"),
     [
         (
-            options.Nct(target_variability=1.5),
+            catalog.Nct(target_variability=1.5),
             r"--target-variability must lie in \[0, 1\], got 1.5",
         ),
         (
-            options.Nct(least_variability=-0.1),
+            catalog.Nct(least_variability=-0.1),
             r"--least-variability must lie in \[0, 1\], got -0.1",
         ),
         (
-            options.Nct(target_variability=0.2, least_variability=0.4),
+            catalog.Nct(target_variability=0.2, least_variability=0.4),
             "--target-variability 0.2 is below --least-variability 0.4",
         ),
-        (options.Nct(alpha=2), r"--alpha must lie in \[0, 1\], got 2"),
-        (options.Nct(temperature=0), "--temperature must be positive, got 0"),
-        (options.Nct(ramp=0), "--ramp must be positive, got 0"),
+        (catalog.Nct(alpha=2), r"--alpha must lie in \[0, 1\], got 2"),
+        (catalog.Nct(temperature=0), "--temperature must be positive, got 0"),
+        (catalog.Nct(ramp=0), "--ramp must be positive, got 0"),
     ],
 )
 def test_bad_settings_are_named(settings, message):
@@ -206,11 +206,11 @@ def test_bad_settings_are_named(settings, message):
 
 def test_the_methods_build_what_they_say():
     made = {
-        "nct": nct.train(_Setup(), options.Nct(), Run.memory()),
-        "constant": nct.train(_Setup(), options.Nct(balancing="constant"), Run.memory()),
-        "dml": nct.train_dml(_Setup(), options.Dml(), Run.memory()),
-        "variability": nct.train_variability(_Setup(), options.Variability(), Run.memory()),
-        "ensemble": nct.train_ensemble(_Setup(), options.Ensemble(), Run.memory()),
+        "nct": nct.train(_Setup(), catalog.Nct(), Run.memory()),
+        "constant": nct.train(_Setup(), catalog.Nct(balancing="constant"), Run.memory()),
+        "dml": nct.train_dml(_Setup(), catalog.Dml(), Run.memory()),
+        "variability": nct.train_variability(_Setup(), catalog.Variability(), Run.memory()),
+        "ensemble": nct.train_ensemble(_Setup(), catalog.Ensemble(), Run.memory()),
     }
     rates = {name: (m.alpha(0), m.alpha(9), m.rate(0), m.rate(9)) for name, m in made.items()}
     last = 0.3 * math.log(3) / math.log(4)  # e = 4 of e_max = 5

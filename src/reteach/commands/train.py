@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, make_dataclass
 from typing import Any
 
-from ..options import METHODS, Data, Model, Output, Training
+from ..catalog import METHODS
+from ..options import Data, Model, Output, Training
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,12 @@ class _Train:
         announce(train(Config(method, settings, self.data, self.model, self.training, self.output)))
 
 
-for _name, (_settings, _) in METHODS.items():
+for _name, _method in METHODS.items():
     _identifier = _name.replace("-", "_")
     globals()[_identifier] = make_dataclass(
         _identifier,
-        [("settings", _settings, field(default_factory=_settings))],
+        [("settings", _method.settings, field(default_factory=_method.settings))],
         bases=(_Train,),
         frozen=True,
-        namespace={"__doc__": _settings.__doc__, "__module__": __name__},
+        namespace={"__doc__": _method.settings.__doc__, "__module__": __name__},
     )

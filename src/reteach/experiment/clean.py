@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import options
+from ..catalog import METHODS
 from ..data.dataset import Dataset
 from ..data.quarantine import write_csv
 from ..engine import distributed
@@ -97,7 +98,7 @@ def _judge(command: Clean, config: Config, folder: Path, inputs: Inputs, device:
     split = run.once(
         "split", lambda: _split(data, command, config), images=data, folds=command.folds
     )
-    recipe = load_recipe(options.METHODS[config.method][1])
+    recipe = load_recipe(METHODS[config.method].recipe)
     scores = held_out_scores(setup, recipe, config.settings, split["fold"], run)
     inputs.quarantine.update(setup.broken)
     readable = np.isfinite(scores[:, 0])

@@ -21,6 +21,7 @@ from typing import Any, final, get_type_hints
 import numpy as np
 
 from .. import options
+from ..catalog import METHODS
 from ..errors import UserError, closest
 from ..files import write_json
 from ..progress import progress
@@ -111,12 +112,12 @@ def entrants(
     """
     bases = []
     for method in methods:
-        if method not in options.METHODS:
+        if method not in METHODS:
             raise UserError(
-                f"unknown method {method!r}{closest(method, list(options.METHODS))} "
-                f"(known: {', '.join(options.METHODS)})"
+                f"unknown method {method!r}{closest(method, list(METHODS))} "
+                f"(known: {', '.join(METHODS)})"
             )
-        kind = options.METHODS[method][0]
+        kind = METHODS[method].settings
         bases.append(Config(method, kind(), model=model, training=training))
     for text in settings:
         name, values = _assignment(text, "--set")
@@ -265,7 +266,7 @@ def run_job(job: Job) -> dict[str, Any]:
     for record in log.records:  # what a run that goes on had already seen
         watch(record)
     run = Run(job.folder, job.seed, log, quiet=True)
-    algorithm = load_recipe(options.METHODS[config.method][1])(setup, config.settings, run)
+    algorithm = load_recipe(METHODS[config.method].recipe)(setup, config.settings, run)
     name, predictor = next(iter(algorithm.predictors().items()))
     few = test.subset(gallery.chosen(len(test), 12))
     _, shown = scores(predictor, setup.scan(few))

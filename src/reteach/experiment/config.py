@@ -11,6 +11,7 @@ from typing import Any, final
 import yaml
 
 from .. import options
+from ..catalog import METHODS
 from ..errors import UserError, closest
 from ..files import atomic_write
 
@@ -24,7 +25,7 @@ class Config:
     """Everything that ``reteach train`` was told."""
 
     method: str
-    settings: options.Method
+    settings: Any  # of the method's own kind, from the catalog
     data: options.Data = field(default_factory=options.Data)
     model: options.Model = field(default_factory=options.Model)
     training: options.Training = field(default_factory=options.Training)
@@ -53,7 +54,7 @@ def load(path: Path) -> Config:
         plain = yaml.safe_load(path.read_text(encoding="utf-8"))
         method = plain["method"]
         groups: dict[str, Any] = {
-            "settings": options.METHODS[method][0],
+            "settings": METHODS[method].settings,
             "data": options.Data,
             "model": options.Model,
             "training": options.Training,

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from .. import __version__, options
+from ..catalog import METHODS
 from ..data.cache import CachedSource
 from ..data.dataset import Dataset
 from ..data.quarantine import write_csv
@@ -41,8 +42,8 @@ from .watch import CollapseWatch
 
 def train(config: configs.Config) -> Path:
     """Train, or go on with, the run that the configuration describes; returns its folder."""
-    method, recipe = options.METHODS[config.method]
-    assert isinstance(config.settings, method)
+    method = METHODS[config.method]
+    assert isinstance(config.settings, method.settings)
     device = choose_device(config.model.device)
     with distributed.group(device):
         folder = distributed.share(_folder(config))
@@ -50,7 +51,7 @@ def train(config: configs.Config) -> Path:
         config = claim(config, folder)
         try:
             inputs = open_inputs(config.data, config.training.seed)
-            return _train(config, folder, inputs, device, recipe)
+            return _train(config, folder, inputs, device, method.recipe)
         except UserError:
             if fresh and distributed.rank() == 0 and not (folder / "stages").exists():
                 shutil.rmtree(folder)  # nothing was begun: the name stays free
@@ -198,19 +199,18 @@ def make_setup(
 
 
 def check_labels(method: str, dataset: Dataset) -> None:
-    """Say so when label sets are given to a method that wants one label per image."""
-    if isinstance(dataset.labels, Multi) and method in (
-        "softmax",
-        "elr",
-        "distill",
-        "noisy-student",
-        "nct",
-        "dml",
-        "variability",
-        "ensemble",
-    ):
+    """Refuse labels that a method cannot learn from, and say what can."""
+    wanted = METHODS[method].labels
+    sets = isinstance(dataset.labels, Multi)
+    if wanted == "one" and sets:
         raise UserError(
             f"{method} needs one label per image and these are label sets; use sigmoid or mile"
+        )
+    if wanted == "sets" and not sets:
+        raise UserError(
+            f"{method} needs label sets and these are single labels; grow sets with mile first "
+            "(reteach predict writes them as a label table), or give a table with several labels "
+            "per image"
         )
 
 

@@ -29,8 +29,8 @@ from ..losses import Loss, sigmoid_bce, soft_xent, softmax_xent
 from .supervised import Supervised
 
 if TYPE_CHECKING:
+    from ..catalog import Distill as Options
     from ..engine.setup import Setup
-    from ..options import Distill as Options
 
 Kind = Literal["soft", "hard", "threshold"]
 

@@ -27,8 +27,8 @@ from ..engine.run import Run
 from ..losses import softmax_xent
 
 if TYPE_CHECKING:
+    from ..catalog import Elr as Options
     from ..engine.setup import Setup
-    from ..options import Elr as Options
 
 
 @final

@@ -48,8 +48,8 @@ from ..losses import sigmoid_bce, sigmoid_bce_sum
 from .distill import Lesson, lesson
 
 if TYPE_CHECKING:
+    from ..catalog import Mile as Options
     from ..engine.setup import Setup
-    from ..options import Mile as Options
 
 AtCopy = Literal["keep", "copy", "reset"]
 

@@ -56,9 +56,9 @@ from ..losses import soft_xent, softmax_xent
 from ..schedules import Constant, Schedule
 
 if TYPE_CHECKING:
+    from ..catalog import Dml, Ensemble, Variability
+    from ..catalog import Nct as Options
     from ..engine.setup import Setup
-    from ..options import Dml, Ensemble, Variability
-    from ..options import Nct as Options
 
 Flip = Literal["other", "any"]
 Judged = Literal["ensemble", "first", "second"]

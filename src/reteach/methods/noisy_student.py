@@ -27,8 +27,8 @@ from ..losses import softmax_xent
 from .supervised import Supervised
 
 if TYPE_CHECKING:
+    from ..catalog import NoisyStudent as Options
     from ..engine.setup import Setup
-    from ..options import NoisyStudent as Options
 
 
 def train(setup: Setup, options: Options, run: Run) -> Supervised:

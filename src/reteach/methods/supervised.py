@@ -20,8 +20,8 @@ from ..engine.run import Run
 from ..losses import Loss, sigmoid_bce, sigmoid_bce_sum, smooth, softmax_xent
 
 if TYPE_CHECKING:
+    from ..catalog import Sigmoid, Softmax
     from ..engine.setup import Setup
-    from ..options import Sigmoid, Softmax
 
 
 @final

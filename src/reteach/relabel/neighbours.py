@@ -6,7 +6,7 @@ Features are L2-normalised, distances Euclidean: 0 for the same direction, √2 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +119,7 @@ def _indexed(
     lists = int(min(4 * n**0.5, n // 40))
     codes = n * width * 4 > memory_mb * 2**20
     parts = next(m for m in range(max(1, min(64, width // 8)), 0, -1) if width % m == 0)
-    index = faiss.index_factory(width, f"IVF{lists}," + (f"PQ{parts}np" if codes else "Flat"))
+    index: Any = faiss.index_factory(width, f"IVF{lists}," + (f"PQ{parts}np" if codes else "Flat"))
     index.cp.seed = seed
     chosen = np.sort(generator.choice(n, min(n, 50 * lists), replace=False))
     index.train(np.array(base[chosen]))

@@ -1,0 +1,195 @@
+"""Every method by name: its settings with their help texts, and the function that trains it.
+
+Light to import: no torch here. The settings of data, network, budget and output, which all methods
+share, are in :mod:`reteach.options`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """Softmax cross-entropy, the usual baseline."""
+
+    smoothing: float = 0.0
+    """Label smoothing."""
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """One sigmoid per class with binary cross-entropy."""
+
+    class_sum: bool = False
+    """Sum the loss over the classes instead of averaging (C times the step size)."""
+    prior_bias: bool = False
+    """Start the output bias at the class frequencies."""
+    smoothing: float = 0.0
+    """Label smoothing."""
+
+
+@dataclass(frozen=True)
+class Elr:
+    """Early-learning regularisation (Liu et al. 2020), against label noise."""
+
+    beta: float = 0.7
+    """How slowly the memory of predictions moves."""
+    lam: float = 3.0
+    """Weight of the regulariser."""
+
+
+@dataclass(frozen=True)
+class Mile:
+    """Multi-label iterated learning (Rajeswar et al. 2022): label sets out of single labels."""
+
+    k_t: int | None = None
+    """Teacher steps per cycle (interaction); by default a 15th of all steps: ten cycles."""
+    k_s: int | None = None
+    """Student steps per cycle (imitation); by default half of k_t."""
+    rho: float = 0.25
+    """Threshold on the teacher's sigmoid for a pseudo-label."""
+    student: Literal["algorithm1", "continuing"] = "algorithm1"
+    """Algorithm 1, or the authors' code: one network runs on, its teacher is a frozen copy."""
+    relabel: Literal["batch", "cycle"] = "batch"
+    """Make pseudo-labels per batch, or once per cycle for all images."""
+    lesson: Literal["threshold", "soft", "hard"] = "threshold"
+    """What a teacher passes on; soft and hard are the softmax controls of Figure 5."""
+    temperature: float = 1.0
+    """Of the soft lesson."""
+    union: bool = False
+    """Add the given label to the pseudo-labels."""
+    sample: bool = False
+    """Draw pseudo-labels from the teacher's probabilities instead of the threshold."""
+    class_sum: bool = False
+    """Sum the loss over the classes instead of averaging (C times the step size)."""
+    prior_bias: bool = False
+    """Start the output bias at the class frequencies."""
+    at_copy: Literal["keep", "copy", "reset"] = "keep"
+    """The teacher's optimiser state when it takes over the student's weights."""
+    judged: Literal["student", "teacher"] = "student"
+    """Which of the two is the model."""
+
+
+@dataclass(frozen=True)
+class Distill:
+    """A student learns from a frozen teacher."""
+
+    target: Literal["soft", "hard", "threshold"] = "soft"
+    """softmax + KL, argmax + cross-entropy, or the sigmoid thresholded at rho + BCE."""
+    temperature: float = 1.0
+    """Of the soft target."""
+    rho: float = 0.25
+    """Of the thresholded target."""
+    teacher: Path | None = None
+    """A finished run to learn from; by default a teacher is trained with half of the budget."""
+
+
+@dataclass(frozen=True)
+class NoisyStudent:
+    """Noisy student (Xie et al. 2020): generations of teachers and noised students."""
+
+    generations: int = 3
+    """How many models one after the other, sharing the budget."""
+    noise: int = 9
+    """Magnitude of the students' RandAugment (RGB images); 0: none."""
+    dropout: float = 0.2
+    """Dropout before the students' output layer, where the architecture has it."""
+    drop_path: float = 0.0
+    """Stochastic depth of the students, where the architecture has it."""
+    least: float = 0.001
+    """Soft labels below this are dropped."""
+
+
+@dataclass(frozen=True)
+class Nct:
+    """Noisy concurrent training (Sarfraz et al. 2021): two networks against label noise."""
+
+    target_variability: float = 0.3
+    """Share of labels that are changed at random at the end (r_max); more for noisier labels."""
+    least_variability: float = 0.0
+    """The same at the beginning (r_min)."""
+    quiet_epochs: float = 1.0
+    """Epochs before the share begins to rise (e_w)."""
+    balancing: Literal["ramp", "constant"] = "ramp"
+    """How the weight of the peer's predictions goes: rising to alpha, or alpha throughout."""
+    alpha: float = 0.9
+    """Largest weight of the peer's predictions; the labels have the rest."""
+    beta: float = 0.65
+    """How low that weight starts: exp(-beta) times alpha."""
+    ramp: float = 0.9
+    """Share of the epochs after which the weight is alpha."""
+    temperature: float = 4.0
+    """Of the softmax that the peers compare."""
+    flip: Literal["other", "any"] = "other"
+    """A changed label is another one, or may by chance be the same."""
+    predict: Literal["ensemble", "first", "second"] = "ensemble"
+    """What is the model: the mean of both networks' logits, or one network."""
+    peer_model: str | None = None
+    """Architecture of the second network; by default that of the first."""
+
+
+@dataclass(frozen=True)
+class Dml:
+    """Deep mutual learning (Zhang et al. 2018): two networks that imitate each other."""
+
+    alpha: float = 0.5
+    """Weight of the peer's predictions; the labels have the rest."""
+    temperature: float = 1.0
+    """Of the softmax that the peers compare."""
+    predict: Literal["ensemble", "first", "second"] = "ensemble"
+    """What is the model: the mean of both networks' logits, or one network."""
+
+
+@dataclass(frozen=True)
+class Variability:
+    """Target variability alone: two separate networks, some labels changed at random for each."""
+
+    target_variability: float = 0.3
+    """Share of labels that are changed at random at the end."""
+    least_variability: float = 0.0
+    """The same at the beginning."""
+    quiet_epochs: float = 1.0
+    """Epochs before the share begins to rise."""
+    predict: Literal["ensemble", "first", "second"] = "ensemble"
+    """What is the model: the mean of both networks' logits, or one network."""
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Two networks trained independently, their logits averaged."""
+
+    predict: Literal["ensemble", "first", "second"] = "ensemble"
+    """What is the model: the mean of both networks' logits, or one network."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """What the command line, comparisons and run folders know of a method.
+
+    Args:
+        settings: the dataclass of its own settings.
+        recipe: "module:function" that trains it: (setup, settings, run) -> algorithm.
+        labels: what it can learn from: one label per image, label sets, or either.
+    """
+
+    settings: type[Any]
+    recipe: str
+    labels: Literal["one", "sets", "either"]
+
+
+METHODS: dict[str, Method] = {
+    "softmax": Method(Softmax, "reteach.methods.supervised:train_softmax", "one"),
+    "sigmoid": Method(Sigmoid, "reteach.methods.supervised:train_sigmoid", "either"),
+    "elr": Method(Elr, "reteach.methods.elr:train", "one"),
+    "mile": Method(Mile, "reteach.methods.mile:train", "either"),
+    "distill": Method(Distill, "reteach.methods.distill:train", "one"),
+    "noisy-student": Method(NoisyStudent, "reteach.methods.noisy_student:train", "one"),
+    "nct": Method(Nct, "reteach.methods.nct:train", "one"),
+    "dml": Method(Dml, "reteach.methods.nct:train_dml", "one"),
+    "variability": Method(Variability, "reteach.methods.nct:train_variability", "one"),
+    "ensemble": Method(Ensemble, "reteach.methods.nct:train_ensemble", "one"),
+}
+"""Every method by name."""
