@@ -17,7 +17,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from reteach.commands.compare import show_results
 from reteach.experiment.arena import DigitGrids
-from reteach.experiment.compare import Plan, compare, entrants
+from reteach.experiment.compare import Plan, compare
+from reteach.experiment.entrants import entrants
 from reteach.options import Model, Training
 
 SWEEPS = {

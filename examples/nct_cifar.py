@@ -23,7 +23,8 @@ from PIL import Image
 
 from reteach.commands.compare import show_results
 from reteach.experiment.arena import OwnData
-from reteach.experiment.compare import Entrant, Plan, compare, entrants
+from reteach.experiment.compare import Plan, compare
+from reteach.experiment.entrants import Entrant, entrants
 from reteach.labels import Single
 from reteach.options import Data, Model, Output, Training
 from reteach.relabel import noise

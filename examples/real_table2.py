@@ -23,7 +23,8 @@ import numpy as np
 
 from reteach.commands.clean import Clean
 from reteach.experiment.arena import OwnData
-from reteach.experiment.compare import Plan, compare, entrants
+from reteach.experiment.compare import Plan, compare
+from reteach.experiment.entrants import entrants
 from reteach.options import Data, Model, Training
 
 NAMES = {

@@ -13,9 +13,10 @@ from scipy import stats
 from reteach.cli import main
 from reteach.data.grids import compose
 from reteach.errors import UserError
-from reteach.experiment import compare as comparing
+from reteach.experiment import jobs
 from reteach.experiment.arena import DigitGrids
-from reteach.experiment.compare import Plan, compare, entrants
+from reteach.experiment.compare import Plan, compare
+from reteach.experiment.entrants import entrants
 from reteach.options import Model, Training
 
 MODEL = Model("reteach_tiny", device="cpu")
@@ -69,7 +70,7 @@ def test_statistics_are_those_of_the_runs(made):
 
 def test_nothing_is_trained_twice(made, monkeypatch):
     folder, results = made
-    monkeypatch.setattr(comparing, "run_job", None)
+    monkeypatch.setattr(jobs, "run_job", None)
     assert compare(plan(folder)) == results
 
 
@@ -78,8 +79,8 @@ def test_only_what_is_missing_is_trained(made, monkeypatch):
     gone = folder / "runs/mile-seed1/outcome.json"
     gone.unlink()
     ran = []
-    real = comparing.run_job
-    monkeypatch.setattr(comparing, "run_job", lambda job: ran.append(job.seed) or real(job))
+    real = jobs.run_job
+    monkeypatch.setattr(jobs, "run_job", lambda job: ran.append(job.seed) or real(job))
     assert compare(plan(folder)) == results
     assert ran == [1]
 

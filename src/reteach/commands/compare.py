@@ -51,7 +51,8 @@ class Compare:
         if self.seeds < 1:
             raise UserError(f"--seeds must be at least 1, got {self.seeds}")
         from ..experiment.arena import OwnData
-        from ..experiment.compare import Plan, compare, entrants
+        from ..experiment.compare import Plan, compare
+        from ..experiment.entrants import entrants
         from ..experiment.saved import choose_device
 
         chosen, sweep = entrants(self.methods, self.model, self.training, self.set, self.sweep)

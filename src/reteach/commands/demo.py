@@ -31,7 +31,8 @@ class Demo:
             raise UserError("--seeds and --steps must be at least 1")
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small nets want one thread
         from ..experiment.arena import DigitGrids
-        from ..experiment.compare import Plan, compare, entrants
+        from ..experiment.compare import Plan, compare
+        from ..experiment.entrants import entrants
         from .compare import show_results
 
         print(

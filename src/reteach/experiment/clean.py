@@ -27,8 +27,8 @@ from ..report.suspects_page import Cleaning, RuleOutcome, Suspect, write_suspect
 from ..scores import ScoreWriter
 from ..tables import LabelTable, read_labels, write_labels
 from . import gallery
-from .compare import entrants
 from .config import Config
+from .entrants import entrants
 from .fingerprints import fingerprints
 from .inputs import Inputs, open_inputs, workers
 from .saved import choose_device
