@@ -78,7 +78,7 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "convert": (
         "reteach.commands.convert:Convert",
-        "annotations of COCO, NUS-WIDE and VOC as a label table",
+        "published annotations and label lists (COCO, VOC, CIFAR-N, Clothing1M …) as a label table",
     ),
 }
 """Words of a command -> where its dataclass is, and one line of help."""

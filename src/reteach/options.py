@@ -16,8 +16,8 @@ class Data:
     """Images and labels."""
 
     images: str | None = None
-    """A folder of class folders, a flat folder, an .npz file, tar shards ('s/{000..009}.tar'), or
-    hf:NAME[:SPLIT] for a Hugging Face data set."""
+    """A folder of class folders, a flat folder, an .npz file, tar shards ('s/{000..009}.tar'),
+    hf:NAME[:SPLIT] for a Hugging Face data set, or cifar:FOLDER[:test] for CIFAR as published."""
     labels: Path | None = None
     """Label table (.csv or .parquet: item, labels). Without it, class folders give the labels."""
     val_images: str | None = None

@@ -12,20 +12,30 @@ from ..errors import UserError
 
 if TYPE_CHECKING:
     from ..data.annotations import Annotations
+    from ..data.published import Published
 
 
 @dataclass(frozen=True)
 class Convert:
-    """Turn the annotations of COCO, NUS-WIDE or Pascal VOC into a label table."""
+    """Turn published annotations or label lists into a label table."""
 
-    format: Positional[Literal["coco", "nuswide", "voc"]]
-    """coco: an instances_*.json; nuswide: the folder of its lists; voc: a folder of .xml files."""
+    format: Positional[
+        Literal["coco", "nuswide", "voc", "cifar", "cifar10n", "cifar100n", "clothing1m",
+                "tiny-imagenet", "webvision"]
+    ]  # fmt: skip
+    """coco: an instances_*.json; nuswide: the folder of its lists; voc: a folder of .xml files; cifar10n,
+    cifar100n: the file of human labels (.pt or .npz); cifar, clothing1m, tiny-imagenet, webvision: the
+    folder as it was published. The last six have one label per image."""
     source: Positional[Path]
     """The file or folder."""
     out: Path
     """The label table (.parquet or .csv)."""
     split: str | None = None
-    """nuswide: train (the default), test or all; voc: a list such as ImageSets/Main/train.txt."""
+    """nuswide: train (the default), test or all; voc: a list such as ImageSets/Main/train.txt; cifar: train
+    or test; cifar10n: worse_label, aggre_label, random_label1 …; cifar100n: noisy_label; clothing1m:
+    noisy_train, clean_train, clean_val or clean_test; tiny-imagenet, webvision: train or val."""
+    first: int | None = None
+    """webvision: only the first so many classes (papers often take 50)."""
     classes: Path | None = None
     """The class list to use, one name per line; by default the format's own."""
     drop_empty: bool = False
@@ -38,6 +48,11 @@ class Convert:
         """Write the table and say what is in it."""
         from ..tables import LabelTable, write_labels
 
+        if self.format != "coco" and self.format != "nuswide" and self.format != "voc":
+            self._one_label(self.format)
+            return
+        if self.first is not None:
+            raise UserError(f"--first takes the first classes of webvision, not of {self.format}")
         found = self._read()
         if self.classes is not None:
             from ..score_classes import read_classes
@@ -56,6 +71,25 @@ class Convert:
         if open_ or self.unknown is not None:
             write_labels(unknown, LabelTable(found.items, found.unknown, f"{name}, unknown"))
             print(f"{open_:,} entries are unknown, neither present nor absent: {unknown}")
+
+    def _one_label(self, form: Published) -> None:
+        from dataclasses import replace
+
+        from ..data.published import read_published
+        from ..tables import write_labels
+
+        if self.unknown is not None or self.drop_empty:
+            raise UserError(
+                f"every image of {form} has one label: leave out --unknown, --drop-empty"
+            )
+        table = read_published(form, self.source, self.split, self.first)
+        if self.classes is not None:
+            from ..score_classes import read_classes
+
+            labels = table.labels.reorder(read_classes(self.classes), str(self.source))
+            table = replace(table, labels=labels)
+        write_labels(self.out, table)
+        print(f"{len(table.items):,} images, {table.labels.num_classes:,} classes: {self.out}")
 
     def _read(self) -> Annotations:
         if self.format == "coco":

@@ -10,6 +10,7 @@ CIFAR-10N / 100N      a ``.pt`` file (read with ``weights_only``) or ``.npz``: l
 ====================  ==================================================================================
 
 Items are row numbers in the published order, "0" … "49999", which is also the order of the human labels.
+As images they are opened as ``cifar:FOLDER`` or ``cifar:FOLDER:test``.
 """
 
 from __future__ import annotations
@@ -28,8 +29,32 @@ from .unpickle import read_plain
 
 PIXELS = 3 * 32 * 32
 Part = Literal["train", "test"]
+_TEN = "airplane automobile bird cat deer dog frog horse ship truck"
+_HUNDRED = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
+lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal
+shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank
+telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+"""
+CIFAR10, CIFAR100 = tuple(_TEN.split()), tuple(_HUNDRED.split())
+"""The (fine) classes in their published order, for the human labels, which come without names."""
+
 _Pixels = NDArray[np.uint8]
 _Index = NDArray[np.int64]
+
+
+def open_cifar(where: str) -> ArraySource:
+    """The images of ``FOLDER`` or ``FOLDER:test`` with their labels; by default those for training."""
+    folder, _, part = where.rpartition(":")
+    if folder and part == "test":
+        source, table = read_cifar(Path(folder), "test")
+    else:
+        source, table = read_cifar(Path(folder if folder and part == "train" else where), "train")
+    names = [name for (name,) in table.labels.names()]
+    return ArraySource(source.images, source.items, names)
 
 
 def read_cifar(folder: Path, part: Part) -> tuple[ArraySource, LabelTable]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError, closest
 from .arrays import ArraySource, open_npz
+from .cifar import open_cifar
 from .folders import open_folder
 from .huggingface import is_saved, open_hf
 from .shards import is_shards, open_shards
@@ -106,6 +107,7 @@ def open_source(
                                             ``classes``, ``items``
     ``x.tar``, ``x/{000..009}.tar``         WebDataset shards, also with wildcards
     ``hf:name``, ``hf:path``, ``hf:…:split``  a Hugging Face data set
+    ``cifar:path``, ``cifar:path:test``     CIFAR-10 or CIFAR-100 as published
     ======================================  =====================================================
 
     Args:
@@ -117,12 +119,14 @@ def open_source(
     """
     text = str(where)
     path = Path(where)
-    if os.path.isdir(path) and not text.startswith("hf:"):
+    if os.path.isdir(path) and not text.startswith(("hf:", "cifar:")):
         _not_another_kind(path)
         return open_folder(path, items)
     source: Source
     if text.startswith("hf:"):
         source = open_hf(text.removeprefix("hf:"))
+    elif text.startswith("cifar:"):
+        source = open_cifar(text.removeprefix("cifar:"))
     elif is_shards(text):
         source = open_shards(text, cache)
     elif path.suffix.lower() == ".npz":
@@ -131,7 +135,9 @@ def open_source(
         hint = closest(path.name, _listed(path.parent, 10_000))
         raise UserError(f"folder {text} does not exist{hint}")
     else:
-        raise UserError(f"{text} is none of: a folder of images, .npz, .tar shards, hf:NAME")
+        raise UserError(
+            f"{text} is none of: a folder of images, .npz, .tar shards, hf:NAME, cifar:FOLDER"
+        )
     return source if items is None else _select(source, items, text)
 
 
@@ -140,6 +146,8 @@ def _not_another_kind(folder: Path) -> None:
     if is_saved(folder):
         raise UserError(f"{folder} is a Hugging Face data set: write hf:{folder}")
     names = _listed(folder, 100)
+    if {"data_batch_1", "data_batch_1.bin"} & set(names):
+        raise UserError(f"{folder} is CIFAR as published: write cifar:{folder}")
     if names and all(name.lower().endswith(".tar") for name in names):
         raise UserError(f"{folder} holds tar shards: write '{folder}/*.tar'")
 

@@ -283,6 +283,8 @@ def _absolute(data: options.Data) -> options.Data:
     def text(where: str | None) -> str | None:
         if where is None or where.startswith("hf:"):
             return where
+        if where.startswith("cifar:"):
+            return f"cifar:{Path(where.removeprefix('cifar:')).expanduser().absolute()}"
         return str(Path(where).expanduser().absolute())
 
     def path(where: Path | None) -> Path | None:
