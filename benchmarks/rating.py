@@ -24,7 +24,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "rating")]
 
-from rating_kit import Client, free_port, label_plan, photos, start_process, wait_for  # noqa: E402
+from rating_kit import Client, label_plan, own_port, photos, start_process, wait_for  # noqa: E402
 
 from reteach.rating.bring_in import bring_in  # noqa: E402
 from reteach.rating.build import build  # noqa: E402
@@ -42,7 +42,13 @@ def latency(arguments: argparse.Namespace, folder: Path, where: str) -> None:
     pictures = _pictures(folder / "images", _names(arguments.tasks))
     tokens = add_raters(store, [f"rater {n}" for n in range(arguments.raters)])
     store.close()
-    port = free_port()
+    with own_port() as port:
+        _measure(arguments, where, pictures, tokens, port)
+
+
+def _measure(
+    arguments: argparse.Namespace, where: str, pictures: Path, tokens: dict[str, str], port: int
+) -> None:
     server = start_process(where, pictures, port)
     took: list[float] = []
     end = time.monotonic() + arguments.seconds
@@ -97,7 +103,18 @@ def kill_and_count(
     store = build(where, replace(plan, items=names), wanted=3)
     pictures = _pictures(folder / "images", names)
     tokens = add_raters(store, [f"rater {n}" for n in range(raters)])
-    port = free_port()
+    with own_port() as port:
+        acknowledged = _rate_and_kill(where, pictures, tokens, port, kills)
+    lost = _missing(store, acknowledged)
+    store.close()
+    return len(acknowledged), lost
+
+
+def _rate_and_kill(
+    where: str, pictures: Path, tokens: dict[str, str], port: int, kills: int
+) -> dict[tuple[str, int], dict[str, str]]:
+    """(rater, task) -> the form that was acknowledged."""
+    raters = len(tokens)
     acknowledged: dict[tuple[str, int], dict[str, str]] = {}
     over = threading.Event()
 
@@ -148,15 +165,13 @@ def kill_and_count(
         thread.join(30)
     server.kill()
     server.wait()
-    lost = _missing(store, acknowledged)
-    store.close()
-    return len(acknowledged), lost
+    return acknowledged
 
 
 def _wait_for_more(acknowledged: dict[tuple[str, int], dict[str, str]], more: int) -> None:
     """Until so many more answers have been acknowledged."""
     enough = len(acknowledged) + more
-    wait_for(lambda: len(acknowledged) >= enough, 120)
+    wait_for(lambda: len(acknowledged) >= enough)
 
 
 def _missing(store: Store, acknowledged: dict[tuple[str, int], dict[str, str]]) -> int:

@@ -1,11 +1,12 @@
 """Does dropping doubtful labels help? 6,000 CIFAR-10 images with labels from human raters (CIFAR-10N).
 
-    python examples/clean_cifar.py FOLDER [--noise worse|aggre] [--seeds 3] [--smoke]
+    python examples/clean_cifar.py FOLDER [--noise worse|aggre] [--seeds 3] [--model reteach_mid] [--smoke]
 
 FOLDER holds cifar10.npz (JPEGs of all images) and cifar10n.npz (the raters' labels). K-fold cleaning as
 `reteach relabel clean` does it, then a network of the same kind learns without augmentation from all
 labels, from those that each rule keeps, from as many taken at random, and from just the right ones.
-Detection stands beside cleanlab's on the same held-out scores, where cleanlab is installed.
+Detection stands beside cleanlab's on the same held-out scores, where cleanlab is installed. Judged on the
+10,000 test images. Interrupted, it goes on where it was; whatever is finished is loaded.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -36,6 +38,7 @@ class Trial:
     noise: str
     seed: int
     out: Path
+    model: str
     images: int = 6_000
     test: int = 10_000
     folds: int = 5
@@ -79,14 +82,13 @@ def run(trial: Trial) -> dict[str, Any]:
         right = pack["label"][tested].astype(np.int64)
         test = Dataset.of(ArraySource(pictures(pack, tested)), Single(right, names))
     training = Training(epochs=trial.epochs, batch_size=64, optimizer="adam", seed=trial.seed)
-    config = Config(
-        "softmax", Softmax(), model=Model("reteach_small", device="cpu"), training=training
-    )
+    model = Model(trial.model, device="cpu", channels_last=True)
+    config = Config("softmax", Softmax(), model=model, training=training)
 
     def setup(data: Dataset) -> Any:
         return make_setup(config, Inputs(data, None, None), torch.device("cpu"))
 
-    folder = trial.out / f"{trial.noise}-{trial.images}-seed{trial.seed}"
+    folder = trial.out / f"{trial.noise}-{trial.images}-{trial.model}-seed{trial.seed}"
     fold = stratified_folds(given, np.arange(len(given)), trial.folds, trial.seed)
     own = Run(folder / "folds", trial.seed, quiet=True)
     held = held_out_scores(setup(everything), train_softmax, Softmax(), fold, own)
@@ -96,7 +98,9 @@ def run(trial: Trial) -> dict[str, Any]:
         surroundings = setup(everything.subset(np.flatnonzero(keep)))
         part = Run(folder / name, trial.seed, quiet=True)
         model = train_softmax(surroundings, Softmax(), part).predictors()["model"]
-        return float((scores(model, surroundings.scan(test))[1].argmax(1) == right).mean())
+        found = float((scores(model, surroundings.scan(test))[1].argmax(1) == right).mean())
+        print(f"seed {trial.seed}, trained on {name}: {found:.1%}", file=sys.stderr, flush=True)
+        return found
 
     keeps = {rule: clean.keep_rule(rule, held, given) for rule in get_args(clean.Rule)}
     chance = np.random.default_rng(trial.seed + 1).permutation(keeps["agreement"])
@@ -132,21 +136,32 @@ def detections(
 
 
 def show(results: list[dict[str, Any]]) -> None:
-    """Every seed's numbers and their mean, in percent."""
-
-    def line(name: str, values: list[float]) -> None:
-        print(f"{name:32} {100 * np.mean(values):6.1f}  ", *(f"{100 * v:5.1f}" for v in values))
-
+    """Mean, spread and every seed in percent; what cleaning gains, seed by seed, with its interval."""
     for key in ("noise", "estimated noise", "removed"):
         line(key, [result[key] for result in results])
-    for part in ("accuracy", "detection"):
-        for name in results[0][part]:
-            values = [result[part][name] for result in results]
-            if part == "accuracy":
-                line(f"accuracy, {name}", values)
-            else:
-                line(f"F1, {name}", [value["f1"] for value in values])
+    for name in results[0]["accuracy"]:
+        line(f"accuracy, {name}", [result["accuracy"][name] for result in results])
+    for other in ("all", "random"):
+        gains = [r["accuracy"]["agreement"] - r["accuracy"][other] for r in results]
+        line(f"agreement beats {other} by", gains, interval=len(gains) > 1)
+    for name in results[0]["detection"]:
+        for part in ("precision", "recall", "f1"):
+            line(f"{part}, {name}", [result["detection"][name][part] for result in results])
     print(*{f"warning: {r['warning']}" for r in results if r["warning"]}, sep="\n")
+
+
+def line(name: str, values: list[float], interval: bool = False) -> None:
+    """One row; the 95% interval of the mean is Student's t over the seeds."""
+    from scipy.stats import t
+
+    spread = np.std(values, ddof=1) if len(values) > 1 else 0.0
+    shown = f"{name:40} {100 * np.mean(values):6.1f} ± {100 * spread:4.1f}  "
+    print(shown, *(f"{100 * value:5.1f}" for value in values), end="")
+    if interval:
+        half = t.ppf(0.975, len(values) - 1) * spread / len(values) ** 0.5
+        low, high = 100 * (np.mean(values) - half), 100 * (np.mean(values) + half)
+        print(f"  95%: {low:.1f} to {high:.1f}", end="")
+    print()
 
 
 if __name__ == "__main__":
@@ -154,13 +169,14 @@ if __name__ == "__main__":
     parser.add_argument("pack", type=Path)
     parser.add_argument("--noise", choices=("worse", "aggre"), default="worse")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--model", default="reteach_mid")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/clean-cifar"))
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
     small = {"images": 200, "test": 100, "folds": 2, "epochs": 1.0} if options.smoke else {}
     trials = [
-        Trial(options.pack, options.noise, seed, options.out, **small)
+        Trial(options.pack, options.noise, seed, options.out, options.model, **small)
         for seed in range(1 if options.smoke else options.seeds)
     ]
     with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:

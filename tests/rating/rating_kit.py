@@ -76,19 +76,30 @@ class Clock:
         return self.now
 
 
-def wait_for(ready: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Until it is so, or fail."""
+def wait_for(ready: Callable[[], bool], seconds: float = 120.0) -> None:
+    """Until it is so, or fail; so late only where something hangs, not on a busy machine."""
     end = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
 
 
-def free_port() -> int:
-    """A port on loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@contextmanager
+def own_port() -> Iterator[int]:
+    """A port on loopback that is kept from everybody but the servers started on it, one after another.
+
+    A port that is merely free now can be somebody else's in the next moment, above all while a server
+    that was killed starts again. Here a socket that never listens holds it; the server's own shares it
+    (on Linux: both have SO_REUSEADDR, and neither listens when it is bound).
+    """
+    with socket.socket() as holder:
+        if sys.platform == "linux":
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        port = int(holder.getsockname()[1])
+        if sys.platform != "linux":
+            holder.close()
+        yield port
 
 
 @contextmanager
@@ -131,7 +142,7 @@ def start_process(
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
-    wait_for(answers, 60)
+    wait_for(answers)
     return process
 
 
@@ -211,7 +222,7 @@ class Client:
             self.close()
             self.host = parts.netloc
         if self._to is None:
-            self._to = http.client.HTTPConnection(self.host, timeout=20)
+            self._to = http.client.HTTPConnection(self.host, timeout=60)
         jar = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         sent = {"Cookie": jar} if jar else {}
         if body is not None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rating_kit import Client, Clock, free_port, label_plan, new_store, photos, start_process
+from rating_kit import Client, Clock, label_plan, new_store, own_port, photos, start_process
 
 from reteach.commands.rate import Export, Rate, Tasks
 from reteach.commands.relabel import Consensus
@@ -246,27 +246,27 @@ def test_the_server_as_a_program(tmp_path: Path) -> None:
     where = str(tmp_path / "r.db")
     new_store(where, label_plan(2), wanted=2).close()
     folder = photos(tmp_path / "photos", ["000.png", "001.png"])
-    port = free_port()
-    log = tmp_path / "log"
-    process = start_process(where, folder, port, log)
-    found = re.findall(r"^  (rater \d)  (\S+)$", log.read_text(), re.MULTILINE)
-    assert [name for name, _ in found] == ["rater 1", "rater 2"]
-    (owner,) = re.findall(r"owner: (\S+)", log.read_text())
-    link = found[0][1]
-    assert Client(link).status == 200
-    assert "0% of the work" in Client(owner).get("/owner").text
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
-    assert "Stopped. All answers are in" in log.read_text()
-    assert link.rpartition("/")[2] not in log.read_text().replace(link, "")
+    with own_port() as port:
+        log = tmp_path / "log"
+        process = start_process(where, folder, port, log)
+        found = re.findall(r"^  (rater \d)  (\S+)$", log.read_text(), re.MULTILINE)
+        assert [name for name, _ in found] == ["rater 1", "rater 2"]
+        (owner,) = re.findall(r"owner: (\S+)", log.read_text())
+        link = found[0][1]
+        assert Client(link).status == 200
+        assert "0% of the work" in Client(owner).get("/owner").text
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert "Stopped. All answers are in" in log.read_text()
+        assert link.rpartition("/")[2] not in log.read_text().replace(link, "")
 
-    again = start_process(where, folder, port)
-    try:
-        assert Client(link).get("/rate").task is not None
-        Client(owner)
-        client = Client()
-        client.get(owner)
-        assert client.status == 403  # the owner's link is new at each start
-    finally:
-        again.kill()
-        again.wait()
+        again = start_process(where, folder, port)
+        try:
+            assert Client(link).get("/rate").task is not None
+            Client(owner)
+            client = Client()
+            client.get(owner)
+            assert client.status == 403  # the owner's link is new at each start
+        finally:
+            again.kill()
+            again.wait()
