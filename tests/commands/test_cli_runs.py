@@ -98,6 +98,8 @@ def test_predict_writes_a_label_table_that_training_takes(trained, world, capsys
     assert found.labels.classes == ("dark", "grey", "light")
     rows = pq.read_table(scores)
     assert len(rows) == 72
+    given = (1 / (1 + np.exp(-rows["logit"].to_numpy()))).astype(np.float32)  # MILe's are sigmoids
+    np.testing.assert_allclose(rows["score"].to_numpy(), given, rtol=1e-5)
     assert json.loads(rows.schema.metadata[b"reteach.classes"]) == ["dark", "grey", "light"]
     above = sum(s > 0.4 for s in rows["score"].to_pylist())
     assert above == min(above, len(found.labels.columns))

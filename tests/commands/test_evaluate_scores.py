@@ -49,6 +49,23 @@ def test_models_are_judged_by_both_labels_and_shown(world, tmp_path, capsys):
     assert "copycat" in page.read_text()
 
 
+def test_without_all_classes_there_is_no_ensemble(world, tmp_path, capsys):
+    """What ``reteach predict --top 2`` writes is enough for all the rest."""
+    for name in ("one", "two"):
+        with ScoreWriter(tmp_path / f"{name}.parquet", CLASSES) as out:
+            for item in range(N):
+                out.write([f"{item}.png"], np.zeros(2, int), np.array([0, 2]), np.array([0.6, 0.3]))
+    given = ["--labels", f"{world}/real.parquet", "--original", f"{world}/original.csv"]
+    more = ["--ensemble", "2", "--report", str(tmp_path / "page.html")]
+    assert (
+        main(["evaluate", f"{tmp_path}/one.parquet", f"{tmp_path}/two.parquet", *given, *more]) == 0
+    )
+    said = capsys.readouterr().out
+    assert "no ensemble: it needs all 3 classes of each image" in said
+    assert "(reteach predict --top 3)" in said
+    assert ">nan" not in (tmp_path / "page.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from rating_kit import Client, Clock, label_plan, new_store, own_port, photos, start_process
 
@@ -119,6 +120,34 @@ def test_from_proposals_to_labels(
     ]
     ratings = read_ratings(where)
     assert set(ratings.pair_item[ratings.golden].tolist()) == {0}
+
+
+def test_while_rating_goes_on(
+    proposals: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What nobody has answered yet is no answer: its items are not emptied."""
+    where = str(tmp_path / "r.db")
+    Tasks(proposals=proposals, out=where, raters=2).run()
+    store = open_store(where)
+    add_raters(store, ["ann"])
+    flow, seen = Flow(store, clock=Clock()), set()
+    for _ in range(2):
+        task = flow.hand(1)[0].task
+        with store.read() as connection:
+            view = task_view(connection, 1, task)
+        assert view is not None
+        flow.submit(1, task, {q.id: 2 * (q.about.title == "owl") for q in view.questions}, 1)
+        seen.add(view.item)
+    store.close()
+    Consensus(
+        where, out=tmp_path / "real.parquet", scores=tmp_path / "s.parquet", method="majority"
+    ).run()
+    said = capsys.readouterr().out
+    assert "8 of 16 pairs have no answer yet and were left out" in said
+    assert "2 items without any keep their original label" in said
+    names = read_labels(tmp_path / "real.parquet").labels.names()
+    assert names == [["owl"] if i in seen else [CLASSES[i % 4]] for i in range(6)]
+    assert len(pq.read_table(tmp_path / "s.parquet")) == 8
 
 
 def test_from_label_studio_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

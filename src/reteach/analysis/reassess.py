@@ -16,7 +16,7 @@ from .disagreement import Disagreement, who_is_right
 from .ensembles import summed_logits
 from .intervals import wilson
 from .oracle import CoOccurrence, ambiguous, class_accuracy, co_occurring, oracle_accuracy
-from .predictions import contained, top_classes
+from .predictions import NOTHING, contained, top_classes
 from .progress import Progress, progress
 from .quality import Share
 
@@ -34,7 +34,8 @@ class ModelResult:
     reassessed: Share
     """Share of first predictions that are among the reassessed labels (ReaL accuracy)."""
     kth: Floats
-    """(k,) the same for the first, second, … prediction, over all images with a label."""
+    """(k,) the same for the first, second, … prediction, over all images with a label; NaN where the
+    table has fewer classes of some image."""
     kth_possible: Floats
     """(k,) the same over the images that have at least so many labels."""
     disagreement: Disagreement
@@ -68,6 +69,8 @@ class Reassessment:
     """(C,) accuracy of the unbiased oracle."""
     ambiguous: list[AmbiguousClass]
     """By the oracle's accuracy, the lowest first."""
+    lacking: str | None
+    """The model for whose sake there is no ensemble: its table lacks classes of some images."""
     progress: Progress | None
     """None with fewer than six models, or where the models of a half are all equally accurate."""
 
@@ -89,7 +92,8 @@ def reassess(
         tables: score tables by model name.
         items: the N items of both label sets, which have the same class list.
         k: predictions per image.
-        ensemble: the best so many models' logits are added up; below 2: no ensemble.
+        ensemble: the best so many models' logits are added up; below 2, or where one of their tables
+            lacks classes of an item: no ensemble.
         exclude: (C,) classes never called ambiguous, such as fine-grained animals.
         watch: given a model's name and its number of rows, a context with what to call with the
             number of rows read, such as :func:`reteach.progress.progress`.
@@ -104,8 +108,10 @@ def reassess(
             found.append(judge(name, top_classes(table, index, labels.classes, k, tell)))
     found.sort(key=lambda model: model.original.value)
     together = []
-    if 2 <= ensemble <= len(found):
-        best = [model.name for model in found[-ensemble:]][::-1]
+    best = [model.name for model in found[-ensemble:]][::-1] if 2 <= ensemble <= len(found) else []
+    whole = len(items) * labels.num_classes
+    lacking = next((name for name in best if tables[name].rows != whole), None)
+    if best and lacking is None:
         name = " + ".join(best)
         members = [tables[n] for n in best]
         with watch(name, sum(table.rows for table in members)) as tell:
@@ -121,6 +127,7 @@ def reassess(
         found + together,
         oracle,
         _ambiguous(oracle, original, labels, exclude),
+        lacking,
         _progress(found),
     )
 
@@ -140,12 +147,13 @@ class _Judge:
         first = top[:, 0]
         places = np.arange(top.shape[1])
         possible = self.count[:, None] > places
+        known = np.where((top[self.labelled] == NOTHING).any(0), np.nan, 1.0)
         return ModelResult(
             name,
             self.share(first == self.original, self.known),
             self.share(hits[:, 0], self.labelled),
-            hits.sum(0) / max(int(self.labelled.sum()), 1),
-            (hits & possible).sum(0) / np.maximum(possible.sum(0), 1),
+            known * hits.sum(0) / max(int(self.labelled.sum()), 1),
+            known * (hits & possible).sum(0) / np.maximum(possible.sum(0), 1),
             who_is_right(first, self.original, self.labels),
             class_accuracy(first, self.original, self.labels),
         )

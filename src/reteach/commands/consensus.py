@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,8 +38,22 @@ def consensus(command: Consensus) -> Iterator[str]:
             return
     else:
         table = None
-    outcome = _decide(command, _sources(command, table, classes))
+    sources = _sources(command, table, classes)
+    asked = sources.ratings
+    sources = replace(sources, ratings=asked.answered())
+    outcome = _decide(command, sources)
     yield from _write(command, outcome)
+    waiting = len(asked.pair_item) - len(sources.ratings.pair_item)
+    if waiting:
+        items = np.setdiff1d(asked.pair_item, sources.ratings.pair_item)
+        yield (
+            f"{waiting:,} of {len(asked.pair_item):,} pairs have no answer yet and were left out"
+            + (
+                f"; {len(items):,} items without any keep their original label"
+                if len(items)
+                else ""
+            )
+        )
 
 
 def _sources(

@@ -108,6 +108,11 @@ def _lines(found: Reassessment) -> Iterator[str]:
     yield f"{'':{width}}  original  reassessed  right against the label"
     for model in found.models:
         yield _line(model, width)
+    if found.lacking is not None:
+        yield (
+            f"no ensemble: it needs all {len(found.classes)} classes of each image, which the table of "
+            f"{found.lacking} does not have (reteach predict --top {len(found.classes)})"
+        )
     yield f"{'original labels':{width}}  {'':>8}  {found.labels_accuracy.value:>10.2%}"
     if found.ambiguous:
         yield f"{len(found.ambiguous)} classes where the unbiased oracle stays below 90%"

@@ -131,9 +131,9 @@ class Predict:
     """Use the threshold with the best F1 on the run's validation labels. Only sensible when those are
     label sets: against single labels the best threshold predicts single labels."""
     scores: Path | None = None
-    """Also write a score table (Parquet) of the --top classes of each image."""
+    """Also write a score table (Parquet), probabilities and logits of the --top classes of each image."""
     top: int = 5
-    """Classes per image in the score table."""
+    """Classes per image in the score table. Ensembles need all classes."""
     predictor: str | None = None
     """Which of the run's models, e.g. teacher; by default the first."""
     batch_size: int = 256

@@ -58,7 +58,10 @@ class Predictor:
 
     def scores(self, x: Tensor) -> Tensor:
         """(B, C) probabilities."""
-        logits = self.logits(x)
+        return self.probabilities(self.logits(x))
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Logits (B, C) as the probabilities that they stand for."""
         return logits.softmax(-1) if self.link == "softmax" else logits.sigmoid()
 
 

@@ -86,16 +86,18 @@ def predict(command: Predict) -> tuple[int, int, dict[str, str]]:
     found: list[tuple[Rows, Rows, NDArray[np.float32]]] = []
     with ExitStack() as stack:
         show = stack.enter_context(progress("predicting", len(data)))
-        table = command.scores and stack.enter_context(ScoreWriter(command.scores, saved.classes))
-        for rows, out in outputs(predictor.scores, scan):
-            values = out.cpu().numpy()
+        table = command.scores and stack.enter_context(
+            ScoreWriter(command.scores, saved.classes, logits=True)
+        )
+        for rows, out in outputs(predictor.logits, scan):
+            values, logits = predictor.probabilities(out).cpu().numpy(), out.cpu().numpy()
             at, column = _present(values, threshold)
             found.append((at + len(items), column, values[at, column]))
             names = [source.items[row] for row in rows.tolist()]
             if table:
                 best = np.argsort(-values, axis=1, kind="stable")[:, : command.top]
-                at = np.repeat(np.arange(len(values)), best.shape[1])
-                table.write(names, at, best.ravel(), values[at, best.ravel()])
+                at, column = np.repeat(np.arange(len(values)), best.shape[1]), best.ravel()
+                table.write(names, at, column, values[at, column], logits[at, column])
             items += names
             show(len(items))
     if not items:

@@ -80,6 +80,18 @@ class Ratings:
         key = self.pair * len(ANSWERS) + self.answer
         return np.bincount(key, minlength=len(self.pair_item) * 3).reshape(-1, 3)
 
+    def answered(self) -> Ratings:
+        """The same ratings without the pairs that nobody has answered yet."""
+        asked = np.bincount(self.pair, minlength=len(self.pair_item)) > 0
+        position = np.cumsum(asked) - 1
+        return replace(
+            self,
+            pair_item=self.pair_item[asked],
+            pair_class=self.pair_class[asked],
+            pair=position[self.pair],
+            gold=self.gold[asked],
+        )
+
     def with_rater(self, name: str, pairs: Indices, answers: NDArray[np.int8]) -> Ratings:
         """The same ratings and one more rater, who answered ``answers`` on ``pairs``."""
         return replace(
