@@ -17,7 +17,7 @@ LAYERS = [
     ("errors",),
     ("files", "rng", "progress"),
     ("labels", "options", "catalog"),
-    ("tables", "losses", "losses_asymmetric", "schedules", "score_columns"),
+    ("tables", "losses", "losses_asymmetric", "losses_partial", "schedules", "score_columns"),
     ("scores",),
     ("score_classes",),
     ("metrics",),

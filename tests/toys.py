@@ -17,10 +17,15 @@ from reteach.engine.algorithm import Algorithm
 from reteach.engine.learner import Learner
 from reteach.labels import Single
 from reteach.losses import sigmoid_bce, softmax_xent
+from reteach.methods.assume_negative import Smoothed, weak
 from reteach.methods.distill import Distill, lesson
 from reteach.methods.elr import Elr
+from reteach.methods.entropy_max import UNKNOWN, EntropyMaximisation, Rounds
+from reteach.methods.expected_positive import ExpectedPositive
+from reteach.methods.large_loss import From, LargeLoss, Rising, Surprise
 from reteach.methods.mile import ContinuingMile, Mile, Transmission
 from reteach.methods.nct import Balancing, ByEpoch, Nct, TargetVariability
+from reteach.methods.role import Estimates, Role
 from reteach.methods.supervised import Supervised
 from reteach.schedules import Constant, Cosine, Schedule
 
@@ -102,6 +107,26 @@ def nct(**more: Any) -> Nct:
     return Nct(learner(1), learner(2), alpha, rate, **more)
 
 
+def role() -> Role:
+    """ROLE, expecting 1.5 classes in an image."""
+    estimates = Estimates(torch.from_numpy(dataset().labels.present()), seed=5)
+    optimizer = torch.optim.Adam(estimates.parameters(), lr=0.05)
+    return Role(learner(), Learner(estimates, optimizer, Constant(0.05)), 1.5)
+
+
+def em_apl(count: int = 3) -> EntropyMaximisation:
+    """Entropy maximisation over twelve steps with pseudo-labels at steps 4, 6 and 9."""
+    memory = torch.full((40, 3), UNKNOWN)
+    rounds = Rounds(4, 12, count)
+    return EntropyMaximisation(learner(), memory, scan(), rounds, 0.3, alpha=0.1, beta=0.4)
+
+
+def large_loss(surprise: Surprise, share: Schedule) -> LargeLoss:
+    """Doubts about random labels, remembered where they are for good."""
+    size = 40 if surprise == "permanent" else 0
+    return LargeLoss(learner(), share, surprise, torch.zeros(size, 3, dtype=torch.bool))
+
+
 ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
     "softmax": lambda: Supervised(learner(dropout=0.3), softmax_xent, "softmax", 0.1),
     "sigmoid": lambda: Supervised(learner(adam=True, average=0.9), sigmoid_bce, "sigmoid"),
@@ -114,6 +139,14 @@ ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
     "mile soft": lambda: Mile(learner(1), learner(2), Transmission(lesson("soft")), 3, 2),
     "mile continuing": continuing,
     "mile continuing cycle": lambda: continuing("cycle"),
+    "an-ls": lambda: Supervised(learner(), Smoothed(0.1), "sigmoid"),
+    "wan": lambda: Supervised(learner(), weak, "sigmoid"),
+    "epr": lambda: ExpectedPositive(learner(), 1.5),
+    "role": role,
+    "em-apl": em_apl,
+    "large-loss reject": lambda: large_loss("reject", Rising(0.3, 12)),
+    "large-loss correct": lambda: large_loss("correct", Rising(0.3, 12)),
+    "large-loss permanent": lambda: large_loss("permanent", From(0.05, 3)),
     "distill soft": lambda: Distill(
         learner(2), learner(1).predictor("softmax"), lesson("soft", temperature=2.0)
     ),

@@ -74,6 +74,63 @@ class Mile:
 
 
 @dataclass(frozen=True)
+class AnLs:
+    """What is not named is absent, with smoothed labels (Cole et al. 2021)."""
+
+    smoothing: float = 0.1
+    """How far each label moves towards its opposite."""
+
+
+@dataclass(frozen=True)
+class Wan:
+    """What is not named is absent, all of it together weighing as much as the label (Cole et al. 2021)."""
+
+
+@dataclass(frozen=True)
+class Epr:
+    """Learn the named class, and how many there are per image (Cole et al. 2021)."""
+
+    expected: float | None = None
+    """Classes per image; has to be given."""
+
+
+@dataclass(frozen=True)
+class Role:
+    """Network and label estimates teach each other (Cole et al. 2021)."""
+
+    expected: float | None = None
+    """Classes per image; has to be given."""
+    estimates_lr: float = 0.01
+    """Rate of the label estimates (Adam)."""
+
+
+@dataclass(frozen=True)
+class EmApl:
+    """Undecided about what is not named, then pseudo-negatives (Zhou et al. 2022)."""
+
+    alpha: float = 0.1
+    """Weight of the entropy of unknown labels."""
+    beta: float = 0.2
+    """Weight of the pseudo-negatives."""
+    negatives: float = 0.9
+    """Share of the unknown labels that become pseudo-negatives by the end."""
+    undecided: float = 0.5
+    """Share of the training before the first of them."""
+    rounds: int = 5
+    """In how many rounds they are made; 0: never (EM alone)."""
+
+
+@dataclass(frozen=True)
+class LargeLoss:
+    """What is not named is absent, but for what surprises most (Kim et al. 2022)."""
+
+    surprise: Literal["reject", "correct", "permanent"] = "reject"
+    """The largest losses are left out, turned round, or turned round for good."""
+    share: float = 0.02
+    """Share of all labels that are doubted at the end (permanent: that have been)."""
+
+
+@dataclass(frozen=True)
 class Distill:
     """A student learns from a frozen teacher."""
 
@@ -185,6 +242,12 @@ METHODS: dict[str, Method] = {
     "sigmoid": Method(Sigmoid, "reteach.methods.supervised:train_sigmoid", "either"),
     "elr": Method(Elr, "reteach.methods.elr:train", "one"),
     "mile": Method(Mile, "reteach.methods.mile:train", "either"),
+    "an-ls": Method(AnLs, "reteach.methods.assume_negative:train_smoothed", "either"),
+    "wan": Method(Wan, "reteach.methods.assume_negative:train_weak", "either"),
+    "epr": Method(Epr, "reteach.methods.expected_positive:train", "either"),
+    "role": Method(Role, "reteach.methods.role:train", "either"),
+    "em-apl": Method(EmApl, "reteach.methods.entropy_max:train", "either"),
+    "large-loss": Method(LargeLoss, "reteach.methods.large_loss:train", "either"),
     "distill": Method(Distill, "reteach.methods.distill:train", "one"),
     "noisy-student": Method(NoisyStudent, "reteach.methods.noisy_student:train", "one"),
     "nct": Method(Nct, "reteach.methods.nct:train", "one"),

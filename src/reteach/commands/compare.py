@@ -17,7 +17,7 @@ class Compare:
     """Several methods under one budget of backward passes, with the same seeds and batches."""
 
     methods: Positional[tuple[str, ...]]
-    """softmax, sigmoid, elr, mile, distill, noisy-student, nct, dml, variability, ensemble."""
+    """softmax, sigmoid, mile, … : those of reteach train (reteach --help lists them)."""
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
     training: Training = field(default_factory=Training)

@@ -12,6 +12,12 @@ _METHODS = {
     "cpsd": "CPSD",
     "distill": "Distillation",
     "noisy-student": "Noisy student",
+    "an-ls": "AN-LS",
+    "wan": "WAN",
+    "epr": "EPR",
+    "role": "ROLE",
+    "em-apl": "EM + APL",
+    "large-loss": "Large loss",
 }
 
 
