@@ -56,3 +56,11 @@ def test_recipes():
     assert "model" in run("recipes.py", "webvision-r50-mile")
     for name in ("imagenet-r18-elr", "finetune-0.01-softmax"):
         run("recipes.py", name)
+
+
+def test_nct_on_a_gpu_in_small_on_a_cpu(tmp_path):
+    run("nct_gpu.py", "--out", str(tmp_path))
+    content = json.loads((tmp_path / "50" / "comparison.json").read_text())
+    assert [row["name"] for row in content["rows"][:2]] == ["ensemble", "nct"]
+    assert content["configuration"]["nct"]["settings"]["target_variability"] == 0.5
+    assert {"best", "last", "mean10", "wrong_accuracy"} <= set(content["metrics"])

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from reteach.schedules import Constant, Cosine, Drops, Warmup, linear_scaling
+from reteach.schedules import Constant, Cosine, Drop, Drops, Warmup, linear_scaling
 
 
 def test_linear_scaling():
@@ -26,6 +26,11 @@ def test_drops_are_equally_spaced(count, factor):
     changes = [step for step in range(1, steps) if values[step] != values[step - 1]]
     assert changes == [steps * i // (count + 1) for i in range(1, count + 1)]
     assert values[-1] == pytest.approx(factor**count)
+
+
+def test_one_drop():
+    rate = Drop(0.02, 180)
+    assert [rate(step) for step in (0, 179, 180, 199)] == pytest.approx([0.02, 0.02, 0.002, 0.002])
 
 
 def test_warmup_meets_its_schedule():

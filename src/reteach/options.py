@@ -32,10 +32,15 @@ class Data:
     """Train on this share of each class's labelled images (0.01, 0.05, 0.1, 1 in MILe)."""
     rebalance: bool = False
     """Draw every class equally often, as MoPro and MILe do on WebVision."""
+    balanced_epoch: int | None = None
+    """Let an epoch be so many batches with every class equally often (NCT on Clothing1M: 1000), instead
+    of a pass over the images."""
     on_error: Literal["report", "fail"] = "report"
     """Unreadable images: leave out and list in quarantine.csv, or stop at once."""
     cache: bool = False
     """Keep the decoded images in memory."""
+    resident: bool = False
+    """Keep the training images on the device (arrays only), and crop and flip them there."""
     workers: int | None = None
     """Processes that decode images; by default one per core, at most 8; 0: none."""
 
@@ -80,8 +85,10 @@ class Training:
     """Learning rate; by default 0.1 per 256 images for sgd, 0.001 for adam and adamw."""
     weight_decay: float | None = None
     """By default 0.0001 for sgd, 0 for adam, 0.05 for adamw."""
-    schedule: Literal["cosine", "constant", "drops", "halvings"] = "cosine"
-    """drops: 3 times by 0.1, equally spaced; halvings: 13 times by 0.5."""
+    schedule: Literal["cosine", "constant", "drop", "drops", "halvings"] = "cosine"
+    """drop: once by 0.1, at --drop-at; drops: 3 times by 0.1, equally spaced; halvings: 13 times by 0.5."""
+    drop_at: float = 0.9
+    """Share of the steps after which --schedule drop lowers the rate."""
     warmup: float = 0.0
     """Share of the steps in which the rate rises linearly."""
     head_lr_scale: float = 1.0

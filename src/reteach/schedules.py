@@ -64,6 +64,19 @@ class Drops:
 
 @final
 @dataclass(frozen=True)
+class Drop:
+    """``peak`` up to step ``at``, from then on ``peak`` times ``factor``."""
+
+    peak: float
+    at: int
+    factor: float = 0.1
+
+    def __call__(self, step: int) -> float:
+        return self.peak if step < self.at else self.peak * self.factor
+
+
+@final
+@dataclass(frozen=True)
 class Warmup:
     """Linear from ``start`` to ``then(steps)`` over the first ``steps`` steps, ``then`` after them.
 

@@ -131,3 +131,30 @@ def test_true_labels_of_other_items_are_refused(folder, capsys):
     words += ["--out", str(folder / "refused"), "--processes", "1"]
     assert main(words) == 2
     assert "items have no true label there, first:" in capsys.readouterr().err
+
+
+def test_epochs_that_are_balanced_over_the_classes(folder, capsys):
+    run = folder / "balanced"
+    words = ["train", "nct", *given(folder), "--balanced-epoch", "3", "--epochs", "4"]
+    words += ["--schedule", "drop", "--lr", "0.01", "--val-fraction", "0", "--out", str(run)]
+    assert main(words) == 0
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    alpha = {r["step"]: r["alpha"] for r in records if r["kind"] == "train"}
+    assert max(alpha) == 6  # two epochs of three batches for each network
+    assert alpha[1] == alpha[3] < alpha[4] == alpha[6]
+    for more, reason in (
+        (["--balanced-epoch", "0"], "--balanced-epoch must be at least 1"),
+        (["--balanced-epoch", "2", "--rebalance"], "give one of them"),
+        (["--schedule", "drop", "--drop-at", "2"], "--drop-at must lie in [0, 1]"),
+    ):
+        assert main(["train", "nct", *given(folder), *more, "--out", str(folder / "bad")]) == 2
+        assert reason in capsys.readouterr().err
+
+
+def test_a_comparison_reads_and_draws_as_it_is_told(folder):
+    """Class-balanced epochs of two batches: four steps in all, which passes would not give."""
+    out = folder / "drawn"
+    words = ["compare", "softmax", *given(folder), "--balanced-epoch", "2", "--resident"]
+    words += ["--epochs", "2", "--seeds", "1", "--processes", "1", "--out", str(out)]
+    assert main(words) == 0
+    assert json.loads((out / "comparison.json").read_text())["budget"]["steps"] == 4

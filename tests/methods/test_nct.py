@@ -227,7 +227,7 @@ class _Setup:
     """A setup of 20 backward passes over 16 images in batches of 8: five epochs for each network."""
 
     def __init__(self):
-        self.train, self.total = toys.dataset(16), 20
+        self.train, self.total, self.per_epoch = toys.dataset(16), 20, 16
         self.training = options.Training(batch_size=8)
 
     def learner(self, name="model", *, steps, network=None):

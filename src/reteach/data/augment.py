@@ -101,21 +101,38 @@ class CropFlip:
         return self.batch(image[None], np.array([seed], np.int64))[0]
 
     def batch(self, images: Tensor, seeds: NDArray[np.int64]) -> Tensor:
-        """(B, C, H, W) -> (B, C, S, S)."""
-        pixels = _resized(images, self.size).numpy()
-        around = ((0, 0), (0, 0), *((self.padding, self.padding),) * 2)
-        padded = np.pad(pixels, around, "reflect" if self.mode == "reflect" else "constant")
+        """(B, C, H, W) -> (B, C, S, S), where the images are."""
+        images = _resized(images, self.size)
+        b, c, height, width = images.shape
         # one draw per image and purpose, each a hash of the seed: no generator, so no loop
-        height, width = padded.shape[-2:]
-        top = (rng.uniform(1, seeds) * (height - self.size + 1)).astype(np.int64)
-        left = (rng.uniform(2, seeds) * (width - self.size + 1)).astype(np.int64)
-        windows = np.lib.stride_tricks.sliding_window_view(
-            padded, (self.size, self.size), axis=(2, 3)
+        top, left = (
+            (rng.uniform(key, seeds) * (side + 2 * self.padding - self.size + 1)).astype(np.int64)
+            for key, side in ((1, height), (2, width))
         )
-        out = windows[np.arange(len(seeds)), :, top, left]
+        along = np.arange(self.size) - self.padding
+        rows, columns = top[:, None] + along, left[:, None] + along
         flipped = rng.uniform(3, seeds) < 0.5
-        out[flipped] = out[flipped][..., ::-1]
-        return torch.from_numpy(out)
+        columns[flipped] = columns[flipped, ::-1]
+        # (B, S) numbers travel to where the images are, and only there become (B, S·S) places
+        i, j = (
+            torch.from_numpy(places).to(images.device, non_blocking=True)
+            for places in (self._within(rows, height), self._within(columns, width))
+        )
+        at = (i[:, :, None] * width + j[:, None, :]).view(b, 1, -1).expand(b, c, -1)
+        out = images.reshape(b, c, -1).gather(2, at).view(b, c, self.size, self.size)
+        if self.mode == "zero" and self.padding:
+            there = [
+                torch.from_numpy((places >= 0) & (places < side)).to(out.device, non_blocking=True)
+                for places, side in ((rows, height), (columns, width))
+            ]
+            out *= (there[0][:, :, None] & there[1][:, None, :])[:, None]
+        return out
+
+    def _within(self, places: NDArray[np.int64], side: int) -> NDArray[np.int64]:
+        """Places outside of the image, by up to the padding, as the places whose pixels they show."""
+        if self.mode == "zero":
+            return places.clip(0, side - 1)
+        return (side - 1) - abs((side - 1) - abs(places))
 
 
 @final

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from ..errors import UserError
 from .decode import ImageError
+from .resident import ResidentSource
 from .sources import ArraySource, Source
 
 
@@ -44,6 +45,8 @@ class _Jobs(TorchDataset[Any]):
 
     def __getitem__(self, job: Job) -> Pixels:
         rows, seeds = job
+        if isinstance(self.source, ResidentSource):
+            return self.augment.batch(self.source.batch(rows), seeds), []
         if isinstance(self.source, ArraySource):
             images = torch.from_numpy(self.source.batch(rows)).permute(0, 3, 1, 2)
             return self.augment.batch(images, seeds), []

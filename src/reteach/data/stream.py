@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Protocol, final
 
 import numpy as np
@@ -94,9 +94,14 @@ class Prepare:
         x = pixels.to(self.device, non_blocking=True).float()
         if self.channels == 1 and x.shape[1] == 3:
             x = x.mean(1, keepdim=True)
-        mean = torch.tensor(self.mean, device=x.device).view(1, -1, 1, 1) * 255
-        std = torch.tensor(self.std, device=x.device).view(1, -1, 1, 1) * 255
+        mean, std = (_per_channel(values, x.device) for values in (self.mean, self.std))
         return ((x - mean) / std).contiguous(memory_format=layout)
+
+
+@cache
+def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """(1, channels, 1, 1), on the scale of pixels; made once, or every step would wait for the device."""
+    return torch.tensor(values, device=device).view(1, -1, 1, 1) * 255
 
 
 class Order(Protocol):

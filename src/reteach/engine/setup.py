@@ -13,14 +13,15 @@ from torch import nn
 
 from .. import options, rng
 from ..data.augment import CropFlip, Eval, Plain, Train
+from ..data.balanced import BalancedEpochs
 from ..data.dataset import Dataset
 from ..data.joined import with_unlabeled
 from ..data.reader import Augment
 from ..data.stream import Draws, Epochs, Order, Prepare, Scan, Stream
 from ..errors import UserError
-from ..labels import rebalanced
+from ..labels import Single, rebalanced
 from ..models.heads import classifier_of, set_prior_bias
-from ..schedules import Constant, Cosine, Drops, Schedule, Warmup, linear_scaling
+from ..schedules import Constant, Cosine, Drop, Drops, Schedule, Warmup, linear_scaling
 from . import distributed
 from .learner import Learner, Predictor
 
@@ -43,6 +44,8 @@ class Setup:
         prepare: normalisation for this network.
         total: steps of the whole budget: backward passes, all models and stages together.
         seed: of the run.
+        rebalance: draw every class equally often.
+        balanced_epoch: batches of an epoch with every class equally often; None: epochs are passes.
         eval_every: steps between evaluations.
         workers: decoding processes.
     """
@@ -59,6 +62,7 @@ class Setup:
     seed: int
     unlabeled: Dataset | None = None
     rebalance: bool = False
+    balanced_epoch: int | None = None
     eval_every: int | None = None
     workers: int = 0
     broken: dict[str, str] = field(default_factory=dict)
@@ -67,6 +71,13 @@ class Setup:
     def device(self) -> torch.device:
         """Where the networks are."""
         return torch.device(self.prepare.device)
+
+    @property
+    def per_epoch(self) -> int:
+        """Images that are learned from in an epoch."""
+        if self.balanced_epoch is None:
+            return len(self.train)
+        return self.balanced_epoch * self.training.batch_size
 
     def everything(self) -> Dataset:
         """Labelled and unlabelled images as one data set; those without a label have -1."""
@@ -113,7 +124,10 @@ class Setup:
     ) -> Stream:
         """Training batches; by default of the labelled images in shuffled epochs."""
         dataset = self.train if dataset is None else dataset
-        if order is None and self.rebalance:
+        if order is None and self.balanced_epoch is not None:
+            assert isinstance(dataset.labels, Single)
+            order = BalancedEpochs(dataset.labels, self.balanced_epoch, self.seed, name)
+        elif order is None and self.rebalance:
             order = Draws(rebalanced(dataset.labels), self.seed, name)
         return Stream(
             dataset,
@@ -208,6 +222,10 @@ def _schedule(training: options.Training, steps: int) -> Schedule:
         schedule = Constant(peak)
     elif training.schedule == "cosine":
         schedule = Cosine(peak, steps)
+    elif training.schedule == "drop":
+        if not 0 <= training.drop_at <= 1:
+            raise UserError(f"--drop-at must lie in [0, 1], got {training.drop_at}")
+        schedule = Drop(peak, round(training.drop_at * steps))
     elif training.schedule == "drops":
         schedule = Drops(peak, steps, 3, 0.1)
     else:

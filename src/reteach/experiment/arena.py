@@ -5,7 +5,7 @@ An arena is a small value that travels to worker processes and opens there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, final
 
@@ -32,12 +32,14 @@ class Contest:
         test: images to judge on.
         given: the original single labels of the test images, where ``test`` has label sets.
         clean: the true labels of the training images, where they are known.
+        data: how the images are to be read and drawn.
     """
 
     inputs: Inputs
     test: Dataset
     given: Single | None
     clean: Single | None = None
+    data: Data = field(default_factory=Data)
 
 
 class Arena(Protocol):
@@ -81,7 +83,7 @@ class OwnData:
             raise UserError("too few validation images to tune a threshold and to judge")
         parts = Inputs(inputs.train, val, inputs.unlabeled, inputs.quarantine)
         if self.clean is None:
-            return Contest(parts, test, None)
+            return Contest(parts, test, None, data=self.data)
         if not isinstance(inputs.train.labels, Single):
             raise UserError(
                 "--clean tells right labels from wrong ones: it needs one label per image"
@@ -89,7 +91,7 @@ class OwnData:
         table = read_labels(self.clean, kind="single", classes=test.classes)
         if self.test_images is None and self.test_labels is None:
             test = test.with_labels(_true(table, test, self.clean))
-        return Contest(parts, test, None, _true(table, inputs.train, self.clean))
+        return Contest(parts, test, None, _true(table, inputs.train, self.clean), self.data)
 
 
 def _true(table: LabelTable, data: Dataset, file: Path) -> Single:

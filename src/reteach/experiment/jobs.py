@@ -100,8 +100,9 @@ def run_job(job: Job) -> dict[str, Any]:
 
     start = time.monotonic()
     config = job.entrant.config
-    config = replace(config, training=replace(config.training, seed=job.seed))
     contest = job.arena.open(job.seed)
+    training = replace(config.training, seed=job.seed)
+    config = replace(config, training=training, data=contest.data)
     inputs, test = contest.inputs, contest.test
     assert inputs.val is not None
     setup = make_setup(config, inputs, choose_device(config.model.device))
@@ -116,7 +117,7 @@ def run_job(job: Job) -> dict[str, Any]:
     if contest.clean is not None:
         images = setup.scan(inputs.train)
         judge = replace(judge, monitors=(Memorisation.of(images, contest.clean),))
-        every = max(1, len(inputs.train) // config.training.batch_size)
+        every = max(1, setup.per_epoch // config.training.batch_size)
     setup = replace(setup, judge=judge, eval_every=config.output.eval_every or every)
     watch = CollapseWatch(len(inputs.train.classes), name=f"{job.entrant.name}, seed {job.seed}")
     log = Log(job.folder / "metrics.jsonl", (watch,))

@@ -20,6 +20,7 @@ from ..catalog import METHODS
 from ..data.cache import CachedSource
 from ..data.dataset import Dataset
 from ..data.quarantine import write_csv
+from ..data.resident import ResidentSource
 from ..data.sources import ArraySource, shrunk
 from ..data.stream import Prepare
 from ..engine import distributed
@@ -29,7 +30,7 @@ from ..engine.run import Run
 from ..engine.setup import Setup
 from ..errors import Interrupted, UserError
 from ..files import write_json
-from ..labels import Multi
+from ..labels import Multi, Single
 from ..models import weights, zoo
 from ..progress import progress
 from ..report import run_report
@@ -143,6 +144,7 @@ def make_setup(
     if training.accumulate < 1:
         raise UserError(f"--accumulate must be at least 1, got {training.accumulate}")
     check_labels(config.method, inputs.train)
+    check_epochs(data, inputs.train)
     source = inputs.train.source
     channels = source.channels if isinstance(source, ArraySource) else 3
     array = isinstance(source, ArraySource)
@@ -166,7 +168,8 @@ def make_setup(
     prepare = Prepare(mean, std, channels, str(device), model.channels_last)
     total = training.steps
     if total is None:
-        total = max(1, round(training.epochs * len(inputs.train) / training.batch_size))
+        epoch = data.balanced_epoch or len(inputs.train) / training.batch_size
+        total = max(1, round(training.epochs * epoch))
     if total < 1:
         raise UserError("the budget is empty: --steps and --epochs must be positive")
     layout = torch.channels_last if model.channels_last else torch.contiguous_format
@@ -175,10 +178,10 @@ def make_setup(
         made: torch.nn.Module = build(network, seed=seed, **architecture)
         return made.to(device, memory_format=layout)  # type: ignore[call-overload,no-any-return]
 
-    per_epoch = max(1, len(inputs.train) // training.batch_size)
+    per_epoch = data.balanced_epoch or max(1, len(inputs.train) // training.batch_size)
     every = config.output.eval_every or max(per_epoch, -(-total // 50))
     setup = Setup(
-        train=decoded(inputs.train, image_size, data.cache),
+        train=decoded(inputs.train, image_size, data, device),
         judge=judge,
         build=built,
         frozen=lambda path: load_models(path, str(device)).predictor,
@@ -190,6 +193,7 @@ def make_setup(
         seed=training.seed,
         unlabeled=inputs.unlabeled,
         rebalance=data.rebalance,
+        balanced_epoch=data.balanced_epoch,
         eval_every=every,
         workers=0 if array or data.cache else workers(data),
     )
@@ -214,14 +218,38 @@ def check_labels(method: str, dataset: Dataset) -> None:
         )
 
 
-def decoded(dataset: Dataset, image_size: int | None, cache: bool) -> Dataset:
+def check_epochs(data: options.Data, dataset: Dataset) -> None:
+    """Refuse class-balanced epochs that cannot be made."""
+    if data.balanced_epoch is None:
+        return
+    if data.balanced_epoch < 1:
+        raise UserError(f"--balanced-epoch must be at least 1, got {data.balanced_epoch}")
+    if data.rebalance:
+        raise UserError(
+            "--rebalance and --balanced-epoch both balance the classes: give one of them"
+        )
+    if not isinstance(dataset.labels, Single):
+        raise UserError("--balanced-epoch needs one label per image")
+
+
+def decoded(
+    dataset: Dataset, image_size: int | None, data: options.Data, device: torch.device
+) -> Dataset:
     """The data set with a faster way to its pixels: from memory, or large JPEGs at reduced size.
 
     Photos are read at no less than twice the side of the input, so that crops keep their detail.
     """
+    if data.resident:
+        if not isinstance(dataset.source, ArraySource):
+            raise UserError(
+                "--resident keeps arrays on the device: give --images as .npz or cifar:…"
+            )
+        if image_size is not None:
+            raise UserError("--resident keeps images as they are: leave out --image-size")
+        return replace(dataset, source=ResidentSource(dataset.source, device))
     if isinstance(dataset.source, ArraySource) or image_size is None:
         return dataset
-    if not cache:
+    if not data.cache:
         return replace(dataset, source=shrunk(dataset.source, 2 * image_size))
     rows = np.unique(dataset.rows)
     with progress("decoding into memory", len(rows)) as show:

@@ -22,8 +22,8 @@ What the paper leaves open or misprints, and what we do:
   no gradient flows into it. Both losses are taken before either network moves.
 * *Eq. 5* is r_min up to and including e = e_w; at e = e_w + 1 the logarithm is 0, so r leaves r_min one
   epoch later. Where e_max ≤ e_w + 1 there is no room for a ramp, and r stays r_min.
-* *The epoch* e counts finished passes over the images, 0 in the first; so r_max is approached, not
-  reached, in the last. Both rates are constant within an epoch.
+* *The epoch* e counts finished passes over the images (or class-balanced epochs, ``--balanced-epoch``), 0
+  in the first; so r_max is approached, not reached, in the last. Both rates are constant within an epoch.
 * *Algorithm 2* demands another label (``flip="other"``); the authors' code may draw the same one again
   (``flip="any"``, which changes C/(C - 1) times fewer). A soft label is moved to other classes as a whole.
 * *Draws* are a function of (seed, stage, step, network), independent for the two.
@@ -49,6 +49,7 @@ from torch import Tensor
 from .. import rng
 from ..data.stream import Batch
 from ..engine.algorithm import Algorithm
+from ..engine.aside import aside, rejoin
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
 from ..errors import UserError
@@ -136,13 +137,19 @@ class Nct(Algorithm):
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         alpha, rate = self.alpha(batch.step), self.rate(batch.step)
-        z1, z2 = self.first(batch.x), self.second(batch.x)
+        device = batch.x.device
+        with aside(device):
+            z1 = self.first(batch.x)
+        z2 = self.second(batch.x)
+        rejoin(device)
         if z1.shape != z2.shape:
             raise UserError(f"the peers are for {z1.shape[-1]} and {z2.shape[-1]} classes")
         loss1 = self._loss(batch, z1, z2, alpha, rate, "first")  # Eq. 1
         loss2 = self._loss(batch, z2, z1, alpha, rate, "second")  # Eq. 2
-        self.first.update(loss1, batch)
+        with aside(device):
+            self.first.update(loss1, batch)
         self.second.update(loss2, batch)
+        rejoin(device)
         agreement = (z1.argmax(-1) == z2.argmax(-1)).float().mean()
         return {
             "first_loss": loss1.detach(),
@@ -238,12 +245,12 @@ def _peers(setup: Setup, second: str | None) -> tuple[Learner, Learner]:
 
 
 def _epochs(setup: Setup) -> float:
-    """e_max: passes over the images that each network makes."""
-    return setup.total / 2 * setup.training.batch_size / len(setup.train)
+    """e_max: epochs that each network makes."""
+    return setup.total / 2 * setup.training.batch_size / setup.per_epoch
 
 
 def _by_epoch(setup: Setup, of: Callable[[float], float]) -> ByEpoch:
-    return ByEpoch(of, len(setup.train), setup.training.batch_size)
+    return ByEpoch(of, setup.per_epoch, setup.training.batch_size)
 
 
 def _variability(setup: Setup, options: Options | Variability, epochs: float) -> Schedule:

@@ -1,0 +1,42 @@
+"""Work of two networks at the same time, where the device can do that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+import torch
+
+from . import distributed
+
+
+@contextmanager
+def aside(device: torch.device) -> Iterator[None]:
+    """On a CUDA device, what this block launches may overlap with what follows it, until :func:`rejoin`.
+
+    It may read all that was computed before it. What it computes may be read after :func:`rejoin` alone.
+    Elsewhere, and where several processes train together, the block simply runs, with the same numbers.
+    """
+    if not _able(device):
+        yield
+        return
+    lane = _lane(device)
+    lane.wait_stream(torch.cuda.current_stream(device))  # also keeps memory from being reused early
+    with torch.cuda.stream(lane):
+        yield
+
+
+def rejoin(device: torch.device) -> None:
+    """What follows waits for what was launched :func:`aside`."""
+    if _able(device):
+        torch.cuda.current_stream(device).wait_stream(_lane(device))
+
+
+def _able(device: torch.device) -> bool:
+    return device.type == "cuda" and distributed.world() == 1
+
+
+@cache
+def _lane(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
