@@ -161,6 +161,52 @@ class NoisyStudent:
 
 
 @dataclass(frozen=True)
+class Semi:
+    """Billion-scale semi-supervised learning (Yalniz et al. 2019): teacher, picks, student, fine-tuning."""
+
+    per_class: int = 16_000
+    """K: unlabelled images picked for each class; 16,000 out of 100 million in the paper."""
+    top: int | None = None
+    """P: how many classes of an image count; by default 10, or all where there are fewer."""
+    student: str | None = None
+    """Architecture of the student; by default --model."""
+    teacher: str | None = None
+    """Architecture of the teacher; by default that of the student: self-training."""
+    teacher_run: Path | None = None
+    """A finished run whose model is the teacher: none is trained."""
+    picks: Path | None = None
+    """Picks that reteach select made: no teacher, no selection here."""
+    selection: Literal["balanced-ranked", "unbalanced-ranked", "balanced-with-tags"] = (
+        "balanced-ranked"
+    )
+    """K of each class by rank; sizes that follow --frequencies; or K at random among --tags."""
+    rank_by: Literal["score", "logit"] = "score"
+    """Rank by the softmax score or by the raw logit."""
+    minimum: float | None = None
+    """Lower scores are never picked."""
+    frequencies: Path | None = None
+    """CSV with class, count, for unbalanced-ranked; by default those of the labelled images."""
+    exclude: Path | None = None
+    """Images never to pick, e.g. duplicates of test images: .txt, .csv or .parquet with item."""
+    tags: Path | None = None
+    """Weak labels of the unlabelled images, as reteach relabel hashtags writes them."""
+    weak_steps: int = 0
+    """First pretrain the teacher on --tags for so many steps, then fine-tune it on the labels."""
+    teacher_steps: int | None = None
+    """Of the teacher on the labels; by default a fifth of the budget."""
+    finetune_steps: int | None = None
+    """Of each fine-tuning; 0: none; by default a tenth of the budget for all. Pretraining has the
+    rest of the budget."""
+    finetune_lr: tuple[float, ...] = ()
+    """Rate of fine-tuning; by default 1/400 of the highest (0.00025 per 256 images for sgd). Of several,
+    that which is best on a held-out tenth of the labelled images."""
+    pretrain_warmup: float = 0.05
+    """Share of the pretraining in which the rate rises from that for 256 images."""
+    rounds: int = 1
+    """In a second round the student is the teacher."""
+
+
+@dataclass(frozen=True)
 class Nct:
     """Noisy concurrent training (Sarfraz et al. 2021): two networks against label noise."""
 
@@ -230,11 +276,13 @@ class Method:
         settings: the dataclass of its own settings.
         recipe: "module:function" that trains it: (setup, settings, run) -> algorithm.
         labels: what it can learn from: one label per image, label sets, or either.
+        network: the setting that, where it is given, stands for --model.
     """
 
     settings: type[Any]
     recipe: str
     labels: Literal["one", "sets", "either"]
+    network: str | None = None
 
 
 METHODS: dict[str, Method] = {
@@ -250,6 +298,7 @@ METHODS: dict[str, Method] = {
     "large-loss": Method(LargeLoss, "reteach.methods.large_loss:train", "either"),
     "distill": Method(Distill, "reteach.methods.distill:train", "one"),
     "noisy-student": Method(NoisyStudent, "reteach.methods.noisy_student:train", "one"),
+    "semi": Method(Semi, "reteach.methods.semi:train", "one", network="student"),
     "nct": Method(Nct, "reteach.methods.nct:train", "one"),
     "dml": Method(Dml, "reteach.methods.nct:train_dml", "one"),
     "variability": Method(Variability, "reteach.methods.nct:train_variability", "one"),

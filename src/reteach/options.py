@@ -27,7 +27,7 @@ class Data:
     val_fraction: float = 0.1
     """Share of the labelled images held out for validation where no --val-… is given; 0: none."""
     unlabeled: str | None = None
-    """More images, without labels (mile, noisy-student)."""
+    """More images, without labels (mile, noisy-student, semi)."""
     fraction: float = 1.0
     """Train on this share of each class's labelled images (0.01, 0.05, 0.1, 1 in MILe)."""
     rebalance: bool = False
@@ -50,7 +50,7 @@ class Model:
     """The network."""
 
     model: str = "resnet18"
-    """Any architecture of timm, or reteach_tiny / reteach_small for small images."""
+    """Any architecture of timm, or reteach_tiny, reteach_mid, reteach_small for small images."""
     image_size: int | None = None
     """Side of the square input in pixels; by default the model's own, or the arrays' size."""
     init: Path | None = None

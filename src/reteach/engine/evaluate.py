@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -41,6 +42,21 @@ def scores(predictor: Predictor, scan: Scan) -> tuple[Rows, NDArray[np.float32]]
         width = scan.dataset.labels.num_classes
         return np.zeros(0, np.int64), np.zeros((0, width), np.float32)
     return np.concatenate([r for r, _ in found]), np.concatenate([s for _, s in found])
+
+
+def top_classes(predictor: Predictor, top: int) -> Callable[[Tensor], Tensor]:
+    """x -> (B, P, 3): class, score and logit of the P = ``top`` best classes of each image, best first.
+
+    Equal scores go by class index, which float32 holds exactly up to 2²⁴.
+    """
+
+    def of(x: Tensor) -> Tensor:
+        logits = predictor.logits(x)
+        score, cls = predictor.probabilities(logits).sort(dim=-1, descending=True, stable=True)
+        score, cls = score[:, :top], cls[:, :top]
+        return torch.stack([cls.float(), score, logits.gather(-1, cls)], -1)
+
+    return of
 
 
 @final

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,22 @@ if TYPE_CHECKING:
 
 @final
 @dataclass(frozen=True, eq=False)
+class Frozen:
+    """A model of another run, and how images reach it.
+
+    Args:
+        predictor: the model.
+        image_size: side of its input; None: images keep their size.
+        prepare: its normalisation.
+    """
+
+    predictor: Predictor
+    image_size: int | None
+    prepare: Prepare
+
+
+@final
+@dataclass(frozen=True, eq=False)
 class Setup:
     """The surroundings of one training run; methods ask it for parts and never see the command line.
 
@@ -39,7 +56,7 @@ class Setup:
         unlabeled: more images, none of them labelled.
         judge: of the predictors during training.
         build: (seed, options of the architecture) -> a fresh network, on the device.
-        frozen: run folder -> the predictor it holds.
+        frozen: run folder -> the model it holds, which must be of the same classes.
         image_size: side of the input; None where the images already have one size.
         prepare: normalisation for this network.
         total: steps of the whole budget: backward passes, all models and stages together.
@@ -48,12 +65,14 @@ class Setup:
         balanced_epoch: batches of an epoch with every class equally often; None: epochs are passes.
         eval_every: steps between evaluations.
         workers: decoding processes.
+        broken: collects item -> reason for images that could not be read.
+        warnings: collects what the user should know, for the run folder.
     """
 
     train: Dataset
     judge: Judge | None
     build: Callable[..., nn.Module]
-    frozen: Callable[[Path], Predictor]
+    frozen: Callable[[Path], Frozen]
     model: options.Model
     training: options.Training
     image_size: int | None
@@ -66,6 +85,7 @@ class Setup:
     eval_every: int | None = None
     workers: int = 0
     broken: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def device(self) -> torch.device:
@@ -79,6 +99,17 @@ class Setup:
             return len(self.train)
         return self.balanced_epoch * self.training.batch_size
 
+    @property
+    def peak(self) -> float:
+        """The highest learning rate of a training from scratch."""
+        return _peak(self.training)
+
+    def warn(self, text: str) -> None:
+        """Say what the user should know, and keep it for the run folder."""
+        self.warnings.append(text)
+        if distributed.rank() == 0:
+            print(f"warning: {text}", file=sys.stderr, flush=True)
+
     def everything(self) -> Dataset:
         """Labelled and unlabelled images as one data set; those without a label have -1."""
         return self.train if self.unlabeled is None else with_unlabeled(self.train, self.unlabeled)
@@ -89,6 +120,8 @@ class Setup:
         *,
         steps: float = 1.0,
         prior_bias: bool = False,
+        rate: Schedule | None = None,
+        start: Predictor | None = None,
         **architecture: Any,
     ) -> Learner:
         """A fresh learner.
@@ -97,17 +130,22 @@ class Setup:
             name: learners of one name start from the same weights, in every method of a comparison.
             steps: the share of the budget that its rate schedule spans.
             prior_bias: start the output bias at the class frequencies.
-            architecture: more options for the network, such as ``drop_rate``.
+            rate: another schedule than that of the settings.
+            start: begin with the weights of this model, which must have the same architecture.
+            architecture: more options for the network, such as ``drop_rate``, and ``network``: its
+                name, by default --model.
         """
         given = {key: value for key, value in architecture.items() if value}
         model = self.build(rng.fold(self.seed, "weights", name), **given)
         if prior_bias:
             set_prior_bias(model, self.train.labels.counts() / len(self.train))
+        if start is not None:
+            model.load_state_dict(start.models[0].state_dict())
         optimizer = _optimizer(model, self.training)
         return Learner(
             model,
             optimizer,
-            _schedule(self.training, self._steps(steps)),
+            rate or _schedule(self.training, self._steps(steps)),
             self.training.clip,
             self.training.average,
             self.model.precision,
@@ -143,11 +181,14 @@ class Setup:
             self.broken,
         )
 
-    def scan(self, dataset: Dataset) -> Scan:
-        """One un-augmented pass over a data set."""
-        augment = Plain() if self.image_size is None else Eval(self.image_size)
+    def scan(self, dataset: Dataset, of: Frozen | None = None) -> Scan:
+        """One un-augmented pass over a data set, as the networks here see it, or as ``of`` does."""
+        size, prepare = (
+            (self.image_size, self.prepare) if of is None else (of.image_size, of.prepare)
+        )
+        augment = Plain() if size is None else Eval(size)
         batch_size = max(256, self.training.batch_size)
-        return Scan(dataset, augment, self.prepare, batch_size, self.workers, self.broken)
+        return Scan(dataset, augment, prepare, batch_size, self.workers, self.broken)
 
     def augment(self, randaugment: int | None = None) -> Augment:
         """The training augmentation, with another magnitude of RandAugment where given.
@@ -209,7 +250,7 @@ def _optimizer(model: nn.Module, training: options.Training) -> torch.optim.Opti
     return adam(settings, lr=1e-3)
 
 
-def _schedule(training: options.Training, steps: int) -> Schedule:
+def _peak(training: options.Training) -> float:
     peak = training.lr
     if peak is None:
         peak = 1e-3
@@ -217,6 +258,11 @@ def _schedule(training: options.Training, steps: int) -> Schedule:
             peak = linear_scaling(0.1, training.batch_size)
     if peak <= 0:
         raise UserError(f"the learning rate must be positive, got {peak}")
+    return peak
+
+
+def _schedule(training: options.Training, steps: int) -> Schedule:
+    peak = _peak(training)
     schedule: Schedule
     if training.schedule == "constant":
         schedule = Constant(peak)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -30,6 +30,12 @@ class Config:
     model: options.Model = field(default_factory=options.Model)
     training: options.Training = field(default_factory=options.Training)
     output: options.Output = field(default_factory=options.Output)
+
+    def __post_init__(self) -> None:
+        name = METHODS[self.method].network
+        network = None if name is None else getattr(self.settings, name)
+        if network is not None:
+            object.__setattr__(self, "model", replace(self.model, model=network))
 
 
 def save(config: Config, path: Path) -> None:
@@ -103,6 +109,8 @@ def parse(value: Any, hint: Any, where: str) -> Any:
         if value not in arguments:
             raise UserError(f"{where} must be one of {', '.join(arguments)}, got {value!r}")
         return value
+    if origin is tuple:
+        return tuple(parse(entry, arguments[0], where) for entry in _entries(value))
     if hint is bool:
         if isinstance(value, bool):
             return value
@@ -119,6 +127,11 @@ def parse(value: Any, hint: Any, where: str) -> Any:
         pass
     name = getattr(hint, "__name__", str(hint))
     raise UserError(f"{where} must be a {name}, got {value!r}")
+
+
+def _entries(value: Any) -> list[Any]:
+    """A list, or one value in its place."""
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

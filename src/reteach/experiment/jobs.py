@@ -143,7 +143,7 @@ def run_job(job: Job) -> dict[str, Any]:
         "values": values,
         "history": history,
         "validation": _history(log.records, name, "val"),
-        "warnings": watch.warnings,
+        "warnings": [*watch.warnings, *setup.warnings],
         "trivial": trivial_every_class(test.labels.present()),
         "examples": gallery.examples(
             few,

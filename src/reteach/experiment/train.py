@@ -6,7 +6,7 @@ import importlib
 import shutil
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from ..engine import distributed
 from ..engine.evaluate import Evaluation, Judge
 from ..engine.log import Log, Sink, tensorboard, wandb
 from ..engine.run import Run
-from ..engine.setup import Setup
+from ..engine.setup import Frozen, Setup
 from ..errors import Interrupted, UserError
 from ..files import write_json
 from ..labels import Multi, Single
@@ -101,7 +101,8 @@ def _train(
 
     def status(state: str, message: str = "", **more: Any) -> None:
         if distributed.rank() == 0:
-            facts.update(status=state, message=message, warnings=watch.warnings, **more)
+            said = [*watch.warnings, *setup.warnings]
+            facts.update(status=state, message=message, warnings=said, **more)
             write_json(folder / "run.json", facts)
 
     status("running")
@@ -184,7 +185,7 @@ def make_setup(
         train=decoded(inputs.train, image_size, data, device),
         judge=judge,
         build=built,
-        frozen=lambda path: load_models(path, str(device)).predictor,
+        frozen=partial(frozen, classes=inputs.train.classes, device=device),
         model=model,
         training=training,
         image_size=image_size,
@@ -200,6 +201,20 @@ def make_setup(
     if judge is None and inputs.val is not None and len(inputs.val):
         setup = replace(setup, judge=Judge((Evaluation("val", setup.scan(inputs.val)),)))
     return setup
+
+
+def frozen(path: Path, classes: tuple[str, ...], device: torch.device) -> Frozen:
+    """The model of a finished run, to learn from.
+
+    Raises:
+        UserError: no finished run, or its classes are others.
+    """
+    saved = load_models(path, str(device))
+    if saved.classes != classes:
+        odd = sorted(set(saved.classes) ^ set(classes))
+        detail = f"{odd[0]!r} is in one of them only" if odd else "they differ in order"
+        raise UserError(f"{path} was trained on another class list: {detail}")
+    return Frozen(saved.predictor, saved.image_size, saved.prepare)
 
 
 def check_labels(method: str, dataset: Dataset) -> None:
@@ -276,7 +291,12 @@ def _folder(config: configs.Config) -> Path:
 
 def claim(config: configs.Config, folder: Path) -> configs.Config:
     """Hold the configuration against the folder's own, or write it there; the first process does."""
-    config = replace(config, output=replace(config.output, out=folder), data=_absolute(config.data))
+    config = replace(
+        config,
+        output=replace(config.output, out=folder),
+        data=_absolute(config.data),
+        settings=_absolute_paths(config.settings),
+    )
     refusal = ""
     if distributed.rank() == 0:
         try:
@@ -303,6 +323,19 @@ def _claim(config: configs.Config, folder: Path) -> None:
         raise UserError(f"{folder} exists and is not a run folder; use another --out")
     folder.mkdir(parents=True, exist_ok=True)
     configs.save(config, file)
+
+
+def _absolute_paths(settings: Any) -> Any:
+    """A method's settings, their files absolute."""
+    paths = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    return replace(
+        settings,
+        **{
+            name: path.expanduser().absolute()
+            for name, path in paths.items()
+            if isinstance(path, Path)
+        },
+    )
 
 
 def _absolute(data: options.Data) -> options.Data:

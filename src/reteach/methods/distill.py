@@ -104,7 +104,7 @@ def train(setup: Setup, options: Options, run: Run) -> Distill:
     """Teacher for half of the budget (or taken from another run), student for the rest."""
     what = lesson(options.target, rho=options.rho, temperature=options.temperature)
     if options.teacher is not None:
-        teacher = setup.frozen(options.teacher)
+        teacher = setup.frozen(options.teacher).predictor
         share = 1.0
         if teacher.link != what.link:
             raise UserError(

@@ -66,6 +66,17 @@ class Rule:
         if self.by == "random" and (self.top is not None or self.minimum is not None):
             raise UserError("a random selection looks at no scores: leave top and minimum away")
 
+    def check(self, classes: int) -> None:
+        """Hold the rule against the number of classes.
+
+        Raises:
+            UserError: P is above it.
+        """
+        if self.top is not None and self.top > classes:
+            raise UserError(
+                f"P, the classes per item, is {self.top}, but there are only {classes} classes"
+            )
+
 
 @dataclass(frozen=True)
 class Selected:
@@ -123,10 +134,7 @@ def select(
     _check_columns(shards.layout, rule, shards.path)
     with database("the selection", limits or Limits(), out.parent) as db:
         names, shards = find_classes(db, shards, classes)
-        if rule.top is not None and rule.top > len(names):
-            raise UserError(
-                f"P, the classes per item, is {rule.top}, but there are only {len(names)} classes"
-            )
+        rule.check(len(names))
         if frequencies is None:
             quotas = balanced(rule.per_class, len(names))
         else:
@@ -153,6 +161,18 @@ def select(
         return Selected(table.rows, names, quotas, rank.counts(), table.skipped, rank.repeated())
 
 
+def described(rule: Rule, quotas: NDArray[np.int64]) -> str:
+    """The options of a selection, as picks carry them in their metadata."""
+    made = {
+        "quotas": quotas.tolist() if len(set(quotas.tolist())) > 1 else int(quotas[0]),
+        "top": rule.top,
+        "by": rule.by,
+        "minimum": rule.minimum,
+        "seed": rule.seed,
+    }
+    return json.dumps(made)
+
+
 def _check_columns(layout: Layout, rule: Rule, table: Path) -> None:
     if rule.by == "random":
         return
@@ -167,14 +187,7 @@ def _metadata(
     layout: Layout, rule: Rule, classes: Sequence[str] | None, quotas: NDArray[np.int64]
 ) -> dict[str, str]:
     """What the picks say of themselves; classes that were merely met are no class list."""
-    made = {
-        "quotas": quotas.tolist() if len(set(quotas.tolist())) > 1 else int(quotas[0]),
-        "top": rule.top,
-        "by": rule.by,
-        "minimum": rule.minimum,
-        "seed": rule.seed,
-    }
-    meta = {RULE: json.dumps(made)}
+    meta = {RULE: described(rule, quotas)}
     meta |= {} if classes is None else {CLASSES: json.dumps(list(classes))}
     return meta | ({} if layout.teacher is None else {TEACHER: layout.teacher})
 

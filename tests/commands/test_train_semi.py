@@ -1,0 +1,128 @@
+"""``reteach train semi`` as a user types it: the run folder, interruption and faults."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from commands.test_cli_runs import photo
+from reteach.cli import main
+from reteach.data.stream import Stream
+from reteach.experiment.saved import load_models
+
+NAMES = ("dark", "grey", "light")
+QUICK = ["--image-size", "16", "--workers", "0", "--device", "cpu", "--batch-size", "8"]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """labelled/ with labels.csv, and web/ with 45 images of which one is broken."""
+    root = tmp_path_factory.mktemp("semi")
+    lines = ["item,labels"]
+    for i in range(30):
+        photo(root / "labelled" / f"{i:02}.png", 70 * (i % 3), i)
+        lines.append(f"{i:02}.png,{NAMES[i % 3]}")
+    for i in range(45):
+        photo(root / "web" / f"{i:02}.jpg", 70 * (i % 3), 100 + i)
+    (root / "web" / "broken.jpg").write_bytes(b"no image")
+    (root / "labels.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def command(world: Path, out: Path, *more: str) -> list[str]:
+    data = ["--images", f"{world}/labelled", "--labels", f"{world}/labels.csv"]
+    models = ["--teacher", "reteach_small", "--student", "reteach_tiny"]
+    sizes = ["--unlabeled", f"{world}/web", "--per-class", "10", "--top", "3", "--steps", "30"]
+    return ["train", "semi", *data, *models, *sizes, *QUICK, "--out", str(out), *more]
+
+
+def test_the_issue_command_survives_a_crash(world, tmp_path, capsys):
+    assert main(command(world, tmp_path / "whole")) == 0
+    batches = Stream.batches
+
+    def crashing(self, start, stop):
+        for batch in batches(self, start, stop):
+            if self.name == "pretrain" and batch.step == 12:
+                raise KeyboardInterrupt
+            yield batch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stream, "batches", crashing)
+        assert main(command(world, tmp_path / "run")) == 130
+    capsys.readouterr()
+    assert main(["resume", str(tmp_path / "run")]) == 0
+    for name in ("student", "pretrained", "teacher"):
+        a, b = (
+            load_file(tmp_path / run / "models" / name / "model.safetensors")
+            for run in ("whole", "run")
+        )
+        assert all(torch.equal(a[key], b[key]) for key in a)
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (facts["n_train"], facts["n_unlabeled"], facts["n_quarantined"]) == (27, 45, 1)
+    picks = pq.read_table(tmp_path / "run" / "picks.parquet")
+    assert np.bincount(picks["class"].to_numpy()).tolist() == [10, 10, 10]
+    judged = json.loads((tmp_path / "run" / "evaluation.json").read_text())["val"]
+    assert list(judged) == ["student", "pretrained", "teacher"]
+    saved = load_models(tmp_path / "run", "cpu")
+    kinds = [type(p.models[0]).__name__ for p in saved.predictors.values()]
+    assert kinds == ["SmallNet"] * 3
+    widths = [p.models[0].head_hidden_size for p in saved.predictors.values()]
+    assert widths == [64, 64, 576], "the teacher has an architecture of its own"
+
+
+def test_a_run_as_the_teacher_and_picks_of_elsewhere(world, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(command(world, tmp_path / "first")) == 0
+    words = command(
+        world, tmp_path / "second", "--teacher-run", "first", "--finetune-lr", "0.1", "0.01"
+    )
+    del words[words.index("--teacher") : words.index("--teacher") + 2]
+    assert main(words) == 0
+    assert "rate of fine-tuning" in capsys.readouterr().err
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["resume", str(tmp_path / "second")]) == 0, "paths do not depend on where one is"
+    words[words.index("--out") + 1] = str(tmp_path / "third")
+    at = words.index("--teacher-run")
+    words[at : at + 2] = ["--picks", str(tmp_path / "first" / "picks.parquet")]
+    assert main(words) == 0
+    assert not (tmp_path / "third" / "picks.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--per-class", "0"], "K, the picks per class, must be at least 1, got 0"),
+        (["--top", "4"], "P, the classes per item, is 4, but there are only 3 classes"),
+        (["--teacher", "resnet5o"], "unknown model 'resnet5o'; did you mean resnet50"),
+        (["--picks", "missing.parquet"], "with --picks no teacher is trained"),
+        (["--exclude", "missing.txt"], "missing.txt"),
+    ],
+)
+def test_faults_are_one_line(world, tmp_path, capsys, more, words):
+    assert main(command(world, tmp_path / "run", *more)) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("reteach:")]
+    assert len(said) == 1
+    assert words in said[0]
+    assert not (tmp_path / "run").exists(), "a fault is found before anything is trained"
+
+
+def test_a_teacher_of_other_classes_is_refused(world, tmp_path, capsys):
+    assert main(command(world, tmp_path / "first")) == 0
+    (tmp_path / "two.csv").write_text(
+        "item,labels\n" + "".join(f"{i:02}.png,{'ab'[i % 2]}\n" for i in range(30))
+    )
+    words = command(world, tmp_path / "run", "--teacher-run", str(tmp_path / "first"))
+    words[words.index("--labels") + 1] = str(tmp_path / "two.csv")
+    words[words.index("--top") + 1] = "2"
+    del words[words.index("--teacher") : words.index("--teacher") + 2]
+    assert main(words) == 2
+    assert (
+        "was trained on another class list: 'a' is in one of them only" in capsys.readouterr().err
+    )
