@@ -12,12 +12,15 @@ from scipy import stats
 
 from reteach.cli import main
 from reteach.data.grids import compose
+from reteach.data.sources import open_source
 from reteach.errors import UserError
 from reteach.experiment import jobs
-from reteach.experiment.arena import DigitGrids
+from reteach.experiment.arena import DigitGrids, OwnData, relabelled
 from reteach.experiment.compare import Plan, compare
-from reteach.experiment.entrants import entrants
-from reteach.options import Model, Training
+from reteach.experiment.entrants import entrants, for_each_table
+from reteach.labels import Multi, Single
+from reteach.options import Data, Model, Training
+from reteach.tables import LabelTable, read_labels, write_labels
 
 MODEL = Model("reteach_tiny", device="cpu")
 TRAINING = Training(steps=20, batch_size=8, optimizer="adam")
@@ -165,3 +168,64 @@ def test_compare_on_ones_own_arrays(tmp_path):
     results = json.loads((tmp_path / "results.json").read_text())
     assert {"softmax", "mile rho=0.2", "mile rho=0.4"} <= results.keys()
     assert page.exists()
+
+
+@pytest.fixture
+def own(tmp_path):
+    """60 pictures of three classes; labels.csv, and clean.csv, which has half of them."""
+    noise = np.random.default_rng(0)
+    labels = noise.integers(0, 3, 60)
+    images = (noise.integers(0, 90, (60, 12, 12)) + 60 * labels[:, None, None]).astype(np.uint8)
+    np.savez(tmp_path / "own.npz", images=images, labels=labels, classes=np.array(list("abc")))
+    names = open_source(f"{tmp_path}/own.npz").items
+    table = LabelTable(tuple(names), Single(labels, tuple("abc")))
+    write_labels(tmp_path / "labels.csv", table)
+    half = LabelTable(tuple(names[:30]), Single((labels[:30] + 1) % 3, tuple("abc")))
+    write_labels(tmp_path / "clean.csv", half)
+    return tmp_path
+
+
+def test_another_table_to_learn_from_changes_nothing_else(own):
+    data = Data(f"{own}/own.npz", own / "labels.csv", val_fraction=0.4)
+    contest = OwnData(data).open(0)
+    other = relabelled(contest, own / "clean.csv")
+    assert other.test is contest.test
+    assert other.inputs.val is contest.inputs.val
+    items = contest.inputs.train.items
+    given = contest.inputs.train.labels.index
+    named = [i for i, item in enumerate(items) if item in set(read_labels(own / "clean.csv").items)]
+    assert other.inputs.train.items == [items[i] for i in named]
+    assert (other.inputs.train.labels.index == (given[named] + 1) % 3).all()
+    (own / "none.csv").write_text(f"item,labels\n{contest.test.items[0]},a\n")
+    with pytest.raises(UserError, match="none of the training images has a label"):
+        relabelled(contest, own / "none.csv")
+
+
+def test_losses_by_labels_by_schedule(own):
+    """ReaL's Table 2 in small: all × cleaned labels, two lengths, judged by sets and originals."""
+    test = f"--test-images {own}/own.npz --test-labels {own}/sets.parquet"
+    names = read_labels(own / "labels.csv").items
+    sets = Multi.from_dense(np.tile([[1, 1, 0]], (60, 1)), tuple("abc"))
+    write_labels(own / "sets.parquet", LabelTable(names, sets))
+    command = f"compare softmax sigmoid --images {own}/own.npz --labels {own}/labels.csv {test}"
+    more = f"--test-original {own}/labels.csv --also-labels {own}/clean.csv --sweep epochs=1,2"
+    small = "--model reteach_tiny --device cpu --batch-size 8 --seeds 3 --processes 1 --no-early"
+    assert main([*f"{command} {more} {small}".split(), "--out", f"{own}/out"]) == 0
+    content = json.loads((own / "out" / "comparison.json").read_text())
+    assert content["sweep"] == {"labels": ["labels", "clean"], "epochs": [1.0, 2.0]}
+    results = json.loads((own / "out" / "results.json").read_text())
+    rows = {(r["method"], *r["settings"].values()): r for r in content["rows"] if r["method"]}
+    assert len(rows) == 8
+    for row in rows.values():
+        real = row["values"]["real_accuracy"]
+        assert results[row["name"]]["real_accuracy"]["median"] == 100 * sorted(real)[1]
+        assert row["values"]["accuracy"] != real
+    assert content["budget"]["steps"] < content["budget"]["most_steps"]
+    page = (own / "out" / "report.html").read_text()
+    assert "Budgets of backward passes differ" in page
+
+
+def test_label_tables_need_names_of_their_own():
+    found, _ = entrants(("sigmoid",), MODEL, TRAINING)
+    with pytest.raises(UserError, match="two label tables are called 'labels'"):
+        for_each_table(found, Path("a/labels.csv"), (Path("b/labels.parquet"),))

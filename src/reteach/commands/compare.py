@@ -26,9 +26,16 @@ class Compare:
     threshold)."""
     test_labels: Path | None = None
     """Their label table; alone, it names test images among --images."""
+    test_original: Path | None = None
+    """Original single labels of the test images, where --test-labels are reassessed sets: accuracy is
+    against these then, and ReaL accuracy against the sets."""
     clean: Path | None = None
     """Label table of true labels where --labels are known to be noisy: to judge by, and to see what
     is memorised; never learned from. Adds the best, the last and the mean of the last ten epochs."""
+    also_labels: tuple[Path, ...] = ()
+    """Further label tables of the same images, such as cleaned ones: each method also learns from each of
+    these, and is judged on the same images by the same labels. An epoch passes over the images that the
+    table labels; with --steps all have the same number of batches."""
     seeds: int = 3
     """Repetitions: other weights, batches and augmentation on the same images."""
     set: tuple[str, ...] = ()
@@ -52,10 +59,13 @@ class Compare:
             raise UserError(f"--seeds must be at least 1, got {self.seeds}")
         from ..experiment.arena import OwnData
         from ..experiment.compare import Plan, compare
-        from ..experiment.entrants import entrants
+        from ..experiment.entrants import entrants, for_each_table
         from ..experiment.saved import choose_device
 
         chosen, sweep = entrants(self.methods, self.model, self.training, self.set, self.sweep)
+        if self.also_labels:
+            chosen, names = for_each_table(chosen, self.data.labels, self.also_labels)
+            sweep = {"labels": names, **sweep}
         processes = self.processes
         if processes is None:
             on_cpu = choose_device(self.model.device).type == "cpu"
@@ -66,7 +76,7 @@ class Compare:
             f"{', '.join(self.methods)}",
             f"{self.data.images}, labels {self.data.labels or 'from its class folders'}.",
             folder,
-            OwnData(self.data, self.test_images, self.test_labels, self.clean),
+            OwnData(self.data, self.test_images, self.test_labels, self.clean, self.test_original),
             chosen,
             tuple(range(self.training.seed, self.training.seed + self.seeds)),
             sweep,

@@ -5,7 +5,7 @@ An arena is a small value that travels to worker processes and opens there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, final
 
@@ -21,6 +21,9 @@ from ..options import Data
 from ..tables import LabelTable, read_labels
 from .inputs import Inputs, labelled_dataset, open_inputs, set_aside
 
+REAL = "real_accuracy"
+"""How often the first choice is among the reassessed labels."""
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -33,6 +36,7 @@ class Contest:
         given: the original single labels of the test images, where ``test`` has label sets.
         clean: the true labels of the training images, where they are known.
         data: how the images are to be read and drawn.
+        also: metrics that the comparison is about beside the usual ones.
     """
 
     inputs: Inputs
@@ -40,6 +44,7 @@ class Contest:
     given: Single | None
     clean: Single | None = None
     data: Data = field(default_factory=Data)
+    also: tuple[str, ...] = ()
 
 
 class Arena(Protocol):
@@ -60,12 +65,15 @@ class OwnData:
     Args:
         clean: label table of true labels. Those of the test images are judged by, those of the
             training images are only watched: nobody learns or tunes with them.
+        test_original: label table of the original single labels of the test images, whose labels are
+            reassessed sets: accuracy is against these then, and ReaL accuracy against the sets.
     """
 
     data: Data
     test_images: str | None = None
     test_labels: Path | None = None
     clean: Path | None = None
+    test_original: Path | None = None
 
     def open(self, seed: int) -> Contest:
         # the split is part of the data, not of the chance that seeds are to measure
@@ -82,6 +90,17 @@ class OwnData:
         if not len(val) or not len(test):
             raise UserError("too few validation images to tune a threshold and to judge")
         parts = Inputs(inputs.train, val, inputs.unlabeled, inputs.quarantine)
+        if self.test_original is not None:
+            if self.clean is not None:
+                raise UserError("--clean and --test-original both say what to judge by: name one")
+            table = read_labels(self.test_original, kind="single", classes=test.classes)
+            return Contest(
+                parts,
+                test,
+                _of(table, test, "original", f"--test-original {self.test_original}"),
+                data=self.data,
+                also=(REAL,),
+            )
         if self.clean is None:
             return Contest(parts, test, None, data=self.data)
         if not isinstance(inputs.train.labels, Single):
@@ -90,18 +109,42 @@ class OwnData:
             )
         table = read_labels(self.clean, kind="single", classes=test.classes)
         if self.test_images is None and self.test_labels is None:
-            test = test.with_labels(_true(table, test, self.clean))
-        return Contest(parts, test, None, _true(table, inputs.train, self.clean), self.data)
+            test = test.with_labels(_of(table, test, "true", f"--clean {self.clean}"))
+        true = _of(table, inputs.train, "true", f"--clean {self.clean}")
+        return Contest(parts, test, None, true, self.data)
 
 
-def _true(table: LabelTable, data: Dataset, file: Path) -> Single:
-    """The true labels of all items of a data set; the table may hold others too."""
+def relabelled(contest: Contest, file: Path) -> Contest:
+    """The same contest for one who learns from another label table.
+
+    The images to learn from are those training images that the table labels. What is set aside to
+    validate and to judge stays as it is, whatever the table says of it.
+
+    Raises:
+        UserError: the table cannot be read, has other classes, or labels no training image.
+    """
+    train = contest.inputs.train
+    table = read_labels(file, classes=train.classes)
+    position = {item: row for row, item in enumerate(table.items)}
+    at = np.array([position.get(item, -1) for item in train.items], np.int64)
+    known = at >= 0
+    known[known] = table.labels.known()[at[known]]
+    picks = np.flatnonzero(known)
+    if not len(picks):
+        raise UserError(f"{file}: none of the training images has a label there")
+    learn = train.subset(picks).with_labels(table.labels.take(at[picks]))
+    clean = None if contest.clean is None else contest.clean.take(picks)
+    return replace(contest, inputs=replace(contest.inputs, train=learn), clean=clean)
+
+
+def _of(table: LabelTable, data: Dataset, kind: str, where: str) -> Single:
+    """The single labels of all items of a data set; the table may hold others too."""
     position = {item: row for row, item in enumerate(table.items)}
     rows = np.array([position.get(item, -1) for item in data.items], np.int64)
     if (rows < 0).any():
         missing = data.items[int(np.flatnonzero(rows < 0)[0])]
         raise UserError(
-            f"--clean {file}: {int((rows < 0).sum())} of {len(rows)} items have no true label there, "
+            f"{where}: {int((rows < 0).sum())} of {len(rows)} items have no {kind} label there, "
             f"first: {missing!r}"
         )
     assert isinstance(table.labels, Single)

@@ -75,7 +75,11 @@ def compare(plan: Plan) -> dict[str, Any]:
     content = {
         "title": plan.title,
         "description": plan.description,
-        "budget": {"steps": first[0]["steps"], "batch_size": training.batch_size},
+        "budget": {
+            "steps": min(outcome["steps"] for outcome in found),
+            "most_steps": max(outcome["steps"] for outcome in found),
+            "batch_size": training.batch_size,
+        },
         "seeds": plan.seeds,
         "metrics": list(first[0]["values"]),
         "rows": table,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, final, get_type_hints
 
 from .. import options
@@ -16,11 +17,15 @@ from .config import Config, parse
 @final
 @dataclass(frozen=True)
 class Entrant:
-    """A method under certain settings; ``changed`` are those that a sweep gave it."""
+    """A method under certain settings; ``changed`` are those that a sweep gave it.
+
+    ``labels`` is the table that it learns from, None: the arena's own labels.
+    """
 
     name: str
     config: Config
     changed: dict[str, Any]
+    labels: Path | None = None
 
 
 def entrants(
@@ -71,6 +76,36 @@ def entrants(
     if len({entrant.name for entrant in found}) < len(found):
         raise UserError("a method is named twice")
     return tuple(found), swept
+
+
+def for_each_table(
+    found: Sequence[Entrant], given: Path | None, more: Sequence[Path]
+) -> tuple[tuple[Entrant, ...], list[Any]]:
+    """Every entrant with the labels that the comparison is given, and with each of ``more`` tables.
+
+    Returns: the entrants, and the names of the tables, as if they had been swept under *labels*.
+
+    Raises:
+        UserError: two tables of one name.
+    """
+    names = ["given" if given is None else given.stem, *(path.stem for path in more)]
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if twice is not None:
+        raise UserError(
+            f"two label tables are called {twice!r}: rename one, the names tell them apart in the results"
+        )
+    tables = zip(names, (None, *more), strict=True)
+    out = [
+        Entrant(
+            f"{entrant.name} labels={name}",
+            entrant.config,
+            {"labels": name, **entrant.changed},
+            table,
+        )
+        for name, table in tables
+        for entrant in found
+    ]
+    return tuple(out), names
 
 
 def _assignment(text: str, flag: str) -> tuple[str, str]:

@@ -22,7 +22,7 @@ from ..catalog import METHODS
 from ..errors import UserError
 from ..files import write_json
 from ..progress import progress
-from .arena import Arena
+from .arena import Arena, relabelled
 from .entrants import Entrant
 
 METRICS = ("f1@0.25", "f1@0.5", "f1@tuned", "map", "accuracy", "labels_per_image")
@@ -101,6 +101,8 @@ def run_job(job: Job) -> dict[str, Any]:
     start = time.monotonic()
     config = job.entrant.config
     contest = job.arena.open(job.seed)
+    if job.entrant.labels is not None:
+        contest = relabelled(contest, job.entrant.labels)
     training = replace(config.training, seed=job.seed)
     config = replace(config, training=training, data=contest.data)
     inputs, test = contest.inputs, contest.test
@@ -129,7 +131,7 @@ def run_job(job: Job) -> dict[str, Any]:
     few = test.subset(gallery.chosen(len(test), 12))
     _, shown = scores(predictor, setup.scan(few))
     history = _history(log.records, name, "test")
-    values = {metric: history[-1].get(metric) for metric in METRICS}
+    values = {metric: history[-1].get(metric) for metric in (*METRICS, *contest.also)}
     if contest.clean is not None:
         for kind in ("right", "wrong"):
             seen = _history(log.records, name, f"train {kind}")
@@ -163,6 +165,8 @@ def _kept(job: Job) -> dict[str, Any] | None:
     job.folder.mkdir(parents=True, exist_ok=True)
     file, record = job.folder / "outcome.json", job.folder / "job.json"
     asked = {**plain(asdict(job.entrant.config)), "arena": repr(job.arena), "seed": job.seed}
+    if job.entrant.labels is not None:
+        asked["labels"] = str(job.entrant.labels)
     if not record.exists():
         write_json(record, asked)
     try:

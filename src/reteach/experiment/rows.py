@@ -65,14 +65,20 @@ def trivial_row(numbers: list[dict[str, float]]) -> dict[str, Any]:
 
 
 def summary(values: dict[str, list[float | None]]) -> dict[str, dict[str, float]]:
-    """Mean and deviation over the seeds, fractions in percent."""
+    """Mean, deviation and median over the seeds, fractions in percent."""
     out = {}
     for metric, per_seed in values.items():
         known = np.array([value for value in per_seed if value is not None])
         if len(known):
             known = known * (1 if metric in PLAIN else 100)
             std = float(known.std(ddof=1)) if len(known) > 1 else 0.0
-            out[metric] = {"mean": float(known.mean()), "std": std, "n": len(known)}
+            middle = float(np.median(known))
+            out[metric] = {
+                "mean": float(known.mean()),
+                "std": std,
+                "median": middle,
+                "n": len(known),
+            }
     return out
 
 

@@ -63,15 +63,19 @@ def page(folder: Path) -> str:
 
 def _header(content: dict[str, Any], title: str, found: Sequence[Entry], where: str) -> Html:
     budget = reading.mapping(content.get("budget"), where)
-    steps, batch = (formats.finite(budget.get(k)) for k in ("steps", "batch_size"))
+    steps, most, batch = (
+        formats.finite(budget.get(k)) for k in ("steps", "most_steps", "batch_size")
+    )
     seeds = reading.names(content.get("seeds"), where)
     main = [e for e in found if e.main]
     methods = list(dict.fromkeys(e.method or e.title for e in main))
     pairs: list[tuple[str, Child]] = [("methods", str(len(methods)))]
     if len(main) > len(methods):
         pairs.append(("settings", str(len(main))))
+    same = most is None or most == steps
     if steps is not None:
-        pairs.append(("backward passes each", formats.count(steps)))
+        words = formats.count(steps) if same else f"{formats.count(steps)} to {formats.count(most)}"
+        pairs.append(("backward passes each", words))
     if batch is not None:
         pairs.append(("images per batch", formats.count(batch)))
     if seeds:
@@ -88,7 +92,10 @@ def _header(content: dict[str, Any], title: str, found: Sequence[Entry], where: 
         facts(pairs),
         tag(
             "p",
-            "Every method had the same budget of backward passes, the same seeds, batches and augmentation.",
+            "Every method had the same budget of backward passes, the same seeds, batches and augmentation."
+            if same
+            else "Every method had the same seeds and augmentation. Budgets of backward passes differ: "
+            "compare where the settings say that they should be alike.",
             class_="note",
         ),
     )
