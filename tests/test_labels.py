@@ -112,3 +112,65 @@ def test_rebalancing_draws_each_class_equally():
     assert per_class == pytest.approx([1 / 3] * 3)
     both = multi([{0, 1}, {0}])
     assert rebalanced(both) == pytest.approx([0.75, 0.25])
+
+
+def gaps() -> Multi:
+    """Three items, in which it is unknown whether some classes are present."""
+    unknown = multi([{1}, set(), {0, 1, 2, 3}])
+    return multi([{0, 3}, {2}, set()]).with_unknown(unknown)
+
+
+def test_unknown_is_neither_present_nor_absent():
+    labels = gaps()
+    assert labels.names() == [["a", "d"], ["c"], []]
+    known = [[1, 0, 1, 1], [1, 1, 1, 1], [0, 0, 0, 0]]
+    assert labels.known_entries().tolist() == np.array(known, bool).tolist()
+    assert labels.known().tolist() == [True, True, False]
+    assert labels.counts().tolist() == [1, 0, 1, 1]
+    assert multi([{0}]).known_entries() is None
+    assert Single(np.array([-1]), CLASSES).known_entries() is None
+    assert gaps().with_unknown(multi([set()] * 3)).unknown is None
+
+
+def test_unknown_goes_where_its_items_and_classes_go():
+    labels = gaps()
+    taken = labels.take(np.array([2, 0, 2]))
+    assert taken.unknown.names() == [["a", "b", "c", "d"], ["b"], ["a", "b", "c", "d"]]
+    assert labels.take(slice(1, 2)).unknown is None
+    narrowed = labels.restrict(("d", "b"))
+    assert narrowed.names() == [["d"], [], []]
+    assert narrowed.unknown.names() == [["b"], [], ["d", "b"]]
+    wider = labels.reorder(("z", "d", "c", "b", "a"))
+    assert wider.unknown.names() == [["b"], [], ["d", "c", "b", "a"]]
+    assert labels.as_multi() is labels
+    with pytest.raises(UserError, match="first: 'b'"):
+        multi([{0}]).with_unknown(multi([{1}])).reorder(("a",))
+
+
+def test_dense_arrays_with_gaps_come_back():
+    draw = np.random.default_rng(0)
+    present, known = draw.random((2, 20, 4)) < 0.5
+    labels = Multi.from_dense(present, CLASSES, known)
+    assert (labels.present() == (present & known)).all()
+    assert (labels.known_entries() == known).all()
+
+
+def test_a_union_knows_what_either_knows():
+    mine = multi([{0}, {1}]).with_unknown(multi([{1, 2}, {0}]))
+    other = multi([{1}, set()]).with_unknown(multi([{2, 3}, {0, 1}]))
+    both = mine.union(other)
+    assert both.names() == [["a", "b"], ["b"]]
+    assert both.unknown.names() == [["c"], ["a"]]
+    assert mine.union(multi([set(), set()])).unknown is None
+
+
+def test_unknown_entries_are_part_of_the_digest_and_nothing_else_is():
+    bare = multi([{0, 3}, {2}, set()])
+    assert gaps().digest() != bare.digest()
+    assert gaps().digest() == gaps().digest()
+    assert bare.with_unknown(None).digest() == bare.digest()
+
+
+def test_present_and_unknown_is_a_contradiction():
+    with pytest.raises(UserError, match="row 1 has class 'c' as present and as unknown"):
+        multi([{0}, {2}]).with_unknown(multi([{1}, {2, 3}]))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from reteach.losses import sigmoid_bce, sigmoid_bce_sum, smooth, soft_xent, softmax_xent
+from reteach.losses_asymmetric import Asymmetric
 
 GENERATOR = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(5, 4, generator=GENERATOR) * 4
@@ -71,3 +72,20 @@ def test_smoothing():
     assert smoothed[0].tolist() == pytest.approx([0.925, 0.025, 0.025, 0.025])
     assert smoothed[2].tolist() == [0, 0, 0, 0]
     assert np.allclose(smoothed.sum(-1), TARGETS.sum(-1))
+
+
+@pytest.mark.parametrize("loss", [sigmoid_bce, sigmoid_bce_sum, Asymmetric()])
+def test_unknown_entries_add_nothing(loss):
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 6, generator=draw, requires_grad=True)
+    targets = (torch.rand(4, 6, generator=draw) < 0.4).float()
+    known = torch.rand(4, 6, generator=draw) < 0.6
+    found = loss(logits, targets, known)
+    flipped = torch.where(known, targets, 1 - targets)
+    assert torch.equal(found, loss(logits, flipped, known))
+    each = torch.stack([loss(logits[:, [c]], targets[:, [c]]) for c in range(6)], 1)
+    expected = (each * known).sum(1) / (6 if loss is sigmoid_bce else 1)
+    assert torch.allclose(found, expected)
+    found.sum().backward()
+    assert (logits.grad[~known] == 0).all()
+    assert torch.equal(loss(logits, targets), loss(logits, targets, torch.ones(4, 6)))

@@ -131,3 +131,43 @@ def test_a_crash_leaves_the_old_table(tmp_path, monkeypatch):
         write_labels(file, LabelTable(("b",), Single(np.array([1]), ("x", "y"))))
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@given(
+    classes=st.lists(NAMES, min_size=2, max_size=5, unique=True),
+    sets=st.lists(st.lists(st.sampled_from("yn?"), min_size=5, max_size=5), min_size=1, max_size=6),
+)
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_unknown_entries_make_the_round_trip(tmp_path, ending, classes, sets):
+    said = np.array(sets)[:, : len(classes)]
+    labels = Multi.from_dense(said == "y", tuple(classes), said != "?")
+    items = tuple(f"{i}.jpg" for i in range(len(sets)))
+    file = tmp_path / f"t.{ending}"
+    write_labels(file, LabelTable(items, labels, "test"))
+    read = read_labels(file, kind="multi", classes=classes)
+    assert read.labels.digest() == labels.digest()
+
+
+def test_an_unknown_column_makes_a_table_of_sets(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("item,labels,unknown\na,x,y|z\nb,y,\n")
+    labels = read_labels(file).labels
+    assert isinstance(labels, Multi)
+    assert labels.classes == ("x", "y", "z")
+    assert labels.unknown.names() == [["y", "z"], []]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("item,labels,unknown\na,x,x\n", "row 0 has class 'x' as present and as unknown"),
+        ("item,labels,weight,unknown\na,x,1,y\n", "only label sets can have unknown classes"),
+    ],
+)
+def test_contradictions_about_unknown_entries(tmp_path, text, words):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(UserError, match=words):
+        read_labels(tmp_path / "t.csv")

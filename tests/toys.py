@@ -14,10 +14,12 @@ from reteach.data.dataset import Dataset
 from reteach.data.sources import ArraySource
 from reteach.data.stream import Epochs, Prepare, Scan, Stream
 from reteach.engine.algorithm import Algorithm
-from reteach.engine.learner import Learner
+from reteach.engine.learner import Learner, Predictor
 from reteach.labels import Single
 from reteach.losses import sigmoid_bce, softmax_xent
+from reteach.losses_asymmetric import Asymmetric
 from reteach.methods.assume_negative import Smoothed, weak
+from reteach.methods.cpsd import Cpsd, Merged, mean_squared_error
 from reteach.methods.distill import Distill, lesson
 from reteach.methods.elr import Elr
 from reteach.methods.entropy_max import UNKNOWN, EntropyMaximisation, Rounds
@@ -42,7 +44,7 @@ def dataset(n: int = 40, seed: int = 0, size: int = 8) -> Dataset:
     return Dataset.of(ArraySource(images), Single(index, CLASSES))
 
 
-def network(seed: int, dropout: float = 0.0) -> nn.Module:
+def network(seed: int, dropout: float = 0.0, classes: int = 3) -> nn.Module:
     """A convolution with batch normalisation, and perhaps dropout."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -53,7 +55,7 @@ def network(seed: int, dropout: float = 0.0) -> nn.Module:
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
             nn.Dropout(dropout),
-            nn.Linear(6, 3),
+            nn.Linear(6, classes),
         )
 
 
@@ -127,6 +129,15 @@ def large_loss(surprise: Surprise, share: Schedule) -> LargeLoss:
     return LargeLoss(learner(), share, surprise, torch.zeros(size, 3, dtype=torch.bool))
 
 
+def cpsd(**more: Any) -> Cpsd:
+    """A student of two sides: one of two teachers, out of class order, and one of a whole one."""
+    few = Merged(
+        [network(3, classes=2), network(4, classes=1)], (("cat", "ant"), ("bee",)), CLASSES
+    )
+    sides = (Predictor((few,), "sigmoid"), learner(5).predictor("sigmoid"))
+    return Cpsd(learner(2), sides, Asymmetric(), mean_squared_error, **more)
+
+
 ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
     "softmax": lambda: Supervised(learner(dropout=0.3), softmax_xent, "softmax", 0.1),
     "sigmoid": lambda: Supervised(learner(adam=True, average=0.9), sigmoid_bce, "sigmoid"),
@@ -156,6 +167,9 @@ ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
     ),
     "nct": nct,
     "nct any first": lambda: nct(flip="any", judged="first"),
+    "asl": lambda: Supervised(learner(), Asymmetric(), "sigmoid"),
+    "cpsd": cpsd,
+    "cpsd kept": lambda: cpsd(_known=torch.linspace(-2, 2, 240).reshape(2, 40, 3)),
     "dml": lambda: Nct(
         learner(1, dropout=0.3), learner(2, adam=True), Constant(0.5), Constant(0), 1.0
     ),

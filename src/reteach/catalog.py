@@ -269,6 +269,52 @@ class Ensemble:
 
 
 @dataclass(frozen=True)
+class Asl:
+    """One sigmoid per class with the asymmetric loss (Ridnik et al. 2021)."""
+
+    gamma_neg: float = 4.0
+    """How little easy negatives count; 2 for Q2L."""
+    gamma_pos: float = 0.0
+    """The same for positives."""
+    shift: float = 0.05
+    """Negatives below this probability count nothing; 0 for Q2L."""
+    focus_gradient: bool = True
+    """Let the gradient go through the focusing factors, or hold them fixed as the authors do."""
+    prior_bias: bool = False
+    """Start the output bias at the class frequencies."""
+
+
+@dataclass(frozen=True)
+class Cpsd(Asl):
+    """Complementary parallel self-distillation (Xu et al. 2022): teachers of few classes each."""
+
+    subsets: int = 5
+    """Subsets of the classes per side, each with a teacher; 1: self-distillation; 0: no teachers."""
+    sides: Literal["both", "co", "dis", "random", "two-random"] = "both"
+    """Partitions by co-occurrence and dis-occurrence, one of them, or random ones as controls."""
+    partition: Path | None = None
+    """The subsets, a file of 'reteach partition', in place of --subsets and --tau."""
+    tau: float = 2.0
+    """Smoothing of the affinities; 2 in the authors' code, 3 in the paper."""
+    twins: bool = False
+    """Train a subset that stands on both sides twice, from other weights: with --subsets 1 two whole
+    teachers, a control."""
+    teacher_images: Literal["theirs", "all"] = "theirs"
+    """What a teacher sees: the images with one of its classes, or all."""
+    teacher_share: float = 0.5
+    """Share of the budget that all teachers have together, each by the number of its images."""
+    imitation: Literal["sum", "mean", "kl"] = "mean"
+    """Squared error of the logits summed over the classes (Eq. 6) or averaged (the authors' code), or
+    the KL divergence of the probabilities."""
+    imitation_weight: float = 1.0
+    """Weight of the imitation beside the labels (1 in Eq. 7)."""
+    temperature: float = 1.0
+    """Of the KL divergence."""
+    parallel: int = 1
+    """Teachers trained at a time, each in a process of its own; the result is the same."""
+
+
+@dataclass(frozen=True)
 class Method:
     """What the command line, comparisons and run folders know of a method.
 
@@ -277,17 +323,20 @@ class Method:
         recipe: "module:function" that trains it: (setup, settings, run) -> algorithm.
         labels: what it can learn from: one label per image, label sets, or either.
         network: the setting that, where it is given, stands for --model.
+        unknown: whether it leaves out classes of which it is unknown if an image has them.
     """
 
     settings: type[Any]
     recipe: str
     labels: Literal["one", "sets", "either"]
     network: str | None = None
+    unknown: bool = False
 
 
 METHODS: dict[str, Method] = {
     "softmax": Method(Softmax, "reteach.methods.supervised:train_softmax", "one"),
-    "sigmoid": Method(Sigmoid, "reteach.methods.supervised:train_sigmoid", "either"),
+    "sigmoid": Method(Sigmoid, "reteach.methods.supervised:train_sigmoid", "either", unknown=True),
+    "asl": Method(Asl, "reteach.methods.supervised:train_asl", "sets", unknown=True),
     "elr": Method(Elr, "reteach.methods.elr:train", "one"),
     "mile": Method(Mile, "reteach.methods.mile:train", "either"),
     "an-ls": Method(AnLs, "reteach.methods.assume_negative:train_smoothed", "either"),
@@ -303,5 +352,6 @@ METHODS: dict[str, Method] = {
     "dml": Method(Dml, "reteach.methods.nct:train_dml", "one"),
     "variability": Method(Variability, "reteach.methods.nct:train_variability", "one"),
     "ensemble": Method(Ensemble, "reteach.methods.nct:train_ensemble", "one"),
+    "cpsd": Method(Cpsd, "reteach.methods.cpsd:train", "sets", unknown=True),
 }
 """Every method by name."""

@@ -3,12 +3,13 @@
 One class per kind of label, so that nothing has to guess:
 
 * :class:`Single` — one class per item, ``-1`` for *no label known*;
-* :class:`Multi` — the set of classes present; an empty set says *none of the classes is present*;
+* :class:`Multi` — the set of classes present; an empty set says *none of the classes is present*. Of some
+  classes it may be *unknown* whether they are present: they are neither present nor absent;
 * :class:`Soft` — a weight per class and item (teachers' scores, raters' votes); no entry is weight 0.
 
 *No label* therefore has two meanings and two spellings. An item that nobody labelled is ``-1`` in a
 ``Single``: it adds nothing to any loss or metric. An item with an empty ``Multi`` set has been looked
-at: it is negative for all C classes.
+at: it is negative for all C classes but those that are unknown in it, which add nothing.
 
 All three are immutable; methods return new label sets. Shapes: N items, C classes, B rows.
 """
@@ -56,6 +57,13 @@ class LabelSet(ABC):
     @abstractmethod
     def restrict(self, classes: Sequence[str]) -> LabelSet:
         """The same items over fewer classes, in the given order; entries of other classes go."""
+
+    def known_entries(self) -> NDArray[np.bool_] | None:
+        """(N, C) where it is known whether the class is present; None where that is everywhere.
+
+        Of items that are :meth:`known`; meant for batches, not data sets.
+        """
+        return None
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes):
@@ -118,13 +126,17 @@ class LabelSet(ABC):
             return self
         position = {name: i for i, name in enumerate(classes)}
         table = np.array([position.get(name, -1) for name in self.classes], np.int64)
-        used = np.unique(self.pairs()[1])
+        used = self._used()
         unknown = [self.classes[int(c)] for c in used if table[c] < 0]
         if unknown:
             raise UserError(
                 f"{what}: {len(unknown)} classes are not in the class list, first: {unknown[0]!r}"
             )
         return self._mapped(table, tuple(classes))
+
+    def _used(self) -> Rows:
+        """The classes of which there is an entry."""
+        return np.unique(self.pairs()[1])
 
     @abstractmethod
     def _mapped(self, table: Rows, classes: tuple[str, ...]) -> Self:
@@ -133,9 +145,13 @@ class LabelSet(ABC):
     def digest(self) -> str:
         """A hash of kind, class names and all entries."""
         h = hashlib.blake2b(repr((type(self).__name__, len(self), self.classes)).encode())
-        for part in (*self.pairs(), self.known()):
+        for part in (*self.pairs(), self.known(), *self._more()):
             h.update(np.ascontiguousarray(part).tobytes())
         return h.hexdigest()[:16]
+
+    def _more(self) -> tuple[NDArray[Any], ...]:
+        """What else a kind of label set holds, for its hash."""
+        return ()
 
 
 @final
@@ -219,7 +235,30 @@ class _Sparse(LabelSet):
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class Multi(_Sparse):
-    """The set of classes present in each item; the empty set means none of them."""
+    """The set of classes present in each item; the empty set means none of them.
+
+    Args:
+        unknown: per item the classes of which nobody knows whether they are present, as sets over the
+            same items and classes; None where everything is known.
+    """
+
+    unknown: Multi | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        unknown = self.unknown
+        if unknown is None:
+            return
+        if len(unknown) != len(self) or unknown.classes != self.classes or unknown.unknown:
+            raise ValueError("unknown entries are sets over the same items and classes")
+        both = np.intersect1d(self._keys(), unknown._keys())
+        if len(both):
+            row, column = divmod(int(both[0]), self.num_classes)
+            raise UserError(
+                f"row {row} has class {self.classes[column]!r} as present and as unknown"
+            )
+        if not len(unknown.columns):
+            object.__setattr__(self, "unknown", None)
 
     @staticmethod
     def from_pairs(rows: Rows, columns: Rows, n: int, classes: Sequence[str]) -> Multi:
@@ -229,14 +268,41 @@ class Multi(_Sparse):
         return Multi(starts, key % max(len(classes), 1), tuple(classes))
 
     @staticmethod
-    def from_dense(present: NDArray[Any], classes: Sequence[str]) -> Multi:
-        """From an (N, C) array whose non-zero entries are the labels."""
-        rows, columns = np.nonzero(present)
-        return Multi.from_pairs(rows, columns, len(present), classes)
+    def from_dense(
+        present: NDArray[Any], classes: Sequence[str], known: NDArray[np.bool_] | None = None
+    ) -> Multi:
+        """From an (N, C) array whose non-zero entries are the labels, where ``known`` (N, C)."""
+        rows, columns = np.nonzero(present if known is None else present * known)
+        found = Multi.from_pairs(rows, columns, len(present), classes)
+        if known is None:
+            return found
+        rows, columns = np.nonzero(~known)
+        return found.with_unknown(Multi.from_pairs(rows, columns, len(present), classes))
+
+    def with_unknown(self, unknown: Multi | None) -> Multi:
+        """The same sets, with these entries unknown; None: everything is known.
+
+        Raises:
+            UserError: an entry is present and unknown.
+        """
+        return Multi(self.starts, self.columns, self.classes, unknown)
+
+    def known(self) -> NDArray[np.bool_]:
+        if self.unknown is None:
+            return super().known()
+        return np.diff(self.unknown.starts) < self.num_classes
+
+    def known_entries(self) -> NDArray[np.bool_] | None:
+        return None if self.unknown is None else ~self.unknown.present()
+
+    def as_multi(self) -> Multi:
+        """The same."""
+        return self
 
     def take(self, rows: NDArray[Any] | slice) -> Multi:
         starts, at = self._gather(rows)
-        return Multi(starts, self.columns[at], self.classes)
+        unknown = None if self.unknown is None else self.unknown.take(rows)
+        return Multi(starts, self.columns[at], self.classes, unknown)
 
     def pairs(self) -> tuple[Rows, Rows, NDArray[np.float32]]:
         return self._entry_rows(), self.columns, np.ones(len(self.columns), np.float32)
@@ -247,19 +313,36 @@ class Multi(_Sparse):
     def _mapped(self, table: Rows, classes: tuple[str, ...]) -> Multi:
         columns = table[self.columns]
         keep = columns >= 0
-        return Multi.from_pairs(self._entry_rows()[keep], columns[keep], len(self), classes)
+        found = Multi.from_pairs(self._entry_rows()[keep], columns[keep], len(self), classes)
+        return found.with_unknown(self.unknown and self.unknown._mapped(table, classes))
+
+    def _keys(self) -> Rows:
+        """Each entry as one number, ascending."""
+        return self._entry_rows() * self.num_classes + self.columns
+
+    def _of_keys(self, keys: Rows) -> Multi:
+        return Multi.from_pairs(*divmod(keys, self.num_classes), len(self), self.classes)
+
+    def _used(self) -> Rows:
+        mine = super()._used()
+        return mine if self.unknown is None else np.union1d(mine, self.unknown._used())
+
+    def _more(self) -> tuple[NDArray[Any], ...]:
+        return () if self.unknown is None else (self.unknown.starts, self.unknown.columns)
 
     def union(self, other: LabelSet) -> Multi:
-        """Every class that either label set has; the items must correspond row by row."""
+        """Every class that either label set has; the items must correspond row by row.
+
+        Unknown is what both leave open.
+        """
         if len(other) != len(self) or other.classes != self.classes:
             raise ValueError("a union needs the same items and the same class list")
-        mine, theirs = self.pairs(), other.as_multi().pairs()
-        return Multi.from_pairs(
-            np.concatenate([mine[0], theirs[0]]),
-            np.concatenate([mine[1], theirs[1]]),
-            len(self),
-            self.classes,
-        )
+        theirs = other.as_multi()
+        both = self._of_keys(np.union1d(self._keys(), theirs._keys()))
+        if self.unknown is None or theirs.unknown is None:
+            return both
+        open_ = np.intersect1d(self.unknown._keys(), theirs.unknown._keys())
+        return both.with_unknown(self._of_keys(open_))
 
     def as_single(self) -> Single:
         """One class per item, where every set has at most one; an empty set becomes -1.

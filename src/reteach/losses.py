@@ -1,7 +1,8 @@
-"""Losses: (logits (B, C), targets (B, C)) -> loss per example (B,).
+"""Losses: (logits (B, C), targets (B, C)[, known (B, C)]) -> loss per example (B,).
 
 Targets are dense weights: one-hot, multi-hot or soft (see ``LabelSet.dense``). Everything is computed
 from logits in a numerically stable form; the mean over the batch is the caller's (``Batch.mean``).
+Losses per class take a third argument: entries that are not ``known`` add nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[..., Tensor]
 
 
 def softmax_xent(logits: Tensor, targets: Tensor) -> Tensor:
@@ -20,19 +21,36 @@ def softmax_xent(logits: Tensor, targets: Tensor) -> Tensor:
     return -(targets * logits.float().log_softmax(-1)).sum(-1)
 
 
-def sigmoid_bce(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross-entropy averaged over the classes (MILe, Eq. 1)."""
-    return F.binary_cross_entropy_with_logits(
-        logits.float(), targets.float(), reduction="none"
-    ).mean(-1)
+def sigmoid_bce(logits: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
+    """Binary cross-entropy averaged over the classes (MILe, Eq. 1).
+
+    The mean is over all C, so that what is known weighs the same however much of it there is.
+    """
+    loss = F.binary_cross_entropy_with_logits(logits.float(), targets.float(), reduction="none")
+    return (loss if known is None else loss * known).mean(-1)
 
 
-def sigmoid_bce_sum(logits: Tensor, targets: Tensor) -> Tensor:
+def sigmoid_bce_sum(logits: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
     """Binary cross-entropy summed over the classes: C times Eq. 1, as in the authors' code.
 
     The same minimum with C times the step size; it suits the rates that are customary for softmax.
     """
-    return sigmoid_bce(logits, targets) * logits.shape[-1]
+    return sigmoid_bce(logits, targets, known) * logits.shape[-1]
+
+
+def squared_error(logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    """Σ_c (s_c - t_c)² between the logits of a student and of its teachers (CPSD, Eq. 6)."""
+    return (logits.float() - teacher_logits.float()).square().sum(-1)
+
+
+def bernoulli_kl(logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """τ² Σ_c KL(σ(t_c/τ) ‖ σ(s_c/τ)): soft distillation where each class is present or not."""
+    teacher, student = teacher_logits.float() / temperature, logits.float() / temperature
+    p = teacher.sigmoid()
+    # log σ(t) - log σ(s), and the same for 1 - σ, from the logits
+    there = F.logsigmoid(teacher) - F.logsigmoid(student)
+    absent = F.logsigmoid(-teacher) - F.logsigmoid(-student)
+    return temperature**2 * (p * there + (1 - p) * absent).sum(-1)
 
 
 def soft_xent(logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:

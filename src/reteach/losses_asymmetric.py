@@ -22,11 +22,14 @@ With γ⁺ = γ⁻ = μ = 0 this is :func:`reteach.losses.sigmoid_bce_sum`.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from .errors import UserError
 
 
 def asymmetric(
@@ -61,6 +64,35 @@ def asymmetric(
         logits, targets, known, gamma_neg, gamma_pos, shift, focus_gradient
     )
     return loss
+
+
+@final
+@dataclass(frozen=True)
+class Asymmetric:
+    """:func:`asymmetric` with its settings, as a loss: (logits, targets[, known]) -> (B,)."""
+
+    gamma_neg: float = 4.0
+    gamma_pos: float = 0.0
+    shift: float = 0.05
+    focus_gradient: bool = True
+
+    def __post_init__(self) -> None:
+        if self.gamma_neg < 0 or self.gamma_pos < 0:
+            raise UserError("--gamma-neg and --gamma-pos must not be negative")
+        if not 0 <= self.shift < 1:
+            raise UserError(f"--shift must lie in [0, 1), got {self.shift}")
+
+    def __call__(self, logits: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
+        """The loss per example (B,)."""
+        return asymmetric(
+            logits,
+            targets,
+            known,
+            gamma_neg=self.gamma_neg,
+            gamma_pos=self.gamma_pos,
+            shift=self.shift,
+            focus_gradient=self.focus_gradient,
+        )
 
 
 class _Asymmetric(torch.autograd.Function):

@@ -9,6 +9,8 @@ column      content
 ``weight``  optional, one number per label in the same order (makes the table *soft*)
 ``score``   optional, one number per label in the same order: how sure the labeller was;
             for people and filters, the labels mean the same without it
+``unknown`` optional, written like ``labels``: the classes of which nobody knows whether the
+            image has them. All others that are not among its labels are absent
 ``source``  optional, where the labels come from ("human", "mile rho=0.25 …")
 ==========  ==========================================================================
 
@@ -34,9 +36,11 @@ from numpy.typing import NDArray
 
 from .errors import UserError
 from .files import atomic_path, atomic_write
-from .labels import LabelSet, Multi, Single, Soft
+from .labels import LabelSet, Multi, Rows, Single, Soft
 
 Kind = Literal["single", "multi", "soft"]
+
+_COLUMNS = ("item", "labels", "weight", "unknown", "source")
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,8 @@ def read_labels(
 
     Args:
         kind: what the labels are to be. By default what the file says of itself; a CSV is *soft*
-            when it has a ``weight`` column, *multi* when some item has two labels, else *single*.
+            when it has a ``weight`` column, *multi* when some item has two labels or the table has an
+            ``unknown`` column, else *single*.
         classes: the class list to use; every name in the table must be in it.
 
     Raises:
@@ -96,34 +101,36 @@ def read_labels(
     if not path.is_file():
         raise UserError(f"label table {path} does not exist")
     if path.suffix.lower() == ".csv":
-        items, names, weights, source, meta = _read_csv(path)
+        raw = _read_csv(path)
     elif path.suffix.lower() == ".parquet":
-        items, names, weights, source, meta = _read_parquet(path)
+        raw = _read_parquet(path)
     else:
         raise UserError(f"{path}: a label table is a .parquet or .csv file")
+    names, weights = raw.names, raw.weights
     seen: dict[str, int] = {}
-    for row, item in enumerate(items):
+    for row, item in enumerate(raw.items):
         if item in seen:
             raise UserError(f"{path}: item {item!r} stands in rows {seen[item] + 1} and {row + 1}")
         seen[item] = row
-    used = {name for entry in names for name in entry}
-    own = meta.get("classes")
-    table_classes = tuple(own if own is not None else sorted(used))
-    said = meta.get("kind")
+    used = {name for entry in (*names, *(raw.unknown or ())) for name in entry}
+    table_classes = tuple(raw.classes if raw.classes is not None else sorted(used))
+    said: Any = raw.kind
     if kind is None:
         if said in ("single", "multi", "soft"):
             kind = said
         elif weights is not None:
             kind = "soft"
+        elif raw.unknown is not None:
+            kind = "multi"
         else:
             kind = "multi" if any(len(entry) > 1 for entry in names) else "single"
     missing = used - set(table_classes)
     if missing:
         raise UserError(f"{path}: class {min(missing)!r} is not in the file's own class list")
-    labels = _build(path, kind, names, weights, table_classes)
+    labels = _build(path, kind, raw, table_classes)
     if classes is not None:
         labels = labels.reorder(tuple(classes), what=str(path))
-    return LabelTable(tuple(items), labels, source)
+    return LabelTable(tuple(raw.items), labels, raw.source)
 
 
 def write_labels(
@@ -139,6 +146,9 @@ def write_labels(
     rows, columns, weights = labels.pairs()
     starts = np.searchsorted(rows, np.arange(len(labels) + 1))
     names = [[labels.classes[c] for c in columns[a:b]] for a, b in pairwise(starts)]
+    lists = {"labels": names}
+    if isinstance(labels, Multi) and labels.unknown is not None:
+        lists["unknown"] = labels.unknown.names()
     kind = type(labels).__name__.lower()
     extra = {"weight": weights} if kind == "soft" else {}
     extra |= {} if scores is None else {"score": scores}
@@ -147,17 +157,15 @@ def write_labels(
         for column, values in extra.items()
     }
     if path.suffix.lower() == ".csv":
-        atomic_write(path, _to_csv(table, names, numbers))
+        atomic_write(path, _to_csv(table, lists, numbers))
         return
     if path.suffix.lower() != ".parquet":
         raise UserError(f"{path}: a label table is a .parquet or .csv file")
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    content: dict[str, Any] = {
-        "item": pa.array(table.items, pa.string()),
-        "labels": pa.array(names, pa.list_(pa.string())),
-    }
+    content: dict[str, Any] = {"item": pa.array(table.items, pa.string())}
+    content |= {c: pa.array(values, pa.list_(pa.string())) for c, values in lists.items()}
     content |= {c: pa.array(values, pa.list_(pa.float32())) for c, values in numbers.items()}
     content["source"] = pa.array([table.source] * len(table.items)).dictionary_encode()
     meta = {"reteach.classes": json.dumps(labels.classes), "reteach.kind": kind}
@@ -165,17 +173,25 @@ def write_labels(
         pq.write_table(pa.table(content).replace_schema_metadata(meta), part)
 
 
-def _build(
-    path: Path,
-    kind: Kind,
-    names: list[list[str]],
-    weights: list[list[float]] | None,
-    classes: tuple[str, ...],
-) -> LabelSet:
-    position = {name: i for i, name in enumerate(classes)}
+@dataclass(frozen=True)
+class _Raw:
+    """What stands in a file, row by row."""
+
+    items: list[str]
+    names: list[list[str]]
+    weights: list[list[float]] | None
+    unknown: list[list[str]] | None
+    source: str
+    classes: list[str] | None = None
+    kind: str | None = None
+
+
+def _build(path: Path, kind: Kind, raw: _Raw, classes: tuple[str, ...]) -> LabelSet:
+    names, weights = raw.names, raw.weights
+    if raw.unknown is not None and kind != "multi" and any(raw.unknown):
+        raise UserError(f"{path}: only label sets can have unknown classes, and this is {kind}")
+    rows, columns = _entries(names, classes)
     lengths = np.array([len(entry) for entry in names], np.int64)
-    columns = np.array([position[name] for entry in names for name in entry], np.int64)
-    rows = np.repeat(np.arange(len(names)), lengths)
     if kind == "soft":
         given = weights if weights is not None else [[1.0] * len(entry) for entry in names]
         for row, (entry, weight) in enumerate(zip(names, given, strict=True)):
@@ -188,7 +204,13 @@ def _build(
         return Soft(starts, columns, classes, flat)
     multi = Multi.from_pairs(rows, columns, len(names), classes)
     if kind == "multi":
-        return multi
+        if raw.unknown is None:
+            return multi
+        unknown = Multi.from_pairs(*_entries(raw.unknown, classes), len(names), classes)
+        try:
+            return multi.with_unknown(unknown)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
     if (lengths > 1).any():
         row = int(np.flatnonzero(lengths > 1)[0])
         raise UserError(
@@ -198,7 +220,11 @@ def _build(
     return multi.as_single()
 
 
-_Raw = tuple[list[str], list[list[str]], list[list[float]] | None, str, dict[str, Any]]
+def _entries(names: list[list[str]], classes: tuple[str, ...]) -> tuple[Rows, Rows]:
+    """(row, class) of each name."""
+    position = {name: i for i, name in enumerate(classes)}
+    columns = np.array([position[name] for entry in names for name in entry], np.int64)
+    return np.repeat(np.arange(len(names)), [len(entry) for entry in names]), columns
 
 
 def _read_parquet(path: Path) -> _Raw:
@@ -208,18 +234,13 @@ def _read_parquet(path: Path) -> _Raw:
     try:
         schema = pq.read_schema(path)
         _need_columns(path, schema.names)
-        wanted = [c for c in ("item", "labels", "weight", "source") if c in schema.names]
+        wanted = [c for c in _COLUMNS if c in schema.names]
         table = pq.read_table(path, columns=wanted)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
         raise UserError(f"{path}: not a readable Parquet file ({_one_line(error)})") from None
     items = ["" if item is None else str(item) for item in table["item"].to_pylist()]
-    raw = table["labels"].to_pylist()
-    names = [
-        [str(name) for name in entry]
-        if isinstance(entry, list)
-        else ([] if entry is None or entry == "" else [str(entry)])
-        for entry in raw
-    ]
+    names = _lists(table["labels"].to_pylist())
+    unknown = _lists(table["unknown"].to_pylist()) if "unknown" in wanted else None
     weights = None
     if "weight" in wanted:
         column = table["weight"].to_pylist()
@@ -232,7 +253,17 @@ def _read_parquet(path: Path) -> _Raw:
         classes = json.loads(meta["reteach.classes"]) if "reteach.classes" in meta else None
     except json.JSONDecodeError:
         raise UserError(f"{path}: the class list in its metadata is damaged") from None
-    return items, names, weights, source, {"classes": classes, "kind": meta.get("reteach.kind")}
+    return _Raw(items, names, weights, unknown, source, classes, meta.get("reteach.kind"))
+
+
+def _lists(column: list[Any]) -> list[list[str]]:
+    """The class names in each cell of a Parquet column: a list, one text, or nothing."""
+    return [
+        [str(name) for name in entry]
+        if isinstance(entry, list)
+        else ([] if entry is None or entry == "" else [str(entry)])
+        for entry in column
+    ]
 
 
 def _read_csv(path: Path) -> _Raw:
@@ -243,13 +274,10 @@ def _read_csv(path: Path) -> _Raw:
     reader = csv.reader(io.StringIO(text, newline=""))
     header = [name.strip() for name in next(reader, [])]
     _need_columns(path, header)
-    at = {
-        name: header.index(name)
-        for name in ("item", "labels", "weight", "source")
-        if name in header
-    }
+    at = {name: header.index(name) for name in _COLUMNS if name in header}
     items, names, source = [], [], ""
     weights: list[list[float]] | None = [] if "weight" in at else None
+    unknown: list[list[str]] | None = [] if "unknown" in at else None
     for number, cells in enumerate(reader, start=2):
         if not cells:
             continue
@@ -257,6 +285,8 @@ def _read_csv(path: Path) -> _Raw:
             raise UserError(f"{path}: line {number} has {len(cells)} of {len(header)} columns")
         items.append(cells[at["item"]])
         names.append(split_labels(cells[at["labels"]], f"{path}: line {number}"))
+        if unknown is not None:
+            unknown.append(split_labels(cells[at["unknown"]], f"{path}: line {number}"))
         if weights is not None:
             try:
                 weights.append([float(w) for w in re.split(r"[|;]", cells[at["weight"]]) if w])
@@ -264,7 +294,7 @@ def _read_csv(path: Path) -> _Raw:
                 raise UserError(f"{path}: line {number}: weight is not a number") from None
         if "source" in at and not source:
             source = cells[at["source"]]
-    return items, names, weights, source, {}
+    return _Raw(items, names, weights, unknown, source)
 
 
 def split_labels(cell: str, where: str) -> list[str]:
@@ -282,17 +312,22 @@ def split_labels(cell: str, where: str) -> list[str]:
 
 
 def _to_csv(
-    table: LabelTable, names: list[list[str]], numbers: dict[str, list[list[float]]]
+    table: LabelTable, lists: dict[str, list[list[str]]], numbers: dict[str, list[list[float]]]
 ) -> str:
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["item", "labels", *numbers, "source"])
+    writer.writerow(["item", *lists, *numbers, "source"])
     for row, item in enumerate(table.items):
-        plain = all(name == name.strip() and not re.search(r"[|;\[]", name) for name in names[row])
-        labels = "|".join(names[row]) if plain else json.dumps(names[row], ensure_ascii=False)
+        texts = [_cell(names[row]) for names in lists.values()]
         cells = ["|".join(f"{v:.9g}" for v in values[row]) for values in numbers.values()]
-        writer.writerow([item, labels, *cells, table.source])
+        writer.writerow([item, *texts, *cells, table.source])
     return out.getvalue()
+
+
+def _cell(names: list[str]) -> str:
+    """Class names as :func:`split_labels` reads them."""
+    plain = all(name == name.strip() and not re.search(r"[|;\[]", name) for name in names)
+    return "|".join(names) if plain else json.dumps(names, ensure_ascii=False)
 
 
 def _need_columns(path: Path, columns: Sequence[str]) -> None:

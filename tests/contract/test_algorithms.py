@@ -72,7 +72,8 @@ def test_training_is_repeatable_and_learns(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_frozen_teachers_stay_frozen(name):
     algorithm = toys.ALGORITHMS[name]()
-    frozen = [v for v in vars(algorithm).values() if isinstance(v, Predictor)]
+    fields = [v if isinstance(v, tuple) else (v,) for v in vars(algorithm).values()]
+    frozen = [v for field in fields for v in field if isinstance(v, Predictor)]
     before = [p.clone() for f in frozen for m in f.models for p in m.state_dict().values()]
     Run.memory().train("train", algorithm, toys.stream(), steps=4)
     after = [p for f in frozen for m in f.models for p in m.state_dict().values()]

@@ -51,7 +51,7 @@ def test_classes_of_each_image_in_the_order_of_their_ids(tmp_path: Path) -> None
     assert found.labels.classes == ("person", "stop sign", "chair")
     assert [item[-7:] for item in found.items] == ["870.jpg", "009.jpg", "021.jpg"]
     assert found.labels.names() == [["person"], ["person", "chair"], []]
-    assert found.known().all()
+    assert found.labels.unknown is None
 
 
 def test_converts_to_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,7 +70,7 @@ def test_converts_to_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert len(table.items) == 2
     np.testing.assert_array_equal(table.labels.present(), [[0, 1, 0], [1, 1, 0]])
     assert "2 images, 3 classes, 1.50 per image" in capsys.readouterr().out
-    assert not (tmp_path / "tags.unknown.parquet").exists()
+    assert table.labels.unknown is None
 
 
 def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:

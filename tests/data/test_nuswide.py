@@ -51,7 +51,7 @@ def test_reads_each_split(tmp_path: Path, deeper: bool, newline: str) -> None:
     np.testing.assert_array_equal(
         everything.labels.present(), np.stack(list(LABELS.values()), 1).astype(bool)
     )
-    assert train.known().all()
+    assert train.labels.unknown is None
 
 
 def test_without_a_class_list_the_files_name_the_classes(tmp_path: Path) -> None:

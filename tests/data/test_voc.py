@@ -1,4 +1,4 @@
-"""Pascal VOC's XML becomes a label table and a table of what is unknown; hostile XML is refused."""
+"""Pascal VOC's XML becomes a label table with unknown entries; hostile XML is refused."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from reteach.commands.convert import Convert
 from reteach.data.voc import read_voc
 from reteach.errors import UserError
+from reteach.labels import Multi
 from reteach.tables import read_labels
 
 PART = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
@@ -43,7 +44,7 @@ def test_difficult_objects_are_unknown_unless_another_is_plain(tmp_path: Path) -
     assert found.items == ("2007_000027.jpg", "2007_000032.jpg", "2007_000033.jpg")
     assert found.labels.classes == ("aeroplane", "dog", "person")
     assert found.labels.names() == [["person"], ["aeroplane", "person"], []]
-    np.testing.assert_array_equal(found.known(), [[1, 0, 1], [1, 1, 1], [1, 0, 1]])
+    np.testing.assert_array_equal(found.labels.known_entries(), [[1, 0, 1], [1, 1, 1], [1, 0, 1]])
 
 
 def test_a_list_chooses_and_orders(tmp_path: Path) -> None:
@@ -59,12 +60,15 @@ def test_a_list_chooses_and_orders(tmp_path: Path) -> None:
         read_voc(folder, tmp_path / "val.txt")
 
 
-def test_converts_to_two_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_converts_to_a_table_with_an_unknown_column(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     Convert("voc", write(tmp_path / "Annotations"), tmp_path / "tags.parquet").run()
-    tags, unknown = (read_labels(tmp_path / f"tags{s}.parquet") for s in ("", ".unknown"))
-    assert tags.items == unknown.items
-    assert tags.labels.classes == unknown.labels.classes
-    assert unknown.labels.names() == [["dog"], [], ["dog"]]
+    labels = read_labels(tmp_path / "tags.parquet").labels
+    assert isinstance(labels, Multi)
+    assert labels.names() == [["person"], ["aeroplane", "person"], []]
+    assert labels.unknown is not None
+    assert labels.unknown.names() == [["dog"], [], ["dog"]]
     assert "2 entries are unknown" in capsys.readouterr().out
 
 

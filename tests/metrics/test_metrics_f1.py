@@ -178,3 +178,30 @@ def test_nothing_seen() -> None:
         curve.best()
     with pytest.raises(UserError, match="no images"):
         fill(curve, (np.zeros((0, 3)), np.zeros((0, 3), bool))).best()
+
+
+def without(scores: np.ndarray, truth: np.ndarray, known: np.ndarray) -> list[Batch]:
+    """The known entries of each image, as a batch of one row."""
+    rows = zip(scores, truth, known, strict=True)
+    return [(s[k][None], t[k][None]) for s, t, k in rows]
+
+
+@given(batches(), st.data(), st.booleans())
+def test_unknown_entries_do_not_count(batch: Batch, data: st.DataObject, folded: bool) -> None:
+    scores, truth = batch
+    flat = data.draw(st.lists(st.booleans(), min_size=truth.size, max_size=truth.size))
+    known = np.array(flat).reshape(truth.shape)
+    curve, at = F1Curve(Kept(0) if folded else None), ExampleF1(0.25)
+    curve.update(scores, truth, known)
+    at.update(scores, truth, known)
+    each = without(scores, truth, known)
+    for threshold in (-1, 0, 0.25, 0.5):
+        expected = np.mean([literal_f1(s, t, threshold) for s, t in each])
+        assert curve.at(threshold) == pytest.approx(expected)
+    predicted = [(s > 0.25).sum() for s, _ in each]
+    assert curve.labels_per_image(0.25) == pytest.approx(np.mean(predicted))
+    assert at.compute() == pytest.approx(np.mean([literal_f1(s, t, 0.25) for s, t in each]))
+    assert at.labels_per_image() == pytest.approx(np.mean(predicted))
+    if not folded:
+        threshold, value = curve.best()
+        assert curve.at(threshold) == pytest.approx(value)

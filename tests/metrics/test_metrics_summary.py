@@ -156,3 +156,28 @@ def test_what_reports_draw() -> None:
     diagram = out.reliability()
     assert sum(diagram["count"]) == TRUTH.any(1).sum() or sum(diagram["count"]) == 200
     assert all(np.isfinite(values).all() for values in diagram.values())
+
+
+def test_unknown_entries_count_in_no_metric() -> None:
+    """Whatever stands in them."""
+    known = np.random.default_rng(5).random(TRUTH.shape) < 0.6
+    known[:, 0] = True  # a class of every image
+    noise = np.random.default_rng(6).random(TRUTH.shape).astype(np.float32)
+    plain, noisy = Summary(CLASSES, tuned=0.3), Summary(CLASSES, tuned=0.3)
+    plain.update(SCORES, TRUTH, known=known)
+    noisy.update(np.where(known, SCORES, noise), np.where(known, TRUTH, noise > 0.5), known=known)
+    assert plain.compute() == noisy.compute()
+    assert plain.per_class() == noisy.per_class()
+    assert plain.tuned_threshold() == noisy.tuned_threshold()
+    found = plain.compute()
+    assert found["map"] == pytest.approx(np.nanmean(average_precision(SCORES, TRUTH, known)))
+    assert found["accuracy"] == accuracy(np.where(known, SCORES, 0), TRUTH & known)
+    assert found["labels_per_image"] == pytest.approx(((SCORES > 0.25) & known).sum() / 200)
+
+
+def test_unknown_entries_of_the_trivial_answer() -> None:
+    known = np.random.default_rng(5).random(TRUTH.shape) < 0.6
+    summary = Summary(CLASSES)
+    summary.update(np.ones_like(SCORES), TRUTH, known=known)
+    out, trivial = summary.compute(), trivial_every_class(TRUTH, known=known)
+    assert all(trivial[key] == pytest.approx(out[key]) for key in trivial if key != "f1@tuned")

@@ -40,9 +40,6 @@ class Convert:
     """The class list to use, one name per line; by default the format's own."""
     drop_empty: bool = False
     """Leave out images without any class, as papers on COCO and NUS-WIDE do."""
-    unknown: Path | None = None
-    """Where the classes go of which the annotations leave open whether they are there (VOC's
-    difficult objects): a label table of the same items; by default beside --out, if there are any."""
 
     def run(self) -> None:
         """Write the table and say what is in it."""
@@ -62,15 +59,13 @@ class Convert:
             found = found.labelled()
         name = f"{self.format}: {self.source.name}"
         write_labels(self.out, LabelTable(found.items, found.labels, name))
-        entries, open_ = len(found.labels.columns), len(found.unknown.columns)
+        entries, unknown = len(found.labels.columns), found.labels.unknown
         print(
             f"{len(found.items):,} images, {found.labels.num_classes:,} classes, "
             f"{entries / max(len(found.items), 1):.2f} per image: {self.out}"
         )
-        unknown = self.unknown or self.out.with_name(f"{self.out.stem}.unknown{self.out.suffix}")
-        if open_ or self.unknown is not None:
-            write_labels(unknown, LabelTable(found.items, found.unknown, f"{name}, unknown"))
-            print(f"{open_:,} entries are unknown, neither present nor absent: {unknown}")
+        if unknown is not None:
+            print(f"{len(unknown.columns):,} entries are unknown, neither present nor absent")
 
     def _one_label(self, form: Published) -> None:
         from dataclasses import replace
@@ -78,10 +73,8 @@ class Convert:
         from ..data.published import read_published
         from ..tables import write_labels
 
-        if self.unknown is not None or self.drop_empty:
-            raise UserError(
-                f"every image of {form} has one label: leave out --unknown, --drop-empty"
-            )
+        if self.drop_empty:
+            raise UserError(f"every image of {form} has one label: leave out --drop-empty")
         table = read_published(form, self.source, self.split, self.first)
         if self.classes is not None:
             from ..score_classes import read_classes

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Self, final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..labels import Multi
@@ -20,14 +19,11 @@ class Annotations:
 
     Args:
         items: (N,) paths relative to the image folder, with ``/`` between the parts.
-        labels: the classes that are there.
-        unknown: the classes of which the format leaves open whether they are there; disjoint from
-            ``labels``. All others are absent.
+        labels: the classes that are there, and those of which the format leaves it open.
     """
 
     items: tuple[str, ...]
     labels: Multi
-    unknown: Multi
 
     @staticmethod
     def of(
@@ -48,23 +44,12 @@ class Annotations:
             twice = next(item for item in items if item in seen or seen.add(item))  # type: ignore[func-returns-value]
             raise UserError(f"image {twice!r} is listed twice")
         there = set(present)
-        return Annotations(
-            tuple(items),
-            _multi(present, len(items), classes),
-            _multi([entry for entry in unknown if entry not in there], len(items), classes),
-        )
-
-    def known(self) -> NDArray[np.bool_]:
-        """(N, C) False where it is unknown whether the class is there."""
-        return ~self.unknown.present()
+        open_ = _multi([entry for entry in unknown if entry not in there], len(items), classes)
+        return Annotations(tuple(items), _multi(present, len(items), classes).with_unknown(open_))
 
     def reorder(self, classes: Sequence[str], what: str) -> Self:
         """The same over another class list, which must hold every class in use."""
-        return replace(
-            self,
-            labels=self.labels.reorder(classes, what),
-            unknown=self.unknown.reorder(classes, what),
-        )
+        return replace(self, labels=self.labels.reorder(classes, what))
 
     def labelled(self) -> Self:
         """Only the images that have a class."""
@@ -73,7 +58,6 @@ class Annotations:
             self,
             items=tuple(self.items[row] for row in rows.tolist()),
             labels=self.labels.take(rows),
-            unknown=self.unknown.take(rows),
         )
 
 

@@ -9,11 +9,12 @@ import numpy as np
 
 from .. import rng
 from ..labels import Rows, Single
+from .stream import Order
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class BalancedEpochs:
+class BalancedEpochs(Order):
     """An order whose epochs of ``batches`` batches hold each class equally often, to within one.
 
     NCT on Clothing1M: 1000 batches of 32. A class's items are gone through in shuffled passes that run on

@@ -53,7 +53,7 @@ def read_nuswide(root: Path, split: Split = "train") -> Annotations:
         empty = Annotations.of(items, [], [], concepts)
     except UserError as error:
         raise UserError(f"{root}: {error}") from None
-    return Annotations(empty.items, Multi.from_dense(present, concepts), empty.unknown)
+    return Annotations(empty.items, Multi.from_dense(present, concepts))
 
 
 def _concepts(root: Path, folder: str, ending: str) -> list[str]:

@@ -51,6 +51,12 @@ class Batch:
         """(B, C) float32 targets: one-hot, multi-hot or soft."""
         return self.labels.dense(self.x.device)
 
+    @cached_property
+    def known(self) -> Tensor | None:
+        """(B, C) bool: where it is known whether a class is present; None where that is everywhere."""
+        entries = self.labels.known_entries()
+        return None if entries is None else torch.from_numpy(entries).to(self.x.device)
+
     def mean(self, loss: Tensor) -> Tensor:
         """The mean of a loss per example (B,) over the batch; an image that was not read adds 0."""
         return (loss * self.readable).mean()
@@ -110,10 +116,14 @@ class Order(Protocol):
     def rows(self, step: int, batch_size: int) -> Rows:
         """(B,) rows of the data set."""
 
+    def places(self, step: int, batch_size: int) -> Rows:
+        """(B,) places in the whole sequence, of which the augmentation is a function."""
+        return np.arange(step * batch_size, (step + 1) * batch_size)
+
 
 @final
 @dataclass(frozen=True, eq=False)
-class Epochs:
+class Epochs(Order):
     """Shuffled passes over ``of`` (M,) rows, one after the other without a gap."""
 
     of: Rows
@@ -129,10 +139,11 @@ class Epochs:
         out = np.empty(batch_size, np.int64)
         for epoch in np.unique(epochs).tolist():
             here = epochs == epoch
-            out[here] = self._epoch(epoch)[offsets[here]]
+            out[here] = self.epoch(epoch)[offsets[here]]
         return out
 
-    def _epoch(self, epoch: int) -> Rows:
+    def epoch(self, epoch: int) -> Rows:
+        """The rows of one pass, in its order."""
         if epoch not in self._order:
             for old in [e for e in self._order if abs(e - epoch) > 1]:
                 del self._order[old]
@@ -143,7 +154,54 @@ class Epochs:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Draws:
+class Part(Order):
+    """The members of a part of the data set, as they come in shuffled passes over the whole.
+
+    So the parts of several models are gone through at the same pace, and an image is augmented alike
+    for all of them: its pixels need to be made once only. A part of all images is the whole.
+
+    Args:
+        whole: passes over all N rows.
+        members: (M,) ascending rows of the whole; row m of the part is row ``members[m]`` there.
+    """
+
+    whole: Epochs
+    members: Rows
+    _passes: dict[int, tuple[Rows, Rows]] = field(default_factory=dict, init=False, repr=False)
+
+    def rows(self, step: int, batch_size: int) -> Rows:
+        return self._look(step, batch_size)[0]
+
+    def places(self, step: int, batch_size: int) -> Rows:
+        return self._look(step, batch_size)[1]
+
+    def _look(self, step: int, batch_size: int) -> tuple[Rows, Rows]:
+        if not len(self.members):
+            raise UserError(f"no images to learn from in the stream {self.whole.name!r}")
+        positions = np.arange(step * batch_size, (step + 1) * batch_size)
+        epochs, offsets = np.divmod(positions, len(self.members))
+        rows, places = np.empty((2, batch_size), np.int64)
+        for epoch in np.unique(epochs).tolist():
+            here = epochs == epoch
+            mine, at = self._pass(epoch)
+            rows[here] = mine[offsets[here]]
+            places[here] = epoch * len(self.whole.of) + at[offsets[here]]
+        return rows, places
+
+    def _pass(self, epoch: int) -> tuple[Rows, Rows]:
+        """The part's rows of one pass, and where in the pass they stand."""
+        if epoch not in self._passes:
+            for old in [e for e in self._passes if abs(e - epoch) > 1]:
+                del self._passes[old]
+            order = self.whole.epoch(epoch)
+            at = np.flatnonzero(np.isin(order, self.members))
+            self._passes[epoch] = np.searchsorted(self.members, order[at]), at
+        return self._passes[epoch]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Draws(Order):
     """Independent draws with the given probabilities (N,), such as those of ``rebalanced``."""
 
     probabilities: NDArray[np.float64]
@@ -163,7 +221,7 @@ class Draws:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Turns:
+class Turns(Order):
     """Two orders that take turns: ``k_first`` batches of one, then ``k_second`` of the other.
 
     MILe on labelled and unlabelled data (Section 4.2) is this order under the same algorithm: the
@@ -230,9 +288,9 @@ class Stream:
 
         def jobs() -> Iterator[tuple[Rows, NDArray[np.int64]]]:
             for step in range(start, stop):
-                positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+                places = self.order.places(step, self.batch_size)
                 ahead.append(self.rows(step)[mine])
-                yield self.dataset.rows[ahead[-1]], rng.seeds(key, positions[mine])
+                yield self.dataset.rows[ahead[-1]], rng.seeds(key, places[mine])
 
         pixels = read(
             self.dataset.source, self.augment, jobs(), self.workers, self.prepare.device != "cpu"

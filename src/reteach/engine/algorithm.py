@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
 
 from torch import Tensor
 
@@ -11,6 +12,20 @@ from .learner import Predictor
 
 if TYPE_CHECKING:
     from ..data.stream import Batch
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Specialist:
+    """A model for some of the classes only.
+
+    Args:
+        predictor: its outputs are ``classes``.
+        classes: in the order of the outputs.
+    """
+
+    predictor: Predictor
+    classes: tuple[str, ...]
 
 
 class Algorithm(ABC):
@@ -28,3 +43,7 @@ class Algorithm(ABC):
     @abstractmethod
     def predictors(self) -> dict[str, Predictor]:
         """What can be evaluated, by name; the first one is *the* model."""
+
+    def specialists(self) -> dict[str, Specialist]:
+        """Models for some of the classes, to be kept with the run, by name; most methods have none."""
+        return {}

@@ -83,10 +83,12 @@ class Evaluation:
         for rows, out in outputs(predictor.scores, self.scan):
             use = known[rows]
             rows, values = rows[use], out.cpu().numpy()[use]
+            truth = labels.take(rows)
             summary.update(
                 values,
-                labels.take(rows).present(),
+                truth.present(),
                 None if self.given is None else self.given.index[rows],
+                truth.known_entries(),
             )
         return summary
 

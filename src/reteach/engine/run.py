@@ -63,6 +63,15 @@ class Run:
         """A run that keeps nothing."""
         return cls(None, seed, quiet=True)
 
+    def branch(self, name: str) -> Run:
+        """A run in the same folder whose stages do not hang on the earlier stages of this one.
+
+        For stages that could as well run at the same time, in processes of their own: each branch has
+        its own log, ``stages/<name>/metrics.jsonl``.
+        """
+        log = Log(self._stage(name) / "metrics.jsonl" if self.folder else None)
+        return Run(self.folder, self.seed, log, self.snapshot_seconds, self.quiet)
+
     def train(
         self,
         name: str,
@@ -115,13 +124,26 @@ class Run:
             return compute()
         file = self._stage(name) / f"{stamp}.npz"
         if not file.exists():
-            value = compute()
+            try:
+                value = compute()
+            except UserError:
+                self._disclaim(name)
+                raise
             if distributed.rank() == 0:
                 with atomic_path(file) as part, open(part, "wb") as out:
                     np.savez(out, **value)  # type: ignore[arg-type]
             distributed.barrier()
         with np.load(file, allow_pickle=False) as kept:
             return dict(kept)
+
+    def _disclaim(self, name: str) -> None:
+        """Forget a stage of which nothing came because it was asked for something impossible."""
+        stage = self._stage(name)
+        if distributed.rank() == 0:
+            (stage / "record.json").unlink(missing_ok=True)
+            for folder in (stage, stage.parent):
+                if folder.is_dir() and not any(folder.iterdir()):
+                    folder.rmdir()
 
     def _stage(self, name: str) -> Path:
         assert self.folder is not None

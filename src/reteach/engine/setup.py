@@ -55,7 +55,8 @@ class Setup:
         train: the labelled images.
         unlabeled: more images, none of them labelled.
         judge: of the predictors during training.
-        build: (seed, options of the architecture) -> a fresh network, on the device.
+        build: (seed, options of the architecture) -> a fresh network, on the device; the option
+            ``classes`` names those it is for, in place of all.
         frozen: run folder -> the model it holds, which must be of the same classes.
         image_size: side of the input; None where the images already have one size.
         prepare: normalisation for this network.
@@ -124,7 +125,7 @@ class Setup:
         start: Predictor | None = None,
         **architecture: Any,
     ) -> Learner:
-        """A fresh learner.
+        """A fresh learner for the classes of ``train``.
 
         Args:
             name: learners of one name start from the same weights, in every method of a comparison.

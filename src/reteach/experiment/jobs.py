@@ -146,7 +146,7 @@ def run_job(job: Job) -> dict[str, Any]:
         "history": history,
         "validation": _history(log.records, name, "val"),
         "warnings": [*watch.warnings, *setup.warnings],
-        "trivial": trivial_every_class(test.labels.present()),
+        "trivial": trivial_every_class(test.labels.present(), known=test.labels.known_entries()),
         "examples": gallery.examples(
             few,
             np.arange(len(few)),

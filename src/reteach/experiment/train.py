@@ -6,11 +6,11 @@ import importlib
 import shutil
 import sys
 import time
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -74,6 +74,11 @@ def _train(
             f"starting from {weights.load(setup.build(seed=0), config.model.init)}", file=sys.stderr
         )
     classes = inputs.train.classes
+    if unseen := [classes[c] for c in np.flatnonzero(inputs.train.labels.counts() == 0)]:
+        setup.warn(
+            f"{len(unseen)} of {len(classes)} classes have no training image, first: "
+            f"{unseen[0]!r}; what the model says of them means nothing"
+        )
     watch = CollapseWatch(len(classes))
     sinks: list[Sink] = [watch]
     if distributed.rank() == 0:
@@ -154,17 +159,8 @@ def make_setup(
         raise UserError(f"--image-size must be at least 1, got {image_size}")
     if image_size is None and not array:
         image_size = zoo.default_image_size(model.model)
-    build = partial(
-        zoo.create,
-        num_classes=len(inputs.train.classes),
-        in_chans=channels,
-        image_size=image_size,
-        pretrained=model.pretrained,
-        init=model.init,
-    )
-    first = build(
-        model.model, seed=0
-    )  # also refuses a bad --model or --init before anything else happens
+    build = Networks(model, inputs.train.classes, channels, image_size, str(device))
+    first = build(0)  # also refuses a bad --model or --init before anything else happens
     mean, std = zoo.normalisation(first, channels)
     prepare = Prepare(mean, std, channels, str(device), model.channels_last)
     total = training.steps
@@ -173,18 +169,12 @@ def make_setup(
         total = max(1, round(training.epochs * epoch))
     if total < 1:
         raise UserError("the budget is empty: --steps and --epochs must be positive")
-    layout = torch.channels_last if model.channels_last else torch.contiguous_format
-
-    def built(seed: int, network: str = model.model, **architecture: Any) -> torch.nn.Module:
-        made: torch.nn.Module = build(network, seed=seed, **architecture)
-        return made.to(device, memory_format=layout)  # type: ignore[call-overload,no-any-return]
-
     per_epoch = data.balanced_epoch or max(1, len(inputs.train) // training.batch_size)
     every = config.output.eval_every or max(per_epoch, -(-total // 50))
     setup = Setup(
         train=decoded(inputs.train, image_size, data, device),
         judge=judge,
-        build=built,
+        build=build,
         frozen=partial(frozen, classes=inputs.train.classes, device=device),
         model=model,
         training=training,
@@ -217,6 +207,48 @@ def frozen(path: Path, classes: tuple[str, ...], device: torch.device) -> Frozen
     return Frozen(saved.predictor, saved.image_size, saved.prepare)
 
 
+@final
+@dataclass(frozen=True)
+class Networks:
+    """Fresh networks for the classes of a training, on its device; can go to another process.
+
+    Args:
+        model: as it was asked for.
+        classes: of the labels.
+        channels: of the images.
+        image_size: side of the input, where it is fixed.
+        device: where the networks go.
+    """
+
+    model: options.Model
+    classes: tuple[str, ...]
+    channels: int
+    image_size: int | None
+    device: str
+
+    def __call__(
+        self,
+        seed: int,
+        network: str | None = None,
+        classes: tuple[str, ...] | None = None,
+        **architecture: Any,
+    ) -> torch.nn.Module:
+        """A network; another architecture, or for some of the classes only, where asked for."""
+        model = self.model
+        made = zoo.create(
+            network or model.model,
+            len(self.classes if classes is None else classes),
+            in_chans=self.channels,
+            image_size=self.image_size,
+            pretrained=model.pretrained,
+            init=model.init,
+            seed=seed,
+            **architecture,
+        )
+        layout = torch.channels_last if model.channels_last else torch.contiguous_format
+        return made.to(self.device, memory_format=layout)  # type: ignore[call-overload,no-any-return]
+
+
 def check_labels(method: str, dataset: Dataset) -> None:
     """Refuse labels that a method cannot learn from, and say what can."""
     wanted = METHODS[method].labels
@@ -230,6 +262,12 @@ def check_labels(method: str, dataset: Dataset) -> None:
             f"{method} needs label sets and these are single labels; grow sets with mile first "
             "(reteach predict writes them as a label table), or give a table with several labels "
             "per image"
+        )
+    if sets and dataset.labels.as_multi().unknown is not None and not METHODS[method].unknown:
+        knowing = [name for name, other in METHODS.items() if other.unknown]
+        raise UserError(
+            f"{method} would take classes that are unknown in an image for absent; "
+            f"use {', '.join(knowing[:-1])} or {knowing[-1]}"
         )
 
 

@@ -3,7 +3,8 @@
 MILe's Section 4.1 calls the two *Softmax* (cross-entropy) and *Sigmoid* (binary cross-entropy on the
 one-hot labels). The mean over classes is Eq. 1; the authors' code sums over them, which is a factor C
 in the step size: ``--class-sum``. The output bias may start at the class prior (``--prior-bias``), so
-that a C-way sigmoid head starts near 1/C instead of 1/2.
+that a C-way sigmoid head starts near 1/C instead of 1/2. *ASL* is the sigmoid with the asymmetric loss
+(:mod:`reteach.losses_asymmetric`), the baseline of CPSD.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Link, Predictor
 from ..engine.run import Run
 from ..losses import Loss, sigmoid_bce, sigmoid_bce_sum, smooth, softmax_xent
+from ..losses_asymmetric import Asymmetric
 
 if TYPE_CHECKING:
-    from ..catalog import Sigmoid, Softmax
+    from ..catalog import Asl, Sigmoid, Softmax
     from ..engine.setup import Setup
 
 
@@ -43,7 +45,10 @@ class Supervised(Algorithm):
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         y = smooth(batch.y, self.smoothing)
-        loss = batch.mean(self.loss(self.learner(batch.x), y))
+        logits = self.learner(batch.x)
+        loss = batch.mean(
+            self.loss(logits, y) if batch.known is None else self.loss(logits, y, batch.known)
+        )
         self.learner.update(loss, batch)
         return {"loss": loss.detach()}
 
@@ -55,6 +60,18 @@ def train_softmax(setup: Setup, options: Softmax, run: Run) -> Supervised:
     """The softmax baseline."""
     algorithm = Supervised(setup.learner(), softmax_xent, "softmax", options.smoothing)
     return run.train("train", algorithm, setup.stream(), **setup.budget())
+
+
+def train_asl(setup: Setup, options: Asl, run: Run) -> Supervised:
+    """The asymmetric loss, the baseline of CPSD."""
+    learner = setup.learner(prior_bias=options.prior_bias)
+    algorithm = Supervised(learner, asymmetric_loss(options), "sigmoid")
+    return run.train("train", algorithm, setup.stream(), **setup.budget())
+
+
+def asymmetric_loss(options: Asl) -> Asymmetric:
+    """The loss with a method's settings."""
+    return Asymmetric(options.gamma_neg, options.gamma_pos, options.shift, options.focus_gradient)
 
 
 def train_sigmoid(setup: Setup, options: Sigmoid, run: Run) -> Supervised:

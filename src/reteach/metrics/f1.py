@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UserError
-from .batch import above, check, ratio
+from .batch import above, check, check_known, ratio
 from .kept import Kept, Packed, key_scores, pack, sort_keys
 
 # F1s closer than this are the same number summed in another order.
@@ -32,10 +32,13 @@ class ExampleF1:
         self._predicted = np.zeros(0, np.int64)
         self._true = np.zeros(0, np.int64)
 
-    def update(self, scores: ArrayLike, truth: ArrayLike) -> None:
-        """Add a batch (B, C)."""
+    def update(self, scores: ArrayLike, truth: ArrayLike, known: ArrayLike | None = None) -> None:
+        """Add a batch (B, C). Entries not ``known`` are neither predictions nor labels."""
         values, present = check(scores, truth)
+        mask = check_known(known, present)
         chosen = above(values, self.threshold)
+        if mask is not None:
+            chosen, present = chosen & mask, present & mask
         predicted = np.count_nonzero(chosen, axis=1)
         true = np.count_nonzero(present, axis=1)
         chosen &= present
@@ -108,9 +111,10 @@ class F1Curve:
         self._grid = _Tally(_grid())
         self._kept.on_fold(self._grid.add)
 
-    def update(self, scores: ArrayLike, truth: ArrayLike) -> None:
+    def update(self, scores: ArrayLike, truth: ArrayLike, known: ArrayLike | None = None) -> None:
         """Add a batch (B, C). A shared store is filled by whoever shares it instead."""
-        self._kept.add(pack(*check(scores, truth)))
+        values, present = check(scores, truth)
+        self._kept.add(pack(values, present, check_known(known, present)))
 
     def sample(self, thresholds: ArrayLike) -> NDArray[np.float64]:
         """The mean F1 at each of the thresholds, in the shape of these; for plots."""
@@ -150,7 +154,9 @@ class F1Curve:
             j = _last_best(f1)
             return float(self._grid.edges[j]), float(f1[j])
         # Predicting one more wrong label never helps: the best set ends with a right one.
-        right = np.unique(np.concatenate([b[~np.signbit(b)] for b in self._kept.blocks()]))
+        right = np.unique(
+            np.concatenate([b[~(np.signbit(b) | np.isnan(b))] for b in self._kept.blocks()])
+        )
         just_below = np.nextafter(right, right.dtype.type(-1))
         f1 = self._tally(np.append(just_below, right.dtype.type(1))).f1()
         j = _last_best(f1)
@@ -196,7 +202,11 @@ class _Tally:
         self._predicted = np.zeros(len(edges) + 1, np.int64)
 
     def add(self, packed: Packed) -> None:
-        """Add (B, C) packed rows, none of them unknown."""
+        """Add (B, C) packed rows; unknown entries change nothing."""
+        unknown = np.isnan(packed)
+        if unknown.any():
+            # As absent ones of score 0 they stand last, where they can be left out.
+            packed = np.where(unknown, packed.dtype.type(-0.0), packed)
         keys = np.sort(sort_keys(packed), axis=1)[:, ::-1]
         hits = np.cumsum(keys & 1, axis=1, dtype=np.float64)
         true = hits[:, -1]
@@ -204,6 +214,9 @@ class _Tally:
         change[:, 1:] -= change[:, :-1].copy()
         change[:, 0] -= true == 0  # an empty image starts at F1 = 1 and loses it
         cell = np.searchsorted(self.edges, key_scores(keys).ravel())  # edges strictly below
+        if unknown.any():
+            counted = np.arange(keys.shape[1]) < (~unknown).sum(axis=1)[:, None]
+            cell, change = cell[counted.ravel()], change[counted]
         self._change += np.bincount(cell, change.ravel(), minlength=len(self._change))
         self._predicted += np.bincount(cell, minlength=len(self._change))
         self.n += len(packed)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UserError
 from .accuracy import Accuracy
-from .batch import Mask, check, ratio
+from .batch import Mask, check, check_known, ratio
 from .calibration import LabelCalibration, TopCalibration
 from .counts import CountsAt
 from .f1 import ExampleF1, F1Curve
@@ -54,11 +54,18 @@ class Summary:
         self._real = Accuracy()
         self._given: bool | None = None
 
-    def update(self, scores: ArrayLike, truth: ArrayLike, given: ArrayLike | None = None) -> None:
+    def update(
+        self,
+        scores: ArrayLike,
+        truth: ArrayLike,
+        given: ArrayLike | None = None,
+        known: ArrayLike | None = None,
+    ) -> None:
         """Add a batch of probabilities and label sets (B, C).
 
         ``given`` (B,): the index of the single label that the data set came with, -1 for none;
-        in every batch or in none.
+        in every batch or in none. ``known`` (B, C): entries without it are neither labels nor
+        predictions; top classes are looked for among the known ones.
 
         Raises:
             UserError: wrong shapes, scores that are not finite or not in [0, 1], a given label
@@ -66,22 +73,28 @@ class Summary:
             ValueError: ``given`` in some batches only.
         """
         values, present = check(scores, truth, self.classes)
+        mask = check_known(known, present)
+        asked = values
+        if mask is not None:
+            present, asked = present & mask, np.where(mask, values, values.dtype.type(0))
         label = present if given is None else _one_hot(given, present.shape)
         if self._given not in (None, given is not None):
             raise ValueError("given labels must come with every batch or with none")
         self._given = given is not None
         self.n += len(values)
-        self._accuracy.update(values, label)
+        # An accuracy against a given label asks all classes, one against the set those that are known.
+        against = asked if given is None else values
+        self._accuracy.update(against, label)
         if len(self.classes) > _TOP:
-            self._top.update(values, label)
+            self._top.update(against, label)
         if given is not None:
-            self._real.update(values, present)
+            self._real.update(asked, present)
         for metric in (*self._f1, *self._tuned):
-            metric.update(values, present)
-        self._counts.update(values, present)
-        self.top_calibration.update(values, present)
-        self.label_calibration.update(values, present)
-        self._kept.add(pack(values, present))
+            metric.update(values, present, mask)
+        self._counts.update(values, present, mask)
+        self.top_calibration.update(asked, present)
+        self.label_calibration.update(values, present, mask)
+        self._kept.add(pack(values, present, mask))
 
     def tuned_threshold(self) -> float:
         """The threshold of the highest example-averaged F1 on these very images."""
@@ -154,21 +167,27 @@ class Summary:
 
 
 def trivial_every_class(
-    truth: NDArray[np.bool_], thresholds: Sequence[float] = (0.25, 0.5)
+    truth: NDArray[np.bool_],
+    thresholds: Sequence[float] = (0.25, 0.5),
+    known: NDArray[np.bool_] | None = None,
 ) -> dict[str, float]:
     """The metrics of predicting *every class present* in each image of ``truth`` (N, C).
+
+    Entries that are not ``known`` (N, C) are neither labels nor predictions.
 
     A method whose F1 is no better than this has collapsed or has nothing to say at that threshold.
     The scores being equal, AP is the class's frequency. What needs an order among the classes or a
     confidence (accuracy, calibration) is left out.
     """
-    n, classes = truth.shape
+    n = len(truth)
     if not n:
         raise UserError("the trivial prediction needs at least one image")
-    true = truth.sum(axis=1)
-    f1 = float(np.mean(2 * true / (classes + true)))
-    frequency = truth.mean(axis=0)
-    share = ratio(float(true.sum()), n * classes)
+    asked = np.ones_like(truth) if known is None else known
+    truth = truth & asked
+    true, predicted = truth.sum(axis=1), asked.sum(axis=1)
+    f1 = float(np.mean(2 * true / np.maximum(predicted + true, 1)))
+    frequency = truth.sum(axis=0) / np.maximum(asked.sum(axis=0), 1)
+    share = ratio(float(true.sum()), float(predicted.sum()))
     cp = float(frequency[frequency > 0].mean()) if share else float("nan")
     recall = 1.0 if share else float("nan")
     first = f"{thresholds[0]:g}"
@@ -177,10 +196,10 @@ def trivial_every_class(
         **{f"f1@{t:g}": f1 for t in thresholds},
         "f1@tuned": f1,
         "map": cp,
-        f"labels_per_image@{first}": float(classes),
-        "labels_per_image": float(classes),
+        f"labels_per_image@{first}": float(predicted.mean()),
+        "labels_per_image": float(predicted.mean()),
         "true_labels_per_image": float(true.mean()),
-        f"precision@{first}": share,
+        f"precision@{first}": float(np.mean(true / np.maximum(predicted, 1))),
         "cp": cp,
         "cr": recall,
         "cf1": 2 * cp / (cp + 1),
