@@ -138,7 +138,7 @@ def run_job(job: Job) -> dict[str, Any]:
             for record, more in zip(history, seen, strict=True):
                 for metric in (f"{kind}_accuracy", f"{kind}_loss"):
                     record[metric] = more.get(CLEAN[metric])
-        values |= _over_epochs(history)
+        values = _over_epochs(history) | values  # what such a comparison is about comes first
     outcome = {
         "seconds": time.monotonic() - start,
         "steps": setup.total,
