@@ -41,6 +41,10 @@ TABLE: dict[str, tuple[str, str]] = {
         "several methods under one budget, with intervals",
     ),
     "noise": ("reteach.commands.noise:Noise", "make some labels wrong on purpose, exactly so many"),
+    "noise estimate": (
+        "reteach.commands.noise:Estimate",
+        "the noise matrix behind given labels, from held-out scores",
+    ),
     "probe compression": (
         "reteach.commands.probe:Compression",
         "how hard random labels are to fit on a run's features",

@@ -50,6 +50,29 @@ def test_noise_like_that_of_held_out_scores(table, tmp_path):
     assert np.bincount(noisy[10:20]).tolist() == [5, 5]  # half of the true 'b' are called 'a'
 
 
+def test_an_estimate_is_written_and_can_be_applied(table, tmp_path, capsys):
+    """Scores that name the true class, and labels of which every fifth is another one."""
+    truth = read_labels(table)
+    with ScoreWriter(tmp_path / "s.parquet", tuple("abc")) as out:
+        out.write_dense(list(truth.items), np.eye(3)[truth.labels.index] * 0.9 + 0.1 / 3)
+    given = truth.labels.index.copy()
+    given[10:14] = 2  # four of ten 'b' are called 'c'
+    labels = Single(given, tuple("abc"))
+    write_labels(tmp_path / "given.csv", LabelTable(truth.items, labels))
+    words = ["noise", "estimate", "--labels", f"{tmp_path / 'given.csv'}"]
+    words += ["--scores", f"{tmp_path / 's.parquet'}", "--out", f"{tmp_path / 'm.csv'}"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "about 13.3% of the labels seem to be wrong" in said
+    assert "40.0% of 'b' are labelled 'c'" in said
+    Noise(table, tmp_path / "again.csv", "matrix", matrix=tmp_path / "m.csv").run()
+    again = read_labels(tmp_path / "again.csv").labels.index
+    assert np.bincount(again[10:20]).tolist() == [0, 6, 4]
+    (tmp_path / "s.parquet").unlink()
+    assert main(words) == 2
+    assert "s.parquet" in capsys.readouterr().err
+
+
 def test_noise_by_instance_reads_the_images(table, tmp_path):
     pictures = np.random.default_rng(0).integers(0, 255, (30, 8, 8, 3), np.uint8)
     np.savez(tmp_path / "x.npz", images=pictures, items=[f"{i}.jpg" for i in range(30)])

@@ -1,4 +1,4 @@
-"""``reteach noise``: wrong labels on purpose, to see what a method makes of them."""
+"""``reteach noise``: wrong labels on purpose, and an estimate of those that are there."""
 
 from __future__ import annotations
 
@@ -86,6 +86,57 @@ class Noise:
             return _read_matrix(self.matrix, labels.classes)
         assert self.scores is not None
         return noise.estimated(labels, _dense(self.scores, table))
+
+
+MOST = 5
+"""Confusions that are named."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Estimate the noise matrix behind given labels, from scores of models that did not see the items."""
+
+    labels: Path
+    """Label table of the given labels, one per item."""
+    scores: Path
+    """Held-out scores of the items (Parquet), such as those of reteach relabel clean."""
+    out: Path
+    """CSV of shares, true classes in rows, given labels in columns: what reteach noise --matrix takes."""
+
+    def run(self) -> None:
+        """Write the matrix and say which confusions seem to be most frequent."""
+        import numpy as np
+
+        from ..labels import Single
+        from ..relabel import noise
+        from ..tables import read_labels
+
+        table = read_labels(self.labels, kind="single")
+        assert isinstance(table.labels, Single)
+        scores, classes = _dense(self.scores, table), table.labels.classes
+        matrix = noise.estimated(table.labels, scores)
+        _write_matrix(self.out, matrix, classes)
+        share = noise.estimated_share(table.labels, scores)
+        print(f"{self.out}: about {share:.1%} of the labels seem to be wrong")
+        off = np.where(np.eye(len(classes), dtype=bool), 0, matrix)
+        for place in np.argsort(-off, axis=None, kind="stable")[:MOST].tolist():
+            i, j = divmod(place, len(classes))
+            if off[i, j] > 0:
+                print(f"  {off[i, j]:6.1%} of {classes[i]!r} are labelled {classes[j]!r}")
+
+
+def _write_matrix(file: Path, matrix: Matrix, classes: tuple[str, ...]) -> None:
+    import csv
+    import io
+
+    from ..files import atomic_write
+
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    out.writerow(["true", *classes])
+    for name, row in zip(classes, matrix.tolist(), strict=True):
+        out.writerow([name, *map(repr, row)])
+    atomic_write(file, text.getvalue())
 
 
 def _read_matrix(file: Path, classes: tuple[str, ...]) -> Matrix:

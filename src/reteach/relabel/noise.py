@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from .. import rng
 from ..errors import UserError
-from ..labels import Single
+from ..labels import Rows, Single
+from . import clean
 
 Matrix = NDArray[np.float64]
 
@@ -109,26 +110,26 @@ def estimated(given: Single, scores: NDArray[Any]) -> Matrix:
 
     Returns: T (C, C). A class that no item seems to be truly of has a row of its own label alone.
     """
-    classes = given.num_classes
-    p = np.asarray(scores, np.float64)
-    if p.shape != (len(given), classes):
-        raise ValueError(f"scores {p.shape} for {len(given)} items of {classes} classes")
-    known = given.known() & np.isfinite(p).all(1)
-    label, p = given.index[known], p[known]
-    number = np.bincount(label, minlength=classes)
-    threshold = np.full(classes, np.inf)
-    for c in np.flatnonzero(number):
-        threshold[c] = p[label == c, c].mean()
-    sure = p >= threshold
-    counted = sure.any(1)
-    true = np.where(sure, p, -1.0).argmax(1)
-    joint = np.zeros((classes, classes))
-    np.add.at(joint, (label[counted], true[counted]), 1.0)  # given × true
-    total = joint.sum(1, keepdims=True)
-    joint = np.divide(joint, total, out=np.eye(classes), where=total > 0) * number[:, None]
+    p, label = _scored(given, scores)
+    joint = clean.joint(p, label)  # given × true
     truly = joint.sum(0)[:, None]
-    matrix: Matrix = np.divide(joint.T, truly, out=np.eye(classes), where=truly > 0)
+    matrix: Matrix = np.divide(joint.T, truly, out=np.eye(given.num_classes), where=truly > 0)
     return matrix
+
+
+def estimated_share(given: Single, scores: NDArray[Any]) -> float:
+    """The estimated share of wrong labels (:func:`reteach.relabel.clean.estimated_noise`)."""
+    return clean.estimated_noise(*_scored(given, scores))
+
+
+def _scored(given: Single, scores: NDArray[Any]) -> tuple[NDArray[np.float32], Rows]:
+    """The scores and labels of the items that have both."""
+    if scores.shape != (len(given), given.num_classes):
+        raise ValueError(
+            f"scores {scores.shape} for {len(given)} items of {given.num_classes} classes"
+        )
+    known = given.known() & np.isfinite(scores).all(1)
+    return scores[known].astype(np.float32), given.index[known]
 
 
 def _apportioned(shares: Matrix, n: int, generator: np.random.Generator) -> NDArray[np.int64]:
