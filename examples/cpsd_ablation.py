@@ -57,6 +57,9 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "CGPD": {"sides": "co"},
     "DGPD": {"sides": "dis"},
     "CPSD": {},
+    "CPSD, KL": {"imitation": "kl"},
+    "CPSD, summed": {"imitation": "sum"},
+    "CPSD, teachers see all": {"teacher_images": "all"},
 }
 
 Part = tuple[NDArray[np.uint8], NDArray[np.bool_]]
@@ -249,6 +252,7 @@ if __name__ == "__main__":
         entrants(model, training),
         tuple(range(1 if told.smoke else told.seeds)),
         sweep={},
+        early=("baseline",),
         processes=told.processes,
     )
     show_results(compare(plan), out)

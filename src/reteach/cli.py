@@ -35,6 +35,10 @@ TABLE: dict[str, tuple[str, str]] = {
         "judge a run's model on labelled images, or score tables on reassessed labels",
     ),
     "predict": ("reteach.commands.runs:Predict", "write a label table of what a model sees"),
+    "explain": (
+        "reteach.commands.explain:Explain",
+        "where a run's models look for a class: activation maps side by side",
+    ),
     "report": ("reteach.commands.runs:Report", "make the HTML page of a run or comparison again"),
     "compare": (
         "reteach.commands.compare:Compare",

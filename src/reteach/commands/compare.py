@@ -120,7 +120,7 @@ def show_results(
         "wrong_accuracy": "wrong labels fitted",
     }
     clean = any("best" in row for row in results.values())
-    titles = judged | {"map": "mAP"} if clean else SHOWN
+    titles = judged | {"map": "mAP"} if clean else SHOWN | {"cf1": "CF1", "of1": "OF1"}
     columns = [key for key in titles if any(key in row for row in results.values())]
     table = Table("", *(titles[key] for key in columns))
     for name, row in results.items():

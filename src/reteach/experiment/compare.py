@@ -64,7 +64,7 @@ def compare(plan: Plan) -> dict[str, Any]:
         if entrant.name in plan.early
     ]
     first = outcomes[plan.entrants[0].name]
-    table.append(rows.trivial_row([outcome["trivial"] for outcome in first]))
+    table.append(rows.trivial_row(first))
     warnings = [
         f"{job.entrant.name}, seed {job.seed}: {text}"
         for job, outcome in zip(jobs, found, strict=True)

@@ -48,6 +48,7 @@ def finish(
         prepare=setup.prepare,
         threshold=threshold,
         method=config.method,
+        specialists=algorithm.specialists(),
     )
 
 

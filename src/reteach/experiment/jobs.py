@@ -21,12 +21,16 @@ import numpy as np
 from ..catalog import METHODS
 from ..errors import UserError
 from ..files import write_json
+from ..labels import Single
 from ..progress import progress
 from .arena import Arena, relabelled
 from .entrants import Entrant
 
 METRICS = ("f1@0.25", "f1@0.5", "f1@tuned", "map", "accuracy", "labels_per_image")
 """What a comparison is about; the test's own numbers, the threshold tuned on validation images."""
+
+OF_SETS = ("map", "cf1", "of1", "f1@tuned", "f1@0.5", "labels_per_image")
+"""The same where the methods learn from label sets: the multi-label literature's numbers first."""
 
 CLEAN = {
     "best": "accuracy",
@@ -131,7 +135,8 @@ def run_job(job: Job) -> dict[str, Any]:
     few = test.subset(gallery.chosen(len(test), 12))
     _, shown = scores(predictor, setup.scan(few))
     history = _history(log.records, name, "test")
-    values = {metric: history[-1].get(metric) for metric in (*METRICS, *contest.also)}
+    metrics = METRICS if isinstance(inputs.train.labels, Single) else OF_SETS
+    values = {metric: history[-1].get(metric) for metric in (*metrics, *contest.also)}
     if contest.clean is not None:
         for kind in ("right", "wrong"):
             seen = _history(log.records, name, f"train {kind}")

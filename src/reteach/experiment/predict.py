@@ -47,7 +47,7 @@ def evaluate(
         whole = table.aligned(source.items, str(original))
         assert isinstance(whole, Single)
         given = whole.take(data.rows)
-    scan = saved.scan(data, options.batch_size, _workers(options.workers))
+    scan = saved.scan(data, options.batch_size, decoders(options.workers))
     evaluation = Evaluation("test", scan, given)
     found = {
         name: evaluation(predictor, saved.threshold).compute()
@@ -81,7 +81,7 @@ def predict(command: Predict) -> tuple[int, int, dict[str, str]]:
         raise UserError(f"--top must be at least 1, got {command.top}")
     source = open_source(command.images)
     data = Dataset.unlabeled(source, saved.classes)
-    scan = saved.scan(data, command.batch_size, _workers(command.workers))
+    scan = saved.scan(data, command.batch_size, decoders(command.workers))
     items: list[str] = []
     found: list[tuple[Rows, Rows, NDArray[np.float32]]] = []
     with ExitStack() as stack:
@@ -130,5 +130,6 @@ def _threshold(command: Predict, saved: Saved) -> float | None:
     return THRESHOLD if saved.predictor.link == "sigmoid" else None
 
 
-def _workers(asked: int | None) -> int:
+def decoders(asked: int | None) -> int:
+    """How many processes decode images, where no number is asked for."""
     return min(8, os.cpu_count() or 1) if asked is None else asked

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .entrants import Entrant
-from .jobs import METRICS
+from .jobs import CLEAN
 
 PLAIN = {"labels_per_image", "right_loss", "wrong_loss"}
 """Metrics that are no fractions."""
@@ -33,12 +33,12 @@ def entrant_row(entrant: Entrant, outcomes: list[dict[str, Any]]) -> dict[str, A
 
 def early_row(entrant: Entrant, outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     """The entrant as it was at its best validation mAP: what simply stopping early would give."""
-    values: dict[str, list[float]] = {metric: [] for metric in METRICS}
+    values: dict[str, list[float]] = {m: [] for m in outcomes[0]["values"] if m not in CLEAN}
     for outcome in outcomes:
         watched = [record.get(EARLY) or -math.inf for record in outcome["validation"]]
         at = outcome["history"][int(np.argmax(watched))]
-        for metric in METRICS:
-            values[metric].append(at.get(metric))
+        for metric, column in values.items():
+            column.append(at.get(metric))
     return {
         "name": f"{entrant.name}, stopped early",
         "method": entrant.config.method,
@@ -51,14 +51,17 @@ def early_row(entrant: Entrant, outcomes: list[dict[str, Any]]) -> dict[str, Any
     }
 
 
-def trivial_row(numbers: list[dict[str, float]]) -> dict[str, Any]:
+def trivial_row(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     """The answer that needs no model."""
+    numbers = [outcome["trivial"] for outcome in outcomes]
     return {
         "name": "every class present",
         "method": "",
         "settings": {},
         "trivial": True,
-        "values": {m: [entry[m] for entry in numbers] for m in METRICS if m in numbers[0]},
+        "values": {
+            m: [entry[m] for entry in numbers] for m in outcomes[0]["values"] if m in numbers[0]
+        },
         "history": [],
         "seconds": [],
     }

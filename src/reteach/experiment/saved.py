@@ -12,10 +12,14 @@ import torch
 from ..data.augment import Eval, Plain
 from ..data.dataset import Dataset
 from ..data.stream import Prepare, Scan
+from ..engine.algorithm import Specialist
 from ..engine.learner import Predictor
 from ..errors import UserError
 from ..files import write_json
 from ..models import export
+from ..models.class_heads import class_head_of
+
+INDEX = Path("models") / "index.json"
 
 
 @final
@@ -60,10 +64,12 @@ def save_models(
     prepare: Prepare,
     threshold: float | None,
     method: str,
+    specialists: dict[str, Specialist] | None = None,
 ) -> None:
     """Write each model of each predictor in timm's layout, and what is needed to use them."""
     index: dict[str, Any] = {
-        "predictors": {name: {"link": p.link, "models": []} for name, p in predictors.items()},
+        "predictors": {},
+        "specialists": {},
         "classes": classes,
         "image_size": image_size,
         "mean": prepare.mean,
@@ -72,26 +78,41 @@ def save_models(
         "threshold": threshold,
         "method": method,
     }
-    for name, predictor in predictors.items():
-        for number, model in enumerate(predictor.models):
-            where = (
-                f"models/{name}" if len(predictor.models) == 1 else f"models/{name}-{number + 1}"
-            )
+
+    def kept(name: str, predictor: Predictor, outputs: tuple[str, ...]) -> dict[str, Any]:
+        single = len(predictor.models) == 1
+        places = []
+        for number, model in enumerate(predictor.models, 1):
+            places.append(f"models/{name}" if single else f"models/{name}-{number}")
             export.save(
                 model,
-                folder / where,
+                folder / places[-1],
                 architecture=_architecture(model) or architecture,
-                num_classes=len(classes),
+                num_classes=len(outputs),
                 in_chans=prepare.channels,
                 mean=prepare.mean,
                 std=prepare.std,
-                classes=classes,
+                classes=outputs,
                 image_size=image_size,
-                model_args={},
+                model_args=_options(model),
                 extra={"link": predictor.link, "method": method},
             )
-            index["predictors"][name]["models"].append(where)
-    write_json(folder / "models" / "index.json", index)
+        return {"link": predictor.link, "models": places}
+
+    for name, predictor in predictors.items():
+        index["predictors"][name] = kept(name, predictor, classes)
+    for name, one in (specialists or {}).items():
+        entry = kept(name, one.predictor, one.classes)
+        index["specialists"][name] = entry | {"classes": one.classes}
+    write_json(folder / INDEX, index)
+
+
+def _options(model: torch.nn.Module) -> dict[str, Any]:
+    """What the architecture must be built with beside its name, so that the weights fit."""
+    head = class_head_of(model)
+    if head is None or head.classes.vectors is None:
+        return {}
+    return {"vector_size": head.classes.vectors.shape[1]}
 
 
 def _architecture(model: torch.nn.Module) -> str | None:
@@ -106,25 +127,11 @@ def load_models(folder: Path, device: str = "auto") -> Saved:
     Raises:
         UserError: not a run folder, not finished, or its files are damaged.
     """
-    file = folder / "models" / "index.json"
-    if not folder.is_dir():
-        raise UserError(f"run folder {folder} does not exist")
-    if not file.is_file():
-        hint = (
-            f"; finish it with: reteach resume {folder}"
-            if (folder / "config.yaml").exists()
-            else ""
-        )
-        raise UserError(f"{folder} holds no trained model{hint}")
+    index, where = _index(folder), choose_device(device)
     try:
-        index = json.loads(file.read_text())
-        where = choose_device(device)
-        predictors = {}
-        for name, entry in index["predictors"].items():
-            models = tuple(
-                export.load(folder / path)[0].to(where).eval() for path in entry["models"]
-            )
-            predictors[name] = Predictor(models, entry["link"])
+        predictors = {
+            name: _opened(folder, entry, where) for name, entry in index["predictors"].items()
+        }
         prepare = Prepare(tuple(index["mean"]), tuple(index["std"]), index["channels"], str(where))
         return Saved(
             predictors,
@@ -135,7 +142,47 @@ def load_models(folder: Path, device: str = "auto") -> Saved:
             index["method"],
         )
     except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder / INDEX} is damaged ({error})") from None
+
+
+def load_specialists(folder: Path, device: str = "auto") -> dict[str, Specialist]:
+    """The models of a finished run that are for some of the classes, by name; most runs have none.
+
+    Raises:
+        UserError: as :func:`load_models`.
+    """
+    index, where = _index(folder), choose_device(device)
+    try:
+        return {
+            name: Specialist(_opened(folder, entry, where), tuple(entry["classes"]))
+            for name, entry in index.get("specialists", {}).items()
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder / INDEX} is damaged ({error})") from None
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    """What a run says of its models."""
+    file = folder / INDEX
+    if not folder.is_dir():
+        raise UserError(f"run folder {folder} does not exist")
+    if not file.is_file():
+        hint = (
+            f"; finish it with: reteach resume {folder}"
+            if (folder / "config.yaml").exists()
+            else ""
+        )
+        raise UserError(f"{folder} holds no trained model{hint}")
+    try:
+        found: dict[str, Any] = json.loads(file.read_text())
+    except ValueError as error:
         raise UserError(f"{file} is damaged ({error})") from None
+    return found
+
+
+def _opened(folder: Path, entry: dict[str, Any], device: torch.device) -> Predictor:
+    models = (export.load(folder / path)[0].to(device).eval() for path in entry["models"])
+    return Predictor(tuple(models), entry["link"])
 
 
 def choose_device(name: str) -> torch.device:

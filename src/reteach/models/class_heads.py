@@ -119,6 +119,7 @@ def class_head_of(model: nn.Module) -> TokenHead | QueryHead | None:
 
 
 def _build(
+    name: str,
     backbone: str,
     head: Kind,
     pretrained: bool,
@@ -143,14 +144,16 @@ def _build(
         in_chans=in_chans,
         **for_backbone,
     )
-    return with_head(model, head, num_classes, dropout=drop_rate, **options)
+    made: Any = with_head(model, head, num_classes, dropout=drop_rate, **options)
+    made.pretrained_cfg = made.default_cfg = {**made.pretrained_cfg, "architecture": name}
+    return made  # type: ignore[no-any-return]
 
 
 def _register(name: str, backbone: str, head: Kind) -> None:
     """Make ``name`` known to timm, with the tags and the normalisation of the backbone's weights."""
 
     def build(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        return _build(backbone, head, pretrained, **kwargs)
+        return _build(name, backbone, head, pretrained, **kwargs)
 
     build.__name__, build.__module__ = name, __name__
     first = str(_config(backbone).tag or "")
