@@ -76,6 +76,18 @@ def select(files: list[Path], out: Path, k: int, top: int | None) -> None:
     select(open_shards(files[0].parent), out, Rule(k, top))
 
 
+def merge(files: list[Path], out: Path, k: int, whole: Path) -> None:
+    """The same from one table of picks per shard, as machines that share the work would make them."""
+    import pyarrow.parquet as pq
+
+    for file in files:
+        (out.parent / file.stem).mkdir(parents=True)
+        os.link(file, out.parent / file.stem / file.name)
+        select([out.parent / file.stem / file.name], out.parent / "parts" / file.name, k, None)
+    select([out.parent / "parts" / files[0].name], out, k, None)
+    assert pq.read_table(out).equals(pq.read_table(whole))
+
+
 def polars(files: list[Path], out: Path, k: int, form: str) -> None:
     """Polars' streaming engine, in its two fastest forms, with ties left to chance."""
     import polars as pl
@@ -169,6 +181,9 @@ def main() -> None:
             report(f"select {k}", size, measured("select", files, out, k, None), least)
             checked = measured("select", files, out, k, PER_ITEM)
             report(f"select {k}, P checked", size, checked, least)
+            if shards > 1:
+                merged = measured("merge", files, part / "merged" / "picks.parquet", k, out)
+                report(f"select {k}, parts merged", size, merged, least)
             if millions <= options.compare_at:
                 sorted_ = measured("equals_full_sort", files, out, k)
                 report("full sort, equal", size, sorted_, least)
@@ -184,7 +199,7 @@ def report(
     """One line: seconds, nanoseconds per row, memory, and the ratio to reading."""
     ratio = f"{found['cpu'] / least['cpu']:6.2f} × reading" if least else ""
     print(
-        f"{rows / 1e6:6.0f}M rows  {name:24}  {found['cpu']:8.2f} s CPU  {found['wall']:8.1f} s  "
+        f"{rows / 1e6:6.0f}M rows  {name:26}  {found['cpu']:8.2f} s CPU  {found['wall']:8.1f} s  "
         f"{1e9 * found['cpu'] / rows:7.1f} ns/row  {found['mb']:7.0f} MB  {ratio}",
         flush=True,
     )

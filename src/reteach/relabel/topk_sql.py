@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 FIRST, LARGEST = 2**20, 2**25
 """Rows in the first pieces, and in the largest ones."""
+_STEPS = 8
+"""Quantiles of a class among which a cut finds its bar."""
+_AT_ONCE = 2**22
+"""Rows whose quantiles are computed together."""
 
 
 class Damaged(Exception):
@@ -105,8 +109,8 @@ class Ranking:
             held += self._insert(piece, top)
             done += piece.rows
             if held > room:
-                held = self._cut()
-            if held > room:  # very many rows equal a class's K-th best
+                held = self._cut(held)
+            if held > room:  # very many rows equal a class's K-th best, or follow in rising order
                 held = self._rank()
             if tell is not None:
                 tell(done, f"{held:,} rows kept")
@@ -178,18 +182,26 @@ class Ranking:
         good = tuple(file for file in piece.files if file not in broken)
         return self._insert(replace(piece, files=good), top) if good else 0
 
-    def _cut(self) -> int:
-        """Raise the bars to the K-th best rows and drop what is below; returns the rows left.
+    def _cut(self, held: int) -> int:
+        """Raise the bars almost to the K-th best rows and drop what is below; returns the rows left.
 
-        Items are not compared here: sorting numbers alone is twice as fast, and few rows are equal.
+        A quantile that has K rows above it is found without sorting, three times as fast; it lets at
+        most an eighth of a class's rows too many stay. Classes take turns, because quantiles are
+        computed in memory. Items are not compared here: few rows are equal.
         """
         self._check()
-        self._db.run(
-            f"""create or replace table reached as select class, min({self._key}) as bar from (
-                select class, {self._key}, row_number() over (
-                    partition by class order by {self._key} desc) as place from kept
-            ) join quota using (class) where place <= k group by class, k having count(*) = k"""
-        )
+        steps = ", ".join(str(i / _STEPS) for i in range(1, _STEPS))
+        turns = -(-held // _AT_ONCE)
+        self._db.run(f"create or replace table reached (class INTEGER, bar {self._types['key']})")
+        for turn in range(turns):
+            self._db.run(
+                f"""insert into reached select class, bars[least({_STEPS - 1}, step)] from (
+                    select class, bars, (n - k) * {_STEPS} // n as step from (
+                        select class, count(*) as n, quantile_disc({self._key}, [{steps}]) as bars
+                        from kept where class % {turns} = {turn} group by class
+                    ) join quota using (class)
+                ) where step >= 1"""
+            )
         columns = ", ".join(["item", "class", *self._numbers, "rank"])
         self._db.replace(
             "kept",
@@ -242,7 +254,8 @@ class Ranking:
             where.append(f"file_row_number >= {within[0]} and file_row_number < {within[1]}")
         if self._minimum is not None:
             where.append(f"score >= {self._minimum!r}::{self._layout.score}")
-        rows = "read_parquet($files, hive_partitioning = false, file_row_number = true)"
+        number = "" if within is None else ", file_row_number = true"
+        rows = f"read_parquet($files, hive_partitioning = false{number})"
         numbers = "" if self._random else "".join(f", {name}" for name in self._numbers)
         sql = f"select item::{self._types['item']} as item, {cls} as class{numbers} from {rows}"
         sql += " where " + " and ".join(where) if where else ""
