@@ -17,7 +17,8 @@ class Data:
 
     images: str | None = None
     """A folder of class folders, a flat folder, an .npz file, tar shards ('s/{000..009}.tar'),
-    hf:NAME[:SPLIT] for a Hugging Face data set, or cifar:FOLDER[:test] for CIFAR as published."""
+    hf:NAME[:SPLIT] for a Hugging Face data set, or cifar:FOLDER[:test] for CIFAR as published. Folders
+    may hold videos instead."""
     labels: Path | None = None
     """Label table (.csv or .parquet: item, labels). Without it, class folders give the labels."""
     val_images: str | None = None
@@ -50,9 +51,12 @@ class Model:
     """The network."""
 
     model: str = "resnet18"
-    """Any architecture of timm, or reteach_tiny, reteach_mid, reteach_small for small images."""
+    """Any architecture of timm, or reteach_tiny, reteach_mid, reteach_small for small images; for
+    videos r2plus1d_18, r2plus1d_34, reteach_video."""
     image_size: int | None = None
     """Side of the square input in pixels; by default the model's own, or the arrays' size."""
+    frames: int | None = None
+    """Frames of a clip, where --images are videos (8 or 32 in the paper); by default the model's own."""
     init: Path | None = None
     """Start from this weight file: timm's, or MoCo-v2, SimCLR, BYOL, SwAV (ResNet-50)."""
     pretrained: bool = False

@@ -14,6 +14,7 @@ from ..data.contents import Contents
 from ..data.decode import ImageError
 from ..data.parallel import Lost, cores, each
 from ..data.sources import Source, open_source, shrunk
+from ..data.videos import still
 from ..experiment.gallery import data_url
 from ..files import atomic_path
 from ..progress import progress
@@ -115,7 +116,7 @@ class _Thumbnail:
 
     def __call__(self, row: int) -> NDArray[np.float32] | str:
         try:
-            return thumbnail(self.source.read(row))
+            return thumbnail(still(self.source.read(row)))
         except ImageError as error:
             return str(error)
 

@@ -68,7 +68,7 @@ class Eval:
 
     def batch(self, images: Tensor, seeds: NDArray[np.int64]) -> Tensor:
         """(B, C, H, W) -> (B, C, S, S); ``seeds`` play no part."""
-        images = _resized(images, self.resize or self.size * 256 // 224)
+        images = resized(images, self.resize or self.size * 256 // 224)
         top, left = ((side - self.size) // 2 for side in images.shape[-2:])
         return images[..., top : top + self.size, left : left + self.size].contiguous()
 
@@ -102,7 +102,7 @@ class CropFlip:
 
     def batch(self, images: Tensor, seeds: NDArray[np.int64]) -> Tensor:
         """(B, C, H, W) -> (B, C, S, S), where the images are."""
-        images = _resized(images, self.size)
+        images = resized(images, self.size)
         b, c, height, width = images.shape
         # one draw per image and purpose, each a hash of the seed: no generator, so no loop
         top, left = (
@@ -210,7 +210,7 @@ def _seeded(seed: int) -> Iterator[None]:
         generator.set_state(state)
 
 
-def _resized(images: Tensor, short: int) -> Tensor:
+def resized(images: Tensor, short: int) -> Tensor:
     """(B, C, H, W) uint8 with the shorter side at ``short`` pixels, the longer one in proportion."""
     height, width = images.shape[-2:]
     least = min(height, width)

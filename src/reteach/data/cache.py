@@ -19,7 +19,7 @@ from PIL import Image
 from ..errors import UserError
 from .decode import ImageError
 from .parallel import Lost, cores, each
-from .sources import Source, shrunk
+from .sources import Source, moving, shrunk
 
 
 @final
@@ -56,7 +56,7 @@ class CachedSource:
         n = len(source)
         self.source = source
         self._offsets = np.full(n, -1, np.int64)
-        self._shapes = np.zeros((n, 3), np.int64)
+        self._shapes = np.zeros((n, 4 if moving(source) else 3), np.int64)
         self._broken: dict[int, str] = {}
         wanted = np.arange(n) if rows is None else np.unique(np.asarray(rows, np.int64))
         limit = free_memory() * 3 // 4 if max_bytes is None else max_bytes
@@ -92,6 +92,11 @@ class CachedSource:
     def class_of(self) -> Sequence[str] | None:
         """Those of the source."""
         return self.source.class_of
+
+    @property
+    def moving(self) -> bool:
+        """Whether they are videos."""
+        return moving(self.source)
 
     @property
     def nbytes(self) -> int:
@@ -131,10 +136,13 @@ class _Load:
 
 
 def reduced(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """(H, W, C) uint8 with the shorter side reduced to ``size``; smaller images stay as they are.
+    """(H, W, C) uint8 with the shorter side reduced to ``size``; smaller images stay as they are. A
+    video (T, H, W, C) likewise, frame by frame.
 
     Sizes are rounded as torchvision's ``Resize`` does, so that the result passes it unchanged.
     """
+    if pixels.ndim == 4:
+        return np.stack([reduced(frame, size) for frame in pixels])
     height, width, channels = pixels.shape
     short = min(height, width)
     if short <= size:

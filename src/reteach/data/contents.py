@@ -10,8 +10,7 @@ from typing import TypeVar, final
 import numpy as np
 
 from .decode import ImageError
-from .folders import FolderSource
-from .names import file_name, is_escaped
+from .folders import FolderSource, VideoSource
 from .shards import ShardSource
 from .sources import Selected, Source
 
@@ -38,7 +37,7 @@ class Contents:
         if isinstance(source, ShardSource):
             return int(source.sizes[row])
         if isinstance(source, FolderSource):
-            return _checked(lambda: os.stat(_path(source, row)).st_size)
+            return _checked(lambda: os.stat(source.path(row)).st_size)
         return -1
 
     def content(self, row: int) -> bytes:
@@ -51,7 +50,7 @@ class Contents:
         if isinstance(source, ShardSource):
             return _checked(lambda: _part(source, row))
         if isinstance(source, FolderSource):
-            return _checked(lambda: _whole(_path(source, row)))
+            return _checked(lambda: _whole(source.path(row)))
         pixels = np.ascontiguousarray(source.read(row))
         return repr(pixels.shape).encode() + pixels.tobytes()
 
@@ -59,15 +58,7 @@ class Contents:
         source: Source = self.source
         if isinstance(source, Selected):
             return Contents(source.source)._origin(int(source.rows[row]))
-        return source, row
-
-
-def _path(source: FolderSource, row: int) -> str:
-    item = source.items[row]
-    path = os.path.join(source.root, item)
-    if is_escaped(item) and not os.path.lexists(path):
-        return os.path.join(source.root, file_name(item))
-    return path
+        return (source.files if isinstance(source, VideoSource) else source), row
 
 
 def _whole(path: str) -> bytes:

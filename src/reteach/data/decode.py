@@ -81,12 +81,17 @@ def decode(
     """
     if isinstance(data, bytes):
         return _decode(io.BytesIO(data), len(data), at_least, max_pixels)
-    with _opened(data) as file:
+    with opened(data) as file:
         return _decode(file, os.fstat(file.fileno()).st_size, at_least, max_pixels)
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def opened(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A regular file, open for reading.
+
+    Raises:
+        ImageError: there is none, or it cannot be opened.
+    """
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):

@@ -1,4 +1,4 @@
-"""A folder of image files: class folders, a flat folder, or anything between."""
+"""A folder of image files, or of videos: class folders, a flat folder, or anything between."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from .decode import EXTENSIONS, decode
 from .names import file_name, is_escaped, item_id
+from .videos import ENDINGS, SHORT_SIDE, decode_video, need_av
 
 
 @final
@@ -50,7 +51,7 @@ class FolderSource:
 
     def read(self, row: int) -> NDArray[np.uint8]:
         """(H, W, 3) uint8; raises ImageError."""
-        return decode(self._path(row), at_least=self.at_least)
+        return decode(self.path(row), at_least=self.at_least)
 
     def shrunk(self, at_least: int) -> FolderSource:
         """The same images, perhaps smaller, but not below ``at_least`` on the shorter side."""
@@ -59,12 +60,13 @@ class FolderSource:
     def stamp(self, row: int) -> str:
         """Changes when the file does; empty if there is none."""
         try:
-            status = os.stat(self._path(row))
+            status = os.stat(self.path(row))
         except (OSError, ValueError):
             return ""
         return f"{status.st_size}:{status.st_mtime_ns}"
 
-    def _path(self, row: int) -> str:
+    def path(self, row: int) -> str:
+        """Where the file is."""
         item = self.items[row]
         path = os.path.join(self.root, item)
         if is_escaped(item) and not os.path.lexists(path):
@@ -72,24 +74,83 @@ class FolderSource:
         return path
 
 
-def open_folder(root: Path, items: Sequence[str] | None = None) -> FolderSource:
-    """The images of a folder, found by a walk in sorted order, or just those that ``items`` lists.
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class VideoSource:
+    """Video files below a folder, as :class:`FolderSource` has images; see :mod:`.videos`.
+
+    Args:
+        files: the files.
+        at_least: the shorter side of larger frames is reduced to this.
+    """
+
+    files: FolderSource
+    at_least: int = SHORT_SIDE
+
+    moving: ClassVar[bool] = True
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def items(self) -> Sequence[str]:
+        """Paths relative to the folder."""
+        return self.files.items
+
+    @property
+    def class_of(self) -> Sequence[str] | None:
+        """The first folder on each video's way, if no video lies outside such folders."""
+        return self.files.class_of
+
+    @property
+    def place(self) -> str:
+        """Where the videos are, for caches."""
+        return self.files.place
+
+    def read(self, row: int) -> NDArray[np.uint8]:
+        """(T, H, W, 3) uint8; raises ImageError."""
+        return decode_video(self.files.path(row), at_least=self.at_least)
+
+    def shrunk(self, at_least: int) -> VideoSource:
+        """The same videos with smaller frames, but not below ``at_least`` on the shorter side."""
+        return replace(self, at_least=at_least)
+
+    def stamp(self, row: int) -> str:
+        """Changes when the file does; empty if there is none."""
+        return self.files.stamp(row)
+
+
+def open_folder(root: Path, items: Sequence[str] | None = None) -> FolderSource | VideoSource:
+    """The images of a folder, found by a walk in sorted order, or just those that ``items`` lists; where
+    there are only videos, those.
 
     Listed files are not looked for: one that is missing is found when it is read.
 
     Raises:
-        UserError: no images, a folder that cannot be listed, items twice or outside of ``root``.
+        UserError: no images, a list of both kinds, a folder that cannot be listed, items twice or
+            outside of ``root``.
     """
-    if items is not None:
+    if items is None:
+        found, skipped = _walk(root)
+    else:
         _inside(root, items)
-        return FolderSource(root, list(items))
-    found, skipped = _walk(root)
+        found, skipped = list(items), 0
     if not found:
         others = f" ({skipped} other files)" if skipped else ""
         raise UserError(
-            f"folder {root} has no images{others}; images end in {' '.join(EXTENSIONS)}"
+            f"folder {root} has no images{others}; images end in {' '.join(EXTENSIONS)}, "
+            f"videos in {' '.join(ENDINGS)}"
         )
-    return FolderSource(root, found, skipped)
+    videos = [item for item in found if item.lower().endswith(ENDINGS)]
+    if items is None and 0 < len(videos) < len(found):  # a telephone's folder: the images count
+        found = [item for item in found if not item.lower().endswith(ENDINGS)]
+        return FolderSource(root, found, skipped + len(videos))
+    if not videos:
+        return FolderSource(root, found, skipped)
+    if len(videos) < len(found):
+        raise UserError(f"the items of {root} are partly videos, such as {videos[0]!r}: not both")
+    need_av()
+    return VideoSource(FolderSource(root, found, skipped))
 
 
 def _inside(root: Path, items: Sequence[str]) -> None:
@@ -112,7 +173,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _walk(root: Path) -> tuple[list[str], int]:
-    """All images below ``root`` and the number of other files.
+    """All images and videos below ``root`` and the number of other files.
 
     Symbolic links are followed, but never back into a folder that the way has come through.
     """
@@ -135,7 +196,7 @@ def _walk(root: Path) -> tuple[list[str], int]:
                         continue
                     if _is_folder(entry):
                         pending.append((entry.path, f"{prefix}{name}/", way))
-                    elif name.lower().endswith(EXTENSIONS):
+                    elif name.lower().endswith((*EXTENSIONS, *ENDINGS)):
                         item = item_id(prefix + name)
                         found.append(item)
                         if is_escaped(item):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..labels import Single
 from .dataset import Dataset
-from .sources import Source
+from .sources import Source, moving
 
 
 @final
@@ -29,6 +29,11 @@ class Joined:
     @property
     def class_of(self) -> None:
         """Labels do not travel with a joined source."""
+
+    @property
+    def moving(self) -> bool:
+        """Whether they are videos, as those of the first source are."""
+        return moving(self.first)
 
     @cached_property
     def items(self) -> list[str]:

@@ -22,7 +22,7 @@ class Augment(Protocol):
     """uint8 pixels -> uint8 pixels of one size, a pure function of (image, seed)."""
 
     def __call__(self, image: Tensor, seed: int) -> Tensor:
-        """(C, H, W) -> (C, S, S)."""
+        """(C, H, W) -> (C, S, S); of a video (C, T, H, W) -> (C, T', S, S)."""
 
     def batch(self, images: Tensor, seeds: NDArray[np.int64]) -> Tensor:
         """(B, C, H, W) -> (B, C, S, S), equal to the single calls image by image."""
@@ -54,7 +54,7 @@ class _Jobs(TorchDataset[Any]):
         broken: list[tuple[int, str]] = []
         for position, (row, seed) in enumerate(zip(rows.tolist(), seeds.tolist(), strict=True)):
             try:
-                image = torch.from_numpy(self.source.read(row)).permute(2, 0, 1)
+                image = torch.from_numpy(self.source.read(row)).movedim(-1, 0)
                 pixels.append(self.augment(image, seed))
             except ImageError as error:
                 pixels.append(None)

@@ -20,7 +20,7 @@ from .folders import open_folder
 from .huggingface import is_saved, open_hf
 from .shards import is_shards, open_shards
 
-__all__ = ["ArraySource", "Selected", "Shrinkable", "Source", "open_source", "shrunk"]
+__all__ = ["ArraySource", "Selected", "Shrinkable", "Source", "moving", "open_source", "shrunk"]
 
 
 class Source(Protocol):
@@ -38,7 +38,7 @@ class Source(Protocol):
         """N."""
 
     def read(self, row: int) -> NDArray[np.uint8]:
-        """The image, (H, W, 3) uint8, or (H, W, 1) from an array of grey images.
+        """The image, (H, W, 3) uint8, or (H, W, 1) from an array of grey images; a video, (T, H, W, 3).
 
         Raises:
             ImageError: it cannot be used; the message is the reason.
@@ -51,6 +51,11 @@ class Shrinkable(Protocol):
 
     def shrunk(self, at_least: int) -> Source:
         """The same images, perhaps smaller, but not below ``at_least`` on the shorter side."""
+
+
+def moving(source: Source) -> bool:
+    """Whether the items of a source are videos."""
+    return bool(getattr(source, "moving", False))
 
 
 def shrunk(source: Source, at_least: int) -> Source:
@@ -85,6 +90,11 @@ class Selected:
         names = self.source.class_of
         return None if names is None else [names[row] for row in self.rows.tolist()]
 
+    @property
+    def moving(self) -> bool:
+        """Whether they are videos."""
+        return moving(self.source)
+
     def read(self, row: int) -> NDArray[np.uint8]:
         """(H, W, 3) uint8; raises ImageError."""
         return self.source.read(int(self.rows[row]))
@@ -102,7 +112,8 @@ def open_source(
     ======================================  =====================================================
     a folder                                image files, also in folders within it; the items are
                                             relative paths. When all lie in first-level folders,
-                                            those are the classes (torchvision's ImageFolder)
+                                            those are the classes (torchvision's ImageFolder).
+                                            Or video files in the same way
     ``x.npz``                               arrays ``images`` and optionally ``labels``,
                                             ``classes``, ``items``
     ``x.tar``, ``x/{000..009}.tar``         WebDataset shards, also with wildcards

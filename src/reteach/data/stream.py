@@ -31,7 +31,7 @@ class Batch:
 
     Args:
         step: the number t of the batch.
-        x: (B, channels, H, W) float images, normalised.
+        x: (B, channels, H, W) float images, normalised; of videos (B, channels, T, H, W).
         labels: their label set, B items.
         rows: (B,) their rows in the data set, on the device.
         readable: (B,) 0 where an image could not be read after all (its pixels are 0), else 1.
@@ -95,19 +95,22 @@ class Prepare:
     channels_last: bool = False
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """(B, 1 or 3, H, W) uint8 -> (B, channels, H, W) float32."""
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        """(B, 1 or 3, H, W) uint8 -> (B, channels, H, W) float32; videos have T before H."""
+        layout = torch.contiguous_format
+        if self.channels_last:
+            layout = torch.channels_last if pixels.dim() == 4 else torch.channels_last_3d
         x = pixels.to(self.device, non_blocking=True).float()
         if self.channels == 1 and x.shape[1] == 3:
             x = x.mean(1, keepdim=True)
-        mean, std = (_per_channel(values, x.device) for values in (self.mean, self.std))
+        mean, std = (_per_channel(values, x.device, x.dim()) for values in (self.mean, self.std))
         return ((x - mean) / std).contiguous(memory_format=layout)
 
 
 @cache
-def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """(1, channels, 1, 1), on the scale of pixels; made once, or every step would wait for the device."""
-    return torch.tensor(values, device=device).view(1, -1, 1, 1) * 255
+def _per_channel(values: tuple[float, ...], device: torch.device, dims: int) -> Tensor:
+    """(1, channels, 1, 1, …), on the scale of pixels; made once, or every step would wait for the
+    device."""
+    return torch.tensor(values, device=device).view(1, -1, *(1,) * (dims - 2)) * 255
 
 
 class Order(Protocol):

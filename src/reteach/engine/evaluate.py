@@ -15,7 +15,7 @@ from ..data.stream import Scan
 from ..labels import LabelSet, Rows, Single
 from ..metrics.summary import Summary
 from . import distributed
-from .learner import Predictor
+from .learner import Predictor, one_view
 
 
 def outputs(of: Callable[[Tensor], Tensor], scan: Scan) -> Iterator[tuple[Rows, Tensor]]:
@@ -51,10 +51,10 @@ def top_classes(predictor: Predictor, top: int) -> Callable[[Tensor], Tensor]:
     """
 
     def of(x: Tensor) -> Tensor:
-        logits = predictor.logits(x)
-        score, cls = predictor.probabilities(logits).sort(dim=-1, descending=True, stable=True)
+        out = predictor.outputs(x)
+        score, cls = predictor.probabilities(out).sort(dim=-1, descending=True, stable=True)
         score, cls = score[:, :top], cls[:, :top]
-        return torch.stack([cls.float(), score, logits.gather(-1, cls)], -1)
+        return torch.stack([cls.float(), score, one_view(out).gather(-1, cls)], -1)
 
     return of
 

@@ -48,6 +48,19 @@ class Predictor:
 
     def logits(self, x: Tensor) -> Tensor:
         """(B, C), in evaluation mode and without gradient."""
+        return one_view(self.outputs(x))
+
+    def scores(self, x: Tensor) -> Tensor:
+        """(B, C) probabilities."""
+        return self.probabilities(self.outputs(x))
+
+    def probabilities(self, out: Tensor) -> Tensor:
+        """Logits (B, C) as the probabilities (B, C) that they stand for; of V views (B, V, C) their mean."""
+        return one_view(out.softmax(-1) if self.link == "softmax" else out.sigmoid())
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Logits (B, C), or (B, V, C) of a network that looks at V views of each input, such as the
+        clips of a video."""
         outs = []
         for model in self.models:
             if model.training:
@@ -56,13 +69,10 @@ class Predictor:
                 outs.append(model(x).float())
         return outs[0] if len(outs) == 1 else torch.stack(outs).mean(0)
 
-    def scores(self, x: Tensor) -> Tensor:
-        """(B, C) probabilities."""
-        return self.probabilities(self.logits(x))
 
-    def probabilities(self, logits: Tensor) -> Tensor:
-        """Logits (B, C) as the probabilities that they stand for."""
-        return logits.softmax(-1) if self.link == "softmax" else logits.sigmoid()
+def one_view(out: Tensor) -> Tensor:
+    """(B, C) as it is; (B, V, C) averaged over the V views."""
+    return out if out.dim() == 2 else out.mean(1)
 
 
 @final

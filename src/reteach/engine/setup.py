@@ -15,6 +15,7 @@ from torch import nn
 from .. import options, rng
 from ..data.augment import CropFlip, Eval, Plain, Train
 from ..data.balanced import BalancedEpochs
+from ..data.clips import EvalClips, TrainClip, at_once, evaluation
 from ..data.dataset import Dataset
 from ..data.joined import with_unlabeled
 from ..data.reader import Augment
@@ -39,11 +40,13 @@ class Frozen:
         predictor: the model.
         image_size: side of its input; None: images keep their size.
         prepare: its normalisation.
+        frames: of a clip, of a model of videos.
     """
 
     predictor: Predictor
     image_size: int | None
     prepare: Prepare
+    frames: int | None = None
 
 
 @final
@@ -59,6 +62,7 @@ class Setup:
             ``classes`` names those it is for, in place of all.
         frozen: run folder -> the model it holds, which must be of the same classes.
         image_size: side of the input; None where the images already have one size.
+        frames: of a clip, where the images are videos.
         prepare: normalisation for this network.
         total: steps of the whole budget: backward passes, all models and stages together.
         seed: of the run.
@@ -81,6 +85,7 @@ class Setup:
     total: int
     seed: int
     unlabeled: Dataset | None = None
+    frames: int | None = None
     rebalance: bool = False
     balanced_epoch: int | None = None
     eval_every: int | None = None
@@ -184,19 +189,28 @@ class Setup:
 
     def scan(self, dataset: Dataset, of: Frozen | None = None) -> Scan:
         """One un-augmented pass over a data set, as the networks here see it, or as ``of`` does."""
-        size, prepare = (
-            (self.image_size, self.prepare) if of is None else (of.image_size, of.prepare)
+        size, frames, prepare = (
+            (self.image_size, self.frames, self.prepare)
+            if of is None
+            else (of.image_size, of.frames, of.prepare)
         )
-        augment = Plain() if size is None else Eval(size)
-        batch_size = max(256, self.training.batch_size)
-        return Scan(dataset, augment, prepare, batch_size, self.workers, self.broken)
+        batch_size = at_once(max(256, self.training.batch_size), frames)
+        return Scan(
+            dataset, evaluation(size, frames), prepare, batch_size, self.workers, self.broken
+        )
 
     def augment(self, randaugment: int | None = None) -> Augment:
         """The training augmentation, with another magnitude of RandAugment where given.
 
-        RandAugment is for RGB images; where the images are kept small and plain it stays off.
+        RandAugment is for RGB images; where the images are kept small and plain it stays off, and so it
+        does for videos, of which a clip is taken.
         """
         kind, size = self.training.augment, self.image_size
+        if self.frames is not None:
+            assert size is not None
+            if kind == "none":
+                return EvalClips(size, self.frames, clips=1)
+            return TrainClip(size, self.frames)
         magnitude = self.training.randaugment if randaugment is None else randaugment
         if kind == "auto":
             kind = "none" if size is None else "crop"

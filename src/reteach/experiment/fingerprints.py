@@ -14,6 +14,7 @@ from ..data.dataset import Dataset
 from ..data.decode import ImageError
 from ..data.parallel import Lost, each
 from ..data.sources import Source, shrunk
+from ..data.videos import still
 from ..progress import progress
 from ..relabel.folds import SIDE
 
@@ -54,6 +55,7 @@ class _Fingerprint:
         except ImageError:
             return None
         digest = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16)
+        pixels = still(pixels)
         image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
         small = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX))
         return small.reshape(SIDE, SIDE, pixels.shape[-1]), digest.digest()

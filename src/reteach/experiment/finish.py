@@ -45,6 +45,7 @@ def finish(
         architecture=config.model.model,
         classes=inputs.train.classes,
         image_size=setup.image_size,
+        frames=setup.frames,
         prepare=setup.prepare,
         threshold=threshold,
         method=config.method,

@@ -11,11 +11,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..data.dataset import Dataset
+from ..data.videos import still
 from ..labels import LabelSet, Rows
 
 
 def data_url(pixels: NDArray[np.uint8], side: int = 160) -> str:
-    """(H, W, 1 or 3) uint8 as an inline picture of at most ``side`` pixels; tiny ones are enlarged."""
+    """(H, W, 1 or 3) uint8 as an inline picture of at most ``side`` pixels; tiny ones are enlarged.
+
+    Of a video (T, H, W, 3) it shows the middle frame.
+    """
+    pixels = still(pixels)
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

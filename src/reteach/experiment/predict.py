@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..data.dataset import Dataset
 from ..data.sources import open_source
 from ..engine.evaluate import Evaluation, outputs
+from ..engine.learner import one_view
 from ..errors import UserError, closest
 from ..files import write_json
 from ..labels import Multi, Rows, Single
@@ -89,8 +90,9 @@ def predict(command: Predict) -> tuple[int, int, dict[str, str]]:
         table = command.scores and stack.enter_context(
             ScoreWriter(command.scores, saved.classes, logits=True)
         )
-        for rows, out in outputs(predictor.logits, scan):
-            values, logits = predictor.probabilities(out).cpu().numpy(), out.cpu().numpy()
+        for rows, out in outputs(predictor.outputs, scan):
+            values = predictor.probabilities(out).cpu().numpy()
+            logits = one_view(out).cpu().numpy()
             at, column = _present(values, threshold)
             found.append((at + len(items), column, values[at, column]))
             names = [source.items[row] for row in rows.tolist()]

@@ -9,8 +9,9 @@ from typing import Any, final
 
 import torch
 
-from ..data.augment import Eval, Plain
+from ..data.clips import at_once, evaluation
 from ..data.dataset import Dataset
+from ..data.sources import moving
 from ..data.stream import Prepare, Scan
 from ..engine.algorithm import Specialist
 from ..engine.learner import Predictor
@@ -18,6 +19,7 @@ from ..errors import UserError
 from ..files import write_json
 from ..models import export
 from ..models.class_heads import class_head_of
+from ..models.video import VideoNet
 
 INDEX = Path("models") / "index.json"
 
@@ -31,6 +33,7 @@ class Saved:
         predictors: by name; the first is *the* model.
         classes: of the outputs, in order.
         image_size: side of the input, None: images keep their size.
+        frames: of a clip, of a model of videos.
         prepare: normalisation.
         threshold: tuned on the run's validation images, or None.
         method: that trained it.
@@ -39,6 +42,7 @@ class Saved:
     predictors: dict[str, Predictor]
     classes: tuple[str, ...]
     image_size: int | None
+    frames: int | None
     prepare: Prepare
     threshold: float | None
     method: str
@@ -49,8 +53,16 @@ class Saved:
         return next(iter(self.predictors.values()))
 
     def scan(self, dataset: Dataset, batch_size: int, workers: int) -> Scan:
-        """A pass over images as this model sees them."""
-        augment = Plain() if self.image_size is None else Eval(self.image_size)
+        """A pass over images as this model sees them.
+
+        Raises:
+            UserError: they are videos and it takes still images, or the other way round.
+        """
+        if moving(dataset.source) != (self.frames is not None):
+            takes, given = ("still images", "videos")[:: 1 if self.frames is None else -1]
+            raise UserError(f"the model takes {takes}, and these are {given}")
+        augment = evaluation(self.image_size, self.frames)
+        batch_size = at_once(batch_size, self.frames)
         return Scan(dataset, augment, self.prepare, batch_size, workers)
 
 
@@ -61,6 +73,7 @@ def save_models(
     architecture: str,
     classes: tuple[str, ...],
     image_size: int | None,
+    frames: int | None,
     prepare: Prepare,
     threshold: float | None,
     method: str,
@@ -72,6 +85,7 @@ def save_models(
         "specialists": {},
         "classes": classes,
         "image_size": image_size,
+        "frames": frames,
         "mean": prepare.mean,
         "std": prepare.std,
         "channels": prepare.channels,
@@ -109,6 +123,8 @@ def save_models(
 
 def _options(model: torch.nn.Module) -> dict[str, Any]:
     """What the architecture must be built with beside its name, so that the weights fit."""
+    if isinstance(model, VideoNet):
+        return {"frames": model.frames}
     head = class_head_of(model)
     if head is None or head.classes.vectors is None:
         return {}
@@ -137,6 +153,7 @@ def load_models(folder: Path, device: str = "auto") -> Saved:
             predictors,
             tuple(index["classes"]),
             index["image_size"],
+            index.get("frames"),
             prepare,
             index["threshold"],
             index["method"],

@@ -21,7 +21,7 @@ from ..data.cache import CachedSource
 from ..data.dataset import Dataset
 from ..data.quarantine import write_csv
 from ..data.resident import ResidentSource
-from ..data.sources import ArraySource, shrunk
+from ..data.sources import ArraySource, moving, shrunk
 from ..data.stream import Prepare
 from ..engine import distributed
 from ..engine.evaluate import Evaluation, Judge
@@ -159,7 +159,8 @@ def make_setup(
         raise UserError(f"--image-size must be at least 1, got {image_size}")
     if image_size is None and not array:
         image_size = zoo.default_image_size(model.model)
-    build = Networks(model, inputs.train.classes, channels, image_size, str(device))
+    frames = clip_frames(model, training, inputs)
+    build = Networks(model, inputs.train.classes, channels, image_size, frames, str(device))
     first = build(0)  # also refuses a bad --model or --init before anything else happens
     mean, std = zoo.normalisation(first, channels)
     prepare = Prepare(mean, std, channels, str(device), model.channels_last)
@@ -179,6 +180,7 @@ def make_setup(
         model=model,
         training=training,
         image_size=image_size,
+        frames=frames,
         prepare=prepare,
         total=total,
         seed=training.seed,
@@ -204,7 +206,7 @@ def frozen(path: Path, classes: tuple[str, ...], device: torch.device) -> Frozen
         odd = sorted(set(saved.classes) ^ set(classes))
         detail = f"{odd[0]!r} is in one of them only" if odd else "they differ in order"
         raise UserError(f"{path} was trained on another class list: {detail}")
-    return Frozen(saved.predictor, saved.image_size, saved.prepare)
+    return Frozen(saved.predictor, saved.image_size, saved.prepare, saved.frames)
 
 
 @final
@@ -217,6 +219,7 @@ class Networks:
         classes: of the labels.
         channels: of the images.
         image_size: side of the input, where it is fixed.
+        frames: of a clip, where the images are videos.
         device: where the networks go.
     """
 
@@ -224,6 +227,7 @@ class Networks:
     classes: tuple[str, ...]
     channels: int
     image_size: int | None
+    frames: int | None
     device: str
 
     def __call__(
@@ -235,6 +239,8 @@ class Networks:
     ) -> torch.nn.Module:
         """A network; another architecture, or for some of the classes only, where asked for."""
         model = self.model
+        if self.frames is not None:
+            architecture["frames"] = self.frames
         made = zoo.create(
             network or model.model,
             len(self.classes if classes is None else classes),
@@ -245,8 +251,36 @@ class Networks:
             seed=seed,
             **architecture,
         )
-        layout = torch.channels_last if model.channels_last else torch.contiguous_format
+        layout = torch.contiguous_format
+        if model.channels_last:
+            layout = torch.channels_last if self.frames is None else torch.channels_last_3d
         return made.to(self.device, memory_format=layout)  # type: ignore[call-overload,no-any-return]
+
+
+def clip_frames(model: options.Model, training: options.Training, inputs: Inputs) -> int | None:
+    """The frames of a clip where the images are videos, else None.
+
+    Raises:
+        UserError: a network for the other kind, or settings that are for the other kind.
+    """
+    takes = zoo.clip_frames(model.model)
+    parts = {"--images": inputs.train, "--val-images": inputs.val, "--unlabeled": inputs.unlabeled}
+    for name, part in parts.items():
+        if part is not None and moving(part.source) != (takes is not None):
+            if takes is None:
+                raise UserError(
+                    f"{name} are videos and {model.model} takes still images: use --model r2plus1d_18"
+                )
+            raise UserError(f"{model.model} takes videos and {name} are still images")
+    if takes is None:
+        if model.frames is not None:
+            raise UserError("--frames is for videos, and these are still images")
+        return None
+    if training.randaugment or training.cutout:
+        raise UserError("--randaugment and --cutout are for still images, and these are videos")
+    if model.frames is not None and model.frames < 1:
+        raise UserError(f"--frames must be at least 1, got {model.frames}")
+    return takes if model.frames is None else model.frames
 
 
 def check_labels(method: str, dataset: Dataset) -> None:

@@ -153,7 +153,9 @@ def train(setup: Setup, options: Options, run: Run) -> Student:
             pretrained = student.predictors()["model"]
             student = _finetune(setup, plan, pretrained, run, f"{stage + 2}-finetune")  # 4
             earlier = {"pretrained": pretrained, **earlier}
-        teacher = Frozen(student.predictors()["model"], setup.image_size, setup.prepare)
+        teacher = Frozen(
+            student.predictors()["model"], setup.image_size, setup.prepare, setup.frames
+        )
     return Student(student, earlier)
 
 
@@ -248,7 +250,7 @@ def _teacher(
     teacher = Supervised(learner, softmax_xent, "softmax")
     run.train("1-teacher", teacher, setup.stream("teacher"), **_budget(setup, plan.teacher))
     predictor = teacher.predictors()["model"]
-    return Frozen(predictor, setup.image_size, setup.prepare), {"teacher": predictor}
+    return Frozen(predictor, setup.image_size, setup.prepare, setup.frames), {"teacher": predictor}
 
 
 def _select(

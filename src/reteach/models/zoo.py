@@ -18,6 +18,7 @@ from ..errors import UserError, closest
 from . import class_heads as _class_heads  # noqa: F401  importing makes networks known to timm
 from . import preact as _preact  # noqa: F401
 from . import small as _small  # noqa: F401
+from . import video as _video
 from . import weights
 from .tensorfiles import SAFETENSORS
 
@@ -33,7 +34,8 @@ def create(
     seed: int,
     **options: Any,
 ) -> nn.Module:
-    """A network (B, in_chans, H, W) -> logits (B, C), in training mode on the CPU.
+    """A network (B, in_chans, H, W) -> logits (B, C), in training mode on the CPU; for videos see
+    :mod:`reteach.models.video`.
 
     Its weights are a function of the arguments: the global random state is neither used nor changed.
 
@@ -46,7 +48,7 @@ def create(
         init: start from this weight file; see :func:`reteach.models.weights.load`, which also tells
             what of it was used.
         seed: of the initial weights that no file gives.
-        options: for the architecture, such as ``drop_rate``.
+        options: for the architecture, such as ``drop_rate``, or ``frames`` of a clip.
 
     Raises:
         UserError: unknown name, unfit size or option, weights that cannot be had or do not fit.
@@ -83,6 +85,16 @@ def default_image_size(name: str) -> int:
         UserError: unknown name.
     """
     return int(_config(name).input_size[-1])
+
+
+def clip_frames(name: str) -> int | None:
+    """The frames of the clips that an architecture is meant for; None: it takes still images.
+
+    Raises:
+        UserError: unknown name.
+    """
+    _config(name)
+    return _video.CLIP_FRAMES.get(name.partition(".")[0])
 
 
 def normalisation(
