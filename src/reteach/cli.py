@@ -39,6 +39,10 @@ TABLE: dict[str, tuple[str, str]] = {
         "reteach.commands.explain:Explain",
         "where a run's models look for a class: activation maps side by side",
     ),
+    "calibrate": (
+        "reteach.commands.calibrate:Calibrate",
+        "probabilities of presence out of a model that learned from single labels",
+    ),
     "report": ("reteach.commands.runs:Report", "make the HTML page of a run or comparison again"),
     "compare": (
         "reteach.commands.compare:Compare",

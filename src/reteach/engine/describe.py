@@ -23,7 +23,10 @@ def describe(value: Any, path: str = "") -> dict[str, str]:
     """The settings inside ``value`` by path. Weights of frozen teachers count, those of learners not."""
     if isinstance(value, Predictor):
         weights = [_digest(*model.state_dict().values()) for model in value.models]
-        return {path: f"{value.link} predictor {' '.join(weights)}"}
+        words = f"{value.link} predictor {' '.join(weights)}"
+        if value.presence is not None:
+            words += f" calibrated {_hash(value.presence.table.tobytes())}"
+        return {path: words}
     if isinstance(value, nn.Module):
         shapes = repr([(name, tuple(t.shape)) for name, t in value.state_dict().items()])
         return {path: f"{type(value).__name__} {_hash(shapes.encode())}"}

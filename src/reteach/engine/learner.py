@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ..models.presence import Link, Presence
 from ..schedules import Schedule
 from . import distributed
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from ..data.stream import Batch
 
 Precision = Literal["fp32", "bf16", "fp16"]
-Link = Literal["softmax", "sigmoid"]
 _DTYPE = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -40,11 +40,18 @@ class Predictor:
     """What is evaluated and kept: the mean of the logits of one or several models.
 
     ``link`` says how logits become scores: one class of C (softmax), or each present or not (sigmoid).
+    With a ``presence`` the logits are calibrated ones, whatever the networks learned, and the link is
+    sigmoid.
     """
 
     models: tuple[nn.Module, ...]
     link: Link
     precision: Precision = "fp32"
+    presence: Presence | None = None
+
+    def __post_init__(self) -> None:
+        if self.presence is not None and self.link != "sigmoid":
+            raise ValueError("a calibrated predictor says of each class whether it is present")
 
     def logits(self, x: Tensor) -> Tensor:
         """(B, C), in evaluation mode and without gradient."""
@@ -67,7 +74,8 @@ class Predictor:
                 model.eval()
             with torch.no_grad(), autocast(x.device, self.precision):
                 outs.append(model(x).float())
-        return outs[0] if len(outs) == 1 else torch.stack(outs).mean(0)
+        logits = outs[0] if len(outs) == 1 else torch.stack(outs).mean(0)
+        return logits if self.presence is None else self.presence(one_view(logits))
 
 
 def one_view(out: Tensor) -> Tensor:

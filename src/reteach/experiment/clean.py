@@ -96,7 +96,7 @@ def _judge(command: Clean, config: Config, folder: Path, inputs: Inputs, device:
     setup = make_setup(config, inputs, device)
     run = Run(folder, config.training.seed, snapshot_seconds=config.output.snapshot_seconds)
     split = run.once(
-        "split", lambda: _split(data, command, config), images=data, folds=command.folds
+        "split", lambda: split_of(data, command.folds, config), images=data, folds=command.folds
     )
     recipe = load_recipe(METHODS[config.method].recipe)
     scores = held_out_scores(setup, recipe, config.settings, split["fold"], run)
@@ -111,11 +111,11 @@ def _judge(command: Clean, config: Config, folder: Path, inputs: Inputs, device:
     )
 
 
-def _split(data: Dataset, command: Clean, config: Config) -> dict[str, NDArray[Any]]:
+def split_of(data: Dataset, folds: int, config: Config) -> dict[str, NDArray[Any]]:
     """The group of copies (N,) and the fold (N,) of each image."""
     assert isinstance(data.labels, Single)
     group = copies(*fingerprints(data, workers(config.data)))
-    fold = stratified_folds(data.labels.index, group, command.folds, config.training.seed)
+    fold = stratified_folds(data.labels.index, group, folds, config.training.seed)
     return {"group": group, "fold": fold}
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ..data.dataset import Dataset
 from ..data.sources import open_source
 from ..engine.evaluate import Evaluation, outputs
-from ..engine.learner import one_view
-from ..errors import UserError, closest
+from ..engine.learner import Predictor, one_view
+from ..errors import UserError
 from ..files import write_json
 from ..labels import Multi, Rows, Single
 from ..progress import progress
@@ -26,6 +26,9 @@ from .saved import Saved, load_models
 
 if TYPE_CHECKING:
     from ..commands.runs import OfRun, Predict
+
+PRESENT = 0.5
+"""Where calibrated probabilities are cut."""
 
 
 def evaluate(
@@ -68,16 +71,8 @@ def evaluate(
 def predict(command: Predict) -> tuple[int, int, dict[str, str]]:
     """Write a label table; returns (images, labels, unreadable items with their reasons)."""
     saved = load_models(command.run_folder, command.device)
-    predictor = saved.predictor
-    if command.predictor is not None:
-        known = list(saved.predictors)
-        if command.predictor not in known:
-            raise UserError(
-                f"the run has no model {command.predictor!r}{closest(command.predictor, known)} "
-                f"(it has: {', '.join(known)})"
-            )
-        predictor = saved.predictors[command.predictor]
-    threshold = _threshold(command, saved)
+    _, predictor = saved.named(command.predictor)
+    threshold = _threshold(command, saved, predictor)
     if command.top < 1:
         raise UserError(f"--top must be at least 1, got {command.top}")
     source = open_source(command.images)
@@ -108,6 +103,8 @@ def predict(command: Predict) -> tuple[int, int, dict[str, str]]:
     starts = np.searchsorted(rows, np.arange(len(items) + 1))
     labels = Multi(starts, columns, saved.classes)
     cut = "argmax" if threshold is None else f"score > {threshold:g}"
+    if predictor.presence is not None:
+        cut = f"calibrated {cut}"
     note = f"{saved.method} {command.run_folder.name}, {cut}"
     write_labels(command.out, LabelTable(tuple(items), labels, note), sure)
     return len(items), len(rows), scan.broken
@@ -121,15 +118,21 @@ def _present(values: NDArray[np.float32], threshold: float | None) -> tuple[Rows
     return at, column
 
 
-def _threshold(command: Predict, saved: Saved) -> float | None:
+def _threshold(command: Predict, saved: Saved, predictor: Predictor) -> float | None:
     """Where label sets are cut; None means the first choice."""
     if command.threshold is not None:
         return command.threshold
     if command.tuned:
+        if predictor.presence is not None:
+            raise UserError(
+                "--tuned is for scores as they come: this model is calibrated, cut at 0.5"
+            )
         if saved.threshold is None:
             raise UserError("--tuned: the run had no validation images to tune a threshold on")
         return saved.threshold
-    return THRESHOLD if saved.predictor.link == "sigmoid" else None
+    if predictor.presence is not None:
+        return PRESENT
+    return THRESHOLD if predictor.link == "sigmoid" else None
 
 
 def decoders(asked: int | None) -> int:

@@ -15,10 +15,11 @@ from ..data.sources import moving
 from ..data.stream import Prepare, Scan
 from ..engine.algorithm import Specialist
 from ..engine.learner import Predictor
-from ..errors import UserError
+from ..errors import UserError, closest
 from ..files import write_json
 from ..models import export
 from ..models.class_heads import class_head_of
+from ..models.presence import load_presence
 from ..models.video import VideoNet
 
 INDEX = Path("models") / "index.json"
@@ -35,7 +36,7 @@ class Saved:
         image_size: side of the input, None: images keep their size.
         frames: of a clip, of a model of videos.
         prepare: normalisation.
-        threshold: tuned on the run's validation images, or None.
+        threshold: tuned on the run's validation images, or None; a calibration has no use for it.
         method: that trained it.
     """
 
@@ -51,6 +52,20 @@ class Saved:
     def predictor(self) -> Predictor:
         """The model."""
         return next(iter(self.predictors.values()))
+
+    def named(self, name: str | None) -> tuple[str, Predictor]:
+        """A predictor and its name; by default the model.
+
+        Raises:
+            UserError: there is none of this name.
+        """
+        name = next(iter(self.predictors)) if name is None else name
+        if name not in self.predictors:
+            known = list(self.predictors)
+            raise UserError(
+                f"the run has no model {name!r}{closest(name, known)} (it has: {', '.join(known)})"
+            )
+        return name, self.predictors[name]
 
     def scan(self, dataset: Dataset, batch_size: int, workers: int) -> Scan:
         """A pass over images as this model sees them.
@@ -137,8 +152,16 @@ def _architecture(model: torch.nn.Module) -> str | None:
     return known.get("architecture")
 
 
-def load_models(folder: Path, device: str = "auto") -> Saved:
-    """The models of a finished run.
+def presence_file(folder: Path, predictor: str) -> Path:
+    """Where the calibration of a run's predictor is."""
+    return folder / "models" / f"{predictor}.presence.json"
+
+
+def load_models(folder: Path, device: str = "auto", *, calibrated: bool = True) -> Saved:
+    """The models of a finished run, with their calibrations where there are any.
+
+    Args:
+        calibrated: False leaves the calibrations out.
 
     Raises:
         UserError: not a run folder, not finished, or its files are damaged.
@@ -148,6 +171,10 @@ def load_models(folder: Path, device: str = "auto") -> Saved:
         predictors = {
             name: _opened(folder, entry, where) for name, entry in index["predictors"].items()
         }
+        if calibrated:
+            classes = tuple(index["classes"])
+            predictors = {n: _calibrated(p, folder, n, classes) for n, p in predictors.items()}
+        plain = next(iter(predictors.values())).presence is None
         prepare = Prepare(tuple(index["mean"]), tuple(index["std"]), index["channels"], str(where))
         return Saved(
             predictors,
@@ -155,7 +182,7 @@ def load_models(folder: Path, device: str = "auto") -> Saved:
             index["image_size"],
             index.get("frames"),
             prepare,
-            index["threshold"],
+            index["threshold"] if plain else None,
             index["method"],
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -200,6 +227,16 @@ def _index(folder: Path) -> dict[str, Any]:
 def _opened(folder: Path, entry: dict[str, Any], device: torch.device) -> Predictor:
     models = (export.load(folder / path)[0].to(device).eval() for path in entry["models"])
     return Predictor(tuple(models), entry["link"])
+
+
+def _calibrated(
+    predictor: Predictor, folder: Path, name: str, classes: tuple[str, ...]
+) -> Predictor:
+    """The predictor with its calibration, where it has one."""
+    file = presence_file(folder, name)
+    if not file.exists():
+        return predictor
+    return Predictor(predictor.models, "sigmoid", presence=load_presence(file, classes))
 
 
 def choose_device(name: str) -> torch.device:

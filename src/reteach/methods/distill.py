@@ -22,10 +22,11 @@ from torch.nn import functional as F
 
 from ..data.stream import Batch
 from ..engine.algorithm import Algorithm
-from ..engine.learner import Learner, Link, Predictor
+from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
 from ..errors import UserError
 from ..losses import Loss, sigmoid_bce, soft_xent, softmax_xent
+from ..models.presence import Link
 from .supervised import Supervised
 
 if TYPE_CHECKING:

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from ..data.stream import Batch
 from ..engine.algorithm import Algorithm
-from ..engine.learner import Learner, Link, Predictor
+from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
 from ..losses import Loss, sigmoid_bce, sigmoid_bce_sum, smooth, softmax_xent
 from ..losses_asymmetric import Asymmetric
+from ..models.presence import Link
 
 if TYPE_CHECKING:
     from ..catalog import Asl, Sigmoid, Softmax
