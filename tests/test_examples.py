@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -64,3 +66,47 @@ def test_nct_on_a_gpu_in_small_on_a_cpu(tmp_path):
     assert [row["name"] for row in content["rows"][:2]] == ["ensemble", "nct"]
     assert content["configuration"]["nct"]["settings"]["target_variability"] == 0.5
     assert {"best", "last", "mean10", "wrong_accuracy"} <= set(content["metrics"])
+
+
+def pack(file: Path, size: int, label: np.ndarray, split: np.ndarray, **more: object) -> Path:
+    """Random JPEGs, end to end in one array."""
+    noise = np.random.default_rng(len(label))
+    files = []
+    for _ in label:
+        out = io.BytesIO()
+        Image.fromarray(noise.integers(0, 255, (size, size, 3), np.uint8)).save(out, "JPEG")
+        files.append(np.frombuffer(out.getvalue(), np.uint8))
+    offsets = np.cumsum([0, *map(len, files)])
+    np.savez(file, jpeg=np.concatenate(files), offsets=offsets, label=label, split=split, **more)
+    return file
+
+
+def test_semi(tmp_path):
+    names = [
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    ]
+    cifar = pack(
+        tmp_path / "c.npz", 32, np.arange(260) % 10, np.arange(260) // 200, class_names=names
+    )
+    # a goose is a bird, a salamander is nothing that CIFAR-10 knows
+    tiny = pack(
+        tmp_path / "t.npz", 64, np.arange(30) % 2, np.arange(30) // 20,
+        wnid=["n01855672", "n01629819"], is_a=[["n01503061", "n01855672"]],
+    )  # fmt: skip
+    said = run("semi_cifar.py", str(cifar), str(tiny), "--out", str(tmp_path / "out"))
+    assert "fine-tuning" in said
+    (found,) = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {"teacher", "supervised", "picks, K = 200, by score", "balanced-ranked, student"} <= set(
+        found
+    )
+    truth = np.load(tmp_path / "out" / "seed0" / "data" / "truth.npy")
+    assert truth[-20:].tolist() == [2, -1] * 10

@@ -79,6 +79,10 @@ TABLE: dict[str, tuple[str, str]] = {
         "reteach.commands.clean:Clean",
         "drop the labels that held-out models do not confirm",
     ),
+    "score": (
+        "reteach.commands.score:Score",
+        "the best classes of very many images as a score table, shard by shard",
+    ),
     "select": (
         "reteach.commands.select:Select",
         "the best images of every class out of a score table of any size",

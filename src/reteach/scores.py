@@ -17,7 +17,7 @@ have all classes of an item. Readers never hold more than a batch of rows.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -226,6 +226,8 @@ class ScoreWriter:
     logits: bool = False
     double: bool = False
     """Store float64 in place of float32."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """More of what the file says of itself."""
     _stack: ExitStack = field(default_factory=ExitStack, repr=False)
     _writer: Any = field(default=None, repr=False)
     _waiting: list[pa.Table] = field(default_factory=list, repr=False)
@@ -237,7 +239,8 @@ class ScoreWriter:
         number = pa.float64() if self.double else pa.float32()
         columns = [("item", pa.string()), ("class", pa.int32()), ("score", number)]
         columns += [("logit", number)] if self.logits else []
-        schema = pa.schema(columns, {"reteach.classes": json.dumps(list(self.classes))})
+        meta = {"reteach.classes": json.dumps(list(self.classes)), **self.metadata}
+        schema = pa.schema(columns, meta)
         part = self._stack.enter_context(atomic_path(Path(self.path)))
         self._writer = self._stack.enter_context(pq.ParquetWriter(part, schema))
         self._stack.push(self._finish)

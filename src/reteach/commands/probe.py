@@ -59,19 +59,12 @@ class Compression:
     def _curves(self, folder: Path) -> list[list[float]]:
         from ..analysis.compression import features, fit_random_labels
         from ..data.sources import open_source
-        from ..errors import closest
         from ..experiment.inputs import labelled_dataset
-        from ..experiment.saved import load_models
+        from ..experiment.saved import chosen, load_models
         from ..progress import progress
 
         saved = load_models(folder, self.device)
-        predictor = saved.predictor
-        if self.predictor is not None:
-            known = list(saved.predictors)
-            if self.predictor not in known:
-                hint = closest(self.predictor, known)
-                raise UserError(f"{folder} has no model {self.predictor!r}{hint}")
-            predictor = saved.predictors[self.predictor]
+        _, predictor = chosen(saved, self.predictor, folder)
         data = labelled_dataset(open_source(self.images), self.labels, self.images)
         if self.classes:
             data = data.restrict(data.classes[: self.classes])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Protocol, final
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, final
 
 import numpy as np
 import torch
@@ -16,6 +17,9 @@ from ..errors import UserError
 from .decode import ImageError
 from .resident import ResidentSource
 from .sources import ArraySource, Source
+
+J = TypeVar("J")
+T = TypeVar("T")
 
 
 class Augment(Protocol):
@@ -35,56 +39,54 @@ Pixels = tuple[Tensor, list[tuple[int, str]]]
 """uint8 (B, channels, S, S), and (position, reason) of each image that could not be read."""
 
 
-@final
-class _Jobs(TorchDataset[Any]):
-    """A whole batch as one element, so that each worker decodes a batch of its own."""
+def pixels(
+    source: Source, augment: Augment, rows: NDArray[np.int64], seeds: NDArray[np.int64]
+) -> Pixels:
+    """The images in some rows of a source, augmented.
 
-    def __init__(self, source: Source, augment: Augment) -> None:
-        self.source = source
-        self.augment = augment
-
-    def __getitem__(self, job: Job) -> Pixels:
-        rows, seeds = job
-        if isinstance(self.source, ResidentSource):
-            return self.augment.batch(self.source.batch(rows), seeds), []
-        if isinstance(self.source, ArraySource):
-            images = torch.from_numpy(self.source.batch(rows)).permute(0, 3, 1, 2)
-            return self.augment.batch(images, seeds), []
-        pixels: list[Tensor | None] = []
-        broken: list[tuple[int, str]] = []
-        for position, (row, seed) in enumerate(zip(rows.tolist(), seeds.tolist(), strict=True)):
-            try:
-                image = torch.from_numpy(self.source.read(row)).movedim(-1, 0)
-                pixels.append(self.augment(image, seed))
-            except ImageError as error:
-                pixels.append(None)
-                broken.append((position, str(error)))
-        blank = next((torch.zeros_like(p) for p in pixels if p is not None), torch.zeros(3, 1, 1))
+    Raises:
+        UserError: they differ in size after augmentation.
+    """
+    if isinstance(source, ResidentSource):
+        return augment.batch(source.batch(rows), seeds), []
+    if isinstance(source, ArraySource):
+        images = torch.from_numpy(source.batch(rows)).permute(0, 3, 1, 2)
+        return augment.batch(images, seeds), []
+    found: list[Tensor | None] = []
+    broken: list[tuple[int, str]] = []
+    for position, (row, seed) in enumerate(zip(rows.tolist(), seeds.tolist(), strict=True)):
         try:
-            return torch.stack([blank if p is None else p for p in pixels]), broken
-        except RuntimeError:
-            sizes = sorted({tuple(p.shape[1:]) for p in pixels if p is not None})
-            raise UserError(
-                f"the images differ in size (e.g. {sizes[0]} and {sizes[-1]}): "
-                "choose an --image-size"
-            ) from None
-
-
-def _identity(value: Any) -> Any:
-    return value
+            image = torch.from_numpy(source.read(row)).movedim(-1, 0)
+            found.append(augment(image, seed))
+        except ImageError as error:
+            found.append(None)
+            broken.append((position, str(error)))
+    blank = next((torch.zeros_like(p) for p in found if p is not None), torch.zeros(3, 1, 1))
+    try:
+        return torch.stack([blank if p is None else p for p in found]), broken
+    except RuntimeError:
+        sizes = sorted({tuple(p.shape[1:]) for p in found if p is not None})
+        raise UserError(
+            f"the images differ in size (e.g. {sizes[0]} and {sizes[-1]}): choose an --image-size"
+        ) from None
 
 
 def read(
     source: Source, augment: Augment, jobs: Iterable[Job], workers: int = 0, pin: bool = False
 ) -> Iterator[Pixels]:
     """The pixels of each job, in order. ``workers`` processes read ahead; 0 reads right here."""
-    whole = _Jobs(source, augment)
+    yield from mapped(_Read(source, augment), jobs, workers, pin)
+
+
+def mapped(
+    work: Callable[[J], T], jobs: Iterable[J], workers: int = 0, pin: bool = False
+) -> Iterator[T]:
+    """``work(job)`` for each job, in order, each whole in one of ``workers`` processes."""
     if workers == 0:
-        for job in jobs:
-            yield whole[job]
+        yield from map(work, jobs)
         return
     yield from DataLoader(
-        whole,
+        _Mapped(work),
         batch_size=None,
         sampler=jobs,
         num_workers=workers,
@@ -92,3 +94,26 @@ def read(
         pin_memory=pin,
         generator=torch.Generator(),  # or the loader would draw from the global one
     )
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Read:
+    source: Source
+    augment: Augment
+
+    def __call__(self, job: Job) -> Pixels:
+        return pixels(self.source, self.augment, *job)
+
+
+@final
+class _Mapped(TorchDataset[Any]):
+    def __init__(self, work: Callable[[Any], Any]) -> None:
+        self.work = work
+
+    def __getitem__(self, job: Any) -> Any:
+        return self.work(job)
+
+
+def _identity(value: Any) -> Any:
+    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,33 @@ class Saved:
         augment = evaluation(self.image_size, self.frames)
         batch_size = at_once(batch_size, self.frames)
         return Scan(dataset, augment, self.prepare, batch_size, workers)
+
+
+def chosen(saved: Saved, name: str | None, folder: Path) -> tuple[str, Predictor]:
+    """The predictor of this name, or *the* model.
+
+    Raises:
+        UserError: there is none of this name.
+    """
+    known = list(saved.predictors)
+    if name is not None and name not in known:
+        raise UserError(
+            f"{folder} has no model {name!r}{closest(name, known)} (it has: {', '.join(known)})"
+        )
+    name = known[0] if name is None else name
+    return name, saved.predictors[name]
+
+
+def fingerprint(saved: Saved, predictor: Predictor) -> str:
+    """A hash of everything that a model's scores depend on, but for the machine."""
+    settings = (predictor.link, predictor.precision, saved.image_size, saved.classes)
+    normal = (saved.prepare.mean, saved.prepare.std, saved.prepare.channels)
+    digest = hashlib.blake2b(repr((settings, normal)).encode(), digest_size=8)
+    for model in predictor.models:
+        for name, tensor in model.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def save_models(
