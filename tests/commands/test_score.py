@@ -324,7 +324,7 @@ def test_images_that_were_added_are_noticed(world, tmp_path, capsys):
         (["--top", "4"], "P, the classes per item, is 4, but there are only 3 classes"),
         (["--block", "0"], "--block must be at least 1, got 0"),
         (["--scorers", "2"], "--scorers go with --ray"),
-        (["--predictor", "modle"], "has no model 'modle'; did you mean model?"),
+        (["--predictor", "modle"], "the run has no model 'modle'; did you mean model?"),
         (["--images", "missing/{0..3}.tar"], "none of the 4 shards can be read"),
         (["--images", "missing"], "missing does not exist"),
     ],

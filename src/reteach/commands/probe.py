@@ -60,11 +60,11 @@ class Compression:
         from ..analysis.compression import features, fit_random_labels
         from ..data.sources import open_source
         from ..experiment.inputs import labelled_dataset
-        from ..experiment.saved import chosen, load_models
+        from ..experiment.saved import load_models
         from ..progress import progress
 
         saved = load_models(folder, self.device)
-        _, predictor = chosen(saved, self.predictor, folder)
+        _, predictor = saved.named(self.predictor)
         data = labelled_dataset(open_source(self.images), self.labels, self.images)
         if self.classes:
             data = data.restrict(data.classes[: self.classes])

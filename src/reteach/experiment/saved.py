@@ -12,6 +12,7 @@ import torch
 
 from ..data.clips import at_once, evaluation
 from ..data.dataset import Dataset
+from ..data.reader import Augment
 from ..data.sources import moving
 from ..data.stream import Prepare, Scan
 from ..engine.algorithm import Specialist
@@ -68,38 +69,27 @@ class Saved:
             )
         return name, self.predictors[name]
 
-    def scan(self, dataset: Dataset, batch_size: int, workers: int) -> Scan:
-        """A pass over images as this model sees them.
+    def view(self, videos: bool) -> Augment:
+        """How images reach this model.
 
         Raises:
             UserError: they are videos and it takes still images, or the other way round.
         """
-        if moving(dataset.source) != (self.frames is not None):
+        if videos != (self.frames is not None):
             takes, given = ("still images", "videos")[:: 1 if self.frames is None else -1]
             raise UserError(f"the model takes {takes}, and these are {given}")
-        augment = evaluation(self.image_size, self.frames)
+        return evaluation(self.image_size, self.frames)
+
+    def scan(self, dataset: Dataset, batch_size: int, workers: int) -> Scan:
+        """A pass over images as this model sees them; see :meth:`view`."""
+        augment = self.view(moving(dataset.source))
         batch_size = at_once(batch_size, self.frames)
         return Scan(dataset, augment, self.prepare, batch_size, workers)
 
 
-def chosen(saved: Saved, name: str | None, folder: Path) -> tuple[str, Predictor]:
-    """The predictor of this name, or *the* model.
-
-    Raises:
-        UserError: there is none of this name.
-    """
-    known = list(saved.predictors)
-    if name is not None and name not in known:
-        raise UserError(
-            f"{folder} has no model {name!r}{closest(name, known)} (it has: {', '.join(known)})"
-        )
-    name = known[0] if name is None else name
-    return name, saved.predictors[name]
-
-
 def fingerprint(saved: Saved, predictor: Predictor) -> str:
     """A hash of everything that a model's scores depend on, but for the machine."""
-    settings = (predictor.link, predictor.precision, saved.image_size, saved.classes)
+    settings = (predictor.link, predictor.precision, saved.image_size, saved.frames, saved.classes)
     normal = (saved.prepare.mean, saved.prepare.std, saved.prepare.channels)
     digest = hashlib.blake2b(repr((settings, normal)).encode(), digest_size=8)
     for model in predictor.models:

@@ -21,9 +21,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.augment import Eval, Plain
+from ..data.clips import at_once
 from ..data.parts import Failed, Parts, Read, open_parts, read_parts
 from ..data.quarantine import write_csv
+from ..data.sources import moving
 from ..engine.evaluate import top_classes
 from ..engine.learner import Precision
 from ..errors import UserError
@@ -31,7 +32,7 @@ from ..progress import Progress, progress
 from ..relabel.score_shards import TEACHER, TOP
 from ..score_columns import one_line
 from ..scores import ScoreWriter
-from .saved import chosen, fingerprint, load_models
+from .saved import fingerprint, load_models
 
 PART, UNREADABLE = "reteach.part", "reteach.unreadable"
 """Metadata of a shard: what it was made from; [item, reason] of the images that are not in it."""
@@ -114,7 +115,7 @@ class Scorer:
         self.task = task
         self.parts = open_parts(task.images, task.block)
         self.saved = load_models(task.run, task.device)
-        name, predictor = chosen(self.saved, task.predictor, task.run)
+        name, predictor = self.saved.named(task.predictor)
         self.predictor = replace(predictor, precision=task.precision)
         self.teacher = f"{name} {fingerprint(self.saved, self.predictor)}"
         if task.top > len(self.saved.classes):
@@ -155,13 +156,13 @@ class Scorer:
         self, numbers: Sequence[int]
     ) -> Iterator[tuple[Read | Failed, list[int], _Later]]:
         """Each batch with the positions that could be read, its scores perhaps still being computed."""
-        size, device = self.saved.image_size, self.saved.prepare.device
+        size, device, shared = self.saved.image_size, self.saved.prepare.device, self.parts.shared
         of = top_classes(self.predictor, self.task.top)
         for read in read_parts(
             self.parts,
             numbers,
-            Plain() if size is None else Eval(size),
-            self.task.batch_size,
+            self.saved.view(shared is not None and moving(shared)),
+            at_once(self.task.batch_size, self.saved.frames),
             workers=self.task.workers,
             pin=device != "cpu",
             at_least=None if size is None else 2 * size,
