@@ -1,16 +1,16 @@
 """CPSD's ablation (Table 3, Figure 3) on real photos with tags and on scenes made of real images.
 
-    python examples/cpsd_ablation.py PACKS --data clothing|scenes [--seeds 5] [--epochs N]
-                                     [--processes 2] [--smoke]
+    python examples/cpsd_ablation.py PACKS --data clothing|scenes [--what parts|subsets] [--seeds 5]
+                                     [--epochs N] [--processes 2] [--smoke]
 
-PACKS is a folder with tiny_imagenet50.npz (jpeg, offsets, label, split, words). clothing also wants
-ccp_multilabel.npz (jpeg, offsets, labels, label_names), photos of dressed people: a network that was
-trained on the former gives features, and heads with a hidden layer learn from these. scenes also wants
-cooccurrence.npz (coco_counts, coco_pairs, coco_names): up to four objects per picture, which occur
-together as COCO's 50 commonest classes do, and convolutional networks that start from nothing.
+PACKS is a folder with tiny_imagenet50.npz (jpeg, offsets, label, split, words). On its training images a
+network learns to tell 50 kinds of things apart; its features are frozen, and heads with a hidden layer
+learn from them. clothing wants ccp_multilabel.npz (jpeg, offsets, labels, label_names), photos of
+dressed people. scenes wants cooccurrence.npz (coco_counts, coco_pairs, coco_names): up to four objects
+per picture, which occur together as COCO's 50 commonest classes do.
 
-All entrants have one budget of backward passes, teachers included; "baseline, half" has as many as a
-student of CPSD.
+parts: the components and their controls. subsets: the number of subsets. All entrants have one budget of
+backward passes, teachers included; "baseline, half" has as many as a student of CPSD.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import io
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -62,6 +61,13 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "CPSD, teachers see all": {"teacher_images": "all"},
 }
 
+FIGURE: dict[str, dict[str, Any]] = {
+    "random": {"sides": "random"},
+    "CGPD": {"sides": "co"},
+    "DGPD": {"sides": "dis"},
+    "CPSD": {},
+}
+
 Part = tuple[NDArray[np.uint8], NDArray[np.bool_]]
 """Pictures, or features as pictures, and which classes are there."""
 
@@ -98,20 +104,17 @@ def ablation_head(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     return model
 
 
-def clothing(packs: Path, folder: Path, few: bool) -> tuple[list[Part], tuple[str, ...]]:
-    """Features of the photos, for training, validation and test; tags of at least 50 photos."""
+def clothing(packs: Path, few: bool) -> tuple[list[Part], tuple[str, ...]]:
+    """Photos for training, validation and test; tags of at least 50 photos."""
     with np.load(packs / "ccp_multilabel.npz", allow_pickle=False) as pack:
         jpeg, starts, tags = pack["jpeg"], pack["offsets"], pack["labels"] > 0
         names = pack["label_names"].astype(str)
     kept = (tags.sum(0) >= (1 if few else 50)) & ~np.isin(names, DROPPED)
     order = np.random.default_rng(0).permutation(len(tags))
     images = np.stack([_picture(jpeg, starts, row, (80, 128)) for row in order])
-    found = _features(_backbone(packs, folder, few), images)
-    cuts = (len(tags) * np.array([0, 0.65, 0.8, 1])).astype(int).tolist()
-    scale = np.quantile(found[: cuts[1]], 0.995, axis=0).clip(1e-6)
-    pixels = (found / scale * 255).clip(0, 255).astype(np.uint8)[:, :, None]
     labels = tags[order][:, kept]
-    parts = [(pixels[a:b], labels[a:b]) for a, b in pairwise(cuts)]
+    cuts = (len(tags) * np.array([0, 0.65, 0.8, 1])).astype(int).tolist()
+    parts = [(images[a:b], labels[a:b]) for a, b in pairwise(cuts)]
     return parts, tuple(names[kept].tolist())
 
 
@@ -134,22 +137,32 @@ def _backbone(packs: Path, folder: Path, few: bool) -> nn.Module:
     return load_models(where, "cpu").predictor.models[0]
 
 
+def featured(parts: list[Part], backbone: nn.Module) -> list[Part]:
+    """The same parts with features in place of pictures, a byte each."""
+    found = [_features(backbone, images) for images, _ in parts]
+    scale = np.quantile(found[0], 0.995, axis=0).clip(1e-6)
+    pixels = ((one / scale * 255).clip(0, 255).astype(np.uint8)[:, :, None] for one in found)
+    return [(each, present) for each, (_, present) in zip(pixels, parts, strict=True)]
+
+
 @torch.no_grad()
 def _features(backbone: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(N, FEATURES): the last feature map in 4 × 2 cells."""
-    x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-    maps = (backbone.forward_features(part) for part in x.split(64))
-    return torch.cat([F.adaptive_avg_pool2d(m, (4, 2)).flatten(1) for m in maps]).numpy()
+    out = []
+    for part in torch.from_numpy(images).split(64):
+        maps = backbone.forward_features(part.permute(0, 3, 1, 2).float() / 127.5 - 1)
+        out.append(F.adaptive_avg_pool2d(maps, (4, 2)).flatten(1))
+    return torch.cat(out).numpy()
 
 
-def scenes(packs: Path, folder: Path, few: bool) -> tuple[list[Part], tuple[str, ...]]:
+def scenes(packs: Path, few: bool) -> tuple[list[Part], tuple[str, ...]]:
     """2×2 scenes; those for the test have objects of their own, never seen in training."""
     with np.load(packs / "tiny_imagenet50.npz", allow_pickle=False) as pack:
         jpeg, starts, label, split = (pack[n] for n in ("jpeg", "offsets", "label", "split"))
         words = [str(name).split(",")[0] for name in pack["words"]]
     with np.load(packs / "cooccurrence.npz", allow_pickle=False) as pack:
         counts, pairs, names = pack["coco_counts"], pack["coco_pairs"], pack["coco_names"]
-    size, side = len(words), 24
+    size, side = len(words), 64
     chosen = np.argsort(-counts, kind="stable")[:size]
     counts, share = counts[chosen], pairs[np.ix_(chosen, chosen)] / counts[chosen][:, None]
     draw = np.random.default_rng(0)
@@ -157,7 +170,7 @@ def scenes(packs: Path, folder: Path, few: bool) -> tuple[list[Part], tuple[str,
     pools = [rows[0], rows[1][: len(rows[1]) // 3], rows[1][len(rows[1]) // 3 :]]
     cells = np.stack([_picture(jpeg, starts, row, (side, side)) for row in range(len(label))])
     out = []
-    for pool, n in zip(pools, (60, 20, 20) if few else (4000, 1000, 2000), strict=True):
+    for pool, n in zip(pools, (60, 20, 20) if few else (3000, 500, 1500), strict=True):
         by_class = [pool[label[pool] == c] for c in range(size)]
         images = np.full((n, 2 * side, 2 * side, 3), 128, np.uint8)
         present = np.zeros((n, size), np.bool_)
@@ -209,50 +222,55 @@ def prepare(parts: list[Part], names: tuple[str, ...], folder: Path) -> OwnData:
     return OwnData(data, str(folder / "test.npz"), folder / "test.parquet")
 
 
-def entrants(model: Model, training: Training) -> tuple[Entrant, ...]:
+def entrants(what: str, model: Model, training: Training) -> tuple[Entrant, ...]:
     """The rows of the table."""
+
+    def cpsd(name: str, **settings: Any) -> Entrant:
+        return Entrant(
+            name, Config("cpsd", Cpsd(**settings), model=model, training=training), settings
+        )
+
+    if what == "subsets":
+        return tuple(
+            cpsd(f"{name} k={k}", subsets=k, **settings)
+            for name, settings in FIGURE.items()
+            for k in (2, 5, 8)
+        )
     half = replace(training, epochs=training.epochs / 2)
-    found = [
+    return (
         Entrant("baseline", Config("asl", Asl(), model=model, training=training), {}),
         Entrant("baseline, half", Config("asl", Asl(), model=model, training=half), {}),
-    ]
-    for name, settings in CONTROLS.items():
-        config = Config("cpsd", Cpsd(**settings), model=model, training=training)
-        found.append(Entrant(name, config, settings))
-    return tuple(found)
+        *(cpsd(name, **settings) for name, settings in CONTROLS.items()),
+    )
 
-
-Make = Callable[[Path, Path, bool], tuple[list[Part], tuple[str, ...]]]
-DATA: dict[str, tuple[Make, str, float]] = {
-    "clothing": (clothing, "ablation_head", 40.0),
-    "scenes": (scenes, "reteach_small", 16.0),
-}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("packs", type=Path)
-    parser.add_argument("--data", choices=list(DATA), default="clothing")
-    parser.add_argument("--epochs", type=float)
+    parser.add_argument("--data", choices=["clothing", "scenes"], default="clothing")
+    parser.add_argument("--what", choices=["parts", "subsets"], default="parts")
+    parser.add_argument("--only", nargs="*", help="some of the rows, by name")
+    parser.add_argument("--epochs", type=float, default=40)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--smoke", action="store_true")
     told = parser.parse_args()
-    make, network, epochs = DATA[told.data]
-    epochs = 1 if told.smoke else told.epochs or epochs
-    out = told.out or Path("runs") / f"cpsd-{told.data}"
-    parts, names = make(told.packs, out / "data", told.smoke)
-    model = Model(network, precision="bf16", channels_last=True, device="cpu")
+    epochs = 1 if told.smoke else told.epochs
+    out = told.out or Path("runs") / f"cpsd-{told.data}-{told.what}"
+    parts, names = {"clothing": clothing, "scenes": scenes}[told.data](told.packs, told.smoke)
+    parts = featured(parts, _backbone(told.packs, out / "data", told.smoke))
+    model = Model("ablation_head", precision="bf16", device="cpu")
     training = Training(epochs=epochs, batch_size=64, optimizer="adam", lr=2e-3, augment="none")
     plan = Plan(
-        f"CPSD's ablation: {told.data}",
+        f"CPSD on {told.data}: {told.what}",
         f"{len(parts[0][0])} pictures, {len(names)} classes, {epochs:g} epochs in all.",
         out,
         prepare(parts, names, out / "data"),
-        entrants(model, training),
+        tuple(e for e in entrants(told.what, model, training) if e.name in (told.only or [e.name])),
         tuple(range(1 if told.smoke else told.seeds)),
         sweep={},
-        early=("baseline",),
+        early=("baseline",) if told.what == "parts" else (),
         processes=told.processes,
     )
     show_results(compare(plan), out)

@@ -51,8 +51,9 @@ class Model:
     """The network."""
 
     model: str = "resnet18"
-    """Any architecture of timm, or reteach_tiny, reteach_mid, reteach_small for small images; for
-    videos r2plus1d_18, r2plus1d_34, reteach_video."""
+    """Any architecture of timm (resnet101, tresnet_l, resnext50_32x4d.fb_swsl_ig1b_ft_in1k …), one with a
+    token per class (resnet101_tf, q2l_resnet101 …), or reteach_tiny, reteach_mid, reteach_small for small
+    images; for videos r2plus1d_18, r2plus1d_34, reteach_video."""
     image_size: int | None = None
     """Side of the square input in pixels; by default the model's own, or the arrays' size."""
     frames: int | None = None
@@ -61,6 +62,9 @@ class Model:
     """Start from this weight file: timm's, or MoCo-v2, SimCLR, BYOL, SwAV (ResNet-50)."""
     pretrained: bool = False
     """Start from timm's published weights (downloaded)."""
+    vectors: Path | None = None
+    """Word vectors of the class names (GloVe's text format), for models with a token per class such as
+    resnet101_tf and q2l_resnet101; by default these tokens are learned."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Mixed precision of the forward pass."""
     channels_last: bool = False

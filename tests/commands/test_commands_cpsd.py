@@ -7,9 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from reteach import options
+from reteach.catalog import Cpsd
 from reteach.cli import main
+from reteach.engine.learner import Predictor
+from reteach.experiment.config import Config
+from reteach.experiment.inputs import open_inputs
+from reteach.experiment.saved import load_models, save_models
+from reteach.experiment.train import make_setup
 from reteach.labels import Multi, Single
+from reteach.models.class_heads import class_head_of
 from reteach.tables import LabelTable, write_labels
 
 CLASSES = ("cat", "dog", "hat", "tie")
@@ -37,6 +46,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     for name, labels in tables.items():
         write_labels(folder / f"{name}.parquet", LabelTable(items, labels))
+    (folder / "glove.txt").write_text("".join(f"{name} 1 2\n" for name in CLASSES))
     val = LabelTable(items[:8], tables["foreign"].take(np.arange(8)))
     write_labels(folder / "val_foreign.parquet", val)
     return folder
@@ -92,6 +102,12 @@ BAD = {
         "gaps",
         "mile would take classes that are unknown in an image for",
     ),
+    "no vectors": ("train asl --vectors {w}/none.txt", "tags", "none.txt do not exist"),
+    "vectors for a plain network": (
+        "train asl --vectors {w}/glove.txt",
+        "tags",
+        "--vectors is for models with a token per class",
+    ),
     "no partition": ("train cpsd --partition {w}/none.json", "tags", "none.json does not exist"),
 }
 
@@ -112,3 +128,37 @@ def test_a_class_without_a_positive_image_is_named(world, tmp_path, capsys):
     assert reteach(world, f"train cpsd --subsets 2 --out {out}", "sparse") == 0
     assert "1 of 5 classes have no training image, first: 'zebra'" in capsys.readouterr().err
     assert "'zebra'" in json.loads((out / "run.json").read_text())["warnings"][0]
+
+
+def test_class_tokens_are_made_of_the_file_for_any_of_the_classes(world, tmp_path):
+    file = tmp_path / "glove.txt"
+    file.write_text("".join(f"{c} {i}.5 -1 2\n" for i, c in enumerate(CLASSES)))
+    data = options.Data(f"{world}/images.npz", world / "tags.parquet")
+    model = options.Model("resnet18_tf", vectors=file, device="cpu")
+    config = Config("cpsd", Cpsd(), data, model, options.Training(steps=1))
+    setup = make_setup(config, open_inputs(data, 0), torch.device("cpu"))
+    for classes in (CLASSES, ("hat", "cat")):
+        network = setup.build(0, classes=classes)
+        tokens = class_head_of(network).classes
+        assert tokens.vectors[:, 0].tolist() == [CLASSES.index(c) + 0.5 for c in classes]
+    predictor = Predictor((network,), "sigmoid")
+    save_models(
+        tmp_path / "run", {"model": predictor}, architecture="resnet18_tf", classes=classes,
+        image_size=64, prepare=setup.prepare, threshold=None, method="asl",
+    )  # fmt: skip
+    file.unlink()  # the vectors travel with the weights
+    again = class_head_of(load_models(tmp_path / "run", "cpu").predictor.models[0])
+    assert torch.equal(again.classes.vectors, tokens.vectors)
+
+
+def test_ablations_are_comparisons(world, tmp_path):
+    """Table 3's rows by one command, on label sets."""
+    out = tmp_path / "out"
+    words = "compare asl cpsd --sweep cpsd.subsets=1,2 --seeds 1 --val-fraction 0.5 --processes 1"
+    assert reteach(world, f"{words} --out {out}") == 0
+    results = json.loads((out / "results.json").read_text())
+    rows = {"asl", "cpsd subsets=1", "cpsd subsets=2", "asl, stopped early", "every class present"}
+    assert results.keys() == rows
+    for name in rows:
+        assert {"map", "cf1", "of1"} <= results[name].keys()
+    assert (out / "report.html").exists()

@@ -416,3 +416,20 @@ def test_a_subset_without_images_is_named(tmp_path):
         cpsd.train(setup(settings, data), settings, Run.memory())
     cut = Cpsd(subsets=2)  # the search deals such classes out
     cpsd.train(setup(cut, data), cut, Run.memory())
+
+
+def test_teachers_side_by_side_are_those_of_one_after_the_other(tmp_path):
+    settings = Cpsd(subsets=2, sides="co")
+    one = trained(settings, Run(tmp_path / "one", quiet=True))
+    two = trained(Cpsd(subsets=2, sides="co", parallel=2), Run(tmp_path / "two", quiet=True))
+    assert equal(student(one), student(two))
+    for name, teacher in one.specialists().items():
+        states = [t.predictor.models[0].state_dict() for t in (teacher, two.specialists()[name])]
+        assert equal(*states)
+    again = trained(settings, Run(tmp_path / "two", quiet=True))  # goes on with either
+    assert equal(student(again), student(two))
+
+
+def test_side_by_side_needs_a_folder():
+    with pytest.raises(UserError, match="--parallel is for a single process with a run folder"):
+        trained(Cpsd(subsets=2, parallel=2))

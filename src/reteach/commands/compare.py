@@ -71,7 +71,7 @@ class Compare:
             on_cpu = choose_device(self.model.device).type == "cpu"
             processes = os.cpu_count() or 1 if on_cpu else 1
         folder, page = self._folder()
-        baselines = [e.name for e in chosen if e.config.method in ("softmax", "sigmoid")]
+        baselines = [e.name for e in chosen if e.config.method in ("softmax", "sigmoid", "asl")]
         plan = Plan(
             f"{', '.join(self.methods)}",
             f"{self.data.images}, labels {self.data.labels or 'from its class folders'}.",

@@ -32,7 +32,7 @@ from . import distributed, snapshot
 from .algorithm import Algorithm
 from .describe import describe
 from .evaluate import Judge
-from .log import Log
+from .log import Log, Sink
 
 A = TypeVar("A", bound=Algorithm)
 Arrays = dict[str, NDArray[Any]]
@@ -63,13 +63,16 @@ class Run:
         """A run that keeps nothing."""
         return cls(None, seed, quiet=True)
 
-    def branch(self, name: str) -> Run:
+    def branch(self, name: str, *sinks: Sink) -> Run:
         """A run in the same folder whose stages do not hang on the earlier stages of this one.
 
         For stages that could as well run at the same time, in processes of their own: each branch has
         its own log, ``stages/<name>/metrics.jsonl``.
+
+        Args:
+            sinks: that the branch's records also go to.
         """
-        log = Log(self._stage(name) / "metrics.jsonl" if self.folder else None)
+        log = Log(self._stage(name) / "metrics.jsonl" if self.folder else None, sinks)
         return Run(self.folder, self.seed, log, self.snapshot_seconds, self.quiet)
 
     def train(
@@ -116,6 +119,10 @@ class Run:
                 start, judge, eval_every or steps
             )
         return algorithm
+
+    def trained(self, name: str) -> int:
+        """How many steps of a stage are in its snapshot."""
+        return 0 if self.folder is None else snapshot.steps_in(self._stage(name) / "snapshot.pt")
 
     def once(self, name: str, compute: Callable[[], Arrays], **arguments: Any) -> Arrays:
         """Arrays that are computed once and kept; ``arguments`` are what they depend on."""
@@ -193,7 +200,7 @@ class _Loop:
         sums = _Sums()
         last_save = time.monotonic()
         with ExitStack() as stack:
-            interrupted = stack.enter_context(_signals())
+            interrupted = stack.enter_context(noting_signals())
             show = stack.enter_context(
                 progress(self.name, self.steps, self.owner.quiet or distributed.rank() > 0)
             )
@@ -295,7 +302,7 @@ def _seed(seed: int, device: torch.device) -> None:
 
 
 @contextmanager
-def _signals() -> Iterator[Callable[[], bool]]:
+def noting_signals() -> Iterator[Callable[[], bool]]:
     """Note Ctrl-C and SIGTERM instead of dying from them; a second Ctrl-C is not held back."""
     asked = False
 

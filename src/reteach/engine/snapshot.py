@@ -140,6 +140,14 @@ def save(path: Path, algorithm: Any, step: int, stamp: str) -> None:
         torch.save({"step": step, "stamp": stamp, "state": state}, part)
 
 
+def steps_in(path: Path) -> int:
+    """The step of a snapshot without its state; 0 where there is none to be read."""
+    try:
+        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["step"])
+    except Exception:  # torch raises many kinds for a damaged file; whoever loads it will say so
+        return 0
+
+
 def load(path: Path, algorithm: Any, stamp: str) -> int:
     """Restore a snapshot into ``algorithm`` and return its step.
 

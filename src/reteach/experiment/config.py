@@ -17,6 +17,7 @@ from ..files import atomic_write
 
 # What may change between two attempts at the same run, because it changes no number.
 FREE = {"out", "workers", "device", "snapshot_seconds", "tensorboard", "wandb", "compile", "cache"}
+FREE |= {"parallel"}
 
 
 @final

@@ -32,6 +32,7 @@ from ..errors import Interrupted, UserError
 from ..files import write_json
 from ..labels import Multi, Single
 from ..models import weights, zoo
+from ..models.class_tokens import read_vectors
 from ..progress import progress
 from ..report import run_report
 from . import config as configs
@@ -160,7 +161,9 @@ def make_setup(
     if image_size is None and not array:
         image_size = zoo.default_image_size(model.model)
     frames = clip_frames(model, training, inputs)
-    build = Networks(model, inputs.train.classes, channels, image_size, frames, str(device))
+    classes = inputs.train.classes
+    vectors = None if model.vectors is None else read_vectors(model.vectors, classes)
+    build = Networks(model, classes, channels, image_size, frames, str(device), vectors)
     first = build(0)  # also refuses a bad --model or --init before anything else happens
     mean, std = zoo.normalisation(first, channels)
     prepare = Prepare(mean, std, channels, str(device), model.channels_last)
@@ -210,7 +213,7 @@ def frozen(path: Path, classes: tuple[str, ...], device: torch.device) -> Frozen
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Networks:
     """Fresh networks for the classes of a training, on its device; can go to another process.
 
@@ -221,6 +224,7 @@ class Networks:
         image_size: side of the input, where it is fixed.
         frames: of a clip, where the images are videos.
         device: where the networks go.
+        vectors: (C, V) word vectors of the classes, or None.
     """
 
     model: options.Model
@@ -229,6 +233,7 @@ class Networks:
     image_size: int | None
     frames: int | None
     device: str
+    vectors: torch.Tensor | None = None
 
     def __call__(
         self,
@@ -238,16 +243,20 @@ class Networks:
         **architecture: Any,
     ) -> torch.nn.Module:
         """A network; another architecture, or for some of the classes only, where asked for."""
-        model = self.model
+        model, vectors = self.model, self.vectors
+        names = self.classes if classes is None else classes
+        if vectors is not None:
+            vectors = vectors[[self.classes.index(name) for name in names]]
         if self.frames is not None:
             architecture["frames"] = self.frames
         made = zoo.create(
             network or model.model,
-            len(self.classes if classes is None else classes),
+            len(names),
             in_chans=self.channels,
             image_size=self.image_size,
             pretrained=model.pretrained,
             init=model.init,
+            vectors=vectors,
             seed=seed,
             **architecture,
         )
@@ -367,6 +376,7 @@ def claim(config: configs.Config, folder: Path) -> configs.Config:
         config,
         output=replace(config.output, out=folder),
         data=_absolute(config.data),
+        model=_absolute_paths(config.model),
         settings=_absolute_paths(config.settings),
     )
     refusal = ""
@@ -398,7 +408,7 @@ def _claim(config: configs.Config, folder: Path) -> None:
 
 
 def _absolute_paths(settings: Any) -> Any:
-    """A method's settings, their files absolute."""
+    """Settings, their files absolute."""
     paths = {f.name: getattr(settings, f.name) for f in fields(settings)}
     return replace(
         settings,

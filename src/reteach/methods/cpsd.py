@@ -54,6 +54,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -63,10 +64,13 @@ from torch import Tensor, nn
 from .. import rng
 from ..data.dataset import Dataset
 from ..data.stream import Batch, Epochs, Part
+from ..engine import distributed
 from ..engine.algorithm import Algorithm, Specialist
 from ..engine.evaluate import outputs
 from ..engine.learner import Learner, Predictor
+from ..engine.log import Sink
 from ..engine.run import Arrays, Run
+from ..engine.side_by_side import side_by_side
 from ..errors import UserError
 from ..labels import Rows
 from ..losses import Loss, bernoulli_kl, squared_error
@@ -172,7 +176,7 @@ class SubTask:
     rows: Rows
     steps: int
 
-    def train(self, setup: Setup, options: Options, run: Run) -> Supervised:
+    def train(self, setup: Setup, options: Options, run: Run, *sinks: Sink) -> Supervised:
         """Eq. 3: the teacher, trained now, resumed or loaded."""
         data = _narrowed(setup.train, self.classes).subset(self.rows)
         own = replace(setup, train=data, total=self.steps, judge=None)
@@ -183,7 +187,31 @@ class SubTask:
             order = Part(whole, self.rows)
         stream = own.stream("teachers", order=order)
         algorithm = Supervised(learner, asymmetric_loss(options), "sigmoid")
-        return run.branch(self.name).train(self.name, algorithm, stream, **own.budget())
+        return run.branch(self.name, *sinks).train(self.name, algorithm, stream, **own.budget())
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Elsewhere:
+    """A teacher's training in a process of its own."""
+
+    task: SubTask
+    setup: Setup
+    options: Options
+    folder: Path
+    seed: int
+    snapshot_seconds: float
+
+    @property
+    def name(self) -> str:
+        """Of the teacher."""
+        return self.task.name
+
+    def __call__(self, tell: Callable[[int], None]) -> dict[str, str]:
+        """Train it; what it learned stays in its stage of the run folder."""
+        run = Run(self.folder, self.seed, snapshot_seconds=self.snapshot_seconds, quiet=True)
+        self.task.train(self.setup, self.options, run, lambda record: tell(record["step"]))
+        return self.setup.broken
 
 
 def train(setup: Setup, options: Options, run: Run) -> Cpsd:
@@ -192,6 +220,7 @@ def train(setup: Setup, options: Options, run: Run) -> Cpsd:
     loss = asymmetric_loss(options)
     sides = _sides(setup, options, run)
     tasks, whose = _tasks(setup, options, sides)
+    _at_once(tasks, setup, options, run)
     teachers = {
         task.name: Specialist(task.train(setup, options, run).predictors()["model"], task.classes)
         for task in tasks
@@ -221,6 +250,8 @@ def _check(options: Options) -> None:
         raise UserError(f"--teacher-share must lie in (0, 1), got {options.teacher_share}")
     if not options.temperature > 0:
         raise UserError(f"--temperature must be positive, got {options.temperature}")
+    if options.parallel < 1:
+        raise UserError(f"--parallel must be at least 1, got {options.parallel}")
     if options.imitation_weight < 0:
         raise UserError(f"--imitation-weight must not be negative, got {options.imitation_weight}")
 
@@ -296,6 +327,22 @@ def _tasks(
         for name, classes, rows in chosen
     ]
     return tasks, whose
+
+
+def _at_once(tasks: list[SubTask], setup: Setup, options: Options, run: Run) -> None:
+    """Train several teachers at a time, if that is wanted; afterwards each is there to be loaded."""
+    left = [task for task in tasks if run.trained(task.name) < task.steps]
+    if min(options.parallel, len(left)) <= 1:
+        return
+    if run.folder is None or distributed.world() > 1:
+        raise UserError("--parallel is for a single process with a run folder, not for torchrun")
+    workers = max(1, setup.workers // options.parallel) if setup.workers else 0
+    alone = replace(setup, judge=None, unlabeled=None, workers=workers)
+    works = [
+        Elsewhere(task, alone, options, run.folder, run.seed, run.snapshot_seconds) for task in left
+    ]
+    steps = sum(task.steps for task in left)
+    setup.broken.update(side_by_side(works, options.parallel, "teachers", steps))
 
 
 def _images(setup: Setup, options: Options, name: str, classes: tuple[str, ...]) -> Rows:

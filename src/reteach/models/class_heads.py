@@ -25,6 +25,8 @@ from .tokens import TokenHead
 Kind = Literal["tokens", "q2l"]
 
 BACKBONES = ("resnet18", "resnet50", "resnet101", "resnext50_32x4d", "tresnet_l")
+NAMES: set[str] = set()
+"""The registered names, without tags."""
 SIZE = 448
 """Side of the images in pixels that these networks are meant for: the papers' main setting."""
 
@@ -155,6 +157,7 @@ def _register(name: str, backbone: str, head: Kind) -> None:
     def build(pretrained: bool = False, **kwargs: Any) -> nn.Module:
         return _build(name, backbone, head, pretrained, **kwargs)
 
+    NAMES.add(name)
     build.__name__, build.__module__ = name, __name__
     first = str(_config(backbone).tag or "")
     tags = {known.partition(".")[2] for known in timm.list_pretrained(f"{backbone}.*")} - {first}

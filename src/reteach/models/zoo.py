@@ -12,14 +12,13 @@ from urllib.parse import urlsplit
 
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import UserError, closest
-from . import class_heads as _class_heads  # noqa: F401  importing makes networks known to timm
-from . import preact as _preact  # noqa: F401
+from . import class_heads, weights
+from . import preact as _preact  # noqa: F401  importing makes networks known to timm
 from . import small as _small  # noqa: F401
 from . import video as _video
-from . import weights
 from .tensorfiles import SAFETENSORS
 
 
@@ -31,6 +30,7 @@ def create(
     image_size: int | None = None,
     pretrained: bool = False,
     init: Path | None = None,
+    vectors: Tensor | None = None,
     seed: int,
     **options: Any,
 ) -> nn.Module:
@@ -47,6 +47,7 @@ def create(
         pretrained: start from timm's published weights.
         init: start from this weight file; see :func:`reteach.models.weights.load`, which also tells
             what of it was used.
+        vectors: (C, V) word vectors of the classes, for networks with a token per class.
         seed: of the initial weights that no file gives.
         options: for the architecture, such as ``drop_rate``, or ``frames`` of a clip.
 
@@ -57,6 +58,13 @@ def create(
     if pretrained and init is not None:
         raise UserError("start from --pretrained weights or from the file of --init, not from both")
     given = {"num_classes": num_classes, "in_chans": in_chans, **options}
+    if vectors is not None:
+        if name.partition(".")[0] not in class_heads.NAMES:
+            some = ", ".join(sorted(class_heads.NAMES)[:4])
+            raise UserError(
+                f"--vectors is for models with a token per class ({some} …), not {name}"
+            )
+        given["vectors"] = vectors
     if image_size is not None and config.fixed_input_size:
         given["img_size"] = image_size
     if pretrained:

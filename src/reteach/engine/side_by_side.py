@@ -1,0 +1,184 @@
+"""Trainings that do not need each other, each in a process of its own, several at a time.
+
+What a process trains it keeps in the run folder, as a stage of a branch (:meth:`Run.branch`): so whoever
+asked for it loads it afterwards, whether it was trained there, here, or before the last crash.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Protocol, final
+
+import torch
+
+from ..errors import Interrupted, UserError
+from ..progress import progress
+from .run import noting_signals
+
+_LOOK = 0.2  # seconds between looks at the processes
+
+
+class Work(Protocol):
+    """One training; it travels to its process."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    def __call__(self, tell: Callable[[int], None]) -> dict[str, str]:
+        """Train, telling the steps done; returns item -> reason of images that cannot be read."""
+
+
+@final
+@dataclass(eq=False)
+class _Hand:
+    """A process at work."""
+
+    work: Work
+    process: BaseProcess
+    pipe: Connection
+    done: int = 0
+
+
+def side_by_side(works: Sequence[Work], processes: int, title: str, total: int) -> dict[str, str]:
+    """Do all of the works, ``processes`` at a time; returns all images that cannot be read.
+
+    Each process computes with as many threads as this one has, so that the numbers are those of doing
+    one after the other here. Where there are several GPUs, each takes the next.
+
+    Args:
+        title: for the progress.
+        total: steps of all works together.
+
+    Raises:
+        UserError: what one of the works raised, or that it was killed; the others have stopped with
+            their snapshots written.
+        Interrupted: by Ctrl-C or SIGTERM, likewise.
+    """
+    waiting, hands, finished = list(works), list[_Hand](), 0
+    broken: dict[str, str] = {}
+    error: Exception | None = None
+    with noting_signals() as interrupted, progress(title, total) as show:
+        while (waiting and error is None) or hands:
+            if interrupted() and error is None:
+                error = Interrupted(
+                    f"stopped with {len(waiting) + len(hands)} of {len(works)} to go"
+                )
+                _stop(hands)
+            while waiting and error is None and len(hands) < processes:
+                hands.append(_start(waiting.pop(0), len(works) - len(waiting) - 1))
+            wait([hand.pipe for hand in hands], _LOOK)
+            for hand in list(hands):
+                said = _heard(hand)
+                if said is None:
+                    continue
+                hands.remove(hand)
+                hand.process.join()
+                finished += hand.done
+                if isinstance(said, dict):
+                    broken |= said
+                elif error is None:
+                    error = said
+                    _stop(hands)
+            names = ", ".join(hand.work.name for hand in hands)
+            show(min(total, finished + sum(hand.done for hand in hands)), names)
+    if error is not None:
+        raise error
+    return broken
+
+
+def _start(work: Work, number: int) -> _Hand:
+    context = get_context("spawn")
+    mine, theirs = context.Pipe(duplex=False)
+    process = context.Process(
+        target=_serve, args=(work, theirs, torch.get_num_threads(), os.getpid()), name=work.name
+    )
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if torch.cuda.is_available() and torch.cuda.device_count() > 1:
+        known = before.split(",") if before else list(map(str, range(torch.cuda.device_count())))
+        os.environ["CUDA_VISIBLE_DEVICES"] = known[number % len(known)]
+    try:
+        process.start()
+    finally:
+        if before is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = before
+        else:
+            os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    theirs.close()
+    return _Hand(work, process, mine)
+
+
+def _stop(hands: Sequence[_Hand]) -> None:
+    for hand in hands:
+        hand.process.terminate()  # they write their snapshots and end
+
+
+def _heard(hand: _Hand) -> dict[str, str] | Exception | None:
+    """What a process ended with, or None while it works; counts its steps."""
+    try:
+        while hand.pipe.poll():
+            kind, content = hand.pipe.recv()
+            if kind == "steps":
+                hand.done = content
+            elif kind == "done":
+                found: dict[str, str] = content
+                return found
+            elif kind == "user":
+                return UserError(content)
+            elif kind == "interrupted":
+                return Interrupted(content)
+            else:
+                return RuntimeError(f"{hand.work.name} failed:\n{content}")
+    except (EOFError, OSError):
+        hand.process.join()
+        code = hand.process.exitcode
+        how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        return UserError(
+            f"the process of {hand.work.name} ended by itself ({how}; out of memory?): try fewer at a "
+            "time; what is finished is kept"
+        )
+    return None
+
+
+def _serve(work: Work, pipe: Connection, threads: int, parent: int) -> None:
+    """The life of such a process."""
+    torch.set_num_threads(threads)
+    threading.Thread(target=_outlive_nobody, args=(parent,), daemon=True).start()
+    sent = 0.0
+
+    def tell(steps: int) -> None:
+        nonlocal sent
+        if time.monotonic() - sent > _LOOK:
+            sent = time.monotonic()
+            pipe.send(("steps", steps))
+
+    message: tuple[str, Any]
+    try:
+        message = ("done", work(tell))
+    except UserError as error:
+        message = ("user", str(error))
+    except (Interrupted, KeyboardInterrupt) as error:
+        message = ("interrupted", str(error))
+    except Exception:
+        message = ("failed", traceback.format_exc())
+    try:
+        pipe.send(message)
+    except OSError:
+        sys.exit(1)
+
+
+def _outlive_nobody(parent: int) -> None:
+    """End at once when the process that started this one has gone, or two would train one stage."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGKILL)
