@@ -44,6 +44,10 @@ TABLE: dict[str, tuple[str, str]] = {
         "probabilities of presence out of a model that learned from single labels",
     ),
     "report": ("reteach.commands.runs:Report", "make the HTML page of a run or comparison again"),
+    "transfer": (
+        "reteach.commands.transfer:Transfer",
+        "a trained network on other classes: fine-tuned, or logistic regression on its features",
+    ),
     "compare": (
         "reteach.commands.compare:Compare",
         "several methods under one budget, with intervals",

@@ -1,0 +1,69 @@
+"""``reteach transfer``: a trained network on other images with other classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from ..options import Data, Output, Training
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """See how well what a run has learned serves for other classes: fine-tuned, or with a new last layer."""
+
+    run_folder: Positional[Path]
+    """The run whose network is taken."""
+    mode: Literal["full-ft", "fc-only"] = "full-ft"
+    """Fine-tune the whole network, or fit a logistic regression on its frozen features."""
+    predictor: str | None = None
+    """Which of the run's models, e.g. pretrained; by default the first."""
+    folds: int = 5
+    """Of the cross-validation that chooses fc-only's regularisation."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    data: Data = field(default_factory=Data)
+    training: Training = field(
+        default_factory=lambda: Training(epochs=300, schedule="drops", weight_decay=1e-3)
+    )
+    output: Output = field(default_factory=Output)
+
+    def run(self) -> None:
+        """Train, and say how good it is on held-out images."""
+        from ..experiment.transfer import fc_only, full_ft
+        from .runs import announce, show_metrics
+
+        if self.mode == "full-ft":
+            announce(
+                full_ft(
+                    self.run_folder,
+                    self.predictor,
+                    self.data,
+                    self.training,
+                    self.output,
+                    self.device,
+                )
+            )
+            return
+        out = self.output.out or _fresh()
+        seed = self.training.seed
+        found = fc_only(
+            self.run_folder, self.predictor, self.data, self.folds, seed, out, self.device
+        )
+        for strength, accuracy in found["cross_validation"].items():
+            print(f"C = {strength:>6}: {100 * accuracy:.1f}% over {self.folds} folds")
+        show_metrics(
+            {"fc-only": found["metrics"]}, f"{found['val']} held-out images, C = {found['C']:g}"
+        )
+        print(f"numbers: {out}/transfer.json")
+        print(f"next:    reteach predict {out} --images FOLDER --out labels.parquet")
+
+
+def _fresh() -> Path:
+    number = 1
+    while (folder := Path("runs") / f"transfer-{number}").exists():
+        number += 1
+    return folder
