@@ -60,6 +60,23 @@ def test_recipes():
         run("recipes.py", name)
 
 
+def test_nct_beside_its_parts(tmp_path):
+    """A pack in the published order, of one picture that stands for all."""
+    picture = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)).save(
+        picture, "JPEG"
+    )
+    one = np.frombuffer(picture.getvalue(), np.uint8)
+    n = 50_100
+    np.savez(tmp_path / "c.npz", jpeg=np.tile(one, n), offsets=np.arange(n + 1) * len(one),
+             label=np.arange(n) % 10, class_names=[f"class {i}" for i in range(10)])  # fmt: skip
+    run("nct_cifar.py", str(tmp_path / "c.npz"), "--what", "parts", "--out", str(tmp_path / "out"))
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {"variability", "nct target_variability=0.0", "dml"} <= results.keys()
+    assert "nct balancing=constant" in results
+    assert {"best", "last", "wrong_accuracy"} <= results["dml"].keys()
+
+
 def test_nct_on_a_gpu_in_small_on_a_cpu(tmp_path):
     run("nct_gpu.py", "--out", str(tmp_path))
     content = json.loads((tmp_path / "50" / "comparison.json").read_text())

@@ -13,6 +13,7 @@ from reteach.models import small
 SIZES = {
     "reteach_tiny": (8, 16, 17, 32),
     "reteach_mid": (28, 32, 48),
+    "reteach_mean": (28, 32, 48),
     "reteach_small": (28, 32, 84, 96),
 }
 assert set(SIZES) == set(small.default_cfgs)
