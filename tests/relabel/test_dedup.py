@@ -157,9 +157,11 @@ def test_features_are_checked() -> None:
 
 
 @pytest.mark.parametrize("codes", [False, True])
-def test_faiss_finds_near_duplicates_and_reports_its_recall(codes: bool) -> None:
+def test_faiss_finds_near_duplicates_and_reports_its_recall(
+    codes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """4,000 clustered vectors, 200 of the queries being near copies of some of them."""
-    pytest.importorskip("faiss")
+    faiss = pytest.importorskip("faiss")
     generator = np.random.default_rng(0)
     centres = generator.normal(size=(50, 64))
     base = normalised(
@@ -168,7 +170,11 @@ def test_faiss_finds_near_duplicates_and_reports_its_recall(codes: bool) -> None
     copied = generator.choice(4_000, 200, replace=False)
     near = base[copied] + 1e-3 * generator.normal(size=(200, 64))
     queries = normalised(np.concatenate([near, generator.normal(size=(100, 64))]))
+    built: list[str] = []
+    build = faiss.index_factory
+    monkeypatch.setattr(faiss, "index_factory", lambda d, how: built.append(how) or build(d, how))
     found = nearest(queries, base, 5, search="faiss", recall=0.9, memory_mb=0 if codes else 1000)
+    assert built == ["IVF100,PQ8np" if codes else "IVF100,Flat"]
     assert (found.index[:200, 0] == copied).mean() > 0.98
     true = nearest(queries, base, 5, search="exact")
     hit = np.mean(
@@ -178,6 +184,32 @@ def test_faiss_finds_near_duplicates_and_reports_its_recall(codes: bool) -> None
     assert hit > (0.75 if codes else 0.9)
     same = found.index[:, 0] == true.index[:, 0]  # true distances, also from codes
     assert found.distance[same, 0] == pytest.approx(true.distance[same, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 3, 50, 300])
+def test_faiss_on_few_vectors_is_exact(n: int) -> None:
+    """With one list, or so few that all are looked at, it finds what comparing all finds."""
+    pytest.importorskip("faiss")
+    base, queries = points(3, n), points(4, 20)
+    found = nearest(queries, base, 4, search="faiss", recall=1.0, memory_mb=0)
+    true = nearest(queries, base, 4, search="exact")
+    assert found.recall == 1
+    assert found.distance == pytest.approx(true.distance, abs=1e-6)
+
+
+def test_an_index_above_the_limit_is_used_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("faiss")
+    base, queries = points(5, 400), points(6, 30)
+    exact = nearest(queries, base, 3)
+    monkeypatch.setattr(neighbours, "EXACT_BELOW", 100)
+    asked: list[int] = []
+    whole = neighbours._indexed
+    monkeypatch.setattr(neighbours, "_indexed", lambda *a: asked.append(1) or whole(*a))
+    found = nearest(queries, base, 3, recall=1.0)
+    assert asked == [1]
+    assert found.distance == pytest.approx(exact.distance, abs=1e-6)
+    assert not nearest(queries, base[:100], 3).recall < 1
+    assert asked == [1]
 
 
 def test_without_faiss_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

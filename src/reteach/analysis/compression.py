@@ -10,7 +10,6 @@ standardised.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from torch.nn import functional as F
 from ..data.stream import Scan
 from ..engine.evaluate import outputs
 from ..errors import UserError
+from ..models.features import pooled
 from ..rng import fold
 
 WIDTHS = (400, 200)
@@ -34,16 +34,7 @@ def features(model: nn.Module, scan: Scan) -> Tensor:
     Raises:
         UserError: the network cannot be asked for its features as timm's can.
     """
-    if not (hasattr(model, "forward_features") and hasattr(model, "forward_head")):
-        raise UserError(f"a {type(model).__name__} has no features that could be probed")
-    network: Any = model.eval()
-
-    @torch.no_grad()
-    def of(x: Tensor) -> Tensor:
-        found: Tensor = network.forward_head(network.forward_features(x), pre_logits=True)
-        return found.float().flatten(1)
-
-    found = [out.cpu() for _, out in outputs(of, scan)]
+    found = [out.cpu() for _, out in outputs(pooled(model), scan)]
     if not found:
         raise UserError("none of the images can be read")
     return torch.cat(found)

@@ -67,7 +67,14 @@ def dedup(command: Dedup) -> Iterator[str]:
     if not command.only_bytes:
         base, queries, how = features(command, images, against)
         most = command.neighbours + single  # an image is its own nearest
-        near = nearest(queries, base, most, search=command.search, recall=command.recall)
+        near = nearest(
+            queries,
+            base,
+            most,
+            search=command.search,
+            recall=command.recall,
+            memory_mb=command.memory,
+        )
         if near.recall < 1:
             yield f"nearest pictures by FAISS: recall {near.recall:.1%} on a sample"
         if near.recall < command.recall:
@@ -93,10 +100,9 @@ def dedup(command: Dedup) -> Iterator[str]:
 
 
 def features(command: Dedup, images: ImageSet, against: ImageSet) -> tuple[Features, Features, str]:
-    """Features of the images, of those they must not repeat, and what they are in words.
-
-    Another kind of features, such as those of a run's model, is another branch here.
-    """
+    """Features of the images, of those they must not repeat, and what they are in words."""
+    if command.run_folder is not None or command.model is not None:
+        return _network_features(command, images, against)
     if command.features is None:
         base = normalised(_thumbnails(images, command.workers))
         other = base if against is images else normalised(_thumbnails(against, command.workers))
@@ -105,6 +111,25 @@ def features(command: Dedup, images: ImageSet, against: ImageSet) -> tuple[Featu
     file = command.against_features or command.features
     other = base if against is images else normalised(read_features(file, against.source.items))
     return base, other, f"the features in {command.features.name}"
+
+
+def _network_features(
+    command: Dedup, images: ImageSet, against: ImageSet
+) -> tuple[Features, Features, str]:
+    from ..experiment.features import extract, of_network, of_run
+
+    if command.run_folder is not None:
+        eyes = of_run(command.run_folder, command.device)
+    else:
+        how = (command.init, command.pretrained, command.image_size, command.device)
+        eyes = of_network(str(command.model), *how)
+
+    def seen(one: ImageSet) -> Features:
+        crew = min(cores(), len(one.source) // 500) if command.workers is None else command.workers
+        return extract(eyes, one.source, command.batch_size, crew, command.out.parent, one.broken)
+
+    base = seen(images)
+    return base, base if against is images else seen(against), eyes.words
 
 
 @final

@@ -22,6 +22,8 @@ _QUERIES, _BLOCK = 1024, 32768
 _SPARE = 8
 """Further candidates of an exact search: products in single precision cannot tell distances below
 about 0.0003 apart, so the last step measures differences."""
+_CODEBOOK = 1000
+"""Fewer vectors are too few to learn 256 codes from."""
 _RERANK = 4
 """An index that stores codes finds so many times k candidates, whose true distances decide."""
 
@@ -116,8 +118,8 @@ def _indexed(
         ) from None
     n, width = base.shape
     generator = np.random.default_rng(seed)
-    lists = int(min(4 * n**0.5, n // 40))
-    codes = n * width * 4 > memory_mb * 2**20
+    lists = max(1, int(min(4 * n**0.5, n // 40)))
+    codes = n * width * 4 > memory_mb * 2**20 and n >= _CODEBOOK
     parts = next(m for m in range(max(1, min(64, width // 8)), 0, -1) if width % m == 0)
     index: Any = faiss.index_factory(width, f"IVF{lists}," + (f"PQ{parts}np" if codes else "Flat"))
     index.cp.seed = seed
