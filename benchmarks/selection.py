@@ -65,7 +65,9 @@ def read_duckdb(files: list[Path]) -> None:
 
     names = [str(file) for file in files]
     query = "select max(hash(item)), sum(class), sum(score) from read_parquet($files)"
-    duckdb.connect().execute(query, {"files": names}).fetchall()
+    connection = duckdb.connect()
+    connection.execute("set enable_progress_bar = false")  # it would go to standard output
+    connection.execute(query, {"files": names}).fetchall()
 
 
 def select(files: list[Path], out: Path, k: int, top: int | None) -> None:

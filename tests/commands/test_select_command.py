@@ -16,6 +16,7 @@ from relabel import score_shards as toy
 from reteach.commands.hashtags import Hashtags
 from reteach.commands.select import Select
 from reteach.errors import UserError
+from reteach.relabel.weak import weak_labels
 
 pytest.importorskip("duckdb")
 
@@ -86,6 +87,8 @@ def test_frequencies_come_from_hashtags(
     assert "3 of 7 classes have no image: '<bee>', 'dog', 'eel'" in said
     with open(counts, newline="") as file:
         assert [row["count"] for row in csv.DictReader(file)] == ["3", "0", "1", "0", "0", "2", "1"]
+    seen = weak_labels(tmp_path / "weak.parquet", ["5", "7", "1"], CLASSES)  # for train semi --tags
+    assert (seen.rows.tolist(), seen.shares().names()) == ([2, 0], [["ant"], ["ant"]])
     run(Select, scores, "--per-class", 2, "--frequencies", counts, "--out", tmp_path / "o.parquet")
     picked = np.bincount([row[1] for row in toy.read(tmp_path / "o.parquet")], minlength=7)
     assert picked.tolist() == [6, 0, 2, 0, 0, 4, 2]

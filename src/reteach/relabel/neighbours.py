@@ -24,8 +24,9 @@ _SPARE = 8
 about 0.0003 apart, so the last step measures differences."""
 _CODEBOOK = 1000
 """Fewer vectors are too few to learn 256 codes from."""
-_RERANK = 4
-"""An index that stores codes finds so many times k candidates, whose true distances decide."""
+_RERANK, _MOST = 4, 64
+"""An index that stores codes finds so many times k candidates, at first and at most, whose true
+distances decide."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,9 @@ def _indexed(
     index.train(np.array(base[chosen]))
     for first in range(0, n, _BLOCK):
         index.add(np.array(base[first : first + _BLOCK]))
-    wanted = min(k * _RERANK, n) if codes else k
+    wanted, most = (min(k * times, n) if codes else k for times in (_RERANK, _MOST))
 
-    def ask(some: Features) -> NDArray[np.int64]:
+    def ask(some: Features, wanted: int) -> NDArray[np.int64]:
         found = [
             index.search(np.array(some[i : i + _QUERIES]), wanted)[1]
             for i in range(0, len(some), _QUERIES)
@@ -140,13 +141,13 @@ def _indexed(
     truth = _exact(queries[sample], base, k)
     index.nprobe, reached = 8, 0.0
     while True:
-        found = _measured(queries[sample], base, ask(queries[sample]), k, 1.0)
+        found = _measured(queries[sample], base, ask(queries[sample], wanted), k, 1.0)
         # by distance, not by index: of equally near ones any will do
         reached = float((found.distance <= truth.distance[:, -1:] + 1e-6).mean())
-        if reached >= recall or index.nprobe >= lists:
+        if reached >= recall or (index.nprobe >= lists and wanted == most):
             break
-        index.nprobe = min(2 * index.nprobe, lists)
-    return _measured(queries, base, ask(queries), k, reached)
+        index.nprobe, wanted = min(2 * index.nprobe, lists), min(2 * wanted, most)
+    return _measured(queries, base, ask(queries, wanted), k, reached)
 
 
 def _measured(

@@ -52,11 +52,11 @@ def write_duplicates(
     apart = sum(_differ(pair) for pair in shown)
     header = join(
         tag("p", "reteach dedup", class_="eyebrow"),
-        tag("h1", f"{plural(found, 'pair')} of images that may be the same"),
+        tag("h1", f"The {plural(found, 'nearest pair')} of images"),
         big_numbers(
             [
                 ("Same file", count(same), "", "equal byte by byte, among those shown"),
-                ("Other labels", count(apart), "", "pairs whose two labels differ"),
+                ("Other labels", count(apart), "", "pairs shown whose two labels differ"),
                 ("To remove", count(removed), "", "images on the exclude list"),
             ]
         ),

@@ -37,7 +37,11 @@ def write_picks(
             class has fewer.
         classes: how many classes there are in all.
     """
-    heads = [head("Class", text=True), head("Picks"), *(head(f"rank {count(r)}") for r in ranks)]
+    heads = [
+        head("Class", text=True),
+        head("Picks"),
+        *(head(f"rank {count(r)}", text=True) for r in ranks),
+    ]
     rows = [
         row(tag("span", name, class_="name"), count(size), *(_cell(pick) for pick in picks))
         for name, size, picks in shown
@@ -57,7 +61,7 @@ def write_picks(
         if len(shown) == classes
         else f"{plural(len(shown), 'class', 'classes')} out of {count(classes)}."
     )
-    body = table(heads, [rows], "Images at a few ranks of each class")
+    body = table(heads, [rows], "Images at a few ranks of each class", class_="pictures")
     sections = [Section("ranks", "Images by rank", lead, body)]
     atomic_write(path, document("Picks", header, sections, footer(__version__)))
 
