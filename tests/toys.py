@@ -28,6 +28,7 @@ from reteach.methods.large_loss import From, LargeLoss, Rising, Surprise
 from reteach.methods.mile import ContinuingMile, Mile, Transmission
 from reteach.methods.nct import Balancing, ByEpoch, Nct, TargetVariability
 from reteach.methods.role import Estimates, Role
+from reteach.methods.semi import Student
 from reteach.methods.supervised import Supervised
 from reteach.schedules import Constant, Cosine, Schedule
 
@@ -170,6 +171,10 @@ ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
     "asl": lambda: Supervised(learner(), Asymmetric(), "sigmoid"),
     "cpsd": cpsd,
     "cpsd kept": lambda: cpsd(_known=torch.linspace(-2, 2, 240).reshape(2, 40, 3)),
+    "semi": lambda: Student(
+        Supervised(learner(2), softmax_xent, "softmax"),
+        {"teacher": learner(1).predictor("softmax")},
+    ),
     "dml": lambda: Nct(
         learner(1, dropout=0.3), learner(2, adam=True), Constant(0.5), Constant(0), 1.0
     ),

@@ -144,6 +144,19 @@ class Scorer:
                 yield Report(read.part, unreadable=tuple(unreadable))
                 items, tables, unreadable = [], [], []
 
+    def decoded(self, numbers: Sequence[int]) -> Iterator[Read | Failed]:
+        """The pixels of some parts, batch by batch."""
+        size, device, shared = self.saved.image_size, self.saved.prepare.device, self.parts.shared
+        return read_parts(
+            self.parts,
+            numbers,
+            self.saved.view(shared is not None and moving(shared)),
+            at_once(self.task.batch_size, self.saved.frames),
+            workers=self.task.workers,
+            pin=device != "cpu",
+            at_least=None if size is None else 2 * size,
+        )
+
     def metadata(self, number: int) -> dict[str, str]:
         """What the shard of a part says of itself, but for what could not be read."""
         return {
@@ -156,17 +169,8 @@ class Scorer:
         self, numbers: Sequence[int]
     ) -> Iterator[tuple[Read | Failed, list[int], _Later]]:
         """Each batch with the positions that could be read, its scores perhaps still being computed."""
-        size, device, shared = self.saved.image_size, self.saved.prepare.device, self.parts.shared
         of = top_classes(self.predictor, self.task.top)
-        for read in read_parts(
-            self.parts,
-            numbers,
-            self.saved.view(shared is not None and moving(shared)),
-            at_once(self.task.batch_size, self.saved.frames),
-            workers=self.task.workers,
-            pin=device != "cpu",
-            at_least=None if size is None else 2 * size,
-        ):
+        for read in self.decoded(numbers):
             if isinstance(read, Failed):
                 yield read, [], _Later(None)
                 continue
