@@ -46,6 +46,36 @@ def test_sweeps(tmp_path, figure):
     assert (tmp_path / "out" / "report.html").exists()
 
 
+def pictures(count: int, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Noise as JPEG files, end to end."""
+    draw = np.random.default_rng(0)
+    files = []
+    for _ in range(count):
+        out = io.BytesIO()
+        Image.fromarray(draw.integers(0, 255, (*size, 3), np.uint8)).save(out, "JPEG")
+        files.append(np.frombuffer(out.getvalue(), np.uint8))
+    offsets = np.cumsum([0, *(len(file) for file in files)])
+    return {"jpeg": np.concatenate(files), "offsets": offsets}
+
+
+def test_cpsd_ablation(tmp_path):
+    draw = np.random.default_rng(0)
+    label = np.arange(60) % 6
+    words = np.array([f"thing {i}, other name" for i in range(6)])
+    objects = {"label": label, "split": np.arange(60) // 40, "words": words}
+    np.savez(tmp_path / "tiny_imagenet50.npz", **pictures(60, (64, 64)), **objects)
+    names = np.array(["null", *(f"tag {i}" for i in range(14))])
+    tags = draw.random((40, 15)) < 0.4
+    np.savez(
+        tmp_path / "ccp_multilabel.npz", **pictures(40, (96, 60)), labels=tags, label_names=names
+    )
+    chosen = ["--only", "baseline", "CPSD", "--out", str(tmp_path / "out")]
+    run("cpsd_ablation.py", str(tmp_path), *chosen)
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {"baseline", "CPSD", "every class present"} <= results.keys()
+    assert {"map", "cf1", "of1"} <= results["CPSD"].keys()
+
+
 def test_recipes():
     listed = subprocess.run(
         [sys.executable, str(ROOT / "examples" / "recipes.py")],
