@@ -311,6 +311,31 @@ def test_teachers_logits_are_computed_once_where_images_do_not_vary(monkeypatch)
     assert all(torch.allclose(mine[n].float(), theirs[n].float(), atol=1e-4) for n in mine)
 
 
+def test_kinds_of_imitation():
+    kinds = [Cpsd(subsets=2, imitation=kind) for kind in ("mean", "sum", "kl")]
+    found = [trained(settings) for settings in kinds]
+    teachers = [one.specialists()["co-1"].predictor.models[0].state_dict() for one in found]
+    assert all(equal(teachers[0], other) for other in teachers[1:])
+    states = [student(one) for one in found]
+    assert not equal(states[0], states[1])
+    assert not equal(states[0], states[2])
+    weighted = trained(Cpsd(subsets=2, imitation="sum", imitation_weight=1 / 6))
+    mine, theirs = student(weighted), states[0]  # six classes
+    assert all(torch.allclose(mine[n], theirs[n], atol=1e-5) for n in mine)
+    nothing = trained(Cpsd(subsets=2, imitation_weight=0, teacher_share=0.5), steps=12)
+    alone = train_asl(setup(Asl(), steps=6), Asl(), Run.memory())
+    assert equal(student(nothing), alone.learner.model.state_dict())
+
+
+def test_averaged_weights_teach_and_predict():
+    found = trained(Cpsd(subsets=2), average=0.5)
+    raw = trained(Cpsd(subsets=2))
+    teacher, other = (f.specialists()["co-1"].predictor.models[0] for f in (found, raw))
+    assert not equal(teacher.state_dict(), other.state_dict())
+    assert found.sides[0].models[0].teachers[0] is teacher
+    assert found.predictors()["student"].models[0] is found.student.averaged
+
+
 # streams of parts
 
 

@@ -378,8 +378,20 @@ def _merged(teachers: list[Specialist], classes: tuple[str, ...], precision: Any
 
 def _imitation(options: Options) -> Loss:
     if options.imitation == "kl":
-        return partial(bernoulli_kl, temperature=options.temperature)
+        return Divergence(options.temperature)
     return squared_error if options.imitation == "sum" else mean_squared_error
+
+
+@final
+@dataclass(frozen=True)
+class Divergence:
+    """:func:`reteach.losses.bernoulli_kl` at a temperature."""
+
+    temperature: float
+
+    def __call__(self, logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        """The loss per example (B,)."""
+        return bernoulli_kl(logits, teacher_logits, self.temperature)
 
 
 def mean_squared_error(logits: Tensor, teacher_logits: Tensor) -> Tensor:
