@@ -157,3 +157,13 @@ def test_semi(tmp_path):
     )
     truth = np.load(tmp_path / "out" / "seed0" / "data" / "truth.npy")
     assert truth[-20:].tolist() == [2, -1] * 10
+
+
+def test_single_positive(tmp_path):
+    """The arena on scikit-learn's digits, with three of the members."""
+    members = ("--members", "softmax", "mile", "large-loss")
+    told = run("single_positive.py", "--arena", "few", *members, "--out", str(tmp_path))
+    found = json.loads((tmp_path / "few" / "results.json").read_text())
+    assert {"every class present", "most frequent tags", "mile calibrated"} <= found.keys()
+    assert "| mile calibrated, told |" in told
+    assert found["softmax calibrated"][0]["map"] > 0.2

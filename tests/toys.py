@@ -20,12 +20,12 @@ from reteach.losses import sigmoid_bce, softmax_xent
 from reteach.losses_asymmetric import Asymmetric
 from reteach.methods.assume_negative import Smoothed, weak
 from reteach.methods.cpsd import Cpsd, Merged, mean_squared_error
-from reteach.methods.distill import Distill, lesson
+from reteach.methods.distill import Distill, Lesson, lesson
 from reteach.methods.elr import Elr
 from reteach.methods.entropy_max import UNKNOWN, EntropyMaximisation, Rounds
 from reteach.methods.expected_positive import ExpectedPositive
 from reteach.methods.large_loss import From, LargeLoss, Rising, Surprise
-from reteach.methods.mile import ContinuingMile, Mile, Transmission
+from reteach.methods.mile import Calibrated, ContinuingMile, Mile, Transmission
 from reteach.methods.nct import Balancing, ByEpoch, Nct, TargetVariability
 from reteach.methods.role import Estimates, Role
 from reteach.methods.semi import Student
@@ -103,6 +103,13 @@ def continuing(relabel: str = "batch") -> ContinuingMile:
     return ContinuingMile(learner(1), network(1).requires_grad_(False), transmission, 3, 2)
 
 
+def mile_mixture(soft: bool) -> Mile:
+    """MILe whose teacher is calibrated; random labels tell nothing, so that ρ stands in."""
+    sets = Calibrated(scan(), soft, otherwise=0.3)
+    what = Lesson(sigmoid_bce, sets, sigmoid_bce, "sigmoid")
+    return Mile(learner(1), learner(2), Transmission(what, calibrated=sets), 3, 2)
+
+
 def nct(**more: Any) -> Nct:
     """Two peers over twelve steps of two and a half epochs, labels changed from the start."""
     alpha = ByEpoch(Balancing(0.9, 0.65, 2.0), 40, 8)
@@ -149,6 +156,8 @@ ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
     "mile copy": lambda: mile(at_copy="copy"),
     "mile reset": lambda: mile(at_copy="reset"),
     "mile soft": lambda: Mile(learner(1), learner(2), Transmission(lesson("soft")), 3, 2),
+    "mile mixture": lambda: mile_mixture(soft=False),
+    "mile mixture soft": lambda: mile_mixture(soft=True),
     "mile continuing": continuing,
     "mile continuing cycle": lambda: continuing("cycle"),
     "an-ls": lambda: Supervised(learner(), Smoothed(0.1), "sigmoid"),

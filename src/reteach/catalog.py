@@ -49,8 +49,11 @@ class Mile:
     """Teacher steps per cycle (interaction); by default a 15th of all steps: ten cycles."""
     k_s: int | None = None
     """Student steps per cycle (imitation); by default half of k_t."""
-    rho: float = 0.25
-    """Threshold on the teacher's sigmoid for a pseudo-label."""
+    rho: Literal["mixture"] | float = 0.25
+    """Threshold on the teacher's sigmoid for a pseudo-label; mixture: calibrate the teacher in each cycle
+    and take what is more likely present than not."""
+    soft_sets: bool = False
+    """With --rho mixture: teach the probabilities of presence themselves."""
     student: Literal["algorithm1", "continuing"] = "algorithm1"
     """Algorithm 1, or the authors' code: one network runs on, its teacher is a frozen copy."""
     relabel: Literal["batch", "cycle"] = "batch"

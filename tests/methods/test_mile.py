@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,13 +13,15 @@ from torch.nn import functional as F
 
 import toys
 from reteach.data.augment import Plain
-from reteach.data.stream import Epochs, Turns
+from reteach.data.dataset import Dataset
+from reteach.data.sources import ArraySource
+from reteach.data.stream import Epochs, Scan, Turns
 from reteach.engine.evaluate import outputs
 from reteach.engine.run import Run
 from reteach.labels import Single
 from reteach.losses import sigmoid_bce
 from reteach.methods.distill import Distill, exceeding, lesson, most_likely
-from reteach.methods.mile import Mile, Transmission, drawn
+from reteach.methods.mile import Calibrated, Mile, Transmission, drawn
 from reteach.methods.supervised import Supervised
 from reteach.schedules import Constant
 
@@ -181,3 +184,58 @@ def test_one_generation_from_a_frozen_teacher_is_distillation():
         distill.step(batch)
     a, b = mile.student.model.state_dict(), student.model.state_dict()
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def _speaking(n: int = 400) -> tuple[Scan, Callable[[torch.Tensor], torch.Tensor], np.ndarray]:
+    """Images whose pixels are a teacher's logits of eight classes, that teacher, and the truth."""
+    generator = np.random.default_rng(0)
+    truth = generator.random((n, 8)) < 0.3
+    truth[~truth.any(1), 0] = True
+    z = generator.normal(-5, 0.7, (n, 8)) + 3.5 * truth
+    named = np.array([generator.choice(np.flatnonzero(row)) for row in truth])
+    pixels = np.clip((z + 10) * 15, 0, 255).astype(np.uint8)[:, None, :, None]
+    data = Dataset.of(ArraySource(pixels), Single(named, tuple("abcdefgh")))
+
+    def teacher(x: torch.Tensor) -> torch.Tensor:
+        return (x.flatten(1) * 0.25 + 0.5) * 255 / 15 - 10
+
+    return Scan(data, Plain(), toys.PREPARE, batch_size=64), teacher, truth
+
+
+def test_calibrated_pseudo_labels_are_the_classes_present():
+    images, teacher, truth = _speaking()
+    x = torch.cat([x for _, x in images])
+    hard, soft = Calibrated(images), Calibrated(images, soft=True)
+    # ρ = 0.25 until the teacher is calibrated
+    assert torch.equal(hard(teacher(x)), teacher(x).sigmoid() > 0.25)
+    for sets in (hard, soft):
+        sets.begin(teacher, fresh=True)
+    found = hard(teacher(x))
+    assert (found.numpy() == truth).mean() > 0.97
+    p = soft(teacher(x))
+    assert torch.equal(p > 0.5, found)
+    assert ((p > 0.01) & (p < 0.99)).any()
+
+
+def test_a_teacher_is_calibrated_once_per_cycle_and_after_a_resume():
+    images, teacher, _ = _speaking(100)
+    asked = []
+
+    def counted(x: torch.Tensor) -> torch.Tensor:
+        asked.append(len(x))
+        return teacher(x)
+
+    sets = Calibrated(images)
+    sets.begin(counted, fresh=False)  # resumed in the middle of the imitation
+    assert sum(asked) == 100
+    sets.begin(counted, fresh=False)
+    assert sum(asked) == 100
+    sets.begin(counted, fresh=True)
+    assert sum(asked) == 200
+
+
+def test_scores_that_tell_nothing_leave_the_papers_threshold():
+    images, _, _ = _speaking(100)
+    sets = Calibrated(images, otherwise=0.25)
+    sets.begin(lambda x: torch.zeros(len(x), 8), fresh=True)
+    assert sets(torch.tensor([[0.0, -2.0]])).tolist() == [[True, False]]

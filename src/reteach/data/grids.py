@@ -24,7 +24,7 @@ class Grids:
     """n pictures.
 
     Args:
-        images: (n, side · h, side · w, 1) uint8.
+        images: (n, side · h, side · w, 1 or 3) uint8.
         given: the one label that each picture carries.
         truth: all digits that stand in it.
         main: the digit in the main cell, which ``given`` names with probability 0.6.
@@ -43,20 +43,22 @@ def compose(
     side: int,
     seed: int,
     p_main: float = 0.6,
+    names: tuple[str, ...] = DIGITS,
 ) -> Grids:
     """Pictures of ``side`` × ``side`` cells drawn independently.
 
     Args:
-        cells: (M, h, w) uint8 images of single digits.
-        digits: (M,) their classes 0 … 9.
+        cells: (M, h, w) or (M, h, w, 3) uint8 images of single digits, or of other things.
+        digits: (M,) their classes, 0 … 9 for digits.
         p_main: probability that the label is the digit of the main cell (the centre; the first cell
             where there is no centre); the other cells share the rest equally.
+        names: of the classes.
     """
     generator = np.random.default_rng(seed)
     k = side * side
     chosen = generator.integers(len(cells), size=(n, k))
-    height, width = cells.shape[1:]
-    images = cells[chosen].reshape(n, side, side, height, width).swapaxes(2, 3)
+    height, width, *colours = cells.shape[1:]
+    images = cells[chosen].reshape(n, side, side, height, width, *colours).swapaxes(2, 3)
     main = k // 2 if side % 2 else 0
     p = np.full(k, (1 - p_main) / (k - 1))
     p[main] = p_main
@@ -64,10 +66,10 @@ def compose(
     classes = digits[chosen]
     rows = np.repeat(np.arange(n), k)
     return Grids(
-        np.ascontiguousarray(images.reshape(n, side * height, side * width, 1)),
-        Single(classes[np.arange(n), named], DIGITS),
-        Multi.from_pairs(rows, classes.ravel(), n, DIGITS),
-        Single(classes[:, main], DIGITS),
+        np.ascontiguousarray(images.reshape(n, side * height, side * width, *(colours or [1]))),
+        Single(classes[np.arange(n), named], names),
+        Multi.from_pairs(rows, classes.ravel(), n, names),
+        Single(classes[:, main], names),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, final
@@ -103,9 +104,13 @@ def parse(value: Any, hint: Any, where: str) -> Any:
     """A plain value (or the text of one) as the annotated type of a setting."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
-        if value is None or value == "none":
+        if type(None) in arguments and (value is None or value == "none"):
             return None
-        return parse(value, next(a for a in arguments if a is not type(None)), where)
+        *others, last = (a for a in arguments if a is not type(None))
+        for other in others:
+            with suppress(UserError):
+                return parse(value, other, where)
+        return parse(value, last, where)
     if origin is typing.Literal:
         if value not in arguments:
             raise UserError(f"{where} must be one of {', '.join(arguments)}, got {value!r}")

@@ -21,6 +21,11 @@ What the paper leaves open, and what we do:
 * *Eq. 1* averages over classes; the authors' code sums (``--class-sum``). It also starts the output bias
   at the class prior (``--prior-bias``), can unite pseudo-labels with the given one (``--union``), and can
   draw them from the teacher's probabilities (``--sample``) instead of a threshold.
+* *Beyond the paper*: ``--rho mixture``. A fixed ρ has to be right for the data, and most of what it gains at
+  a threshold comes from lying below it. Instead the teacher is calibrated in each cycle
+  (:mod:`reteach.relabel.presence`) on its scores of some training images and on their given labels; what is
+  more likely present than not is taught, or with ``--soft-sets`` the probability itself. While the scores
+  do not tell present from absent, as at first, ρ is the paper's 0.25.
 * *Lessons.* Figure 5 replaces the thresholded sets by soft or hard softmax labels: ``--lesson``.
 
 The phase is arithmetic on the step, so the alternation has no state of its own. A teacher in its
@@ -31,6 +36,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, final
 
@@ -44,7 +50,11 @@ from ..engine.evaluate import outputs
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
 from ..errors import UserError
+from ..labels import Single
 from ..losses import sigmoid_bce, sigmoid_bce_sum
+from ..models.presence import Presence
+from ..relabel.presence import calibrate
+from ..relabel.sketch import Sketch
 from .distill import Lesson, lesson
 
 if TYPE_CHECKING:
@@ -52,6 +62,47 @@ if TYPE_CHECKING:
     from ..engine.setup import Setup
 
 AtCopy = Literal["keep", "copy", "reset"]
+CALIBRATED_ON = 2000
+"""Images that a teacher is calibrated on, at most: one short scan per cycle."""
+
+
+@final
+@dataclass(eq=False)
+class Calibrated:
+    """ỹ by calibration of the teacher, made anew in each cycle; without one, σ(logits) > ``otherwise``.
+
+    Args:
+        images: what the teacher is calibrated on, with one label each.
+        soft: pass on the probabilities of presence instead of the sets.
+        otherwise: the threshold where the scores cannot tell.
+    """
+
+    images: Scan
+    soft: bool = False
+    otherwise: float = 0.25
+    _presence: Presence | None = field(default=None, init=False)
+    _begun: bool = field(default=False, init=False)
+
+    def begin(self, teacher: Callable[[Tensor], Tensor], fresh: bool) -> None:
+        """Calibrate a teacher: a ``fresh`` one, or after a run was resumed the one that was at work."""
+        if self._begun and not fresh:
+            return
+        sketch = Sketch(self.images.dataset.classes, bins=512)
+        labels = self.images.dataset.labels
+        assert isinstance(labels, Single)
+        for rows, z in outputs(teacher, self.images):
+            sketch.add(z.cpu().numpy(), labels.index[rows])
+        self._presence, self._begun = None, True
+        with suppress(UserError):  # too few images, or scores that are all the same
+            found = calibrate(sketch, "sigmoid")
+            self._presence = None if found.doubts else found.presence
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """(B, C) targets."""
+        if self._presence is None:
+            return logits.sigmoid() > self.otherwise
+        p = self._presence(logits).sigmoid()
+        return p if self.soft else p > 0.5
 
 
 @final
@@ -63,11 +114,18 @@ class Transmission:
         lesson: logits -> targets, and the losses of both phases.
         union: add the given label to each pseudo-label set.
         images: scan the data set once per cycle for the targets, instead of labelling each batch.
+        calibrated: the lesson's targets, where they are made by calibration.
     """
 
     lesson: Lesson
     union: bool = False
     images: Scan | None = None
+    calibrated: Calibrated | None = None
+
+    def begin(self, teacher: Callable[[Tensor], Tensor], fresh: bool) -> None:
+        """Make ready to teach; ``fresh`` at the first step of a teacher."""
+        if self.calibrated is not None:
+            self.calibrated.begin(teacher, fresh)
 
     def targets(self, teacher: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
         """(B, C) targets for this very batch."""
@@ -134,9 +192,11 @@ class Mile(Algorithm):
 
     def _pseudo(self, batch: Batch, phase: int) -> Tensor:
         """ỹ of the batch (line 10)."""
+        fresh = phase == self.k_t and batch.part == 0
+        self.transmission.begin(self.teacher.infer, fresh)
         if self.transmission.images is None:
             return self.transmission.targets(self.teacher.infer, batch)
-        if self._memory is None or (phase == self.k_t and batch.part == 0):
+        if self._memory is None or fresh:
             self._memory = self.transmission.memorise(self.teacher.infer)
         return self.transmission.recall(self._memory, batch)
 
@@ -182,6 +242,7 @@ class ContinuingMile(Algorithm):
         fresh = phase == self.k_t and batch.part == 0
         if fresh:
             self.teacher.load_state_dict(self.student.model.state_dict())
+        self.transmission.begin(infer, fresh)
         if self.transmission.images is None:
             return self.transmission.targets(infer, batch)
         if self._memory is None or fresh:
@@ -204,17 +265,20 @@ def _measured(interaction: bool, loss: Tensor, y: Tensor) -> dict[str, Tensor]:
 def train(setup: Setup, options: Options, run: Run) -> Mile | ContinuingMile:
     """MILe on the labelled images, and on unlabelled ones too where there are any (Section 4.2)."""
     k_t, k_s = _schedule(options, setup.total)
-    if not 0 < options.rho < 1:
-        raise UserError(f"rho must lie in (0, 1), got {options.rho}")
     bce = sigmoid_bce_sum if options.class_sum else sigmoid_bce
-    what = lesson(options.lesson, rho=options.rho, temperature=options.temperature, bce=bce)
+    calibrated = None
+    if options.rho == "mixture":
+        calibrated = _calibrated(setup, options)
+        what = Lesson(bce, calibrated, bce, "sigmoid")
+    else:
+        what = lesson(options.lesson, rho=_rho(options), temperature=options.temperature, bce=bce)
     if options.sample:
         what = Lesson(what.interaction, drawn, what.imitation, what.link)
     if options.lesson != "threshold" and (options.sample or options.union):
         raise UserError("--sample and --union are about label sets: they need --lesson threshold")
     stream = _stream(setup, k_t, k_s)
     images = setup.scan(stream.dataset) if options.relabel == "cycle" else None
-    transmission = Transmission(what, options.union, images)
+    transmission = Transmission(what, options.union, images, calibrated)
     student = setup.learner(prior_bias=options.prior_bias)
     algorithm: Mile | ContinuingMile
     if options.student == "continuing":
@@ -232,6 +296,26 @@ def train(setup: Setup, options: Options, run: Run) -> Mile | ContinuingMile:
             options.judged,
         )
     return run.train("train", algorithm, stream, **setup.budget())
+
+
+def _rho(options: Options) -> float:
+    if options.rho == "mixture" or not 0 < options.rho < 1:
+        raise UserError(f"rho must lie in (0, 1) or be mixture, got {options.rho}")
+    if options.soft_sets:
+        raise UserError("--soft-sets teaches probabilities of presence: it needs --rho mixture")
+    return options.rho
+
+
+def _calibrated(setup: Setup, options: Options) -> Calibrated:
+    """Some of the labelled images, to calibrate each teacher on."""
+    if options.lesson != "threshold" or options.sample:
+        raise UserError("--rho mixture makes label sets: it needs --lesson threshold, no --sample")
+    labels = setup.train.labels
+    if not isinstance(labels, Single):
+        raise UserError("--rho mixture needs images with one label each, and these have label sets")
+    rows = np.flatnonzero(labels.known())
+    few = np.random.default_rng(0).permutation(rows)[:CALIBRATED_ON]
+    return Calibrated(setup.scan(setup.train.subset(np.sort(few))), options.soft_sets)
 
 
 def _schedule(options: Options, steps: int) -> tuple[int, int]:
