@@ -157,7 +157,8 @@ class Balance:
     def warning(self) -> str | None:
         """What to say when nothing was learned, or when the two are far apart.
 
-        Far apart: by a factor of 1.5 and by 5 points.
+        Far apart: by 5 points, and so that most of what is dropped must be right (twice as much is
+        dropped as is wrong), or a third of what is wrong must be left.
         """
         if self.confirmed < self.chance + 0.05:
             return (
@@ -166,7 +167,7 @@ class Balance:
                 "nothing. Train longer or use a better model"
             )
         far = abs(self.removed - self.noise) > 0.05
-        if far and self.removed > 1.5 * self.noise:
+        if far and self.removed > 2 * self.noise:
             return (
                 f"{self.removed:.0%} of the labels are dropped but only about {self.noise:.0%} are "
                 "estimated to be wrong: the rule also drops what the model is bad at, and training "
