@@ -131,7 +131,12 @@ def test_a_weak_model_is_found_out():
     [
         (0.40, 0.38, 0.60, None),
         (0.04, 0.01, 0.96, None),
-        (0.69, 0.41, 0.31, None),  # drops much, and cleaned well all the same: docs/results-cleaning.md
+        (
+            0.69,
+            0.41,
+            0.31,
+            None,
+        ),  # drops much, and cleaned well all the same: docs/results-cleaning.md
         (0.47, 0.09, 0.53, "47% of the labels are dropped but only about 9%"),
         (0.02, 0.20, 0.80, "only 2% of the labels are dropped but about 20%"),
         (0.89, 0.88, 0.11, "hardly more than"),
