@@ -95,12 +95,15 @@ def _decode(file: IO[bytes], size: int, at_least: int) -> NDArray[np.uint8]:
             stream.codec_context.options = {"err_detect": "explode"}
             if stream.width * stream.height > MAX_PIXELS:
                 raise ImageError(f"too large ({stream.width}×{stream.height} pixels)")
+            scaler = (
+                av.video.reformatter.VideoReformatter()
+            )  # one for all frames: it keeps its tables
             frames: list[NDArray[np.uint8]] = []
             end = 0.0
             for frame in container.decode(stream):
                 if len(frames) == MAX_FRAMES:
                     raise ImageError(f"too long (more than {MAX_FRAMES:,} frames): cut it")
-                frames.append(_pixels(frame, at_least))
+                frames.append(_pixels(frame, at_least, scaler))
                 end = frame.time if frame.time is not None else end
             if not frames:
                 raise ImageError("no pictures in it")
@@ -116,11 +119,13 @@ def _decode(file: IO[bytes], size: int, at_least: int) -> NDArray[np.uint8]:
         raise ImageError(f"not a readable video ({text[:80] or type(error).__name__})") from None
 
 
-def _pixels(frame: Any, at_least: int) -> NDArray[np.uint8]:
+def _pixels(frame: Any, at_least: int, scaler: Any) -> NDArray[np.uint8]:
     """(H, W, 3), upright, with its shorter side reduced."""
     scale = min(1.0, max(at_least, 16) / max(1, min(frame.width, frame.height)))
     width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
-    small = frame.reformat(width, height, "rgb24", interpolation="AREA").to_ndarray()
+    # by default it starts a thread per core for every frame, and then waits for them on busy machines
+    made = scaler.reformat(frame, width, height, "rgb24", interpolation="AREA", threads=1)
+    small = made.to_ndarray()
     turns = round(getattr(frame, "rotation", 0) / 90) % 4  # counter-clockwise
     return np.ascontiguousarray(np.rot90(small, turns))
 
