@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -90,6 +91,25 @@ def test_evaluate_and_predict(run: Path, home: Path, videos: Path) -> None:
     named = zip(table.items, table.labels.names(), strict=True)
     right = [item.split("/")[0] in names for item, names in named]
     assert np.mean(right) >= 0.75
+
+
+def test_score_and_select(run: Path, home: Path) -> None:
+    """The billion-scale commands take videos as they are."""
+    pytest.importorskip("duckdb")
+    pile = films.folder(home / "pile", each=3)
+    words = ["score", str(run), "--images", str(pile), "--top", "2", "--out", str(home / "scored")]
+    assert cli.main([*words, "--workers", "0", "--device", "cpu"]) == 0
+    picks = home / "picks.parquet"
+    words = ["select", str(home / "scored"), "--per-class", "2", "--top", "2", "--out", str(picks)]
+    assert cli.main([*words, "--page", str(home / "p.html"), "--images", str(pile)]) == 0
+    assert pq.read_table(picks).num_rows == 4
+    assert (home / "p.html").read_text().count("data:image/") == 4
+    dup = ["dedup", "--images", str(pile), "--against", str(home / "fresh"), "--workers", "0"]
+    assert cli.main([*dup, "--run-folder", str(run), "--out", str(home / "dup.parquet")]) == 0
+    pairs = pq.read_table(home / "dup.parquet").to_pylist()
+    # the same films, encoded again: other bytes (Matroska numbers its files at random), equal frames
+    assert all(pair["item"] == pair["against"] for pair in pairs[:6])
+    assert pairs[5]["distance"] < 1e-5 < pairs[6]["distance"]
 
 
 def test_a_label_table_names_the_videos(home: Path, videos: Path) -> None:
