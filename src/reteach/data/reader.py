@@ -81,11 +81,15 @@ def read(
 def mapped(
     work: Callable[[J], T], jobs: Iterable[J], workers: int = 0, pin: bool = False
 ) -> Iterator[T]:
-    """``work(job)`` for each job, in order, each whole in one of ``workers`` processes."""
+    """``work(job)`` for each job, in order, each whole in one of ``workers`` processes.
+
+    Raises:
+        UserError: as ``work`` raised it, wherever that was.
+    """
     if workers == 0:
         yield from map(work, jobs)
         return
-    yield from DataLoader(
+    loader = DataLoader(
         _Mapped(work),
         batch_size=None,
         sampler=jobs,
@@ -94,6 +98,10 @@ def mapped(
         pin_memory=pin,
         generator=torch.Generator(),  # or the loader would draw from the global one
     )
+    for found in loader:
+        if isinstance(found, UserError):
+            raise found
+        yield found
 
 
 @final
@@ -112,7 +120,10 @@ class _Mapped(TorchDataset[Any]):
         self.work = work
 
     def __getitem__(self, job: Any) -> Any:
-        return self.work(job)
+        try:
+            return self.work(job)
+        except UserError as error:
+            return error  # raised here, it would arrive with this process's traceback for a message
 
 
 def _identity(value: Any) -> Any:
