@@ -30,7 +30,7 @@ from reteach.engine.run import Run
 from reteach.engine.setup import Setup
 from reteach.experiment.config import Config
 from reteach.experiment.inputs import Inputs
-from reteach.experiment.train import make_setup
+from reteach.experiment.surroundings import make_setup
 from reteach.labels import Multi
 from reteach.losses_asymmetric import Asymmetric
 from reteach.methods import cpsd

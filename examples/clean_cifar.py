@@ -63,7 +63,7 @@ def run(trial: Trial) -> dict[str, Any]:
     from reteach.engine.run import Run
     from reteach.experiment.config import Config
     from reteach.experiment.inputs import Inputs
-    from reteach.experiment.train import make_setup
+    from reteach.experiment.surroundings import make_setup
     from reteach.labels import Single
     from reteach.methods.clean import held_out_scores
     from reteach.methods.supervised import train_softmax

@@ -36,7 +36,7 @@ from reteach.engine.evaluate import outputs
 from reteach.engine.run import Run
 from reteach.experiment.entrants import entrants
 from reteach.experiment.inputs import Inputs
-from reteach.experiment.train import load_recipe, make_setup
+from reteach.experiment.surroundings import load_recipe, make_setup
 from reteach.files import write_json
 from reteach.labels import Multi, Single
 from reteach.metrics.summary import Summary, trivial_every_class

@@ -16,7 +16,7 @@ from reteach.engine.learner import Predictor
 from reteach.experiment.config import Config
 from reteach.experiment.inputs import open_inputs
 from reteach.experiment.saved import load_models, save_models
-from reteach.experiment.train import make_setup
+from reteach.experiment.surroundings import make_setup
 from reteach.labels import Multi, Single
 from reteach.models.class_heads import class_head_of
 from reteach.tables import LabelTable, write_labels

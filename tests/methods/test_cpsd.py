@@ -20,7 +20,7 @@ from reteach.engine.run import Run
 from reteach.errors import UserError
 from reteach.experiment.config import Config
 from reteach.experiment.inputs import Inputs
-from reteach.experiment.train import make_setup
+from reteach.experiment.surroundings import make_setup
 from reteach.labels import Multi
 from reteach.losses import bernoulli_kl, squared_error
 from reteach.losses_asymmetric import Asymmetric

@@ -31,7 +31,7 @@ from .clean import split_of
 from .inputs import open_inputs
 from .predict import decoders
 from .saved import Saved, load_models, presence_file
-from .train import load_recipe, make_setup
+from .surroundings import load_recipe, make_setup
 
 if TYPE_CHECKING:
     from ..commands.calibrate import Calibrate

@@ -27,12 +27,13 @@ from ..report.suspects_page import Cleaning, RuleOutcome, Suspect, write_suspect
 from ..scores import ScoreWriter
 from ..tables import LabelTable, read_labels, write_labels
 from . import gallery
+from .claims import claim
 from .config import Config
 from .entrants import entrants
 from .fingerprints import fingerprints
 from .inputs import Inputs, open_inputs, workers
 from .saved import choose_device
-from .train import claim, load_recipe, make_setup
+from .surroundings import load_recipe, make_setup
 
 if TYPE_CHECKING:
     from ..commands.clean import Clean

@@ -99,7 +99,7 @@ def run_job(job: Job) -> dict[str, Any]:
     from . import gallery
     from .finish import THRESHOLD
     from .saved import choose_device
-    from .train import load_recipe, make_setup
+    from .surroundings import load_recipe, make_setup
     from .watch import CollapseWatch
 
     start = time.monotonic()

@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 import sys
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 import torch
 
-from .. import __version__, options
+from .. import __version__
 from ..catalog import METHODS
-from ..data.cache import CachedSource
-from ..data.dataset import Dataset
 from ..data.quarantine import write_csv
-from ..data.resident import ResidentSource
-from ..data.sources import ArraySource, moving, shrunk
-from ..data.stream import Prepare
 from ..engine import distributed
-from ..engine.evaluate import Evaluation, Judge
 from ..engine.log import Log, Sink, tensorboard, wandb
 from ..engine.run import Run
-from ..engine.setup import Frozen, Setup
 from ..errors import Interrupted, UserError
 from ..files import write_json
-from ..labels import Multi, Single
-from ..models import weights, zoo
-from ..models.class_tokens import read_vectors
-from ..progress import progress
+from ..models import weights
 from ..report import run_report
 from . import config as configs
 from . import finish
-from .inputs import Inputs, open_inputs, workers
-from .saved import choose_device, load_models
+from .claims import claim, new_folder
+from .inputs import Inputs, open_inputs
+from .saved import choose_device
+from .surroundings import load_recipe, make_setup
 from .watch import CollapseWatch
 
 
@@ -48,7 +38,7 @@ def train(config: configs.Config) -> Path:
     assert isinstance(config.settings, method.settings)
     device = choose_device(config.model.device)
     with distributed.group(device):
-        folder = distributed.share(_folder(config))
+        folder = distributed.share(new_folder(config))
         fresh = distributed.share(not folder.exists())
         config = claim(config, folder)
         try:
@@ -135,309 +125,8 @@ def _train(
     return folder
 
 
-def load_recipe(recipe: str) -> Any:
-    """The function that trains a method, from "module:function"."""
-    module, function = recipe.split(":")
-    return getattr(importlib.import_module(module), function)
-
-
-def make_setup(
-    config: configs.Config, inputs: Inputs, device: torch.device, judge: Judge | None = None
-) -> Setup:
-    """Learners, streams and scans for these inputs; judged on the validation images by default."""
-    data, model, training = config.data, config.model, config.training
-    if training.batch_size < 1:
-        raise UserError(f"--batch-size must be at least 1, got {training.batch_size}")
-    if training.accumulate < 1:
-        raise UserError(f"--accumulate must be at least 1, got {training.accumulate}")
-    check_labels(config.method, inputs.train)
-    check_epochs(data, inputs.train)
-    source = inputs.train.source
-    channels = source.channels if isinstance(source, ArraySource) else 3
-    array = isinstance(source, ArraySource)
-    image_size = model.image_size
-    if image_size is not None and image_size < 1:
-        raise UserError(f"--image-size must be at least 1, got {image_size}")
-    if image_size is None and not array:
-        image_size = zoo.default_image_size(model.model)
-    frames = clip_frames(model, training, inputs)
-    classes = inputs.train.classes
-    vectors = None if model.vectors is None else read_vectors(model.vectors, classes)
-    build = Networks(model, classes, channels, image_size, frames, str(device), vectors)
-    first = build(0)  # also refuses a bad --model or --init before anything else happens
-    mean, std = zoo.normalisation(first, channels)
-    prepare = Prepare(mean, std, channels, str(device), model.channels_last)
-    total = training.steps
-    if total is None:
-        epoch = data.balanced_epoch or len(inputs.train) / training.batch_size
-        total = max(1, round(training.epochs * epoch))
-    if total < 1:
-        raise UserError("the budget is empty: --steps and --epochs must be positive")
-    per_epoch = data.balanced_epoch or max(1, len(inputs.train) // training.batch_size)
-    every = config.output.eval_every or max(per_epoch, -(-total // 50))
-    setup = Setup(
-        train=decoded(inputs.train, image_size, data, device),
-        judge=judge,
-        build=build,
-        frozen=partial(frozen, classes=inputs.train.classes, device=device),
-        model=model,
-        training=training,
-        image_size=image_size,
-        frames=frames,
-        prepare=prepare,
-        total=total,
-        seed=training.seed,
-        unlabeled=inputs.unlabeled,
-        rebalance=data.rebalance,
-        balanced_epoch=data.balanced_epoch,
-        eval_every=every,
-        workers=0 if array or data.cache else workers(data),
-    )
-    if judge is None and inputs.val is not None and len(inputs.val):
-        setup = replace(setup, judge=Judge((Evaluation("val", setup.scan(inputs.val)),)))
-    return setup
-
-
-def frozen(path: Path, classes: tuple[str, ...], device: torch.device) -> Frozen:
-    """The model of a finished run, to learn from.
-
-    Raises:
-        UserError: no finished run, or its classes are others.
-    """
-    saved = load_models(path, str(device))
-    if saved.classes != classes:
-        odd = sorted(set(saved.classes) ^ set(classes))
-        detail = f"{odd[0]!r} is in one of them only" if odd else "they differ in order"
-        raise UserError(f"{path} was trained on another class list: {detail}")
-    return Frozen(saved.predictor, saved.image_size, saved.prepare, saved.frames)
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Networks:
-    """Fresh networks for the classes of a training, on its device; can go to another process.
-
-    Args:
-        model: as it was asked for.
-        classes: of the labels.
-        channels: of the images.
-        image_size: side of the input, where it is fixed.
-        frames: of a clip, where the images are videos.
-        device: where the networks go.
-        vectors: (C, V) word vectors of the classes, or None.
-    """
-
-    model: options.Model
-    classes: tuple[str, ...]
-    channels: int
-    image_size: int | None
-    frames: int | None
-    device: str
-    vectors: torch.Tensor | None = None
-
-    def __call__(
-        self,
-        seed: int,
-        network: str | None = None,
-        classes: tuple[str, ...] | None = None,
-        **architecture: Any,
-    ) -> torch.nn.Module:
-        """A network; another architecture, or for some of the classes only, where asked for."""
-        model, vectors = self.model, self.vectors
-        names = self.classes if classes is None else classes
-        if vectors is not None:
-            vectors = vectors[[self.classes.index(name) for name in names]]
-        if self.frames is not None:
-            architecture["frames"] = self.frames
-        made = zoo.create(
-            network or model.model,
-            len(names),
-            in_chans=self.channels,
-            image_size=self.image_size,
-            pretrained=model.pretrained,
-            init=model.init,
-            vectors=vectors,
-            seed=seed,
-            **architecture,
-        )
-        layout = torch.contiguous_format
-        if model.channels_last:
-            layout = torch.channels_last if self.frames is None else torch.channels_last_3d
-        return made.to(self.device, memory_format=layout)  # type: ignore[call-overload,no-any-return]
-
-
-def clip_frames(model: options.Model, training: options.Training, inputs: Inputs) -> int | None:
-    """The frames of a clip where the images are videos, else None.
-
-    Raises:
-        UserError: a network for the other kind, or settings that are for the other kind.
-    """
-    takes = zoo.clip_frames(model.model)
-    parts = {"--images": inputs.train, "--val-images": inputs.val, "--unlabeled": inputs.unlabeled}
-    for name, part in parts.items():
-        if part is not None and moving(part.source) != (takes is not None):
-            if takes is None:
-                raise UserError(
-                    f"{name} are videos and {model.model} takes still images: use --model r2plus1d_18"
-                )
-            raise UserError(f"{model.model} takes videos and {name} are still images")
-    if takes is None:
-        if model.frames is not None:
-            raise UserError("--frames is for videos, and these are still images")
-        return None
-    if training.randaugment or training.cutout:
-        raise UserError("--randaugment and --cutout are for still images, and these are videos")
-    if model.frames is not None and model.frames < 1:
-        raise UserError(f"--frames must be at least 1, got {model.frames}")
-    return takes if model.frames is None else model.frames
-
-
-def check_labels(method: str, dataset: Dataset) -> None:
-    """Refuse labels that a method cannot learn from, and say what can."""
-    wanted = METHODS[method].labels
-    sets = isinstance(dataset.labels, Multi)
-    if wanted == "one" and sets:
-        raise UserError(
-            f"{method} needs one label per image and these are label sets; use sigmoid or mile"
-        )
-    if wanted == "sets" and not sets:
-        raise UserError(
-            f"{method} needs label sets and these are single labels; grow sets with mile first "
-            "(reteach predict writes them as a label table), or give a table with several labels "
-            "per image"
-        )
-    if sets and dataset.labels.as_multi().unknown is not None and not METHODS[method].unknown:
-        knowing = [name for name, other in METHODS.items() if other.unknown]
-        raise UserError(
-            f"{method} would take classes that are unknown in an image for absent; "
-            f"use {', '.join(knowing[:-1])} or {knowing[-1]}"
-        )
-
-
-def check_epochs(data: options.Data, dataset: Dataset) -> None:
-    """Refuse class-balanced epochs that cannot be made."""
-    if data.balanced_epoch is None:
-        return
-    if data.balanced_epoch < 1:
-        raise UserError(f"--balanced-epoch must be at least 1, got {data.balanced_epoch}")
-    if data.rebalance:
-        raise UserError(
-            "--rebalance and --balanced-epoch both balance the classes: give one of them"
-        )
-    if not isinstance(dataset.labels, Single):
-        raise UserError("--balanced-epoch needs one label per image")
-
-
-def decoded(
-    dataset: Dataset, image_size: int | None, data: options.Data, device: torch.device
-) -> Dataset:
-    """The data set with a faster way to its pixels: from memory, or large JPEGs at reduced size.
-
-    Photos are read at no less than twice the side of the input, so that crops keep their detail.
-    """
-    if data.resident:
-        if not isinstance(dataset.source, ArraySource):
-            raise UserError(
-                "--resident keeps arrays on the device: give --images as .npz or cifar:…"
-            )
-        if image_size is not None:
-            raise UserError("--resident keeps images as they are: leave out --image-size")
-        return replace(dataset, source=ResidentSource(dataset.source, device))
-    if isinstance(dataset.source, ArraySource) or image_size is None:
-        return dataset
-    if not data.cache:
-        return replace(dataset, source=shrunk(dataset.source, 2 * image_size))
-    rows = np.unique(dataset.rows)
-    with progress("decoding into memory", len(rows)) as show:
-        source = CachedSource(dataset.source, image_size * 256 // 224, rows=rows, progress=show)
-    return replace(dataset, source=source)
-
-
 def device_name(device: torch.device) -> str:
     """The device as people know it."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return str(device)
-
-
-def _folder(config: configs.Config) -> Path:
-    """The run folder; a new number in ``runs`` when none is given."""
-    if config.output.out is not None:
-        return config.output.out
-    number = 1
-    while (folder := Path("runs") / f"{config.method}-{number}").exists():
-        number += 1
-    return folder
-
-
-def claim(config: configs.Config, folder: Path) -> configs.Config:
-    """Hold the configuration against the folder's own, or write it there; the first process does."""
-    config = replace(
-        config,
-        output=replace(config.output, out=folder),
-        data=_absolute(config.data),
-        model=_absolute_paths(config.model),
-        settings=_absolute_paths(config.settings),
-    )
-    refusal = ""
-    if distributed.rank() == 0:
-        try:
-            _claim(config, folder)
-        except UserError as error:
-            refusal = str(error)
-    refusal = distributed.share(refusal)  # also lets the others wait for the folder
-    if refusal:
-        raise UserError(refusal)
-    return config
-
-
-def _claim(config: configs.Config, folder: Path) -> None:
-    file = folder / "config.yaml"
-    if file.exists():
-        changed = configs.difference(configs.load(file), config)
-        if changed:
-            raise UserError(
-                f"{folder} holds a run of another configuration ({changed}); use another --out"
-            )
-        print(f"going on with {folder}", file=sys.stderr)
-        return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists and is not a run folder; use another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    configs.save(config, file)
-
-
-def _absolute_paths(settings: Any) -> Any:
-    """Settings, their files absolute."""
-    paths = {f.name: getattr(settings, f.name) for f in fields(settings)}
-    return replace(
-        settings,
-        **{
-            name: path.expanduser().absolute()
-            for name, path in paths.items()
-            if isinstance(path, Path)
-        },
-    )
-
-
-def _absolute(data: options.Data) -> options.Data:
-    """Local paths made absolute, so that a run can be resumed from anywhere."""
-
-    def text(where: str | None) -> str | None:
-        if where is None or where.startswith("hf:"):
-            return where
-        if where.startswith("cifar:"):
-            return f"cifar:{Path(where.removeprefix('cifar:')).expanduser().absolute()}"
-        return str(Path(where).expanduser().absolute())
-
-    def path(where: Path | None) -> Path | None:
-        return None if where is None else where.expanduser().absolute()
-
-    return replace(
-        data,
-        images=text(data.images),
-        val_images=text(data.val_images),
-        unlabeled=text(data.unlabeled),
-        labels=path(data.labels),
-        val_labels=path(data.val_labels),
-    )

@@ -1,0 +1,96 @@
+"""A run folder is claimed once: by its configuration, which must be the same when it goes on."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from .. import options
+from ..engine import distributed
+from ..errors import UserError
+from . import config as configs
+
+
+def new_folder(config: configs.Config) -> Path:
+    """The run folder; a new number in ``runs`` when none is given."""
+    if config.output.out is not None:
+        return config.output.out
+    number = 1
+    while (folder := Path("runs") / f"{config.method}-{number}").exists():
+        number += 1
+    return folder
+
+
+def claim(config: configs.Config, folder: Path) -> configs.Config:
+    """Hold the configuration against the folder's own, or write it there; the first process does."""
+    config = replace(
+        config,
+        output=replace(config.output, out=folder),
+        data=_absolute(config.data),
+        model=_absolute_paths(config.model),
+        settings=_absolute_paths(config.settings),
+    )
+    refusal = ""
+    if distributed.rank() == 0:
+        try:
+            _claim(config, folder)
+        except UserError as error:
+            refusal = str(error)
+    refusal = distributed.share(refusal)  # also lets the others wait for the folder
+    if refusal:
+        raise UserError(refusal)
+    return config
+
+
+def _claim(config: configs.Config, folder: Path) -> None:
+    file = folder / "config.yaml"
+    if file.exists():
+        changed = configs.difference(configs.load(file), config)
+        if changed:
+            raise UserError(
+                f"{folder} holds a run of another configuration ({changed}); use another --out"
+            )
+        print(f"going on with {folder}", file=sys.stderr)
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is not a run folder; use another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    configs.save(config, file)
+
+
+def _absolute_paths(settings: Any) -> Any:
+    """Settings, their files absolute."""
+    paths = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    return replace(
+        settings,
+        **{
+            name: path.expanduser().absolute()
+            for name, path in paths.items()
+            if isinstance(path, Path)
+        },
+    )
+
+
+def _absolute(data: options.Data) -> options.Data:
+    """Local paths made absolute, so that a run can be resumed from anywhere."""
+
+    def text(where: str | None) -> str | None:
+        if where is None or where.startswith("hf:"):
+            return where
+        if where.startswith("cifar:"):
+            return f"cifar:{Path(where.removeprefix('cifar:')).expanduser().absolute()}"
+        return str(Path(where).expanduser().absolute())
+
+    def path(where: Path | None) -> Path | None:
+        return None if where is None else where.expanduser().absolute()
+
+    return replace(
+        data,
+        images=text(data.images),
+        val_images=text(data.val_images),
+        unlabeled=text(data.unlabeled),
+        labels=path(data.labels),
+        val_labels=path(data.val_labels),
+    )
