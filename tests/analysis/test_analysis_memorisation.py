@@ -66,5 +66,5 @@ def test_features_are_what_the_output_layer_sees():
     whole = torch.cat([batch for _, batch in toys.scan()])
     with torch.no_grad():
         assert torch.allclose(model.head(x), model.eval()(whole), atol=1e-6)
-    with pytest.raises(UserError, match="has no features that could be probed"):
+    with pytest.raises(UserError, match="has no features that could be looked at"):
         features(toys.network(0), toys.scan())

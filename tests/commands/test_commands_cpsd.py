@@ -144,7 +144,7 @@ def test_class_tokens_are_made_of_the_file_for_any_of_the_classes(world, tmp_pat
     predictor = Predictor((network,), "sigmoid")
     save_models(
         tmp_path / "run", {"model": predictor}, architecture="resnet18_tf", classes=classes,
-        image_size=64, prepare=setup.prepare, threshold=None, method="asl",
+        image_size=64, frames=None, prepare=setup.prepare, threshold=None, method="asl",
     )  # fmt: skip
     file.unlink()  # the vectors travel with the weights
     again = class_head_of(load_models(tmp_path / "run", "cpu").predictor.models[0])

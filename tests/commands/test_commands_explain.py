@@ -118,6 +118,7 @@ def test_a_network_with_class_tokens_shows_its_attention(world, tmp_path):
             architecture="resnet18_tf",
             classes=CLASSES,
             image_size=64,
+            frames=None,
             prepare=Prepare((0.5,) * 3, (0.5,) * 3),
             threshold=None,
             method="asl",
@@ -133,7 +134,7 @@ def test_hostile_names_are_text(tmp_path, world):
     model = zoo.create("reteach_tiny", 2, seed=0)
     classes = ("<b>", "x")
     predictor = Predictor((model,), "sigmoid")
-    common = {"architecture": "reteach_tiny", "classes": classes, "image_size": 16,
+    common = {"architecture": "reteach_tiny", "classes": classes, "image_size": 16, "frames": None,
               "prepare": Prepare((0.5,) * 3, (0.5,) * 3), "threshold": None, "method": "asl"}  # fmt: skip
     teacher = Specialist(predictor, classes)
     save_models(tmp_path / "run", {"model": predictor}, **common, specialists={"co-1": teacher})

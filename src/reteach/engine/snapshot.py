@@ -156,7 +156,10 @@ def load(path: Path, algorithm: Any, stamp: str) -> int:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        step, found, state = content["step"], content["stamp"], content["state"]
+        step, found, state = int(content["step"]), content["stamp"], content["state"]
+        # loading without pickle lets plain objects through, some exceptions among them
+        if not all(isinstance(leaf, Tensor) for leaf in state.values()):
+            raise TypeError("its state is not all tensors")
     except FileNotFoundError:
         raise UserError(f"snapshot {path} does not exist") from None
     except Exception as error:  # torch raises many kinds for a damaged file
@@ -167,4 +170,4 @@ def load(path: Path, algorithm: Any, stamp: str) -> int:
     if found != stamp:
         raise UserError(f"snapshot {path} belongs to another configuration; use another --out")
     restore(algorithm, state)
-    return int(step)
+    return step
