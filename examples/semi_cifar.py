@@ -1,12 +1,14 @@
 """Billion-scale semi-supervised learning in miniature: 1,000 labelled CIFAR-10 images, a pile of 60,000.
 
-    python examples/semi_cifar.py CIFAR10.npz TINY_IMAGENET50.npz [--seeds 3] [--smoke]
+    python examples/semi_cifar.py CIFAR10.npz TINY_IMAGENET50.npz [--seeds 3] [--first-seed 0]
+                                  [--rebalance] [--smoke]
 
 Both packs hold JPEGs (arrays jpeg, offsets, split, label …). The labelled images are long-tailed; the
 pile is the rest of CIFAR-10's training images and the training images of Tiny-ImageNet at 32 pixels,
 two thirds of which show none of the classes. Tags, for the random control, are made up: of an image that
 shows a class the right one with probability 0.4, else any. The same steps for everybody: a teacher (600),
 then 1,500 on the picks and 800 of fine-tuning; the supervised control has all 2,900 on the labelled images.
+--rebalance draws the labelled classes equally often in every training, because the test images are balanced.
 """
 
 from __future__ import annotations
@@ -117,7 +119,9 @@ def prepare(
     np.save(folder / "truth.npy", truth)
 
 
-def run(folder: Path, method: str, steps: int, seed: int, **settings: object) -> Path:
+def run(
+    folder: Path, method: str, steps: int, seed: int, rebalance: bool, **settings: object
+) -> Path:
     """A finished run folder of this name; one that exists is not trained again."""
     data, out = folder / "data", folder / str(settings.pop("name"))
     if not (out / "models" / "index.json").exists():
@@ -125,7 +129,12 @@ def run(folder: Path, method: str, steps: int, seed: int, **settings: object) ->
             Config(
                 method,
                 METHODS[method].settings(**settings),
-                Data(str(data / "labelled.npz"), val_fraction=0, unlabeled=str(data / "pile.npz")),
+                Data(
+                    str(data / "labelled.npz"),
+                    val_fraction=0,
+                    unlabeled=str(data / "pile.npz"),
+                    rebalance=rebalance,
+                ),
                 Model("reteach_mid", channels_last=True, device="cpu"),
                 Training(
                     steps=steps, batch_size=128, optimizer="adam", augment="crop-flip", seed=seed
@@ -157,11 +166,13 @@ def picks_accuracy(teacher: Path, data: Path) -> dict[str, float]:
     return out | {f"K = {PICKED[1]}, random by first choice": float(right.mean())}
 
 
-def one_seed(folder: Path, seed: int, steps: dict[str, int], k: int) -> dict[str, float]:
+def one_seed(
+    folder: Path, seed: int, steps: dict[str, int], k: int, rebalance: bool
+) -> dict[str, float]:
     """Every number of one seed: accuracies in percent, sizes of classes in images."""
     data, whole = folder / "data", sum(steps.values())
-    teacher = run(folder, "softmax", steps["teacher"], seed, name="teacher")
-    supervised = run(folder, "softmax", whole, seed, name="supervised")
+    teacher = run(folder, "softmax", steps["teacher"], seed, rebalance, name="teacher")
+    supervised = run(folder, "softmax", whole, seed, rebalance, name="supervised")
     found = {
         name: accuracy(of, data)["model"]
         for name, of in (("teacher", teacher), ("supervised", supervised))
@@ -174,8 +185,8 @@ def one_seed(folder: Path, seed: int, steps: dict[str, int], k: int) -> dict[str
     for kind in SELECTIONS:
         tags = kind == "balanced-with-tags"
         by = {"tags": data / "tags.parquet"} if tags else {"teacher_run": teacher, "top": TOP}
-        out = run(folder, "semi", whole - steps["teacher"], seed, name=kind, selection=kind, per_class=k,
-                  **tuning, **by)  # fmt: skip
+        out = run(folder, "semi", whole - steps["teacher"], seed, rebalance, name=kind, selection=kind,
+                  per_class=k, **tuning, **by)  # fmt: skip
         found |= {f"{kind}, {name}": value for name, value in accuracy(out, data).items()}
         picks = pq.read_table(out / "picks.parquet").to_pydict()
         right = [truth[item] == c for item, c in zip(picks["item"], picks["class"], strict=True)]
@@ -208,6 +219,8 @@ if __name__ == "__main__":
     parser.add_argument("cifar", type=Path)
     parser.add_argument("tiny", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--rebalance", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("runs/semi-cifar"))
     parser.add_argument("--smoke", action="store_true")
     told = parser.parse_args()
@@ -215,10 +228,11 @@ if __name__ == "__main__":
     if told.smoke:
         steps, sizes, k = {"teacher": 6, "pretrain": 6, "finetune": 2}, (60, 100, 60), 5
     results = []
-    for seed in range(1 if told.smoke else told.seeds):
+    for number in range(1 if told.smoke else told.seeds):
+        seed = told.first_seed + number
         folder = told.out / f"seed{seed}"
         prepare(folder / "data", told.cifar, told.tiny, seed, *sizes)
-        results.append(one_seed(folder, seed, steps, k))
+        results.append(one_seed(folder, seed, steps, k, told.rebalance))
     differences = {
         "fine-tuning": ("balanced-ranked, student", "balanced-ranked, pretrained"),
         "student - supervised": ("balanced-ranked, student", "supervised"),
