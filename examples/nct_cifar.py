@@ -1,12 +1,14 @@
 """NCT on 4,000 CIFAR-10 images with wrong labels, beside honest controls.
 
     python examples/nct_cifar.py CIFAR10.npz [--noise symmetric|worse] [--what main|parts|rates]
-                                 [--augment none|crop-flip] [--epochs 30] [--every 1] [--seeds 3] [--smoke]
+                                 [--augment none|crop-flip] [--epochs 30] [--every 1] [--seeds 3]
+                                 [--lr 0.001] [--schedule constant] [--judge test|validation] [--smoke]
 
 CIFAR10.npz holds the images as JPEG (arrays jpeg, offsets, label, class_names; 50,000 for training
 first); "worse" also wants cifar10n.npz beside it (array worse). main: two independent networks against
 NCT. parts: target variability and balancing alone, mutual learning at NCT's weight (Table 6's last step)
-and at its own. rates: Table 5's sweep of r_max.
+and at its own. rates: Table 5's sweep of r_max. --judge validation looks at other training images in
+place of the test images: for choices of settings.
 """
 
 from __future__ import annotations
@@ -35,8 +37,10 @@ RATE = {"symmetric": "0.5", "symmetric20": "0.3", "worse": "0.3"}
 """r_max, as the paper chooses it by the amount of noise: half of the labels, a fifth, two fifths."""
 
 
-def prepare(pack: Path, kind: str, folder: Path, n_train: int, n_test: int) -> OwnData:
-    """Write images and label tables as a user would have them."""
+def prepare(
+    pack: Path, kind: str, folder: Path, n_train: int, n_test: int, judge: str = "test"
+) -> OwnData:
+    """Write images and label tables as a user would have them; ``judge`` says what is looked at."""
     with np.load(pack, allow_pickle=False) as content:
         jpeg, starts = content["jpeg"], content["offsets"]
         label, names = content["label"].astype(np.int64), tuple(map(str, content["class_names"]))
@@ -53,7 +57,8 @@ def prepare(pack: Path, kind: str, folder: Path, n_train: int, n_test: int) -> O
     folder.mkdir(parents=True, exist_ok=True)
     train = write("train", range(n_train))
     val = write("val", range(n_train, n_train + 200))
-    test = write("test", range(50_000, 50_000 + n_test))
+    first = {"test": 50_000, "validation": n_train + 200}[judge]
+    test = write("test", range(first, first + n_test))
     clean = Single(label[:n_train], names)
     if kind == "worse":
         with np.load(pack.with_name("cifar10n.npz"), allow_pickle=False) as human:
@@ -91,6 +96,10 @@ if __name__ == "__main__":
     parser.add_argument("--augment", choices=["none", "crop-flip"], default="none")
     parser.add_argument("--epochs", type=float, default=30, help="of each network")
     parser.add_argument("--every", type=int, default=1, help="epochs between evaluations")
+    parser.add_argument("--optimizer", choices=["adam", "sgd"], default="adam")
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--schedule", default="constant")
+    parser.add_argument("--judge", choices=["test", "validation"], default="test")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--model", default="reteach_mean")
@@ -104,14 +113,14 @@ if __name__ == "__main__":
         sizes, epochs, seeds = (200, 100), 1.0, 1
     model = Model(told.model, precision="bf16", channels_last=True, device="cpu")
     # the budget counts the backward passes of both networks
-    training = Training(epochs=2 * epochs, batch_size=128, optimizer="adam", lr=1e-3,
-                        schedule="constant", augment=told.augment)  # fmt: skip
+    training = Training(epochs=2 * epochs, batch_size=128, optimizer=told.optimizer,
+                        lr=told.lr, schedule=told.schedule, augment=told.augment)  # fmt: skip
     every = max(1, told.every * sizes[0] // training.batch_size)
     plan = Plan(
         f"NCT on CIFAR-10: {words.removeprefix('nct-')}",
         f"{sizes[0]} images, {epochs:g} epochs of each network, augmentation: {told.augment}.",
         out,
-        prepare(told.pack, told.noise, out / "data", *sizes),
+        prepare(told.pack, told.noise, out / "data", *sizes, told.judge),
         tuple(
             replace(entrant, config=replace(entrant.config, output=Output(eval_every=every)))
             for entrant in contestants(told.what, told.noise, model, training)
