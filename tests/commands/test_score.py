@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 from commands.test_cli_runs import photo
 from reteach.cli import main
@@ -392,3 +393,24 @@ def test_ray_faults_are_one_line(world, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main([*command(world, SHARDS, tmp_path), "--ray", "local"]) == 2
     assert "pip install 'reteach[ray]'" in capsys.readouterr().err
+
+
+def test_large_photos_get_the_same_scores_from_predict(world: Path, tmp_path: Path) -> None:
+    """Both decode them at reduced size, as training does; at full size these scores would differ."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "large").mkdir()
+    for i in range(3):
+        noise = rng.integers(0, 256, (300, 400, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / "large" / f"{i}.jpg", quality=95)
+    images = f"{tmp_path}/large"
+    few = ["--images", images, "--workers", "0", "--device", "cpu", "--top", "3"]
+    assert main(["score", f"{world}/run0", *few, "--out", f"{tmp_path}/scores"]) == 0
+    table = f"{tmp_path}/predicted.parquet"
+    out = ["--out", f"{tmp_path}/labels.csv", "--scores", table]
+    assert main(["predict", f"{world}/run0", *few, *out]) == 0
+    (shard,) = (tmp_path / "scores").glob("*.parquet")
+    kept = [pq.read_table(path).to_pylist() for path in (shard, table)]
+    of = [{(row["item"], row["class"]): row["logit"] for row in rows} for rows in kept]
+    assert len(of[0]) == 9
+    assert of[0].keys() == of[1].keys()
+    assert [of[0][key] for key in of[0]] == pytest.approx([of[1][key] for key in of[0]], abs=1e-5)

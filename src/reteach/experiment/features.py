@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -12,16 +11,16 @@ import numpy as np
 from torch import nn
 from torch.nn import functional as F
 
-from ..data.clips import at_once, evaluation
 from ..data.dataset import Dataset
-from ..data.sources import Source, moving, shrunk
-from ..data.stream import Prepare, Scan
+from ..data.sources import Source
+from ..data.stream import Prepare
 from ..errors import UserError
 from ..models import zoo
 from ..models.features import pooled
 from ..progress import progress
 from ..relabel.neighbours import Features
 from .saved import choose_device, load_models
+from .seen import Seen
 
 IN_MEMORY = 2**30
 """Bytes of features above which they lie in a temporary file."""
@@ -34,14 +33,12 @@ class Extractor:
 
     Args:
         model: the network, on its device.
-        scan: (images, batch size, decoding processes) -> a pass over them as the network sees them.
-        side: of its input; None: images keep their size.
+        seen: how images reach it.
         words: what the features are.
     """
 
     model: nn.Module
-    scan: Callable[[Dataset, int, int], Scan]
-    side: int | None
+    seen: Seen
     words: str
 
 
@@ -49,7 +46,7 @@ def of_run(folder: Path, device: str) -> Extractor:
     """The first model of a finished run."""
     saved = load_models(folder, device)
     words = f"the features of {folder.name}'s model"
-    return Extractor(saved.predictor.models[0], saved.scan, saved.image_size, words)
+    return Extractor(saved.predictor.models[0], saved.seen, words)
 
 
 def of_network(
@@ -65,17 +62,9 @@ def of_network(
     size = image_size or zoo.default_image_size(name)
     model = zoo.create(name, 1, image_size=size, pretrained=pretrained, init=init, seed=0)
     where = choose_device(device)
-    frames = zoo.clip_frames(name)
     prepare = Prepare(*zoo.normalisation(model), device=str(where))
-
-    def scan(dataset: Dataset, batch_size: int, workers: int) -> Scan:
-        if moving(dataset.source) != (frames is not None):
-            takes, given = ("still images", "videos")[:: 1 if frames is None else -1]
-            raise UserError(f"{name} takes {takes}, and these are {given}")
-        seen = evaluation(size, frames)
-        return Scan(dataset, seen, prepare, at_once(batch_size, frames), workers)
-
-    return Extractor(model.to(where), scan, size, f"the features of {name}")
+    seen = Seen(size, zoo.clip_frames(name), prepare, whose=name)
+    return Extractor(model.to(where), seen, f"the features of {name}")
 
 
 def extract(
@@ -95,8 +84,7 @@ def extract(
     Raises:
         UserError: none can be read, or a feature is not a finite number.
     """
-    small = source if extractor.side is None else shrunk(source, 2 * extractor.side)
-    scan = extractor.scan(Dataset.unlabeled(small, ("",)), batch_size, workers)
+    scan = extractor.seen.scan(Dataset.unlabeled(source, ("",)), batch_size, workers)
     of = pooled(extractor.model)
     out: Features | None = None
     with progress("features", len(source)) as tell:

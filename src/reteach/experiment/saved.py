@@ -10,10 +10,7 @@ from typing import Any, final
 
 import torch
 
-from ..data.clips import at_once, evaluation
 from ..data.dataset import Dataset
-from ..data.reader import Augment
-from ..data.sources import moving
 from ..data.stream import Prepare, Scan
 from ..engine.algorithm import Specialist
 from ..engine.learner import Predictor
@@ -23,6 +20,7 @@ from ..models import export
 from ..models.class_heads import class_head_of
 from ..models.presence import load_presence
 from ..models.video import VideoNet
+from .seen import Seen
 
 INDEX = Path("models") / "index.json"
 
@@ -69,22 +67,14 @@ class Saved:
             )
         return name, self.predictors[name]
 
-    def view(self, videos: bool) -> Augment:
-        """How images reach this model.
-
-        Raises:
-            UserError: they are videos and it takes still images, or the other way round.
-        """
-        if videos != (self.frames is not None):
-            takes, given = ("still images", "videos")[:: 1 if self.frames is None else -1]
-            raise UserError(f"the model takes {takes}, and these are {given}")
-        return evaluation(self.image_size, self.frames)
+    @property
+    def seen(self) -> Seen:
+        """How images reach the model."""
+        return Seen(self.image_size, self.frames, self.prepare)
 
     def scan(self, dataset: Dataset, batch_size: int, workers: int) -> Scan:
-        """A pass over images as this model sees them; see :meth:`view`."""
-        augment = self.view(moving(dataset.source))
-        batch_size = at_once(batch_size, self.frames)
-        return Scan(dataset, augment, self.prepare, batch_size, workers)
+        """A pass over images as this model sees them; see :class:`~reteach.experiment.seen.Seen`."""
+        return self.seen.scan(dataset, batch_size, workers)
 
 
 def fingerprint(saved: Saved, predictor: Predictor) -> str:

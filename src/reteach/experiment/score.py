@@ -146,15 +146,15 @@ class Scorer:
 
     def decoded(self, numbers: Sequence[int]) -> Iterator[Read | Failed]:
         """The pixels of some parts, batch by batch."""
-        size, device, shared = self.saved.image_size, self.saved.prepare.device, self.parts.shared
+        seen, shared = self.saved.seen, self.parts.shared
         return read_parts(
             self.parts,
             numbers,
-            self.saved.view(shared is not None and moving(shared)),
-            at_once(self.task.batch_size, self.saved.frames),
+            seen.view(shared is not None and moving(shared)),
+            at_once(self.task.batch_size, seen.frames),
             workers=self.task.workers,
-            pin=device != "cpu",
-            at_least=None if size is None else 2 * size,
+            pin=seen.prepare.device != "cpu",
+            at_least=seen.at_least,
         )
 
     def metadata(self, number: int) -> dict[str, str]:
