@@ -69,6 +69,10 @@ def test_train_with_another_peer_then_probe(folder, capsys):
     assert "training accuracy on random binary labels" in capsys.readouterr().out
     curves = json.loads((folder / "c.json").read_text())["accuracy"][str(run)]
     assert np.shape(curves) == (2, 2)
+    own = [*words[:3], "--epochs", "2", "--device", "cpu", "--seeds", "1"]
+    assert main([*own, "--out", str(folder / "own.json")]) == 0  # on the run's own images
+    assert main([*own, "--labels", str(folder / "clean.csv")]) == 2
+    assert "--labels needs --images" in capsys.readouterr().err
 
 
 def test_compare_with_true_labels(folder):

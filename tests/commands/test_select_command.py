@@ -70,7 +70,7 @@ def test_what_is_missing_is_said(
     said = capsys.readouterr().err
     assert "1.parquet cannot be read and is left out" in said
     assert "no image was picked for 2 classes: '<bee>', 'eel'" in said
-    assert "5 classes have fewer images than asked for" in said
+    assert "classes with fewer images than asked for: 5" in said
 
 
 def test_frequencies_come_from_hashtags(

@@ -310,7 +310,7 @@ def test_a_class_without_images_is_named(monkeypatch, tmp_path):
         "no unlabelled image is selected for" in line and repr(name) in line
         for line in made.warnings
     )
-    assert any("have fewer unlabelled images than asked for" in line for line in made.warnings)
+    assert any("fewer unlabelled images than asked for" in line for line in made.warnings)
     with pytest.raises(UserError, match="no unlabelled image is selected for any class"):
         semi.train(setup(), replace(QUICK, minimum=2.0), Run.memory(3))
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
 from ..errors import UserError
+
+if TYPE_CHECKING:
+    from ..data.dataset import Dataset
 
 
 @dataclass(frozen=True)
@@ -16,8 +20,8 @@ class Compression:
 
     run_folders: Positional[tuple[Path, ...]]
     """Finished runs."""
-    images: str
-    """Images to put random labels on: usually those of the training."""
+    images: str | None = None
+    """Images to put random labels on; by default those that each run was trained on."""
     labels: Path | None = None
     """Their label table, to choose the classes by; class folders need none."""
     classes: int = 2
@@ -58,14 +62,12 @@ class Compression:
 
     def _curves(self, folder: Path) -> list[list[float]]:
         from ..analysis.compression import features, fit_random_labels
-        from ..data.sources import open_source
-        from ..experiment.inputs import labelled_dataset
         from ..experiment.saved import load_models
         from ..progress import progress
 
         saved = load_models(folder, self.device)
         _, predictor = saved.named(self.predictor)
-        data = labelled_dataset(open_source(self.images), self.labels, self.images)
+        data = self._images(folder)
         if self.classes:
             data = data.restrict(data.classes[: self.classes])
         data = data.subset(slice(self.most))
@@ -76,3 +78,16 @@ class Compression:
                 curves.append(fit_random_labels(x, self.epochs, seed).tolist())
                 show(seed + 1)
         return curves
+
+    def _images(self, folder: Path) -> Dataset:
+        """The images that were asked for, or the run's own."""
+        from ..data.sources import open_source
+        from ..experiment import config
+        from ..experiment.inputs import labelled_dataset, open_inputs
+
+        if self.images is not None:
+            return labelled_dataset(open_source(self.images), self.labels, self.images)
+        if self.labels is not None:
+            raise UserError("--labels needs --images: the images that it labels")
+        of = config.load(folder / "config.yaml")
+        return open_inputs(of.data, of.training.seed).train

@@ -112,7 +112,7 @@ def complaints(found: Selected, most: int = 10) -> list[str]:
         names = ", ".join(repr(name) for name in empty[:most])
         lines.append(f"warning: no image was picked for {len(empty)} classes: {names}{more}")
     if found.short:
-        lines.append(f"warning: {found.short} classes have fewer images than asked for")
+        lines.append(f"warning: classes with fewer images than asked for: {found.short}")
     if found.repeated is not None:
         item, cls = found.repeated
         lines.append(

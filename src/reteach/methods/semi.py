@@ -367,7 +367,7 @@ def _say_what_is_missing(setup: Setup, picks: Picks, quotas: NDArray[np.int64]) 
         setup.warn(f"no unlabelled image is selected for {len(empty)} classes: {names}{more}")
     short = int(((counts < quotas) & (counts > 0)).sum())
     if short:
-        setup.warn(f"{short} classes have fewer unlabelled images than asked for")
+        setup.warn(f"classes with fewer unlabelled images than asked for: {short}")
 
 
 def _trains_teacher(options: Options) -> bool:
