@@ -85,7 +85,8 @@ def contestants(what: str, kind: str, model: Model, training: Training) -> tuple
     balancing, _ = entrants(("nct",), model, training, (), ("target_variability=0.0",))
     weight = ("nct.balancing=constant",)
     constant, _ = entrants(("nct", "dml"), model, training, ("target_variability=0.0",), weight)
-    return (*alone, *balancing, *constant)
+    single, _ = entrants(("nct",), model, training, (rate,), ("predict=first",))
+    return (*alone, *balancing, *constant, *single)
 
 
 if __name__ == "__main__":
@@ -103,6 +104,8 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--model", default="reteach_mean")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32",
+                        help="bf16 only where the processor computes with it (AVX-512)")  # fmt: skip
     parser.add_argument("--out", type=Path)
     parser.add_argument("--smoke", action="store_true")
     told = parser.parse_args()
@@ -111,7 +114,7 @@ if __name__ == "__main__":
     sizes, epochs, seeds = (4000, 2000), told.epochs, told.seeds
     if told.smoke:
         sizes, epochs, seeds = (200, 100), 1.0, 1
-    model = Model(told.model, precision="bf16", channels_last=True, device="cpu")
+    model = Model(told.model, precision=told.precision, channels_last=True, device="cpu")
     # the budget counts the backward passes of both networks
     training = Training(epochs=2 * epochs, batch_size=128, optimizer=told.optimizer,
                         lr=told.lr, schedule=told.schedule, augment=told.augment)  # fmt: skip
