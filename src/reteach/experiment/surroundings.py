@@ -10,6 +10,7 @@ from typing import Any, final
 
 import numpy as np
 import torch
+from torch.backends import cpu
 
 from .. import options
 from ..catalog import METHODS
@@ -90,6 +91,11 @@ def make_setup(
     )
     if judge is None and inputs.val is not None and len(inputs.val):
         setup = replace(setup, judge=Judge((Evaluation("val", setup.scan(inputs.val)),)))
+    # below AVX-512 PyTorch has only a naive convolution in half precision
+    if device.type == "cpu" and model.precision != "fp32" and cpu.get_cpu_capability() == "AVX2":
+        setup.warn(
+            f"this processor computes slowly in {model.precision}: --precision fp32 is faster"
+        )
     return setup
 
 
