@@ -21,7 +21,7 @@ from reteach.engine.run import Run
 from reteach.engine.setup import Frozen, Setup
 from reteach.errors import UserError
 from reteach.labels import Single, Soft
-from reteach.methods import semi
+from reteach.methods import semi, semi_plan
 from reteach.methods.supervised import Supervised
 from reteach.options import Model, Training
 from reteach.schedules import Drops, Warmup
@@ -284,14 +284,14 @@ def test_a_teacher_and_picks_from_elsewhere(monkeypatch, tmp_path):
 def test_the_schedule_of_pretraining():
     """From 0.1 to 0.1/256·1536 = 0.6, then 13 halvings: 14 equal parts."""
     made = setup(batch_size=1536, lr=None)
-    rate = semi.pretraining(made, QUICK, 1400)
+    rate = semi_plan.pretraining(made, QUICK, 1400)
     assert rate == Warmup(Drops(made.peak, 1400, 13, 0.5), 70, pytest.approx(0.1))
     assert made.peak == pytest.approx(0.6)
     assert rate(0) == pytest.approx(0.1 + 0.5 / 71)
     assert [rate(100 * part + 99) for part in range(14)] == pytest.approx(
         [0.6 / 2**part for part in range(14)]
     )
-    assert semi.make_plan(made, QUICK).rates == pytest.approx((0.0015,))
+    assert semi_plan.make_plan(made, QUICK).rates == pytest.approx((0.0015,))
 
 
 def test_a_class_without_images_is_named(monkeypatch, tmp_path):

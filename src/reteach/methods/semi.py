@@ -66,7 +66,8 @@ from ..relabel.item_lists import read_items
 from ..relabel.quotas import align, balanced, proportional, read_frequencies
 from ..relabel.topk import Rule
 from ..relabel.weak import WeakLabels, weak_labels
-from ..schedules import Drops, Schedule, Warmup
+from ..schedules import Drops
+from .semi_plan import Plan, make_plan, pretraining
 from .supervised import Supervised
 
 if TYPE_CHECKING:
@@ -97,18 +98,6 @@ class Student(Algorithm):
 
     def predictors(self) -> dict[str, Predictor]:
         return {"student": self.last.predictors()["model"], **self.earlier}
-
-
-@final
-@dataclass(frozen=True)
-class Plan:
-    """How many steps each stage has, and the rates that fine-tuning is tried at."""
-
-    weak: int
-    teacher: int
-    pretrain: int
-    finetune: int
-    rates: tuple[float, ...]
 
 
 @final
@@ -157,38 +146,6 @@ def train(setup: Setup, options: Options, run: Run) -> Student:
             student.predictors()["model"], setup.image_size, setup.prepare, setup.frames
         )
     return Student(student, earlier)
-
-
-def make_plan(setup: Setup, options: Options) -> Plan:
-    """The budget, cut into stages.
-
-    Raises:
-        UserError: a setting that is out of range, contradicts another, or leaves nothing.
-    """
-    _check(options)
-    total, rates = setup.total, options.finetune_lr or (setup.peak / 400,)
-    tunings = options.rounds * (len(rates) + 1 if len(rates) > 1 else 1)
-    teacher = max(1, total // 5) if options.teacher_steps is None else options.teacher_steps
-    if not _trains_teacher(options):
-        teacher = 0
-    finetune = options.finetune_steps
-    if finetune is None:
-        finetune = max(1, total // (10 * tunings))
-    left = total - options.weak_steps - teacher - tunings * finetune
-    if left < options.rounds:
-        raise UserError(
-            f"the budget of {total} steps leaves none for pretraining: {options.weak_steps + teacher} "
-            f"are the teacher's, {tunings * finetune} for fine-tuning; raise --steps or --epochs"
-        )
-    return Plan(options.weak_steps, teacher, left // options.rounds, finetune, tuple(rates))
-
-
-def pretraining(setup: Setup, options: Options, steps: int) -> Schedule:
-    """Warm-up from the rate of 256 images to that of the batch; 13 halvings at equal distances."""
-    schedule = Drops(setup.peak, steps, 13, 0.5)
-    start = setup.peak * min(1.0, 256 / setup.training.batch_size)
-    rise = round(options.pretrain_warmup * steps)
-    return Warmup(schedule, rise, start) if rise and start < setup.peak else schedule
 
 
 def _selection(setup: Setup, options: Options, pile: Dataset) -> Selection:
@@ -370,42 +327,5 @@ def _say_what_is_missing(setup: Setup, picks: Picks, quotas: NDArray[np.int64]) 
         setup.warn(f"classes with fewer unlabelled images than asked for: {short}")
 
 
-def _trains_teacher(options: Options) -> bool:
-    ranks = options.picks is None and options.selection != "balanced-with-tags"
-    return ranks and options.teacher_run is None
-
-
 def _budget(setup: Setup, steps: int) -> dict[str, Any]:
     return setup.budget() | {"steps": steps}
-
-
-def _check(options: Options) -> None:
-    """Refuse settings that are out of range or contradict each other."""
-    for name, least in (
-        ("rounds", 1),
-        ("weak_steps", 0),
-        ("teacher_steps", 1),
-        ("finetune_steps", 0),
-    ):
-        value = getattr(options, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
-    Rule(options.per_class, options.top)  # K and P
-    if any(not rate > 0 for rate in options.finetune_lr):
-        raise UserError(f"--finetune-lr must be positive, got {min(options.finetune_lr):g}")
-    if not 0 <= options.pretrain_warmup <= 1:
-        raise UserError(f"--pretrain-warmup must lie in [0, 1], got {options.pretrain_warmup:g}")
-    tags = options.selection == "balanced-with-tags"
-    if options.tags is None and (tags or options.weak_steps):
-        what = "--selection balanced-with-tags" if tags else "--weak-steps"
-        raise UserError(f"{what} needs --tags: a label table of the unlabelled images")
-    given = {"--teacher-run": options.teacher_run, "--picks": options.picks}
-    instead = [name for name, value in given.items() if value is not None]
-    instead += ["--selection balanced-with-tags"] if tags else []
-    if len(instead) > 1:
-        raise UserError(f"{instead[0]} and {instead[1]} exclude each other: use one of them")
-    if instead and (options.teacher is not None or options.weak_steps):
-        what = "--teacher" if options.teacher is not None else "--weak-steps"
-        raise UserError(f"with {instead[0]} no teacher is trained: leave {what} away")
-    if tags and options.rounds > 1:
-        raise UserError("--selection balanced-with-tags has no use for --rounds: no model selects")
