@@ -22,6 +22,10 @@ TABLE: dict[str, tuple[str, str]] = {
         "reteach.commands.demo:Demo",
         "softmax, sigmoid and MILe on real digits, in two minutes",
     ),
+    "advise": (
+        "reteach.commands.advise:Advise",
+        "what the labels are like, and which method is worth trying first",
+    ),
     **{
         f"train {name}": (
             f"reteach.commands.train:{name}",

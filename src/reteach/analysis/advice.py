@@ -1,0 +1,324 @@
+"""What to try first: facts about a labelled data set, and a table of rules that stand on measured results.
+
+A rule names the finding it stands on and the page and section of ``docs/`` where that was measured. Where
+nothing was measured there is no rule, and :func:`gaps` says so.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from ..labels import Rows
+from ..relabel import clean
+
+WEAK = 0.2
+"""Of the labels that a model does not confirm, the share of which it may be wrong even where it is surest.
+
+Set on one draw of 4,000 CIFAR-10 images without wrong labels, where anchors alone say 12%."""
+SEVERAL = 1.5
+"""Labels per image from which an image is said to hold several classes."""
+MEMORISED = 0.15
+"""Accuracy on images learned from, less that on held-out ones, from which labels are being memorised."""
+
+
+@final
+@dataclass(frozen=True)
+class Range:
+    """An estimate and the bounds it is believed to lie in."""
+
+    value: float
+    low: float
+    high: float
+
+
+@final
+@dataclass(frozen=True)
+class Facts:
+    """What was measured; None is what could not be.
+
+    Args:
+        sets: label sets, not one label per image.
+        unknown: of some classes it is unknown whether an image has them.
+        smallest, largest: images of the rarest class that has any, and of the commonest.
+        effective: as many equally frequent classes would be as uncertain (exp of the entropy).
+        repeated: pairs of equal files; conflicting: those of them with two labels; across: training
+            images that are validation images too.
+        accuracy: held-out models' first choice is the given label; fitted: the same where it was learned.
+        noise: share of wrong labels.
+        per_image: classes per image; None: the scores cannot tell.
+        mirror: a mirrored image keeps its class.
+        weights: of ``model``, the network that is to be trained.
+    """
+
+    images: int
+    classes: int
+    sets: bool
+    unknown: bool
+    smallest: int
+    largest: int
+    effective: float
+    repeated: int
+    conflicting: int
+    across: int
+    unlabelled: int
+    accuracy: Range | None
+    fitted: float | None
+    noise: Range | None
+    per_image: Range | None
+    mirror: bool
+    model: str
+    weights: int
+
+    @property
+    def several(self) -> bool:
+        """Images hold several classes and carry one label."""
+        return not self.sets and self.per_image is not None and self.per_image.low > SEVERAL
+
+    @property
+    def memorises(self) -> bool:
+        """A small network fits labels that held-out models do not confirm."""
+        known = self.fitted is not None and self.accuracy is not None
+        return known and self.fitted - self.accuracy.value > MEMORISED  # type: ignore[operator,union-attr]
+
+    @property
+    def imbalance(self) -> float:
+        """The commonest class beside the rarest."""
+        return self.largest / max(self.smallest, 1)
+
+    def noisy(self, least: float) -> bool:
+        """Surely more than this share of the labels is wrong, as far as one label per image is right."""
+        return not self.several and self.noise is not None and self.noise.low > least
+
+
+@final
+@dataclass(frozen=True)
+class Rule:
+    """Advice under a condition.
+
+    Args:
+        when: of the facts.
+        command: words of the command; ``{data}``, ``{network}``, ``{images}``, ``{val}``, ``{unlabelled}``
+            and ``{r}`` stand for what the user gave or was measured.
+        finding: the measured result.
+        page, section: where in ``docs/``; an empty section is the whole page.
+    """
+
+    name: str
+    title: str
+    when: Callable[[Facts], bool]
+    command: str
+    finding: str
+    page: str
+    section: str = ""
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "leak",
+        "Take the validation images out of the training images",
+        lambda f: f.across > 0,
+        "dedup --images {images} --against {val} --only-bytes --exclude duplicates.txt "
+        "--page duplicates.html",
+        "Equal files are found without a model, also across sets. What they cost was not measured; a "
+        "score on images that were learned from is no held-out score.",
+        "results-scale.md",
+        "Duplicates",
+    ),
+    Rule(
+        "conflict",
+        "Look at the equal files that carry different labels",
+        lambda f: f.conflicting > 0,
+        "dedup --images {images} --only-bytes --exclude duplicates.txt --page duplicates.html",
+        "Two planted pairs of equal files with different labels are found without a model. One label of "
+        "each such pair is wrong, or both are right.",
+        "results-scale.md",
+        "Duplicates",
+    ),
+    Rule(
+        "mile",
+        "MILe: label sets out of single labels, little data",
+        lambda f: f.several and f.memorises,
+        "train mile {data} {network} --rho 0.1",
+        "On 1,500 memorised pictures MILe ranks better than sigmoid: mAP 80.1 against 73.4, F1 at 0.5 "
+        "50.0 against 23.9.",
+        "results.md",
+        "The demo: label sets out of single labels, little data",
+    ),
+    Rule(
+        "calibrate",
+        "One sigmoid per class; then reteach calibrate on the run",
+        lambda f: f.several,
+        "train sigmoid {data} {network}",
+        "On plentiful pictures the plain sigmoid ranks best, and calibration on held-out single labels "
+        "reaches the threshold tuned on label sets to within a few points.",
+        "results-single-positive.md",
+    ),
+    Rule(
+        "augment",
+        "Augment first: two networks under crop + flip",
+        lambda f: f.noisy(0.1) and f.mirror,
+        "train ensemble {data} {network} --augment {augment}",
+        "With half of the labels wrong at random the plain ensemble under crop + flip reaches 40.3, NCT "
+        "without augmentation 36.0; with crop + flip NCT loses 4.1 points to it.",
+        "results-nct.md",
+        "With crop + flip",
+    ),
+    Rule(
+        "nct",
+        "NCT: two networks that agree memorise less",
+        lambda f: f.noisy(0.1) and f.memorises and not f.mirror,
+        "train nct {data} {network} --augment none --target-variability {r}",
+        "Without augmentation, where plain training memorises, NCT's last epoch is 8 to 12 points better "
+        "than the ensemble's.",
+        "results-nct.md",
+        "Where the sign turns",
+    ),
+    Rule(
+        "clean",
+        "Drop the labels that held-out models do not confirm",
+        lambda f: f.noisy(0.2),
+        "relabel clean {table} {network} --folds 5 --out clean.parquet",
+        "Where 40% of raters' labels are wrong, training on what the rule keeps gains 4.8 points (3.8 to "
+        "5.7) over all labels.",
+        "results-cleaning.md",
+        "Does it help? 6,000 CIFAR-10 images with raters' labels",
+    ),
+    Rule(
+        "confidence",
+        "Drop a few labels, by the gentle rule",
+        lambda f: f.noisy(0.01) and not f.noisy(0.2),
+        "relabel clean {table} {network} --folds 5 --rule confidence --out clean.parquet",
+        "Where 9% are wrong the confidence rule gains 1.2 points (0.7 to 1.8); the agreement rule hurts.",
+        "results-cleaning.md",
+        "Does it help? 6,000 CIFAR-10 images with raters' labels",
+    ),
+    Rule(
+        "asl",
+        "The asymmetric loss; CPSD is not worth its price",
+        lambda f: f.sets,
+        "train asl {data} {network}",
+        "On clothes and scenes CPSD ranks no better than ASL or self-distillation of the same price. ASL "
+        "against sigmoid was not measured: compare them.",
+        "results-cpsd.md",
+        "What to make of it",
+    ),
+    Rule(
+        "semi",
+        "A teacher picks from the unlabelled pile",
+        lambda f: not f.sets and not f.several and f.unlabelled >= 10 * f.images,
+        "train semi {data} {network} --unlabeled {unlabelled} --rebalance",
+        "With classes drawn equally often fine-tuning adds 5.4 points and the student beats its teacher by "
+        "about 1; supervised training with as many steps was still 1.1 points better.",
+        "results-semi.md",
+        "The same with labelled classes drawn equally often",
+    ),
+    Rule(
+        "rebalance",
+        "Draw every class equally often",
+        lambda f: not f.sets and not f.several and f.imbalance >= 5,
+        "train softmax {data} {network} --rebalance",
+        "On long-tailed labels and balanced test images supervised training reached 43.7 to 44.9 with "
+        "rebalancing and 40.5 to 43.0 without, on other seeds: no paired comparison.",
+        "results-semi.md",
+        "The same with labelled classes drawn equally often",
+    ),
+)
+"""In order of what to try first."""
+
+
+def matching(facts: Facts) -> list[Rule]:
+    """The rules whose condition holds, what to try first first."""
+    return [rule for rule in RULES if rule.when(facts)]
+
+
+def gaps(facts: Facts) -> list[str]:
+    """What is not known of these data, or not measured for their like."""
+    found = []
+    if facts.sets:
+        found.append("How many labels are wrong: there is no estimate for label sets.")
+    elif facts.per_image is None:
+        found.append(
+            "Labels per image: the held-out scores cannot tell present from absent classes."
+        )
+    if facts.several:
+        found.append(
+            "How many labels are wrong: another class of the image looks like a wrong label to the "
+            "estimate, which is therefore not used."
+        )
+    elif facts.noise is not None and facts.noise.low <= 0.01 < facts.noise.high - 0.02:
+        found.append(
+            "Whether labels are wrong at all: a model this weak may be wrong about all that it doubts."
+        )
+    if facts.weights > 10**6:
+        found.append(f"Large networks: {facts.model} has more weights than any that was measured.")
+    return found
+
+
+@final
+@dataclass(frozen=True)
+class Given:
+    """What the user gave, to be put into commands."""
+
+    images: str
+    labels: str | None
+    val_images: str | None
+    val_labels: str | None
+    unlabeled: str | None
+    model: str
+    arrays: bool
+
+
+def command(rule: Rule, facts: Facts, given: Given) -> str:
+    """The rule's command with the user's own paths, quoted for a shell."""
+    q = shlex.quote
+    table = f"--images {q(given.images)}"
+    table += f" --labels {q(given.labels)}" if given.labels else ""
+    data = table
+    data += f" --val-images {q(given.val_images)}" if given.val_images else ""
+    data += f" --val-labels {q(given.val_labels)}" if given.val_labels else ""
+    noise = facts.noise.value if facts.noise else 0.0
+    network = f"--model {q(given.model)}"
+    network += " --optimizer adam --epochs 30" if given.arrays else ""
+    return "reteach " + rule.command.format(
+        data=data,
+        table=table,
+        network=network,
+        images=q(given.images),
+        val=q(given.val_images or ""),
+        unlabelled=q(given.unlabeled or ""),
+        augment="crop-flip" if given.arrays else "crop",
+        r=0.1 if noise < 0.1 else 0.3 if noise < 0.35 else 0.5,
+    )
+
+
+def plain_command(given: Given, facts: Facts) -> str:
+    """Plain training: what everything else has to beat, and the advice where no rule speaks."""
+    method = "sigmoid" if facts.sets or facts.several else "softmax"
+    rule = Rule("plain", "", lambda _: True, f"train {method} {{data}} {{network}}", "", "")
+    return command(rule, facts, given)
+
+
+def noise_range(scores: clean.Scores, given: Rows) -> Range:
+    """The share of wrong labels, from held-out scores (N, C) and labels (N,).
+
+    The value is :func:`reteach.relabel.clean.estimated_noise`. The upper bound is the anchors' with two
+    standard errors; the lower one also allows for a model that is wrong where it is surest
+    (:data:`WEAK` of what it does not confirm).
+    """
+    anchored, error = clean.anchored_noise(scores, given)
+    confirmed = float(clean.agreeing(scores, given).mean())
+    low = max(0.0, anchored - 2 * error - WEAK * (1 - confirmed))
+    high = min(1.0, anchored + 2 * error + 0.01)
+    value = min(max(clean.estimated_noise(scores, given), low), high)
+    return Range(value, low, high)
+
+
+def effective_classes(counts: np.ndarray) -> float:
+    """exp of the entropy of class counts (C,)."""
+    share = counts[counts > 0] / counts.sum()
+    return float(np.exp(-(share * np.log(share)).sum()))

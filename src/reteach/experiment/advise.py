@@ -1,0 +1,307 @@
+"""``reteach advise``: facts from the files, the labels and a cheap held-out training; then the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import options
+from ..analysis import advice
+from ..analysis.advice import Facts, Given, Range
+from ..analysis.intervals import wilson
+from ..catalog import METHODS, Sigmoid, Softmax
+from ..data.contents import Contents
+from ..data.dataset import Dataset
+from ..data.decode import ImageError
+from ..data.quarantine import write_csv
+from ..data.sources import ArraySource, open_source
+from ..engine.algorithm import Algorithm
+from ..engine.evaluate import scores
+from ..engine.run import Run
+from ..engine.setup import Setup
+from ..errors import Interrupted, UserError
+from ..files import write_json
+from ..labels import Single
+from ..methods.clean import held_out_scores
+from ..models import zoo
+from ..relabel import presence
+from ..relabel.dedup import Pairs, same_bytes
+from ..relabel.sketch import Sketch
+from ..report.advice_page import Page, Piece, write_advice
+from .claims import claim
+from .clean import split_of
+from .config import Config
+from .gallery import chosen, data_url
+from .inputs import Inputs, open_inputs
+from .saved import choose_device
+from .surroundings import load_recipe, make_setup
+
+if TYPE_CHECKING:
+    from ..commands.advise import Advise
+
+BATCH, PASSES, MOST_STEPS = 64, 10, 1000
+SAMPLE = 2000
+"""Images of each fold's training on which its fit is looked at."""
+PICTURES = 12
+SHOWN = 3
+_SURE = 1e-7
+
+
+def advise(command: Advise) -> Iterator[str]:
+    """Do it; yields the lines to print.
+
+    Raises:
+        UserError: no labels, one class, too few images, or images that cannot be used.
+    """
+    config, folder = _config(command), command.out.with_suffix("")
+    inputs = open_inputs(config.data, command.seed)
+    data = inputs.train
+    small = command.small or _small(data)
+    steps = command.steps or min(MOST_STEPS, max(1, PASSES * len(data) // BATCH))
+    config = replace(
+        config,
+        model=replace(config.model, model=small, image_size=_side(data)),
+        training=replace(config.training, steps=steps),
+    )
+    _enough(data, command.folds)
+    config = claim(config, folder)
+    write_csv(folder / "quarantine.csv", sorted(inputs.quarantine.items()))
+    try:
+        held, fitted, per_image = _looked_at(command, config, folder, inputs)
+    except Interrupted as error:
+        raise Interrupted(f"{error}; to go on, give the same command again") from None
+    facts = _facts(command, data, held, fitted, per_image)
+    given = Given(
+        command.images,
+        None if command.labels is None else str(command.labels),
+        command.val_images,
+        None if command.val_labels is None else str(command.val_labels),
+        command.unlabeled,
+        facts.model,
+        isinstance(data.source, ArraySource),
+    )
+    pieces = [
+        Piece(
+            rule.title,
+            advice.command(rule, facts, given),
+            rule.finding,
+            rule.page,
+            rule.section,
+        )
+        for rule in advice.matching(facts)
+    ]
+    plain = advice.plain_command(given, facts)
+    missing = advice.gaps(facts)
+    page = Page(facts, pieces, plain, missing, _pictures(data, held), (small, steps, command.folds))
+    write_json(
+        command.out.with_suffix(".json"),
+        {
+            "facts": asdict(facts),
+            "advice": [asdict(piece) for piece in pieces],
+            "plain": plain,
+            "not_known": missing,
+            "small": small,
+            "steps": steps,
+            "folds": command.folds,
+            "seed": command.seed,
+        },
+    )
+    write_advice(command.out, page)
+    yield from _said(facts, pieces, plain)
+    yield f"page: {command.out}"
+
+
+def _said(facts: Facts, pieces: list[Piece], plain: str) -> Iterator[str]:
+    if facts.noise is not None and not facts.several:
+        yield f"wrong labels: {facts.noise.low:.0%} to {facts.noise.high:.0%}"
+    if facts.per_image is not None:
+        yield f"labels per image: {facts.per_image.value:.2f}"
+    for number, piece in enumerate(pieces[:SHOWN], 1):
+        yield f"{number}. {piece.title}  (docs/{piece.page}{', ' if piece.section else ''}{piece.section})"
+        yield f"   {piece.command}"
+    if not pieces:
+        yield "Nothing that was measured speaks for more than plain training:"
+        yield f"   {plain}"
+
+
+def _config(command: Advise) -> Config:
+    data = options.Data(
+        images=command.images,
+        labels=command.labels,
+        val_fraction=0.0,
+        workers=command.workers,
+    )
+    training = options.Training(
+        batch_size=BATCH, optimizer="adam", augment="none", seed=command.seed
+    )
+    folder = options.Output(out=command.out.with_suffix(""))
+    return Config("softmax", Softmax(), data=data, training=training, output=folder)
+
+
+def _small(data: Dataset) -> str:
+    if not isinstance(data.source, ArraySource):
+        return "reteach_small"
+    side = min(data.source.read(int(data.rows[0])).shape[:2])
+    return "reteach_tiny" if side < 24 else "reteach_mid" if side < 48 else "reteach_small"
+
+
+def _side(data: Dataset) -> int | None:
+    return None if isinstance(data.source, ArraySource) else 64
+
+
+def _enough(data: Dataset, folds: int) -> None:
+    if not isinstance(data.labels, Single):
+        return
+    used = int(np.count_nonzero(data.labels.counts()))
+    if len(data) < folds * used:
+        raise UserError(
+            f"{len(data)} labelled images are too few to hold out {folds} folds of {used} classes: "
+            f"{folds * used} are needed; lower --folds, or label more"
+        )
+
+
+def _looked_at(
+    command: Advise, config: Config, folder: Path, inputs: Inputs
+) -> tuple[NDArray[np.float32] | None, float | None, Range | None]:
+    """Held-out scores (N, C), the fit of what was learned, and classes per image."""
+    data = inputs.train
+    if not isinstance(data.labels, Single):
+        sizes = np.bincount(data.labels.pairs()[0], minlength=len(data))
+        mean, error = float(sizes.mean()), float(sizes.std() / len(sizes) ** 0.5)
+        return None, None, Range(mean, mean - 2 * error, mean + 2 * error)
+    setup = make_setup(config, inputs, choose_device("auto"))
+    run = Run(folder, command.seed)
+    split = run.once(
+        "split", lambda: split_of(data, command.folds, config), images=data, folds=command.folds
+    )
+    recipe = Watched(load_recipe(METHODS["softmax"].recipe))
+    held = held_out_scores(setup, recipe, config.settings, split["fold"], run)
+    fits = [float(np.load(file)) for file in sorted(folder.glob("folds/*/fitted.npy"))]
+    found = _per_image(held, data.labels, "softmax")
+    if found is not None and found.low > advice.SEVERAL:
+        # softmax shares its probability out among the classes of an image: ask sigmoids how many
+        other = Run(folder / "sigmoid", command.seed)
+        sigmoid = load_recipe(METHODS["sigmoid"].recipe)
+        second = held_out_scores(setup, sigmoid, Sigmoid(), split["fold"], other)
+        found = _per_image(second, data.labels, "sigmoid") or found
+    inputs.quarantine.update(setup.broken)
+    return held, float(np.mean(fits)), found
+
+
+@final
+@dataclass(frozen=True)
+class Watched:
+    """A recipe that leaves behind how well the trained model fits what it learned from."""
+
+    recipe: Any
+
+    def __call__(self, setup: Setup, settings: Any, run: Run) -> Algorithm:
+        algorithm: Algorithm = self.recipe(setup, settings, run)
+        data = setup.train.subset(chosen(len(setup.train), SAMPLE))
+        assert isinstance(data.labels, Single)
+        rows, found = scores(next(iter(algorithm.predictors().values())), setup.scan(data))
+        if run.folder is not None:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            np.save(run.folder / "fitted.npy", (found.argmax(1) == data.labels.index[rows]).mean())
+        return algorithm
+
+
+def _per_image(held: NDArray[np.float32], labels: Single, link: Any) -> Range | None:
+    """Classes per image from calibrated held-out scores; None where they cannot tell."""
+    readable = np.isfinite(held[:, 0])
+    p = np.clip(held[readable].astype(np.float64), _SURE, 1 - _SURE)
+    sketch = Sketch(labels.classes)
+    sketch.add((np.log(p) - np.log1p(-p)).astype(np.float32), labels.index[readable])
+    try:
+        found = presence.calibrate(sketch, link)
+    except UserError:
+        return None
+    if found.doubts:
+        return None
+    return Range(found.labels_per_image, *sorted([*found.halves, found.labels_per_image])[::2])
+
+
+def _facts(
+    command: Advise,
+    data: Dataset,
+    held: NDArray[np.float32] | None,
+    fitted: float | None,
+    per_image: Range | None,
+) -> Facts:
+    counts = data.labels.counts()
+    used = counts[counts > 0]
+    within, conflicting = _repeated(data)
+    accuracy = noise = None
+    if held is not None:
+        assert isinstance(data.labels, Single)
+        readable = np.isfinite(held[:, 0])
+        given, seen = data.labels.index[readable], held[readable]
+        hits = int((seen.argmax(1) == given).sum())
+        low, high = wilson(hits, len(given))
+        accuracy = Range(hits / len(given), float(low), float(high))
+        noise = advice.noise_range(seen, given)
+    array = isinstance(data.source, ArraySource)
+    model = command.model or (command.small or _small(data) if array else "resnet18")
+    channels = data.source.read(int(data.rows[0])).shape[-1]
+    network = zoo.create(model, data.labels.num_classes, in_chans=channels, seed=0)
+    return Facts(
+        images=len(data),
+        classes=len(used),
+        sets=not isinstance(data.labels, Single),
+        unknown=data.labels.known_entries() is not None and not isinstance(data.labels, Single),
+        smallest=int(used.min()),
+        largest=int(used.max()),
+        effective=advice.effective_classes(used),
+        repeated=len(within),
+        conflicting=conflicting,
+        across=0 if command.val_images is None else _across(data, command.val_images),
+        unlabelled=0 if command.unlabeled is None else len(open_source(command.unlabeled)),
+        accuracy=accuracy,
+        fitted=fitted,
+        noise=noise,
+        per_image=per_image,
+        mirror=channels > 1 if command.mirror == "auto" else command.mirror == "yes",
+        model=model,
+        weights=sum(p.numel() for p in network.parameters()),
+    )
+
+
+def _repeated(data: Dataset) -> tuple[Pairs, int]:
+    """Pairs of equal files among the labelled images, and how many of them differ in their labels."""
+    found = same_bytes(Contents(data.source), errors=(ImageError,))
+    names = dict(zip(data.rows.tolist(), data.labels.names(), strict=True))
+    both = [(a, b) for a, b in zip(found.row.tolist(), found.against.tolist(), strict=True)]
+    both = [(a, b) for a, b in both if a in names and b in names]
+    return found, sum(sorted(names[a]) != sorted(names[b]) for a, b in both)
+
+
+def _across(data: Dataset, val_images: str) -> int:
+    other = Contents(open_source(val_images))
+    found = same_bytes(Contents(data.source), other, errors=(ImageError,))
+    return len(np.unique(found.row))
+
+
+def _pictures(data: Dataset, held: NDArray[np.float32] | None) -> list[tuple[str, str, str, str]]:
+    """Images whose label the held-out models doubt most: (picture, item, given, model's choice)."""
+    if held is None:
+        return []
+    assert isinstance(data.labels, Single)
+    given = data.labels.index
+    seen = np.nan_to_num(held, nan=-1.0)
+    gap = seen.max(1) - seen[np.arange(len(seen)), given]
+    rows = np.argsort(-gap, kind="stable")[:PICTURES]
+    rows = rows[gap[rows] > 0]
+    return [
+        (
+            data_url(data.source.read(int(data.rows[row]))),
+            data.source.items[int(data.rows[row])],
+            data.classes[given[row]],
+            data.classes[int(seen[row].argmax())],
+        )
+        for row in rows.tolist()
+    ]
