@@ -1,0 +1,147 @@
+"""The rules of ``reteach advise``: each fires or does not, stands in docs, and gives a valid command."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reteach import cli
+from reteach.analysis.advice import (
+    RULES,
+    Facts,
+    Given,
+    Range,
+    command,
+    effective_classes,
+    gaps,
+    matching,
+    noise_range,
+    plain_command,
+)
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+ORDINARY = Facts(
+    images=4000,
+    classes=10,
+    sets=False,
+    unknown=False,
+    smallest=390,
+    largest=410,
+    effective=10.0,
+    repeated=0,
+    conflicting=0,
+    across=0,
+    unlabelled=0,
+    accuracy=Range(0.9, 0.89, 0.91),
+    fitted=0.95,
+    noise=Range(0.0, 0.0, 0.01),
+    per_image=Range(1.0, 1.0, 1.0),
+    mirror=False,
+    model="resnet18",
+    weights=100_000,
+)
+MEMORISED = {"fitted": 0.9, "accuracy": Range(0.4, 0.39, 0.41)}
+HEAVY = {"noise": Range(0.4, 0.3, 0.5)}
+SEVERAL = {"per_image": Range(3.4, 3.3, 3.5)}
+FIRES = {
+    "leak": {"across": 1},
+    "conflict": {"repeated": 1, "conflicting": 1},
+    "mile": MEMORISED | SEVERAL,
+    "calibrate": SEVERAL,
+    "augment": HEAVY | {"mirror": True},
+    "nct": HEAVY | MEMORISED,
+    "clean": HEAVY,
+    "confidence": {"noise": Range(0.1, 0.03, 0.2)},
+    "asl": {"sets": True, "noise": None, "per_image": Range(2.0, 1.9, 2.1)},
+    "semi": {"unlabelled": 40_000},
+    "rebalance": {"smallest": 10},
+}
+NOT = {
+    "mile": SEVERAL,
+    "calibrate": {"per_image": Range(1.8, 1.2, 2.0)},
+    "augment": HEAVY,
+    "nct": HEAVY | MEMORISED | {"mirror": True},
+    "clean": HEAVY | SEVERAL,
+    "confidence": HEAVY,
+    "semi": {"unlabelled": 39_999},
+    "rebalance": {"smallest": 10, "sets": True},
+}
+
+
+def names(**changes: object) -> list[str]:
+    return [rule.name for rule in matching(replace(ORDINARY, **changes))]
+
+
+def test_ordinary_data_get_no_advice():
+    assert names() == []
+    assert set(FIRES) == {rule.name for rule in RULES}, "every rule is tried"
+
+
+@pytest.mark.parametrize("name", FIRES)
+def test_each_rule_fires(name):
+    assert name in names(**FIRES[name])
+
+
+@pytest.mark.parametrize("name", NOT)
+def test_and_does_not_fire(name):
+    assert name not in names(**NOT[name])
+
+
+def test_the_most_pressing_comes_first():
+    assert names(across=1, **HEAVY, **MEMORISED)[:3] == ["leak", "nct", "clean"]
+    assert names(**HEAVY, **MEMORISED, mirror=True)[0] == "augment"
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_the_finding_has_its_place_in_the_docs(rule):
+    lines = (DOCS / rule.page).read_text().splitlines()
+    assert not rule.section or f"## {rule.section}" in lines
+
+
+@pytest.mark.parametrize("arrays", [True, False])
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_the_command_is_one_that_the_command_line_takes(rule, arrays, monkeypatch):
+    facts = replace(ORDINARY, **FIRES[rule.name])
+    hostile = "my photos/it's; $(x)"
+    given = Given(hostile, "the labels.csv", "val set", "val.csv", "a pile", "resnet18", arrays)
+    parsed = []
+    whole = cli._parse
+
+    class Parsed:
+        def run(self) -> None:
+            pass
+
+    monkeypatch.setattr(cli, "_parse", lambda *a: (parsed.append(whole(*a)), Parsed())[1])
+    for text in (command(rule, facts, given), plain_command(given, facts)):
+        words = shlex.split(text)
+        assert hostile in words
+        assert words[0] == "reteach"
+        assert cli.main(words[1:]) == 0, text
+    assert len(parsed) == 2
+
+
+def test_what_is_not_known_is_said():
+    assert any("cannot tell" in text for text in gaps(replace(ORDINARY, per_image=None)))
+    assert any("label sets" in text for text in gaps(replace(ORDINARY, sets=True)))
+    assert gaps(ORDINARY) == []
+
+
+def test_the_noise_of_a_sure_model_and_of_a_weak_one():
+    """A model that knows the truth finds the planted share; one that guesses claims no noise."""
+    generator = np.random.default_rng(0)
+    true = generator.integers(0, 5, 4000)
+    wrong = generator.random(4000) < 0.3
+    given = np.where(wrong, (true + generator.integers(1, 5, 4000)) % 5, true)
+    sure = np.full((4000, 5), 0.02, np.float32)
+    sure[np.arange(4000), true] = 0.92
+    sure += generator.random(sure.shape, np.float32) * 0.01
+    found = noise_range(sure, given)
+    assert found.low < wrong.mean() < found.high
+    assert found.low > 0.1
+    clean = noise_range(sure, true)
+    assert (clean.low, clean.high) == (0.0, pytest.approx(0.01))
+    assert effective_classes(np.array([5, 5, 0, 5])) == pytest.approx(3)
