@@ -16,10 +16,8 @@ backward passes, teachers included; "baseline, half" has as many as a student of
 from __future__ import annotations
 
 import argparse
-import io
 import os
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +26,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from tagged_pictures import Part, clothing, picture, prepare, scenes
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reteach.catalog import Asl, Cpsd, Softmax
 from reteach.commands.compare import show_results
-from reteach.experiment.arena import OwnData
 from reteach.experiment.compare import Plan, compare
 from reteach.experiment.config import Config
 from reteach.experiment.entrants import Entrant
 from reteach.experiment.saved import load_models
 from reteach.experiment.train import train
-from reteach.labels import Multi
 from reteach.options import Data, Model, Output, Training
-from reteach.tables import LabelTable, write_labels
-
-DROPPED = ("null", "skin", "hair")
-"""Tags of nearly every photo of a person."""
 
 CONTROLS: dict[str, dict[str, Any]] = {
     "SD": {"subsets": 1},
@@ -67,9 +59,6 @@ FIGURE: dict[str, dict[str, Any]] = {
     "DGPD": {"sides": "dis"},
     "CPSD": {},
 }
-
-Part = tuple[NDArray[np.uint8], NDArray[np.bool_]]
-"""Pictures, or features as pictures, and which classes are there."""
 
 FEATURES = 1024
 default_cfgs = generate_default_cfgs(
@@ -104,20 +93,6 @@ def ablation_head(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     return model
 
 
-def clothing(packs: Path, few: bool) -> tuple[list[Part], tuple[str, ...]]:
-    """Photos for training, validation and test; tags of at least 50 photos."""
-    with np.load(packs / "ccp_multilabel.npz", allow_pickle=False) as pack:
-        jpeg, starts, tags = pack["jpeg"], pack["offsets"], pack["labels"] > 0
-        names = pack["label_names"].astype(str)
-    kept = (tags.sum(0) >= (1 if few else 50)) & ~np.isin(names, DROPPED)
-    order = np.random.default_rng(0).permutation(len(tags))
-    images = np.stack([_picture(jpeg, starts, row, (80, 128)) for row in order])
-    labels = tags[order][:, kept]
-    cuts = (len(tags) * np.array([0, 0.65, 0.8, 1])).astype(int).tolist()
-    parts = [(images[a:b], labels[a:b]) for a, b in pairwise(cuts)]
-    return parts, tuple(names[kept].tolist())
-
-
 def _backbone(packs: Path, folder: Path, few: bool) -> nn.Module:
     """A small network that tells 50 kinds of things apart."""
     with np.load(packs / "tiny_imagenet50.npz", allow_pickle=False) as pack:
@@ -129,11 +104,11 @@ def _backbone(packs: Path, folder: Path, few: bool) -> nn.Module:
     file = folder / "objects.npz"
     folder.mkdir(parents=True, exist_ok=True)
     if not file.exists():
-        images = np.stack([_picture(jpeg, starts, row, (64, 64)) for row in learn])
+        images = np.stack([picture(jpeg, starts, row, (64, 64)) for row in learn])
         np.savez(file, images=images, labels=label[learn], classes=words)
     training = Training(epochs=1 if few else 8, batch_size=64, optimizer="adam", lr=2e-3,
                         augment="crop-flip")  # fmt: skip
-    model = Model("reteach_mid", precision="bf16", channels_last=True, device="cpu")
+    model = Model("reteach_mid", channels_last=True, device="cpu")
     data = Data(images=str(file), val_fraction=0.02)
     where = train(Config("softmax", Softmax(), data, model, training, Output(folder / "backbone")))
     return load_models(where, "cpu").predictor.models[0]
@@ -155,73 +130,6 @@ def _features(backbone: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         maps = backbone.forward_features(part.permute(0, 3, 1, 2).float() / 127.5 - 1)
         out.append(F.adaptive_avg_pool2d(maps, (4, 2)).flatten(1))
     return torch.cat(out).numpy()
-
-
-def scenes(packs: Path, few: bool) -> tuple[list[Part], tuple[str, ...]]:
-    """2×2 scenes; those for the test have objects of their own, never seen in training."""
-    with np.load(packs / "tiny_imagenet50.npz", allow_pickle=False) as pack:
-        jpeg, starts, label, split = (pack[n] for n in ("jpeg", "offsets", "label", "split"))
-        words = [str(name).split(",")[0] for name in pack["words"]]
-    with np.load(packs / "cooccurrence.npz", allow_pickle=False) as pack:
-        counts, pairs, names = pack["coco_counts"], pack["coco_pairs"], pack["coco_names"]
-    size, side = len(words), 64
-    chosen = np.argsort(-counts, kind="stable")[:size]
-    counts, share = counts[chosen], pairs[np.ix_(chosen, chosen)] / counts[chosen][:, None]
-    draw = np.random.default_rng(0)
-    rows = [draw.permutation(np.flatnonzero(split == s)) for s in (0, 1)]
-    pools = [rows[0], rows[1][: len(rows[1]) // 3], rows[1][len(rows[1]) // 3 :]]
-    cells = np.stack([_picture(jpeg, starts, row, (side, side)) for row in range(len(label))])
-    out = []
-    for pool, n in zip(pools, (60, 20, 20) if few else (3000, 500, 1500), strict=True):
-        by_class = [pool[label[pool] == c] for c in range(size)]
-        images = np.full((n, 2 * side, 2 * side, 3), 128, np.uint8)
-        present = np.zeros((n, size), np.bool_)
-        for i in range(n):
-            there = _objects(counts, share, draw)
-            present[i, there] = True
-            for c, cell in zip(there, draw.permutation(4), strict=False):
-                y, x = (cell // 2) * side, (cell % 2) * side
-                images[i, y : y + side, x : x + side] = cells[draw.choice(by_class[c])]
-        out.append((images, present))
-    return out, tuple(f"{names[c]} ({words[i]})" for i, c in enumerate(chosen))
-
-
-def _objects(
-    counts: NDArray[np.int64], share: NDArray[np.float64], draw: np.random.Generator
-) -> list[int]:
-    """One to four classes: the first as frequent as in COCO, each further one as it goes with those."""
-    there = [int(draw.choice(len(counts), p=counts / counts.sum()))]
-    for _ in range(int(draw.integers(0, 4))):
-        weight = share[there].mean(0)
-        weight[there] = 0
-        if weight.sum() == 0:
-            break
-        there.append(int(draw.choice(len(counts), p=weight / weight.sum())))
-    return there
-
-
-def _picture(
-    jpeg: NDArray[np.uint8], starts: NDArray[np.int64], row: int, size: tuple[int, int]
-) -> NDArray[np.uint8]:
-    image = Image.open(io.BytesIO(jpeg[starts[row] : starts[row + 1]].tobytes())).convert("RGB")
-    return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
-
-
-def prepare(parts: list[Part], names: tuple[str, ...], folder: Path) -> OwnData:
-    """Write images and label tables as a user would have them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, (images, present) in zip(("train", "val", "test"), parts, strict=True):
-        items = tuple(f"{name}-{i}" for i in range(len(images)))
-        np.savez(folder / f"{name}.npz", images=images, items=items)
-        table = LabelTable(items, Multi.from_dense(present, names), "ablation")
-        write_labels(folder / f"{name}.parquet", table)
-    data = Data(
-        images=str(folder / "train.npz"),
-        labels=folder / "train.parquet",
-        val_images=str(folder / "val.npz"),
-        val_labels=folder / "val.parquet",
-    )
-    return OwnData(data, str(folder / "test.npz"), folder / "test.parquet")
 
 
 def entrants(what: str, model: Model, training: Training) -> tuple[Entrant, ...]:
@@ -262,7 +170,7 @@ if __name__ == "__main__":
     out = told.out or Path("runs") / f"cpsd-{told.data}-{told.what}"
     parts, names = {"clothing": clothing, "scenes": scenes}[told.data](told.packs, told.smoke)
     parts = featured(parts, _backbone(told.packs, out / "data", told.smoke))
-    model = Model("ablation_head", precision="bf16", device="cpu")
+    model = Model("ablation_head", device="cpu")
     training = Training(epochs=epochs, batch_size=64, optimizer="adam", lr=2e-3, augment="none")
     plan = Plan(
         f"CPSD on {told.data}: {told.what}",
