@@ -314,7 +314,8 @@ class Cpsd(Asl):
     temperature: float = 1.0
     """Of the KL divergence."""
     parallel: int = 1
-    """Teachers trained at a time, each in a process of its own; the result is the same."""
+    """Teachers trained at a time, each in a process of its own; the result is the same. They share the
+    images that one of them has decoded, in up to half of the free memory."""
 
 
 @dataclass(frozen=True)

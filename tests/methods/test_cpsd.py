@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -453,6 +455,43 @@ def test_teachers_side_by_side_are_those_of_one_after_the_other(tmp_path):
         assert equal(*states)
     again = trained(settings, Run(tmp_path / "two", quiet=True))  # goes on with either
     assert equal(student(again), student(two))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Pictures that note in a file that they were asked for."""
+
+    images: np.ndarray
+    notes: Path
+    class_of = None
+
+    @property
+    def items(self) -> list[str]:
+        return [str(row) for row in range(len(self.images))]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, row: int) -> np.ndarray:
+        with open(self.notes, "a") as file:
+            file.write(f"{row}\n")
+        return self.images[row].repeat(3, -1)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_teachers_side_by_side_share_the_decoded_images(tmp_path, workers):
+    data = photos()
+    found = []
+    for parallel in (1, 2):
+        source = Drawn(data.source.images, tmp_path / f"notes-{parallel}")
+        settings = Cpsd(subsets=2, sides="co", parallel=parallel)
+        given = replace(setup(settings, replace(data, source=source)), workers=workers)
+        source.notes.unlink(missing_ok=True)
+        run = Run(tmp_path / str(parallel), quiet=True)
+        found.append(student(cpsd.train(given, settings, run)))
+        seen = source.notes.read_text().split()
+        assert (len(seen) > len(set(seen))) == (parallel == 1)
+    assert equal(*found)
 
 
 def test_side_by_side_needs_a_folder():

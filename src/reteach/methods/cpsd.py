@@ -39,6 +39,8 @@ What the paper leaves open or misprints, and what we do:
   that all make the same number of epochs; the student gets the rest.
 * *The schedule* of the code is one cycle, with cutout and RandAugment: ``--warmup``, ``--cutout``,
   ``--randaugment``.
+* *Decoding.* Teachers that run side by side (``--parallel``) and the student share the images that one
+  of them has decoded (:mod:`reteach.data.shared`), as far as half of the free memory goes.
 * *Teachers' logits* are computed once for all images where these always look the same (``--augment
   none``), and for each batch where they do not.
 * *A subset that stands on both sides* has one teacher, who speaks for both; ``--twins`` trains two.
@@ -62,7 +64,9 @@ import torch
 from torch import Tensor, nn
 
 from .. import rng
+from ..data.cache import free_memory
 from ..data.dataset import Dataset
+from ..data.shared import SharedSource, in_memory
 from ..data.stream import Batch, Epochs, Part
 from ..engine import distributed
 from ..engine.algorithm import Algorithm, Specialist
@@ -217,6 +221,9 @@ class Elsewhere:
 def train(setup: Setup, options: Options, run: Run) -> Cpsd:
     """Partition, teachers, student."""
     _check(options)
+    if options.parallel > 1 and not in_memory(setup.train.source):
+        shared = SharedSource(setup.train.source, free_memory() // 2)
+        setup = replace(setup, train=replace(setup.train, source=shared))
     loss = asymmetric_loss(options)
     sides = _sides(setup, options, run)
     tasks, whose = _tasks(setup, options, sides)
