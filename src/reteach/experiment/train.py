@@ -68,7 +68,8 @@ def _train(
     if unseen := [classes[c] for c in np.flatnonzero(inputs.train.labels.counts() == 0)]:
         setup.warn(
             f"{len(unseen)} of {len(classes)} classes have no training image, first: "
-            f"{unseen[0]!r}; what the model says of them means nothing"
+            f"{unseen[0]!r}; what the model says of them means nothing: label some images of them, "
+            "or leave them out of the table's classes"
         )
     watch = CollapseWatch(len(classes))
     sinks: list[Sink] = [watch]

@@ -43,6 +43,8 @@ What the paper leaves open or misprints, and what we do:
   of them has decoded (:mod:`reteach.data.shared`), as far as half of the free memory goes.
 * *Teachers' logits* are computed once for all images where these always look the same (``--augment
   none``), and for each batch where they do not.
+* *A class without a positive image* is warned of, not refused: a rare tag may lose its last image to
+  the validation split. The search deals such classes out evenly; a subset of nothing else is an error.
 * *A subset that stands on both sides* has one teacher, who speaks for both; ``--twins`` trains two.
 
 Limits: k = 1 is self-distillation (SD), one whole teacher. No teachers (``--subsets 0``) is the
