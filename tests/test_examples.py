@@ -76,6 +76,22 @@ def test_cpsd_ablation(tmp_path):
     assert {"map", "cf1", "of1"} <= results["CPSD"].keys()
 
 
+def test_cpsd_networks(tmp_path):
+    """Scenes of six kinds of things that go together in pairs; networks start from what they are."""
+    words = np.array([f"thing {i}, other name" for i in range(6)])
+    objects = {"label": np.arange(60) % 6, "split": np.arange(60) // 40, "words": words}
+    np.savez(tmp_path / "tiny_imagenet50.npz", **pictures(60, (32, 32)), **objects)
+    pairs = np.kron(np.eye(4, dtype=np.int64), np.ones((2, 2), np.int64)) * 30 + 5
+    np.savez(tmp_path / "cooccurrence.npz", coco_counts=np.full(8, 40), coco_pairs=pairs,
+             coco_names=np.array([f"kind {i}" for i in range(8)]))  # fmt: skip
+    chosen = ["--only", "baseline", "SD", "--start", "objects", "--out", str(tmp_path / "out")]
+    run("cpsd_networks.py", str(tmp_path), *chosen)
+    content = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    told = content["configuration"]
+    assert told["SD"]["training"]["epochs"] == 2 * told["baseline"]["training"]["epochs"]
+    assert (tmp_path / "out" / "data" / "backbone" / "report.html").exists()
+
+
 def test_recipes():
     listed = subprocess.run(
         [sys.executable, str(ROOT / "examples" / "recipes.py")],
