@@ -126,7 +126,7 @@ def _measured(page: Page) -> Section:
             ("Learned labels fitted, %", percent(f.fitted), "the same networks"),
             ("Memorised, points", percent(gap), "fitted less confirmed"),
         ]
-    if f.noise is not None:
+    if f.noise is not None and not f.several:
         rows.append(("Wrong labels, %", _span(f.noise), "anchors, allowing for a weak model"))
     if f.per_image is not None:
         how = "of the table" if f.sets else "calibrated held-out scores, two halves"
