@@ -81,7 +81,7 @@ def test_calibration_is_used_by_every_later_command(runs, tmp_path, capsys):
 
     page = (runs / "run" / "calibration.html").read_text()
     assert "never named" in page
-    assert "labels per image by halves" in page
+    assert "labels per image as likely" in page
 
 
 def test_the_runs_own_validation_images_are_the_default(runs, capsys):

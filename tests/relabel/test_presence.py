@@ -11,8 +11,8 @@ import torch
 from reteach.errors import UserError
 from reteach.files import write_json
 from reteach.models.presence import Presence, load_presence, odds
-from reteach.relabel.mixture import Mixture, _round, fit, own_names, per_class
-from reteach.relabel.presence import apart, calibrate, plain
+from reteach.relabel.mixture import LOST, Mixture, _round, fit, own_names, per_class, plausible
+from reteach.relabel.presence import apart, calibrate, known_order, plain
 from reteach.relabel.sketch import NAMED, UNKNOWN, UNNAMED, Sketch
 
 
@@ -219,6 +219,45 @@ def test_what_cannot_be_told_is_said():
     noise = generator.normal(-3, 1, (400, 10)).astype(np.float32)
     found = calibrate(sketch_of(noise, generator.integers(0, 10, 400)), "sigmoid")
     assert found.doubts
+
+
+def test_plausible_shares_end_where_the_likelihood_is_lost():
+    z, named, truth = world(200, seed=10, gap=1.5)
+    sketch = sketch_of(z, named, 64)
+    x, counts = sketch.centres(), sketch.counts().sum(1)
+    best, most = fit(x, counts)
+    low, high = plausible(x, counts)
+    assert low < best.weight[1:].sum() < high
+    assert low < truth.mean() < high
+    for end in (low, high):
+        assert most - fit(x, counts, 2, end)[1] == pytest.approx(LOST, abs=0.8)
+
+
+def test_few_labels_or_many_that_explain_the_scores_alike_are_said():
+    """Present but seldom named classes like the absent ones: nobody can count them."""
+    z, named, _ = world(60, seed=11, gap=0.3)
+    found = calibrate(sketch_of(z, named), "sigmoid")
+    assert found.range[1] > 2.5 * found.range[0]
+    assert any("labels per image explains the scores" in doubt for doubt in found.doubts)
+
+
+def test_a_model_that_knows_only_how_frequent_classes_are_is_found_out():
+    generator = np.random.default_rng(12)
+    rate = np.array([0.4, 0.3, 0.15, 0.1, 0.05])
+    named = generator.choice(5, 600, p=rate)
+    z = (np.log(rate / (1 - rate)) + generator.normal(0, 0.3, (600, 5))).astype(np.float32)
+    found = calibrate(sketch_of(z, named), "sigmoid")
+    assert any("hardly knows which images" in doubt for doubt in found.doubts)
+
+
+def test_known_order_is_the_area_under_the_curve_of_each_class():
+    from sklearn.metrics import roc_auc_score
+
+    z, named, _ = world(400, classes=4, seed=13, gap=1.0)
+    sketch = sketch_of(z, named, 4096)
+    areas = [roc_auc_score(named == c, z[:, c]) for c in range(4)]
+    expected = np.average(areas, weights=np.bincount(named, minlength=4))
+    assert known_order(sketch.counts()) == pytest.approx(expected, abs=1e-3)
 
 
 def test_apart_is_the_share_of_pairs_in_order():

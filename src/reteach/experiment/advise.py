@@ -223,7 +223,7 @@ def _per_image(held: NDArray[np.float32], labels: Single, link: Any) -> Range | 
         return None
     if found.doubts:
         return None
-    return Range(found.labels_per_image, *sorted([*found.halves, found.labels_per_image])[::2])
+    return Range(found.labels_per_image, *sorted([*found.range, found.labels_per_image])[::2])
 
 
 def _facts(

@@ -40,6 +40,10 @@ _ROUNDS_EACH = 50
 """Of the mixtures of single classes, which begin at the pooled one and are held to it."""
 _STILL = 0.002
 """EM ends when no mean moves by this share of the narrowest component."""
+LOST = 1.92
+"""Log-likelihood that a plausible share may lose."""
+STEP = 2**0.25
+"""Between the shares that are tried for it."""
 _STARTS = (0.15, 0.3, 0.5)
 """Quantiles of all logits where the absent component begins; the best fit counts."""
 
@@ -107,6 +111,29 @@ def fit(
     scored = [(mixture.log_likelihood(z, counts), mixture) for mixture in found]
     best = max(scored, key=lambda pair: pair[0])
     return best[1], best[0]
+
+
+def plausible(z: Numbers, counts: Numbers) -> tuple[float, float]:
+    """The least and the largest share of present logits that the counts (3, G) do not speak against.
+
+    The profile likelihood of two present components: shares that are held fixed, as far as the best fit of
+    everything else loses less than half the 95% quantile of χ² with one degree of freedom. It ends at a
+    third and at three times the best share. Each fit is a fresh one: from the neighbour's, EM crawls along
+    the ridge and stops too soon.
+    """
+    best, most = fit(z, counts)
+    top = float(best.weight[1:].sum())
+    ends = []
+    for factor in (1 / STEP, STEP):
+        end, lost = top, 0.0
+        while top / 3 < (further := end * factor) < min(1.0, top * 3):
+            now = most - fit(z, counts, 2, further)[1]
+            if now >= LOST:
+                end *= factor ** ((LOST - lost) / (now - lost))
+                break
+            end, lost = further, max(now, 0.0)
+        ends.append(end)
+    return ends[0], ends[1]
 
 
 def per_class(z: Numbers, counts: Numbers, pooled: Mixture, borrow: float) -> Mixture:

@@ -6,8 +6,9 @@ posterior of *present* is lowest it is held there, and it never falls to the rig
 otherwise wins back both tails.
 
 When the data cannot tell present from absent, numbers would still come out. So a calibration states its
-*doubts*: the two halves of the images disagree on how many classes an image holds; absent and seldom named
-lie on top of each other; an image holds less than the one class it is named after, or holds them all.
+*doubts*: very different numbers of classes per image explain the scores about equally well; the scores of a
+class hardly differ between images that are named after it and others; absent and seldom named lie on top of
+each other; an image holds less than the one class it is named after, or holds them all.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import numpy as np
 
 from ..errors import UserError
 from ..models.presence import Link, Presence
-from .mixture import Mixture, Numbers, fit, own_names, per_class
-from .sketch import Sketch
+from .mixture import Mixture, Numbers, fit, own_names, per_class, plausible
+from .sketch import NAMED, UNNAMED, Sketch
 
 Scope = Literal["pooled", "classes"]
 KNOTS = 257
@@ -31,8 +32,10 @@ SLOPE = 0.01
 """Least slope of the map."""
 APART = 0.6
 """Least share of (absent, seldom named) pairs that lie in the right order."""
-AGREE = 1 / 3
-"""Largest relative difference between the labels per image that two halves of the images find."""
+WIDE = 2.5
+"""Largest ratio of the most to the fewest labels per image that explain the scores."""
+KNOWS = 0.6
+"""Least share of (named, other) pairs of images that the score of a class puts in the right order."""
 COARSE = 0.05
 """Bins are merged up to this share of the deviation of all logits: narrower ones only take time."""
 FEW = 100
@@ -51,7 +54,8 @@ class Calibration:
         z, counts: (G,) the middles of the bins, and (3, C, G) what lies in them.
         labels_per_image: expected, the mean sum of an image's probabilities.
         predicted: labels per image at a probability of 0.5.
-        halves: labels per image by either half of the images.
+        range: the fewest and the most labels per image that explain the scores about as well; with
+            ``expected``, that.
         images, named: how many were looked at, and how many of them had a label.
         doubts: why it should not be used; empty if nothing speaks against it.
     """
@@ -63,7 +67,7 @@ class Calibration:
     counts: Numbers
     labels_per_image: float
     predicted: float
-    halves: tuple[float, float]
+    range: tuple[float, float]
     images: int
     named: int
     doubts: tuple[str, ...]
@@ -93,43 +97,41 @@ def calibrate(
     z, counts = _evidence(sketch)
     _check(sketch, counts, expected)
     share = None if expected is None else expected / len(sketch.classes)
-    names = [own_names(z, half) if sketch.named < FEW else half for half in counts]
-    halves = [half.sum(1) for half in names]
+    names = own_names(z, counts) if sketch.named < FEW else counts
+    all_of = names.sum(1)
     if present is None:
-        present = _components(z, halves[0] + halves[1], share)
-    parts = [fit(z, half, present, share)[0] for half in halves]
-    pooled = fit(z, halves[0] + halves[1], present, share)[0]
+        present = _components(z, all_of, share)
+    pooled = fit(z, all_of, present, share)[0]
     each = None
     if scope == "classes":
-        each = per_class(z, names[0] + names[1], pooled, borrow)
+        each = per_class(z, names, pooled, borrow)
     chosen = pooled if each is None else each
-    total = (counts[0] + counts[1]).sum(0)
+    total = counts.sum(0)
     rising = _rising(chosen.present(z), z, pooled)
     per_image = len(sketch.classes) / total.sum()
     found = float((total * rising).sum() * per_image)
-    by_half = [
-        float((h.sum(0) * m.present(z)).sum() / h.sum()) for h, m in zip(halves, parts, strict=True)
-    ]
-    agreed = (by_half[0] * len(sketch.classes), by_half[1] * len(sketch.classes))
+    low, high = plausible(z, all_of) if share is None else (share, share)
+    likely = (low * len(sketch.classes), high * len(sketch.classes))
+    knows = 1.0 if sketch.named < FEW else known_order(counts)
     return Calibration(
         _map(sketch.classes, link, z, chosen, pooled),
         pooled,
         each,
         z,
-        counts[0] + counts[1],
+        counts,
         found,
         float((total * (rising > 0.5)).sum() * per_image),
-        agreed,
+        likely,
         sketch.images,
         sketch.named,
-        _doubts(pooled, agreed, found, len(sketch.classes)),
+        _doubts(pooled, likely, knows, found, len(sketch.classes)),
     )
 
 
-def _evidence(sketch: Sketch) -> tuple[Numbers, list[Numbers]]:
-    """The bins that are in use, and the counts (3, C, G) of both halves."""
-    both = [sketch.counts(half) for half in (0, 1)]
-    total = (both[0] + both[1]).sum((0, 1))
+def _evidence(sketch: Sketch) -> tuple[Numbers, Numbers]:
+    """The middles of the bins that are in use, (G,), and the counts (3, C, G)."""
+    fine = sketch.counts()
+    total = fine.sum((0, 1))
     used = np.flatnonzero(total)
     if not len(used):
         raise UserError("no image to calibrate on")
@@ -142,15 +144,12 @@ def _evidence(sketch: Sketch) -> tuple[Numbers, list[Numbers]]:
     span = np.arange(int(used[0]), int(used[0]) + bins * merge)
     inside = span < len(z)
     middles = z[span[0]] + width * ((np.arange(bins) + 0.5) * merge - 0.5)
-    out = []
-    for half in both:
-        padded = np.zeros((*half.shape[:-1], len(span)))
-        padded[..., inside] = half[..., span[inside]]
-        out.append(padded.reshape(*half.shape[:-1], bins, merge).sum(-1))
-    return middles, out
+    padded = np.zeros((*fine.shape[:-1], len(span)))
+    padded[..., inside] = fine[..., span[inside]]
+    return middles, padded.reshape(*fine.shape[:-1], bins, merge).sum(-1)
 
 
-def _check(sketch: Sketch, counts: list[Numbers], expected: float | None) -> None:
+def _check(sketch: Sketch, counts: Numbers, expected: float | None) -> None:
     classes = len(sketch.classes)
     if classes < 2:
         raise UserError("calibration is about which classes are present: it needs two or more")
@@ -160,7 +159,7 @@ def _check(sketch: Sketch, counts: list[Numbers], expected: float | None) -> Non
         raise UserError(
             f"{sketch.images} images are too few to calibrate on: a mixture needs 20, better hundreds"
         )
-    if np.count_nonzero((counts[0] + counts[1]).sum((0, 1))) < 8:
+    if np.count_nonzero(counts.sum((0, 1))) < 8:
         raise UserError(
             "the scores are all but constant: the model has learned nothing that could be calibrated"
         )
@@ -197,7 +196,7 @@ def _map(
 
 
 def _doubts(
-    pooled: Mixture, halves: tuple[float, float], labels: float, classes: int
+    pooled: Mixture, likely: tuple[float, float], knows: float, labels: float, classes: int
 ) -> tuple[str, ...]:
     doubts = []
     ordered = apart(pooled)
@@ -205,9 +204,13 @@ def _doubts(
         doubts.append(
             f"absent and seldom named classes have the same scores (in order {ordered:.0%} of the time)"
         )
-    if abs(halves[0] - halves[1]) > AGREE * (halves[0] + halves[1]) / 2:
+    if likely[1] > WIDE * likely[0]:
         doubts.append(
-            f"two halves of the images disagree: {halves[0]:.1f} and {halves[1]:.1f} labels per image"
+            f"anything from {likely[0]:.1f} to {likely[1]:.1f} labels per image explains the scores"
+        )
+    if knows < KNOWS:
+        doubts.append(
+            f"the model hardly knows which images are named after a class (in order {knows:.0%} of the time)"
         )
     if labels < 0.9:
         doubts.append(
@@ -216,6 +219,18 @@ def _doubts(
     if labels > 0.95 * classes:
         doubts.append(f"nearly every class would be present ({labels:.1f} of {classes})")
     return tuple(doubts)
+
+
+def known_order(counts: Numbers) -> float:
+    """The probability that an image named after a class scores higher in it than another image.
+
+    The area under the ROC curve of each class, by counts (3, C, G), averaged over the named images.
+    """
+    named, other = counts[NAMED], counts[UNNAMED]
+    below = np.cumsum(other, -1) - other / 2  # a tie counts half
+    pairs = (named.sum(-1) * other.sum(-1)).clip(1e-9)
+    area = (named * below).sum(-1) / pairs
+    return float(np.average(area, weights=named.sum(-1)))
 
 
 def apart(mixture: Mixture) -> float:
@@ -230,7 +245,7 @@ def plain(calibration: Calibration) -> dict[str, object]:
     return calibration.presence.plain() | {
         "labels_per_image": calibration.labels_per_image,
         "predicted": calibration.predicted,
-        "halves": calibration.halves,
+        "range": calibration.range,
         "images": calibration.images,
         "named": calibration.named,
         "doubts": calibration.doubts,

@@ -5,9 +5,8 @@ everything seen so far; when something falls outside, neighbouring bins are merg
 because the edges of wide bins are edges of narrow ones. So the sketch is the same in whatever order and
 batches the logits came in, and sketches of several processes add up.
 
-The images are dealt to two halves in turn, to ask whether both tell the same story. In each half the
-logits are counted by *kind*: of an image's named class, of the other classes of an image with a name, and of
-images that nobody has named.
+The logits are counted by *kind*: of an image's named class, of the other classes of an image with a name,
+and of images that nobody has named.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class Sketch:
         self.bins = bins
         self.images = 0
         self.named = 0
-        self._counts = np.zeros((2, 3, len(classes), bins), np.int64)
+        self._counts = np.zeros((3, len(classes), bins), np.int64)
         self._exponent = _FINEST
         self._first: int | None = None
 
@@ -58,11 +57,10 @@ class Sketch:
         if not values.size:
             return
         self._widen(float(values.min()), float(values.max()))
-        half = (self.images + np.arange(len(values))) % 2
         step = max(1, _WAITING // values.shape[1])
         for start in range(0, len(values), step):
             part = slice(start, start + step)
-            self._count(values[part], names[part], half[part])
+            self._count(values[part], names[part])
         self.images += len(values)
         self.named += int((names >= 0).sum())
 
@@ -71,10 +69,9 @@ class Sketch:
         first = self._first or 0
         return np.asarray((first + np.arange(self.bins) + 0.5) * 2.0**self._exponent)
 
-    def counts(self, half: int | None = None) -> NDArray[np.float64]:
-        """(3, C, G) by kind, of one half of the images or of all."""
-        chosen = self._counts.sum(0) if half is None else self._counts[half]
-        return np.asarray(chosen, np.float64)
+    def counts(self) -> NDArray[np.float64]:
+        """(3, C, G) by kind."""
+        return np.asarray(self._counts, np.float64)
 
     def _checked(
         self, logits: ArrayLike, named: ArrayLike | None
@@ -94,25 +91,21 @@ class Sketch:
             )
         return values, names.astype(np.int64)
 
-    def _count(
-        self, values: NDArray[np.float32], names: NDArray[np.int64], half: NDArray[np.int64]
-    ) -> None:
+    def _count(self, values: NDArray[np.float32], names: NDArray[np.int64]) -> None:
         width, size = values.shape[1], values.shape[1] * self.bins
         assert self._first is not None
         at = np.floor(values * np.float32(2.0**-self._exponent)).astype(np.int64)
         at += np.arange(width) * self.bins - self._first
-        flat = self._counts.reshape(2, 3, size)
-        for side in (0, 1):
-            for kind, mine in ((UNKNOWN, names < 0), (UNNAMED, names >= 0)):
-                rows = mine & (half == side)
-                if rows.all():
-                    flat[side, kind] += np.bincount(at.ravel(), minlength=size)
-                elif rows.any():
-                    flat[side, kind] += np.bincount(at[rows].ravel(), minlength=size)
-            rows = np.flatnonzero((names >= 0) & (half == side))
-            moved = np.bincount(at[rows, names[rows]], minlength=size)
-            flat[side, NAMED] += moved
-            flat[side, UNNAMED] -= moved
+        flat = self._counts.reshape(3, size)
+        for kind, mine in ((UNKNOWN, names < 0), (UNNAMED, names >= 0)):
+            if mine.all():
+                flat[kind] += np.bincount(at.ravel(), minlength=size)
+            elif mine.any():
+                flat[kind] += np.bincount(at[mine].ravel(), minlength=size)
+        rows = np.flatnonzero(names >= 0)
+        moved = np.bincount(at[rows, names[rows]], minlength=size)
+        flat[NAMED] += moved
+        flat[UNNAMED] -= moved
 
     def _widen(self, low: float, high: float) -> None:
         """Make the bins reach from ``low`` to ``high``."""

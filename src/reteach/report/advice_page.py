@@ -129,7 +129,7 @@ def _measured(page: Page) -> Section:
     if f.noise is not None and not f.several:
         rows.append(("Wrong labels, %", _span(f.noise), "anchors, allowing for a weak model"))
     if f.per_image is not None:
-        how = "of the table" if f.sets else "calibrated held-out scores, two halves"
+        how = "of the table" if f.sets else "calibrated held-out scores, profile likelihood"
         low, high = decimal(f.per_image.low), decimal(f.per_image.high)
         rows.append(("Labels per image", f"{low} to {high}", how))
     made = [row(name, value, tag("td", how)) for name, value, how in rows]

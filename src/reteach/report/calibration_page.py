@@ -44,7 +44,7 @@ def write_calibration(path: Path, found: Calibration, title: str) -> None:
                 ("images", count(found.images)),
                 ("of them named", count(found.named)),
                 ("classes", count(len(found.presence.classes))),
-                ("labels per image by halves", " and ".join(map(decimal, found.halves))),
+                ("labels per image as likely", " to ".join(map(decimal, found.range))),
             ]
         ),
     )  # fmt: skip
