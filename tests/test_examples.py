@@ -79,8 +79,8 @@ def test_cpsd_ablation(tmp_path):
 def test_cpsd_networks(tmp_path):
     """Scenes of six kinds of things that go together in pairs; networks start from what they are."""
     words = np.array([f"thing {i}, other name" for i in range(6)])
-    objects = {"label": np.arange(60) % 6, "split": np.arange(60) // 40, "words": words}
-    np.savez(tmp_path / "tiny_imagenet50.npz", **pictures(60, (32, 32)), **objects)
+    objects = {"label": np.arange(240) % 6, "split": np.arange(240) // 120, "words": words}
+    np.savez(tmp_path / "tiny_imagenet50.npz", **pictures(240, (32, 32)), **objects)
     pairs = np.kron(np.eye(4, dtype=np.int64), np.ones((2, 2), np.int64)) * 30 + 5
     np.savez(tmp_path / "cooccurrence.npz", coco_counts=np.full(8, 40), coco_pairs=pairs,
              coco_names=np.array([f"kind {i}" for i in range(8)]))  # fmt: skip
