@@ -14,7 +14,7 @@ several models, the first predictor counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -37,12 +37,7 @@ Recipe = Callable[["Setup", Any, Run], Algorithm]
 
 
 def held_out_scores(
-    setup: Setup,
-    recipe: Recipe,
-    settings: Any,
-    fold: Rows,
-    run: Run,
-    only: Sequence[int] | None = None,
+    setup: Setup, recipe: Recipe, settings: Any, fold: Rows, run: Run
 ) -> NDArray[np.float32]:
     """(N, C) scores of every image by the model that has not seen it; NaN for an unreadable image.
 
@@ -52,10 +47,9 @@ def held_out_scores(
     Args:
         setup: of a training on all N images of ``setup.train``.
         fold: (N,) the fold of each image.
-        only: hold out these folds alone, for a first look; the images of the others get NaN.
     """
     out = np.full((len(setup.train), setup.train.labels.num_classes), np.nan, np.float32)
-    for number in range(int(fold.max()) + 1) if only is None else only:
+    for number in range(int(fold.max()) + 1):
         inner = _inner(run, number)
         found = run.once(
             f"fold-{number + 1}",
