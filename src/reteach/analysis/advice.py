@@ -141,21 +141,21 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "mile",
-        "MILe: label sets out of single labels, little data",
+        "MILe; then reteach calibrate on the run",
         lambda f: f.several and f.memorises,
         "train mile {data} {network} --rho 0.1",
-        "On 1,500 memorised pictures MILe ranks better than sigmoid: mAP 80.1 against 73.4, F1 at 0.5 "
-        "50.0 against 23.9.",
-        "results.md",
-        "The demo: label sets out of single labels, little data",
+        "On 1,500 memorised pictures MILe ranks better than sigmoid (mAP 80.9 against 73.9), and calibrated "
+        "it reaches F1 68.9 at 0.5; calibrated sigmoid reaches 39.3, and is refused.",
+        "results-single-positive.md",
+        "1,500 memorised grids, all members",
     ),
     Rule(
         "calibrate",
         "One sigmoid per class; then reteach calibrate on the run",
         lambda f: f.several,
         "train sigmoid {data} {network}",
-        "On plentiful pictures the plain sigmoid ranks best, and calibration on held-out single labels "
-        "reaches the threshold tuned on label sets to within a few points.",
+        "On plentiful pictures of digits calibrated sigmoid comes within 0.4 points of the threshold that is "
+        "tuned on label sets (92.3 and 87.7), 22 points over MILe.",
         "results-single-positive.md",
     ),
     Rule(
