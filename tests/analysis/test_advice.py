@@ -127,6 +127,7 @@ def test_the_command_is_one_that_the_command_line_takes(rule, arrays, monkeypatc
 def test_what_is_not_known_is_said():
     assert any("cannot tell" in text for text in gaps(replace(ORDINARY, per_image=None)))
     assert any("label sets" in text for text in gaps(replace(ORDINARY, sets=True)))
+    assert any("surest" in text for text in gaps(replace(ORDINARY, noise=None)))
     assert gaps(ORDINARY) == []
 
 
@@ -139,9 +140,12 @@ def test_the_noise_of_a_sure_model_and_of_a_weak_one():
     sure = np.full((4000, 5), 0.02, np.float32)
     sure[np.arange(4000), true] = 0.92
     sure += generator.random(sure.shape, np.float32) * 0.01
+    assert noise_range(generator.random((4000, 5), np.float32), given) is None
     found = noise_range(sure, given)
+    assert found is not None
     assert found.low < wrong.mean() < found.high
     assert found.low > 0.1
     clean = noise_range(sure, true)
+    assert clean is not None
     assert (clean.low, clean.high) == (0.0, pytest.approx(0.01))
     assert effective_classes(np.array([5, 5, 0, 5])) == pytest.approx(3)

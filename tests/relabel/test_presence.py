@@ -307,6 +307,19 @@ def test_odds_are_those_of_the_probabilities(link):
             assert value == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
+def test_a_second_heap_of_absent_classes_is_no_presence():
+    """One class per image; of the others the model is sure of half, and of half it is not."""
+    generator = np.random.default_rng(3)
+    named = generator.integers(0, 20, 1000)
+    z = np.where(generator.random((1000, 20)) < 0.5, -8.0, -4.0) + generator.normal(
+        0, 0.8, (1000, 20)
+    )
+    z[np.arange(1000), named] = generator.normal(-1, 1.0, 1000)
+    found = calibrate(sketch_of(z.astype(np.float32), named), "sigmoid")
+    assert found.labels_per_image > 5
+    assert any("all but never named" in doubt for doubt in found.doubts)
+
+
 def test_a_map_is_interpolation():
     table = np.array([[-4.0, -1.0, 3.0], [-5.0, 0.0, 1.0]], np.float32)
     presence = Presence(("a", "b"), "sigmoid", -2.0, 2.0, table)

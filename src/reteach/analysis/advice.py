@@ -20,6 +20,8 @@ WEAK = 0.2
 """Of the labels that a model does not confirm, the share of which it may be wrong even where it is surest.
 
 Set on one draw of 4,000 CIFAR-10 images without wrong labels, where anchors alone say 12%."""
+MOST = 0.5
+"""Contradicted labels where the model is surest, above which it is the model that is doubted."""
 SEVERAL = 1.5
 """Labels per image from which an image is said to hold several classes."""
 MEMORISED = 0.15
@@ -250,6 +252,11 @@ def gaps(facts: Facts) -> list[str]:
             "How many labels are wrong: another class of the image looks like a wrong label to the "
             "estimate, which is therefore not used."
         )
+    elif facts.noise is None and not facts.sets:
+        found.append(
+            "How many labels are wrong: the held-out models contradict most labels even where they are "
+            "surest. More --steps, or a better --small network, may tell."
+        )
     elif facts.noise is not None and facts.noise.low <= 0.01 < facts.noise.high - 0.02:
         found.append(
             "Whether labels are wrong at all: a model this weak may be wrong about all that it doubts."
@@ -303,14 +310,17 @@ def plain_command(given: Given, facts: Facts) -> str:
     return command(rule, facts, given)
 
 
-def noise_range(scores: clean.Scores, given: Rows) -> Range:
+def noise_range(scores: clean.Scores, given: Rows) -> Range | None:
     """The share of wrong labels, from held-out scores (N, C) and labels (N,).
 
     The value is :func:`reteach.relabel.clean.estimated_noise`. The upper bound is the anchors' with two
     standard errors; the lower one also allows for a model that is wrong where it is surest
-    (:data:`WEAK` of what it does not confirm).
+    (:data:`WEAK` of what it does not confirm). None: even where it is surest it contradicts most labels, as
+    a model does that has hardly learned: 68% on Tiny ImageNet, whose labels are right.
     """
     anchored, error = clean.anchored_noise(scores, given)
+    if anchored > MOST:
+        return None
     confirmed = float(clean.agreeing(scores, given).mean())
     low = max(0.0, anchored - 2 * error - WEAK * (1 - confirmed))
     high = min(1.0, anchored + 2 * error + 0.01)

@@ -8,7 +8,9 @@ otherwise wins back both tails.
 When the data cannot tell present from absent, numbers would still come out. So a calibration states its
 *doubts*: very different numbers of classes per image explain the scores about equally well; the scores of a
 class hardly differ between images that are named after it and others; absent and seldom named lie on top of
-each other; an image holds less than the one class it is named after, or holds them all.
+each other, or what would be seldom named is all but never named (the absent classes of a weak model are no
+single Gaussian, and a second one for them would count as present); an image holds less than the one class it
+is named after, or holds them all.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ WIDE = 2.5
 """Largest ratio of the most to the fewest labels per image that explain the scores."""
 KNOWS = 0.6
 """Least share of (named, other) pairs of images that the score of a class puts in the right order."""
+SELDOM = 0.1
+"""Least rate at which the seldom named are named, as a share of that of all present ones."""
 COARSE = 0.05
 """Bins are merged up to this share of the deviation of all logits: narrower ones only take time."""
 FEW = 100
@@ -112,7 +116,9 @@ def calibrate(
     found = float((total * rising).sum() * per_image)
     low, high = plausible(z, all_of) if share is None else (share, share)
     likely = (low * len(sketch.classes), high * len(sketch.classes))
-    knows = 1.0 if sketch.named < FEW else known_order(counts)
+    knows = seldom = 1.0
+    if sketch.named >= FEW:
+        knows, seldom = known_order(counts), float(pooled.named[1] * found)
     return Calibration(
         _map(sketch.classes, link, z, chosen, pooled),
         pooled,
@@ -124,7 +130,7 @@ def calibrate(
         likely,
         sketch.images,
         sketch.named,
-        _doubts(pooled, likely, knows, found, len(sketch.classes)),
+        _doubts(pooled, likely, knows, seldom, found, len(sketch.classes)),
     )
 
 
@@ -196,7 +202,12 @@ def _map(
 
 
 def _doubts(
-    pooled: Mixture, likely: tuple[float, float], knows: float, labels: float, classes: int
+    pooled: Mixture,
+    likely: tuple[float, float],
+    knows: float,
+    seldom: float,
+    labels: float,
+    classes: int,
 ) -> tuple[str, ...]:
     doubts = []
     ordered = apart(pooled)
@@ -211,6 +222,10 @@ def _doubts(
     if knows < KNOWS:
         doubts.append(
             f"the model hardly knows which images are named after a class (in order {knows:.0%} of the time)"
+        )
+    if seldom < SELDOM:
+        doubts.append(
+            f"most of what would be present is all but never named ({seldom:.1%} of the usual rate)"
         )
     if labels < 0.9:
         doubts.append(
