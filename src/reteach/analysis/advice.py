@@ -319,7 +319,7 @@ def noise_range(scores: clean.Scores, given: Rows) -> Range | None:
     a model does that has hardly learned: 68% on Tiny ImageNet, whose labels are right.
     """
     anchored, error = clean.anchored_noise(scores, given)
-    if anchored > MOST:
+    if anchored - 2 * error > MOST:
         return None
     confirmed = float(clean.agreeing(scores, given).mean())
     low = max(0.0, anchored - 2 * error - WEAK * (1 - confirmed))
