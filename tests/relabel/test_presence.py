@@ -307,6 +307,17 @@ def test_odds_are_those_of_the_probabilities(link):
             assert value == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
+def test_a_class_that_is_never_named_does_not_spoil_the_others():
+    """Its logits are far below; without it they would be what is absent, and all others present."""
+    z, named, truth = world(2000, seed=13)
+    z[:, 0] -= 4
+    kept = named != 0
+    found = calibrate(sketch_of(z[kept], named[kept]), "sigmoid")
+    assert not found.doubts
+    others = truth[kept][:, 1:].sum(1).mean()
+    assert found.labels_per_image == pytest.approx(others, rel=0.1)
+
+
 def test_a_second_heap_of_absent_classes_is_no_presence():
     """One class per image; of the others the model is sure of half, and of half it is not."""
     generator = np.random.default_rng(3)

@@ -40,7 +40,9 @@ class CollapseWatch:
         if pseudo is not None:
             self._full = self._full + 1 if pseudo > limit else 0
             if self._full == _IN_A_ROW:
-                self._warn(f"{pseudo:.1f} pseudo-labels", record["step"])
+                self._warn(
+                    f"{pseudo:.1f} pseudo-labels", record["step"], ". Try a larger k_t or rho"
+                )
         elif predicted is not None:
             who = f"{record['stage']} {record['predictor']} {record['data']}"
             if predicted <= limit:
@@ -48,10 +50,10 @@ class CollapseWatch:
             elif who in self._healthy:
                 self._warn(f"{predicted:.1f} predicted labels", record["step"])
 
-    def _warn(self, count: str, step: int) -> None:
+    def _warn(self, count: str, step: int, advice: str = "") -> None:
         self.warnings.append(
             f"collapse to every class present: {count} per image of {self.num_classes} classes at "
-            f"step {step}; F1 is no longer to be trusted. Try a larger k_t or rho"
+            f"step {step}; F1 is no longer to be trusted{advice}"
         )
         name = f"{self.name}: " if self.name else ""
         print(f"warning: {name}{self.warnings[-1]}", file=sys.stderr, flush=True)

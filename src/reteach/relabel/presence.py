@@ -100,9 +100,12 @@ def calibrate(
     """
     z, counts = _evidence(sketch)
     _check(sketch, counts, expected)
-    share = None if expected is None else expected / len(sketch.classes)
     names = own_names(z, counts) if sketch.named < FEW else counts
-    all_of = names.sum(1)
+    # a class that no label names has learned to be low: its scores are a heap of their own, which would be
+    # taken for what is absent, and the other classes for present
+    used = names[NAMED].sum(-1) > 0
+    all_of, width = names[:, used].sum(1), int(used.sum())
+    share = None if expected is None else min(expected / width, 1 - 1e-6)
     if present is None:
         present = _components(z, all_of, share)
     pooled = fit(z, all_of, present, share)[0]
@@ -115,7 +118,7 @@ def calibrate(
     per_image = len(sketch.classes) / total.sum()
     found = float((total * rising).sum() * per_image)
     low, high = plausible(z, all_of) if share is None else (share, share)
-    likely = (low * len(sketch.classes), high * len(sketch.classes))
+    likely = (low * width, high * width)
     knows = seldom = 1.0
     if sketch.named >= FEW:
         knows, seldom = known_order(counts), float(pooled.named[1] * found)
