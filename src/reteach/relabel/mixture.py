@@ -40,6 +40,8 @@ _ROUNDS_EACH = 50
 """Of the mixtures of single classes, which begin at the pooled one and are held to it."""
 _STILL = 0.002
 """EM ends when no mean moves by this share of the narrowest component."""
+SELDOM = 0.1
+"""Least :func:`rarity` of what may count as present."""
 LOST = 1.92
 """Log-likelihood that a plausible share may lose."""
 STEP = 2**0.25
@@ -113,13 +115,19 @@ def fit(
     return best[1], best[0]
 
 
+def rarity(mixture: Mixture) -> float:
+    """How often the seldom named are named, as a share of the rate of all present ones together."""
+    weight, named = mixture.weight[1:], mixture.named[1:]
+    return float(named[0] * weight.sum() / max(weight @ named, 1e-12))
+
+
 def plausible(z: Numbers, counts: Numbers) -> tuple[float, float]:
     """The least and the largest share of present logits that the counts (3, G) do not speak against.
 
     The profile likelihood of two present components: shares that are held fixed, as far as the best fit of
     everything else loses less than half the 95% quantile of χ² with one degree of freedom. It ends at a
-    third and at three times the best share. Each fit is a fresh one: from the neighbour's, EM crawls along
-    the ridge and stops too soon.
+    third and at three times the best share, and where the seldom named would be all but never named. Each
+    fit is a fresh one: from the neighbour's, EM crawls along the ridge and stops too soon.
     """
     best, most = fit(z, counts)
     top = float(best.weight[1:].sum())
@@ -127,7 +135,10 @@ def plausible(z: Numbers, counts: Numbers) -> tuple[float, float]:
     for factor in (1 / STEP, STEP):
         end, lost = top, 0.0
         while top / 3 < (further := end * factor) < min(1.0, top * 3):
-            now = most - fit(z, counts, 2, further)[1]
+            found, likelihood = fit(z, counts, 2, further)
+            if rarity(found) < SELDOM:
+                break  # absent ones counted as present: it fits as well, and explains nothing
+            now = most - likelihood
             if now >= LOST:
                 end *= factor ** ((LOST - lost) / (now - lost))
                 break

@@ -23,7 +23,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..models.presence import Link, Presence
-from .mixture import Mixture, Numbers, fit, own_names, per_class, plausible
+from .mixture import SELDOM, Mixture, Numbers, fit, own_names, per_class, plausible, rarity
 from .sketch import NAMED, UNNAMED, Sketch
 
 Scope = Literal["pooled", "classes"]
@@ -38,8 +38,6 @@ WIDE = 2.5
 """Largest ratio of the most to the fewest labels per image that explain the scores."""
 KNOWS = 0.6
 """Least share of (named, other) pairs of images that the score of a class puts in the right order."""
-SELDOM = 0.1
-"""Least rate at which the seldom named are named, as a share of that of all present ones."""
 COARSE = 0.05
 """Bins are merged up to this share of the deviation of all logits: narrower ones only take time."""
 FEW = 100
@@ -121,7 +119,7 @@ def calibrate(
     likely = (low * width, high * width)
     knows = seldom = 1.0
     if sketch.named >= FEW:
-        knows, seldom = known_order(counts), float(pooled.named[1] * found)
+        knows, seldom = known_order(counts), rarity(pooled)
     return Calibration(
         _map(sketch.classes, link, z, chosen, pooled),
         pooled,
