@@ -91,6 +91,7 @@ def test_grids_hold_several_digits(world):
 
 def test_the_first_command_runs(world, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    advise(world, "noisy")
     found = json.loads((world / "noisy.json").read_text())
     text = next(p["command"] for p in found["advice"] if "dedup" not in p["command"])
     assert main([*shlex.split(text)[1:], "--steps", "3"]) == 0
@@ -115,6 +116,7 @@ def test_killed_it_goes_on_with_the_same_result(world):
     assert done.returncode == -signal.SIGKILL
     assert not (world / "killed.json").exists()
     assert main(asked) == 0
+    advise(world, "clean")
     whole, killed = (json.loads((world / f"{n}.json").read_text()) for n in ("clean", "killed"))
     assert whole == killed
 
