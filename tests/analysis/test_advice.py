@@ -16,6 +16,8 @@ from reteach.analysis.advice import (
     Given,
     Range,
     command,
+    confused,
+    doubt,
     effective_classes,
     gaps,
     matching,
@@ -35,11 +37,16 @@ ORDINARY = Facts(
     repeated=0,
     conflicting=0,
     across=0,
+    alike=0,
+    alike_conflicting=0,
+    alike_across=0,
     unlabelled=0,
     accuracy=Range(0.9, 0.89, 0.91),
     fitted=0.95,
     noise=Range(0.0, 0.0, 0.01),
     per_image=Range(1.0, 1.0, 1.0),
+    confused=(),
+    told=None,
     mirror=False,
     model="resnet18",
     weights=100_000,
@@ -50,8 +57,10 @@ SEVERAL = {"per_image": Range(3.4, 3.3, 3.5)}
 FIRES = {
     "leak": {"across": 1},
     "conflict": {"repeated": 1, "conflicting": 1},
+    "leak-alike": {"alike_across": 1},
+    "conflict-alike": {"alike": 1, "alike_conflicting": 1},
     "mile": MEMORISED | SEVERAL,
-    "calibrate": SEVERAL,
+    "calibrate": {"per_image": None, "told": True},
     "augment": HEAVY | {"mirror": True},
     "nct": HEAVY | MEMORISED,
     "clean": HEAVY,
@@ -61,11 +70,12 @@ FIRES = {
     "rebalance": {"smallest": 10},
 }
 NOT = {
+    "conflict-alike": {"alike": 3},
     "mile": SEVERAL,
-    "calibrate": {"per_image": Range(1.8, 1.2, 2.0)},
+    "calibrate": SEVERAL | {"told": False},
     "augment": HEAVY,
     "nct": HEAVY | MEMORISED | {"mirror": True},
-    "clean": HEAVY | SEVERAL,
+    "clean": HEAVY | {"per_image": None, "told": True},
     "confidence": HEAVY,
     "semi": {"unlabelled": 39_999},
     "rebalance": {"smallest": 10, "sets": True},
@@ -128,7 +138,36 @@ def test_what_is_not_known_is_said():
     assert any("cannot tell" in text for text in gaps(replace(ORDINARY, per_image=None)))
     assert any("label sets" in text for text in gaps(replace(ORDINARY, sets=True)))
     assert any("surest" in text for text in gaps(replace(ORDINARY, noise=None)))
+    assert any("look alike" in text for text in gaps(replace(ORDINARY, alike=None)))
     assert gaps(ORDINARY) == []
+
+
+def test_wrong_labels_and_second_classes_are_told_apart_by_the_user_alone():
+    """Asked where the scores cannot tell and labels seem wrong; not once it is answered or seen."""
+    unclear = {"per_image": None} | HEAVY
+    assert doubt(replace(ORDINARY, **unclear)) is not None
+    for known in ({"told": False}, {"told": True}, {"noise": Range(0, 0, 0.01)}, SEVERAL):
+        assert doubt(replace(ORDINARY, **(unclear | known))) is None
+    silent = gaps(replace(ORDINARY, per_image=None, told=False))
+    assert not any("Labels per image" in text for text in silent)
+
+
+def test_confused_classes_are_the_planted_ones():
+    """A fifth of a is confidently b; c and d are mixed up less; a rare class is not named for one image."""
+    classes = ("a", "b", "c", "d", "rare")
+    given = np.repeat(np.arange(5), (500, 500, 500, 500, 3))
+    true = given.copy()
+    true[:100] = 1
+    true[1000:1020] = 3
+    true[-1] = 0
+    scores = np.full((len(given), 5), 0.01, np.float32)
+    scores[np.arange(len(given)), true] = 0.96
+    found = confused(scores, given, classes)
+    assert [(pair.one, pair.other) for pair in found] == [("a", "b"), ("c", "d")]
+    assert (found[0].forth, found[0].back) == (pytest.approx(0.2), 0.0)
+    assert found[0].share == pytest.approx(0.1)
+    all_of_them = confused(scores, given, classes, least=0)
+    assert any("rare" in (pair.one, pair.other) for pair in all_of_them)
 
 
 def test_the_noise_of_a_sure_model_and_of_a_weak_one():

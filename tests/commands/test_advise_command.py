@@ -25,9 +25,16 @@ def table(file: Path, labels: np.ndarray) -> None:
     file.write_text("\n".join(["item,labels", *lines]) + "\n")
 
 
+def changed(images: np.ndarray) -> np.ndarray:
+    """A little noise, as a second compression makes it."""
+    noise = np.random.default_rng(1).integers(-4, 5, images.shape)
+    return np.clip(images.astype(np.int64) + noise, 0, 255).astype(np.uint8)
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
-    """1,000 digits, ten of them twice, once each under another label; 40% of the labels wrong, or none."""
+    """1,000 digits, ten of them twice, once each under another label, and ten slightly changed; 40% of the
+    labels wrong, or none."""
     folder = tmp_path_factory.mktemp("my digits")
     images, true = sklearn_digits()
     images, true = images[:1000], true[:1000]
@@ -36,9 +43,13 @@ def world(tmp_path_factory) -> Path:
     noisy = np.where(wrong, (true + generator.integers(1, 10, 1000)) % 10, true)
     np.savez(folder / "clean.npz", images=images)
     table(folder / "clean.csv", NAMES[true])
-    np.savez(folder / "noisy.npz", images=np.concatenate([images, images[:10]]))
-    table(folder / "noisy.csv", NAMES[np.concatenate([noisy, (noisy[:10] + 1) % 10])])
-    np.savez(folder / "val.npz", images=images[990:])
+    again = noisy[:20].copy()
+    again[:13] = (again[:13] + 1) % 10
+    np.savez(
+        folder / "noisy.npz", images=np.concatenate([images, images[:10], changed(images[10:20])])
+    )
+    table(folder / "noisy.csv", NAMES[np.concatenate([noisy, again])])
+    np.savez(folder / "val.npz", images=np.concatenate([images[990:], changed(images[980:985])]))
     grids = compose(*sklearn_digits(), 2000, 2, 0)
     np.savez(folder / "grids.npz", images=grids.images)
     table(folder / "grids.csv", NAMES[grids.given.index])
@@ -59,6 +70,9 @@ def test_wrong_labels_and_copies_are_found(world, capsys):
     found = json.loads(out.with_suffix(".json").read_text())
     facts = found["facts"]
     assert facts["repeated"] == facts["conflicting"] == facts["across"] == 10
+    assert (facts["alike"], facts["alike_conflicting"], facts["alike_across"]) == (10, 3, 5)
+    assert 1 <= len(facts["confused"]) <= 3
+    assert facts["confused"][0]["share"] >= facts["confused"][-1]["share"] > 0
     assert facts["noise"]["low"] < 0.4 < facts["noise"]["high"]
     assert facts["noise"]["low"] > 0.1
     titles = [piece["title"] for piece in found["advice"]]
@@ -68,6 +82,13 @@ def test_wrong_labels_and_copies_are_found(world, capsys):
     page = out.read_text()
     assert '<b onclick="x">' not in page
     assert "data:image/png" in page
+    for words in (
+        "Of validation images",
+        "Within the images",
+        "labels differ",
+        "Classes that are confused",
+    ):
+        assert words in page
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
 
 
@@ -87,6 +108,25 @@ def test_grids_hold_several_digits(world):
     found = json.loads(out.with_suffix(".json").read_text())
     assert 2 < found["facts"]["per_image"]["value"] < 5
     assert found["advice"][-1]["command"].startswith("reteach train sigmoid")
+
+
+def test_the_user_may_know_that_images_hold_several_classes(world, capsys):
+    """600 grids are too few to tell; asked, and told so, the advice is another."""
+    grids = compose(*sklearn_digits(), 600, 2, 1)
+    np.savez(world / "few.npz", images=grids.images)
+    table(world / "few.csv", NAMES[grids.given.index])
+    found = {}
+    for told in ("auto", "yes", "no"):
+        code, out = advise(world, "few", "--several", told)
+        assert code == 0
+        found[told] = json.loads(out.with_suffix(".json").read_text())
+        asked = "give --several yes" in capsys.readouterr().out
+        assert asked == ("Look first" in out.read_text()) == (told == "auto")
+    commands = {told: [p["command"] for p in f["advice"]] for told, f in found.items()}
+    assert any("train sigmoid" in text for text in commands["yes"])
+    assert not any("relabel clean" in text for text in commands["yes"])
+    assert any("relabel clean" in text for text in commands["no"])
+    assert not any("train sigmoid" in text for text in commands["no"])
 
 
 def test_the_first_command_runs(world, monkeypatch, tmp_path):

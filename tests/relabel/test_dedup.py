@@ -143,6 +143,17 @@ def test_pairs_across_sets_leave_out_known_ones_and_join() -> None:
     assert both.within(-1).tolist() == [True] + [False] * 17
 
 
+def test_three_equal_files_are_no_near_pair() -> None:
+    """Of (1, 0) and (2, 0) the third pair, (2, 1), follows; a picture that is merely near does not."""
+    base = points(3, 40)[3:40:7]
+    base[1] = base[2] = base[0]
+    known = same_bytes(Memory([b"a", b"a", b"a", b"d", b"e", b"f"]))
+    assert pairs_of(known) == [(1, 0), (2, 0)]
+    found = near_pairs(nearest(base, base, 6), single_set=True, most=100, skip=[known])
+    assert not {(1, 0), (2, 0), (2, 1)} & set(pairs_of(found))
+    assert len(found) == 15 - 3
+
+
 def test_features_are_checked() -> None:
     assert normalised(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist() == [
         [0.6000000238418579, 0.800000011920929],

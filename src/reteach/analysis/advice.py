@@ -7,7 +7,7 @@ nothing was measured there is no rule, and :func:`gaps` says so.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from ..labels import Rows
 from ..relabel import clean
+from ..relabel.neighbours import EXACT_BELOW
 
 WEAK = 0.2
 """Of the labels that a model does not confirm, the share of which it may be wrong even where it is surest.
@@ -40,6 +41,24 @@ class Range:
 
 @final
 @dataclass(frozen=True)
+class Confusion:
+    """Two classes that held-out models confuse.
+
+    Args:
+        one, other: their names.
+        forth: share of the labels ``one`` that are confidently ``other``; back: the other way round.
+        share: of the labels of both.
+    """
+
+    one: str
+    other: str
+    forth: float
+    back: float
+    share: float
+
+
+@final
+@dataclass(frozen=True)
 class Facts:
     """What was measured; None is what could not be.
 
@@ -50,9 +69,14 @@ class Facts:
         effective: as many equally frequent classes would be as uncertain (exp of the entropy).
         repeated: pairs of equal files; conflicting: those of them with two labels; across: training
             images that are validation images too.
+        alike, alike_conflicting, alike_across: the same of pictures that look alike and are not equal
+            files; None: not looked for.
         accuracy: held-out models' first choice is the given label; fitted: the same where it was learned.
         noise: share of wrong labels.
         per_image: classes per image; None: the scores cannot tell.
+        confused: the classes that held-out models confuse most, the worst first; none where the models are
+            doubted.
+        told: whether images hold several classes, if the user says so.
         mirror: a mirrored image keeps its class.
         weights: of ``model``, the network that is to be trained.
     """
@@ -67,11 +91,16 @@ class Facts:
     repeated: int
     conflicting: int
     across: int
+    alike: int | None
+    alike_conflicting: int
+    alike_across: int
     unlabelled: int
     accuracy: Range | None
     fitted: float | None
     noise: Range | None
     per_image: Range | None
+    confused: tuple[Confusion, ...]
+    told: bool | None
     mirror: bool
     model: str
     weights: int
@@ -79,7 +108,8 @@ class Facts:
     @property
     def several(self) -> bool:
         """Images hold several classes and carry one label."""
-        return not self.sets and self.per_image is not None and self.per_image.low > SEVERAL
+        seen = self.per_image is not None and self.per_image.low > SEVERAL
+        return not self.sets and (seen if self.told is None else self.told)
 
     @property
     def memorises(self) -> bool:
@@ -119,6 +149,11 @@ class Rule:
     section: str = ""
 
 
+_ALIKE = (
+    "At this distance of grey thumbnails all 1,000 planted copies through JPEG 75 were found in five sets of "
+    "images, and 6 of 71,353 other pictures were taken for copies; crops and mirror images are not found."
+)
+
 RULES: tuple[Rule, ...] = (
     Rule(
         "leak",
@@ -140,6 +175,25 @@ RULES: tuple[Rule, ...] = (
         "each such pair is wrong, or both are right.",
         "results-scale.md",
         "Duplicates",
+    ),
+    Rule(
+        "leak-alike",
+        "Look at the training images that look like validation images",
+        lambda f: f.alike_across > 0,
+        "dedup --images {images} --against {val} --within 0.1 --exclude duplicates.txt "
+        "--page duplicates.html",
+        _ALIKE,
+        "results-advise.md",
+        "Changed copies",
+    ),
+    Rule(
+        "conflict-alike",
+        "Look at the pictures that look alike and carry different labels",
+        lambda f: f.alike_conflicting > 0,
+        "dedup --images {images} --within 0.1 --exclude duplicates.txt --page duplicates.html",
+        _ALIKE,
+        "results-advise.md",
+        "Changed copies",
     ),
     Rule(
         "mile",
@@ -238,12 +292,22 @@ def matching(facts: Facts) -> list[Rule]:
     return [rule for rule in RULES if rule.when(facts)]
 
 
+def doubt(facts: Facts) -> str | None:
+    """What the user can tell by looking, and the scores cannot: are they wrong labels, or second classes?"""
+    if facts.told is None and facts.per_image is None and facts.noisy(0.05):
+        return (
+            "From here wrong labels and second classes of an image look the same. If an image can hold "
+            "several of the classes, give --several yes: the advice is another then."
+        )
+    return None
+
+
 def gaps(facts: Facts) -> list[str]:
     """What is not known of these data, or not measured for their like."""
     found = []
     if facts.sets:
         found.append("How many labels are wrong: there is no estimate for label sets.")
-    elif facts.per_image is None:
+    elif facts.per_image is None and facts.told is not False:
         found.append(
             "Labels per image: the held-out scores cannot tell present from absent classes."
         )
@@ -260,6 +324,11 @@ def gaps(facts: Facts) -> list[str]:
     elif facts.noise is not None and facts.noise.low <= 0.01 < facts.noise.high - 0.02:
         found.append(
             "Whether labels are wrong at all: a model this weak may be wrong about all that it doubts."
+        )
+    if facts.alike is None:
+        found.append(
+            f"Pictures that look alike: not looked for among more than {EXACT_BELOW:,} images. Do it with: "
+            "reteach dedup --page duplicates.html"
         )
     if facts.weights > 10**6:
         found.append(f"Large networks: {facts.model} has more weights than any that was measured.")
@@ -326,6 +395,36 @@ def noise_range(scores: clean.Scores, given: Rows) -> Range | None:
     high = min(1.0, anchored + 2 * error + 0.01)
     value = min(max(clean.estimated_noise(scores, given), low), high)
     return Range(value, low, high)
+
+
+def confused(
+    scores: clean.Scores, given: Rows, classes: Sequence[str], most: int = 3, least: float = 5
+) -> tuple[Confusion, ...]:
+    """The pairs of classes with the largest share of labels that are confidently the other one.
+
+    Args:
+        scores: (N, C) of held-out models.
+        given: (N,) labels.
+        most: at most so many pairs.
+        least: labels that must be affected in a pair, so that a rare class is not named for one image.
+    """
+    found = clean.joint(scores, given)
+    counts = found.sum(1)
+    both = np.triu(found + found.T, 1)
+    share = both / np.maximum(counts[:, None] + counts[None, :], 1e-12)
+    share[both * len(given) < least] = 0
+    order = np.argsort(-share, axis=None, kind="stable")[:most]
+    pairs = [divmod(int(at), len(classes)) for at in order if share.ravel()[at] > 0]
+    return tuple(
+        Confusion(
+            classes[i],
+            classes[j],
+            float(found[i, j] / counts[i]) if counts[i] else 0.0,
+            float(found[j, i] / counts[j]) if counts[j] else 0.0,
+            float(share[i, j]),
+        )
+        for i, j in pairs
+    )
 
 
 def effective_classes(counts: np.ndarray) -> float:

@@ -33,6 +33,8 @@ class Advise:
     """Batches of 64 per fold; by default ten passes over the images, at most 1,000."""
     mirror: Literal["auto", "yes", "no"] = "auto"
     """Does a mirrored image keep its class? auto: colour images yes, grey ones (digits, letters) no."""
+    several: Literal["auto", "yes", "no"] = "auto"
+    """Can an image hold several of the classes? auto: what the scores say, which often cannot tell."""
     out: Path = Path("advice.html")
     """The page; advice.json and the folder with the work, which is resumed, stand beside it."""
     workers: int | None = None

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..data.contents import Contents
 from ..data.decode import ImageError
-from ..data.parallel import Lost, cores, each
-from ..data.sources import Source, open_source, shrunk
-from ..data.videos import still
+from ..data.parallel import cores
+from ..data.sources import Source, open_source
 from ..experiment.gallery import data_url
+from ..experiment.thumbnails import thumbnails
 from ..files import atomic_path
 from ..progress import progress
 from ..relabel.dedup import (
@@ -25,7 +24,6 @@ from ..relabel.dedup import (
     near_pairs,
     read_features,
     same_bytes,
-    thumbnail,
 )
 from ..relabel.item_lists import write_items
 from ..relabel.neighbours import Features, nearest, normalised
@@ -104,8 +102,12 @@ def features(command: Dedup, images: ImageSet, against: ImageSet) -> tuple[Featu
     if command.run_folder is not None or command.model is not None:
         return _network_features(command, images, against)
     if command.features is None:
-        base = normalised(_thumbnails(images, command.workers))
-        other = base if against is images else normalised(_thumbnails(against, command.workers))
+        base = normalised(thumbnails(images.source, images.broken, command.workers))
+        other = (
+            base
+            if against is images
+            else normalised(thumbnails(against.source, against.broken, command.workers))
+        )
         return base, other, f"grey thumbnails of {SIDE}×{SIDE} pixels"
     base = normalised(read_features(command.features, images.source.items))
     file = command.against_features or command.features
@@ -130,35 +132,6 @@ def _network_features(
 
     base = seen(images)
     return base, base if against is images else seen(against), eyes.words
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class _Thumbnail:
-    """row -> its thumbnail, or why there is none."""
-
-    source: Source
-
-    def __call__(self, row: int) -> NDArray[np.float32] | str:
-        try:
-            return thumbnail(still(self.source.read(row)))
-        except ImageError as error:
-            return str(error)
-
-
-def _thumbnails(images: ImageSet, workers: int | None) -> Features:
-    source = images.source
-    out = np.zeros((len(source), SIDE * SIDE), np.float32)
-    crew = min(cores(), len(source) // 500) if workers is None else workers
-    with progress("thumbnails", len(source)) as tell:
-        small = _Thumbnail(shrunk(source, 4 * SIDE))
-        for done, (row, found) in enumerate(each(small, range(len(source)), crew), 1):
-            if isinstance(found, str | Lost):
-                images.broken[row] = found if isinstance(found, str) else found.reason
-            else:
-                out[row] = found
-            tell(done)
-    return out
 
 
 def _equal_files(images: ImageSet, against: ImageSet) -> Pairs:

@@ -15,9 +15,7 @@ from ..analysis import advice
 from ..analysis.advice import Facts, Given, Range
 from ..analysis.intervals import wilson
 from ..catalog import METHODS, Sigmoid, Softmax
-from ..data.contents import Contents
 from ..data.dataset import Dataset
-from ..data.decode import ImageError
 from ..data.quarantine import write_csv
 from ..data.sources import ArraySource, open_source
 from ..engine.algorithm import Algorithm
@@ -29,10 +27,10 @@ from ..files import write_json
 from ..labels import Single
 from ..methods.clean import held_out_scores
 from ..models import zoo
-from ..relabel import presence
-from ..relabel.dedup import Pairs, same_bytes
+from ..relabel import clean, presence
 from ..relabel.sketch import Sketch
-from ..report.advice_page import Page, Piece, write_advice
+from ..report.advice_page import Doubted, Page, Piece, write_advice
+from . import copies
 from .claims import claim
 from .clean import split_of
 from .config import Config
@@ -48,6 +46,8 @@ BATCH, PASSES, MOST_STEPS = 64, 10, 1000
 SAMPLE = 2000
 """Images of each fold's training on which its fit is looked at."""
 PICTURES = 12
+PAIRS = 4
+"""Shown of the copies within the images, and of those across the sets; pictures of the confused classes."""
 SHOWN = 3
 _SURE = 1e-7
 
@@ -75,7 +75,10 @@ def advise(command: Advise) -> Iterator[str]:
         held, fitted, per_image = _looked_at(command, config, folder, inputs)
     except Interrupted as error:
         raise Interrupted(f"{error}; to go on, give the same command again") from None
-    facts = _facts(command, data, held, fitted, per_image)
+    other = None if command.val_images is None else open_source(command.val_images)
+    within = copies.find(data.source)
+    across = None if other is None else copies.find(data.source, other)
+    facts = _facts(command, data, held, fitted, per_image, within, across)
     given = Given(
         command.images,
         None if command.labels is None else str(command.labels),
@@ -97,7 +100,11 @@ def advise(command: Advise) -> Iterator[str]:
     ]
     plain = advice.plain_command(given, facts)
     missing = advice.gaps(facts)
-    page = Page(facts, pieces, plain, missing, _pictures(data, held), (small, steps, command.folds))
+    how = (small, steps, command.folds)
+    doubted, mixed = _pictures(data, held), _mixed(facts, data, held)
+    pairs = copies.pictures(within.all(), data, None, PAIRS)
+    shared = None if across is None else copies.pictures(across.all(), data, other, PAIRS)
+    page = Page(facts, pieces, plain, missing, doubted, mixed, pairs, shared, how)
     write_json(
         command.out.with_suffix(".json"),
         {
@@ -119,6 +126,8 @@ def advise(command: Advise) -> Iterator[str]:
 def _said(facts: Facts, pieces: list[Piece], plain: str) -> Iterator[str]:
     if facts.noise is not None and not facts.several:
         yield f"wrong labels: {facts.noise.low:.0%} to {facts.noise.high:.0%}"
+    if (note := advice.doubt(facts)) is not None:
+        yield note
     if facts.per_image is not None:
         yield f"labels per image: {facts.per_image.value:.2f}"
     for number, piece in enumerate(pieces[:SHOWN], 1):
@@ -183,7 +192,7 @@ def _looked_at(
     held = held_out_scores(setup, recipe, config.settings, split["fold"], run)
     fits = [float(np.load(file)) for file in sorted(folder.glob("folds/*/fitted.npy"))]
     found = _per_image(held, data.labels, "softmax")
-    if found is not None and found.low > advice.SEVERAL:
+    if command.several == "yes" or (found is not None and found.low > advice.SEVERAL):
         # softmax shares its probability out among the classes of an image: ask sigmoids how many. Where
         # they cannot tell, nothing is claimed: many wrong labels look like several classes to softmax
         other = Run(folder / "sigmoid", command.seed)
@@ -233,11 +242,13 @@ def _facts(
     held: NDArray[np.float32] | None,
     fitted: float | None,
     per_image: Range | None,
+    within: copies.Copies,
+    across: copies.Copies | None,
 ) -> Facts:
     counts = data.labels.counts()
     used = counts[counts > 0]
-    within, conflicting = _repeated(data)
     accuracy = noise = None
+    confused: tuple[advice.Confusion, ...] = ()
     if held is not None:
         assert isinstance(data.labels, Single)
         readable = np.isfinite(held[:, 0])
@@ -246,6 +257,8 @@ def _facts(
         low, high = wilson(hits, len(given))
         accuracy = Range(hits / len(given), float(low), float(high))
         noise = advice.noise_range(seen, given)
+        if noise is not None:
+            confused = advice.confused(seen, given, data.classes)
     array = isinstance(data.source, ArraySource)
     model = command.model or (command.small or _small(data) if array else "resnet18")
     channels = data.source.read(int(data.rows[0])).shape[-1]
@@ -258,51 +271,58 @@ def _facts(
         smallest=int(used.min()),
         largest=int(used.max()),
         effective=advice.effective_classes(used),
-        repeated=len(within),
-        conflicting=conflicting,
-        across=0 if command.val_images is None else _across(data, command.val_images),
+        repeated=len(within.equal),
+        conflicting=copies.conflicting(within.equal, data),
+        across=0 if across is None else len(np.unique(across.equal.row)),
+        alike=None if within.alike is None else len(within.alike),
+        alike_conflicting=copies.conflicting(within.alike, data),
+        alike_across=0
+        if across is None or across.alike is None
+        else len(np.setdiff1d(across.alike.row, across.equal.row)),
         unlabelled=0 if command.unlabeled is None else len(open_source(command.unlabeled)),
         accuracy=accuracy,
         fitted=fitted,
         noise=noise,
         per_image=per_image,
+        confused=confused,
+        told={"auto": None, "yes": True, "no": False}[command.several],
         mirror=channels > 1 if command.mirror == "auto" else command.mirror == "yes",
         model=model,
         weights=sum(p.numel() for p in network.parameters()),
     )
 
 
-def _repeated(data: Dataset) -> tuple[Pairs, int]:
-    """Pairs of equal files among the labelled images, and how many of them differ in their labels."""
-    found = same_bytes(Contents(data.source), errors=(ImageError,))
-    names = dict(zip(data.rows.tolist(), data.labels.names(), strict=True))
-    both = [(a, b) for a, b in zip(found.row.tolist(), found.against.tolist(), strict=True)]
-    both = [(a, b) for a, b in both if a in names and b in names]
-    return found, sum(sorted(names[a]) != sorted(names[b]) for a, b in both)
-
-
-def _across(data: Dataset, val_images: str) -> int:
-    other = Contents(open_source(val_images))
-    found = same_bytes(Contents(data.source), other, errors=(ImageError,))
-    return len(np.unique(found.row))
-
-
-def _pictures(data: Dataset, held: NDArray[np.float32] | None) -> list[tuple[str, str, str, str]]:
-    """Images whose label the held-out models doubt most: (picture, item, given, model's choice)."""
+def _pictures(data: Dataset, held: NDArray[np.float32] | None) -> list[Doubted]:
+    """Images whose label the held-out models doubt most."""
     if held is None:
         return []
     assert isinstance(data.labels, Single)
-    given = data.labels.index
-    seen = np.nan_to_num(held, nan=-1.0)
-    gap = seen.max(1) - seen[np.arange(len(seen)), given]
+    gap = clean.suspicion(np.nan_to_num(held, nan=-1.0), data.labels.index)
     rows = np.argsort(-gap, kind="stable")[:PICTURES]
-    rows = rows[gap[rows] > 0]
+    return _shown(data, held, rows[gap[rows] > 0])
+
+
+def _mixed(facts: Facts, data: Dataset, held: NDArray[np.float32] | None) -> list[Doubted]:
+    """Images of the two classes that are confused most which the models take for the other one."""
+    if held is None or not facts.confused:
+        return []
+    assert isinstance(data.labels, Single)
+    seen, given = np.nan_to_num(held, nan=-1.0), data.labels.index
+    pair = [data.classes.index(name) for name in (facts.confused[0].one, facts.confused[0].other)]
+    choice, gap = seen.argmax(1), clean.suspicion(seen, given)
+    sides = [np.flatnonzero((given == a) & (choice == b)) for a, b in (pair, pair[::-1])]
+    each = [rows[np.argsort(-gap[rows], kind="stable")][: PAIRS // 2] for rows in sides]
+    return _shown(data, held, np.concatenate(each))
+
+
+def _shown(data: Dataset, held: NDArray[np.float32], rows: NDArray[np.int64]) -> list[Doubted]:
+    assert isinstance(data.labels, Single)
     return [
         (
             data_url(data.source.read(int(data.rows[row]))),
             data.source.items[int(data.rows[row])],
-            data.classes[given[row]],
-            data.classes[int(seen[row].argmax())],
+            data.classes[data.labels.index[row]],
+            data.classes[int(held[row].argmax())],
         )
         for row in rows.tolist()
     ]

@@ -26,6 +26,9 @@ from .neighbours import Neighbours
 
 SIDE = 16
 """Of the thumbnails."""
+ALIKE = 0.1
+"""Distance of two thumbnails up to which pictures are taken for copies: what it finds and what it takes for
+a copy by mistake is in ``docs/results-advise.md``."""
 
 T = TypeVar("T")
 _Place = tuple[int, int]
@@ -142,7 +145,8 @@ def near_pairs(
         found: the neighbours, in the set to be cleaned, of each evaluation image; in a single set,
             of each of its own images.
         most: keep only the so many nearest pairs.
-        skip: pairs that are known already.
+        skip: pairs that are known already; in a single set, also those that follow from them (of three
+            equal files two pairs are known, and the third is no news).
     """
     against = np.repeat(np.arange(len(found.index)), found.index.shape[1])
     row, distance = found.index.ravel(), found.distance.ravel()
@@ -152,6 +156,10 @@ def near_pairs(
         keep &= row != against
     key = row << 32 | against
     for known in skip:
+        if single_set:
+            first_of = np.arange(max(len(found.index), 1 + found.index.max(initial=0)))
+            first_of[known.row] = known.against
+            keep &= first_of[row] != first_of[against]
         keep &= ~np.isin(key, known.row << 32 | known.against)
     order = np.flatnonzero(keep)
     order = order[np.lexsort((against[order], row[order], distance[order]))]

@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import final
 
 from .. import __version__
-from ..analysis.advice import Facts, Range
+from ..analysis.advice import Facts, Range, doubt
 from ..files import atomic_write
+from ..relabel.dedup import ALIKE
 from .blocks import big_numbers, head, notice, row, table
+from .duplicates_page import Duplicate, card
 from .formats import count, decimal, percent, plural
 from .html import Child, Html, join, tag
 from .page import Section, document, footer
+
+Doubted = tuple[str, str, str, str]
+"""An image: data URL, item, given label, model's first choice."""
 
 
 @final
@@ -34,7 +39,8 @@ class Page:
     """Everything on the page.
 
     Args:
-        pictures: (data URL, item, given label, model's first choice) of doubted labels.
+        doubted: images whose labels are doubted most; mixed: of the two classes that are confused most.
+        within: the nearest pairs of images; across: those with validation images, if there are such.
         how: the small network, its steps per fold, the folds.
     """
 
@@ -42,14 +48,24 @@ class Page:
     pieces: Sequence[Piece]
     plain: str
     missing: Sequence[str]
-    pictures: Sequence[tuple[str, str, str, str]]
+    doubted: Sequence[Doubted]
+    mixed: Sequence[Doubted]
+    within: Sequence[Duplicate]
+    across: Sequence[Duplicate] | None
     how: tuple[str, int, int]
 
 
 def write_advice(path: Path, page: Page) -> None:
     """Write the page."""
     title = page.pieces[0].title if page.pieces else "Plain training is enough to begin with"
-    sections = [_advice(page), _measured(page), _pictures(page), _missing(page)]
+    sections = [
+        _advice(page),
+        _measured(page),
+        _confused(page),
+        _copies(page),
+        _doubted(page),
+        _missing(page),
+    ]
     body = document(f"{title} — reteach", _header(title, page), sections, footer(__version__))
     atomic_write(path, body)
 
@@ -65,7 +81,8 @@ def _header(title: str, page: Page) -> Html:
     numbers.append(
         ("Labels per image", decimal(f.per_image.value if f.per_image else None), "", held)
     )
-    numbers.append(("Equal files", count(f.repeated + f.across), "", "within and across the sets"))
+    found = f.repeated + f.across + (f.alike or 0) + f.alike_across
+    numbers.append(("Copies", count(found), "", "pairs, within and across the sets"))
     return join(
         tag("p", "reteach advise", class_="eyebrow"),
         tag("h1", title),
@@ -88,7 +105,9 @@ def _advice(page: Page) -> Section:
         )
         for number, piece in enumerate(page.pieces, 1)
     ]
+    note = doubt(page.facts)
     body = join(
+        notice("Look first", note) if note else None,
         tag("ol", pieces) if pieces else notice("Nothing special", "No rule speaks for more."),
         tag("h3", "What it all has to beat: plain training"),
         _code(page.plain),
@@ -100,7 +119,13 @@ def _advice(page: Page) -> Section:
 
 
 def _code(text: str) -> Html:
-    return tag("pre", tag("code", text), style="white-space: pre-wrap; overflow-wrap: anywhere")
+    """A command that wraps between its words; a flag is not torn at its hyphens."""
+    words = [
+        tag("span", word, style="white-space: nowrap") if word.startswith("--") else word
+        for word in text.split(" ")
+    ]
+    spaced = [part for word in words for part in (" ", word)][1:]
+    return tag("pre", tag("code", spaced), style="white-space: pre-wrap; overflow-wrap: anywhere")
 
 
 def _measured(page: Page) -> Section:
@@ -112,14 +137,25 @@ def _measured(page: Page) -> Section:
     rows = [
         ("Commonest and rarest class", f"{f.largest:,} and {f.smallest:,}", "labels"),
         ("Equally frequent classes", decimal(f.effective, 1), "exp of the entropy of the classes"),
-        ("Equal files", count(f.repeated), f"byte by byte; {f.conflicting} with other labels"),
-        ("Validation images among them", count(f.across), "byte by byte"),
+        (
+            "Pairs of equal files",
+            count(f.repeated),
+            f"byte by byte; {f.conflicting} with other labels",
+        ),
+        (
+            "Pairs that look alike",
+            count(f.alike),
+            f"grey thumbnails within {ALIKE}; {f.alike_conflicting} with other labels",
+        ),
         (
             "Weights per image",
             decimal(f.weights / f.images, 1),
             f"{f.model}, {f.weights:,} weights",
         ),
     ]
+    if page.across is not None:
+        kinds = f"{f.across} equal files, {f.alike_across} that look alike"
+        rows.append(("Validation images among them", count(f.across + f.alike_across), kinds))
     if f.accuracy is not None:
         rows += [
             ("Held-out labels confirmed, %", _span(f.accuracy), f"{held}; 95% interval"),
@@ -142,9 +178,64 @@ def _span(found: Range) -> str:
     return f"{percent(found.low, 0)}–{percent(found.high, 0)}"
 
 
-def _pictures(page: Page) -> Section | None:
-    if not page.pictures:
+def _confused(page: Page) -> Section | None:
+    found = page.facts.confused
+    if not found or page.facts.several:
         return None
+    rows = [
+        row(
+            f"{pair.one} / {pair.other}",
+            percent(pair.forth),
+            percent(pair.back),
+            percent(pair.share),
+        )
+        for pair in found
+    ]
+    heads = [
+        head("one / other", text=True),
+        head("one is other, %"),
+        head("other is one, %"),
+        head("of both, %"),
+    ]
+    lead = (
+        "Shares of the labels whose image the held-out networks confidently take for the other class "
+        "(confident joint). Classes that look alike, or labels that mix them up: look. Nothing is advised on "
+        "this."
+    )
+    pictures = tag("div", _cards(page.mixed), style="margin-top: 1.75rem") if page.mixed else None
+    body = join(table(heads, [rows], "Confused classes"), pictures)
+    return Section("confused", "Classes that are confused", lead, body)
+
+
+def _copies(page: Page) -> Section | None:
+    if not page.within and not page.across:
+        return None
+    lead = (
+        "The nearest pairs: equal files, or grey thumbnails at a small distance. Crops and mirror images are "
+        "not found so; dedup with a good network may find them."
+    )
+    parts = {"Of validation images": page.across or (), "Within the images": page.within}
+    body = join(
+        *(
+            join(tag("h3", title), tag("div", [card(pair) for pair in pairs], class_="cards"))
+            for title, pairs in parts.items()
+            if pairs
+        )
+    )
+    return Section("copies", "Copies", lead, body)
+
+
+def _doubted(page: Page) -> Section | None:
+    if not page.doubted:
+        return None
+    lead = (
+        "The labels that held-out networks doubt most. Numbers cannot tell a wrong label from a second "
+        "object or a hard image; you can."
+    )
+    return Section("look", "Look for yourself", lead, _cards(page.doubted))
+
+
+def _cards(pictures: Sequence[Doubted]) -> Html:
     cards = [
         tag(
             "article",
@@ -160,13 +251,9 @@ def _pictures(page: Page) -> Section | None:
             ),
             class_="card",
         )
-        for url, item, given, choice in page.pictures
+        for url, item, given, choice in pictures
     ]
-    lead = (
-        "The labels that held-out networks doubt most. Numbers cannot tell a wrong label from a second "
-        "object or a hard image; you can."
-    )
-    return Section("look", "Look for yourself", lead, tag("div", cards, class_="cards"))
+    return tag("div", cards, class_="cards")
 
 
 def _missing(page: Page) -> Section | None:

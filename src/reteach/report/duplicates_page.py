@@ -61,7 +61,7 @@ def write_duplicates(
             ]
         ),
     )
-    body = tag("div", [_card(pair) for pair in shown], class_="cards")
+    body = tag("div", [card(pair) for pair in shown], class_="cards")
     lead = (
         f"The {plural(len(shown), 'nearest pair')}, nearest first. Distances are Euclidean between "
         f"{how}: 0 is the same, 1.41 unrelated. Look for the place where the pairs stop being the "
@@ -71,7 +71,8 @@ def write_duplicates(
     atomic_write(path, document("Duplicates", header, sections, footer(__version__)))
 
 
-def _card(pair: Duplicate) -> Html:
+def card(pair: Duplicate) -> Html:
+    """The two pictures side by side, with what is known of them."""
     facts = [("distance", "0, the same file" if pair.same_bytes else decimal(pair.distance, 3))]
     facts += [("image", pair.image.item), ("repeats", pair.against.item)]
     if pair.image.label is not None or pair.against.label is not None:
@@ -86,7 +87,7 @@ def _card(pair: Duplicate) -> Html:
             tag("dl", [tag("div", tag("dt", k), tag("dd", v, class_="name")) for k, v in facts]),
         ),
         class_="card",
-        style="grid-template-columns: minmax(0, 15rem) minmax(0, 1fr)",
+        style="grid-template-columns: minmax(0, min(15rem, 55%)) minmax(0, 1fr)",
     )
 
 
