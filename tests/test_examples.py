@@ -183,3 +183,33 @@ def test_single_positive(tmp_path):
     assert {"every class present", "most frequent tags", "mile calibrated"} <= found.keys()
     assert "| mile calibrated, told |" in told
     assert found["softmax calibrated"][0]["map"] > 0.2
+
+
+def test_advise_check(tmp_path):
+    """Advice to clean and advice to calibrate, each against plain training."""
+    noise = np.random.default_rng(0)
+    np.savez(tmp_path / "images.npz", images=noise.integers(0, 255, (60, 8, 8), np.uint8))
+    names = [f"{i % 3}" for i in range(60)]
+    sets = [f"{i % 3};{(i + 1) % 3}" for i in range(60)]
+    for file, labels in (("one.csv", names), ("sets.csv", sets)):
+        rows = [f"{i},{label}" for i, label in enumerate(labels)]
+        (tmp_path / file).write_text("\n".join(["item,labels", *rows]) + "\n")
+    data = f"--images {tmp_path}/images.npz --labels {tmp_path}/one.csv --model reteach_tiny"
+    plain = f"reteach train softmax {data} --optimizer adam --epochs 30"
+    clean = f"reteach relabel clean {data} --folds 2 --rule confidence --out clean.parquet"
+    sigmoid = f"reteach train sigmoid {data}"
+    pieces = {
+        "Take copies out": "reteach dedup --images nowhere",
+        "Drop a few": clean,
+        "One sigmoid; then reteach calibrate on the run": sigmoid,
+    }
+    advice = [{"title": title, "command": text} for title, text in pieces.items()]
+    (tmp_path / "advice.json").write_text(json.dumps({"plain": plain, "advice": advice}))
+    for truth, metrics in (("one.csv", {"accuracy"}), ("sets.csv", {"f1@0.5", "map"})):
+        given = (str(tmp_path / name) for name in ("advice.json", "images.npz", truth))
+        said = run("advise_check.py", *given, "--out", str(tmp_path / truth[:-4]))
+        assert "| Drop a few |" in said
+        found = json.loads((tmp_path / truth[:-4] / "results.json").read_text())
+        longer = "plain, as many passes as cleaning has"
+        assert found.keys() == {"plain", longer, *list(pieces)[1:]}
+        assert found["plain"][0].keys() == metrics | {"refused"}

@@ -117,7 +117,8 @@ def test_the_finding_has_its_place_in_the_docs(rule):
 def test_the_command_is_one_that_the_command_line_takes(rule, arrays, monkeypatch):
     facts = replace(ORDINARY, **FIRES[rule.name])
     hostile = "my photos/it's; $(x)"
-    given = Given(hostile, "the labels.csv", "val set", "val.csv", "a pile", "resnet18", arrays)
+    tables = (hostile, "the labels.csv", "val set", "val.csv", True)
+    given = Given(*tables, "a pile", "resnet18", arrays)
     parsed = []
     whole = cli._parse
 

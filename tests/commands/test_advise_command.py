@@ -137,6 +137,16 @@ def test_the_first_command_runs(world, monkeypatch, tmp_path):
     assert main([*shlex.split(text)[1:], "--steps", "3"]) == 0
 
 
+def test_validation_images_without_labels_are_in_no_training(world, monkeypatch, tmp_path):
+    """They serve to look for copies; the plain command would fail on them."""
+    monkeypatch.chdir(tmp_path)
+    advise(world, "noisy", "--val-images", f"{world}/val.npz")
+    found = json.loads((world / "noisy.json").read_text())
+    assert f"--against '{world}/val.npz'" in found["advice"][0]["command"]
+    assert "--val-images" not in found["plain"]
+    assert main([*shlex.split(found["plain"])[1:], "--steps", "3"]) == 0
+
+
 def test_killed_it_goes_on_with_the_same_result(world):
     """kill -9 once the second fold trains; the same command then ends with the numbers of a whole run."""
     code = (

@@ -338,12 +338,18 @@ def gaps(facts: Facts) -> list[str]:
 @final
 @dataclass(frozen=True)
 class Given:
-    """What the user gave, to be put into commands."""
+    """What the user gave, to be put into commands.
+
+    Args:
+        val_labelled: the validation images have labels, from a table or from class folders; without
+            labels they are of no use to a training.
+    """
 
     images: str
     labels: str | None
     val_images: str | None
     val_labels: str | None
+    val_labelled: bool
     unlabeled: str | None
     model: str
     arrays: bool
@@ -355,7 +361,9 @@ def command(rule: Rule, facts: Facts, given: Given) -> str:
     table = f"--images {q(given.images)}"
     table += f" --labels {q(given.labels)}" if given.labels else ""
     data = table
-    data += f" --val-images {q(given.val_images)}" if given.val_images else ""
+    data += (
+        f" --val-images {q(given.val_images)}" if given.val_images and given.val_labelled else ""
+    )
     data += f" --val-labels {q(given.val_labels)}" if given.val_labels else ""
     noise = facts.noise.value if facts.noise else 0.0
     network = f"--model {q(given.model)}"

@@ -84,6 +84,7 @@ def advise(command: Advise) -> Iterator[str]:
         None if command.labels is None else str(command.labels),
         command.val_images,
         None if command.val_labels is None else str(command.val_labels),
+        command.val_labels is not None or (other is not None and other.class_of is not None),
         command.unlabeled,
         facts.model,
         isinstance(data.source, ArraySource),

@@ -1,0 +1,130 @@
+"""Does the advice win? The commands of an advice.json against its plain training, judged by true labels.
+
+    python examples/advise_check.py ADVICE.json IMAGES LABELS [--seeds 3] [--most 2] [--out FOLDER] [--smoke]
+
+IMAGES and LABELS are held out and true: one label each, or label sets. Every command is run as it stands, so
+all have the same passes over the same images; advice to clean is followed by plain training on what it keeps,
+and the passes of its folds are given to a second plain training. Where the title says "then reteach
+calibrate", that is done on the run's own validation images; where it is refused, the run is judged as it is.
+Interrupted, the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+
+from reteach.cli import main
+from reteach.commands.runs import OfRun
+from reteach.experiment.predict import evaluate
+from reteach.files import write_json
+
+SINGLE, SETS = ("accuracy",), ("f1@0.5", "map")
+
+
+def done(words: list[str]) -> None:
+    if main(words) != 0:
+        raise SystemExit(f"this failed: reteach {shlex.join(words)}")
+
+
+def contenders(advice: dict[str, Any], most: int) -> dict[str, tuple[str, bool]]:
+    """Name -> (command, whether calibration follows)."""
+    chosen = [p for p in advice["advice"] if not p["command"].startswith("reteach dedup")][:most]
+    return {"plain": (advice["plain"], False)} | {
+        piece["title"]: (piece["command"], "calibrate" in piece["title"]) for piece in chosen
+    }
+
+
+def trained(text: str, plain: str, seed: int, folder: Path, smoke: bool) -> Path:
+    """Run a command, and plain training on the labels that it keeps if it cleans."""
+    words, few = shlex.split(text)[1:], ["--steps", "3"] if smoke else []
+    if words[0] == "relabel":
+        kept = folder / "clean.parquet"
+        at = words.index("--out")
+        words[at : at + 2] = ["--out", str(kept), "--seed", str(seed)]
+        if not kept.exists():
+            done([*words, *few])
+        words = shlex.split(plain)[1:]
+        words[words.index("--labels") + 1] = str(kept)
+    run = folder / "run"
+    done([*words, *few, "--seed", str(seed), "--out", str(run)])
+    return run
+
+
+def judged(
+    name: str, text: str, then: bool, plain: str, seed: int, options: argparse.Namespace
+) -> dict[str, float]:
+    """The metrics of a command on the held-out images; whatever is finished is loaded."""
+    folder = options.out / f"{name.split(':')[0].split(';')[0].replace(' ', '-').lower()}-{seed}"
+    file = folder / "result.json"
+    if not file.exists():
+        run = trained(text, plain, seed, folder, options.smoke)
+        refused = then and main(["calibrate", str(run)]) != 0
+        models, _ = evaluate(run, options.labels, None, OfRun(images=options.images))
+        first = next(iter(models.values()))
+        keys = SETS if first.get("true_labels_per_image", 1) > 1 else SINGLE
+        numbers = {key: float(first[key]) for key in keys}
+        write_json(file, numbers | {"refused": float(refused)})
+    return dict(json.loads(file.read_text()))
+
+
+def longer(plain: str) -> str | None:
+    """Plain training with the passes of five folds added: 30 passes and five times four fifths of them."""
+    words = shlex.split(plain)
+    if "--epochs" not in words:
+        return None
+    at = words.index("--epochs") + 1
+    words[at] = f"{float(words[at]) * 5:g}"
+    return shlex.join(words)
+
+
+def shown(numbers: dict[str, float]) -> list[str]:
+    """The metrics."""
+    return [key for key in numbers if key != "refused"]
+
+
+def line(name: str, each: list[dict[str, float]], base: list[dict[str, float]]) -> str:
+    """Mean ± deviation, and the difference to plain training, seed by seed."""
+    cells = []
+    for key in shown(each[0]):
+        values, others = (100 * np.array([r[key] for r in rows]) for rows in (each, base))
+        spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
+        gain = "" if each is base else f" ({(values - others).mean():+.1f})"
+        cells.append(f"{values.mean():.1f}{spread}{gain}")
+    refused = int(sum(row["refused"] for row in each))
+    return f"| {name} | {' | '.join(cells)} | {refused or ''} |"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("advice", type=Path)
+    parser.add_argument("images")
+    parser.add_argument("labels", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--most", type=int, default=2, help="pieces of advice that are tried")
+    parser.add_argument("--out", type=Path, default=Path("runs/advise-check"))
+    parser.add_argument("--smoke", action="store_true")
+    options = parser.parse_args()
+    advice = json.loads(options.advice.read_text())
+    plain = advice["plain"]
+    tried = contenders(advice, options.most)
+    long = longer(plain)
+    if long and any(text.startswith("reteach relabel") for text, _ in tried.values()):
+        tried["plain, as many passes as cleaning has"] = (long, False)
+    seeds = range(1 if options.smoke else options.seeds)
+    found = {
+        name: [judged(name, text, then, plain, seed, options) for seed in seeds]
+        for name, (text, then) in tried.items()
+    }
+    write_json(options.out / "results.json", found)
+    columns = shown(found["plain"][0])
+    print(f"| | {' | '.join(columns)} | refused |", "|---" * (len(columns) + 2) + "|", sep="\n")
+    print(*(line(name, each, found["plain"]) for name, each in found.items()), sep="\n")
