@@ -15,6 +15,7 @@ SIZES = {
     "reteach_mid": (28, 32, 48),
     "reteach_mean": (28, 32, 48),
     "reteach_small": (28, 32, 84, 96),
+    "reteach_max": (28, 32, 84, 96),
 }
 assert set(SIZES) == set(small.default_cfgs)
 

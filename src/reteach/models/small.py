@@ -1,12 +1,12 @@
 """Small convolutional networks for small images, which timm lacks; importing this registers them.
 
-``reteach_tiny`` is for 8-32 pixels, ``reteach_mid`` and ``reteach_mean`` for 32, ``reteach_small`` for
-28-96. They differ in what their last layer sees. The tiny one takes the strongest response of each feature
-anywhere (global max pooling): whether a digit is *there* is all that its pictures are asked. Mid and small
-keep a coarse grid of averages, because in larger pictures a label often depends on where a thing stands.
-A single global average did worst there: it learns so slowly that short generations of MILe collapse to
-"every class present". For the same reason it memorises wrong labels slowly; ``reteach_mean``, the mid one
-under a global average, is for studying label noise.
+``reteach_tiny`` is for 8-32 pixels, ``reteach_mid`` and ``reteach_mean`` for 32, ``reteach_small`` and
+``reteach_max`` for 28-96. They differ in what their last layer sees. Tiny and max take the strongest
+response of each feature anywhere (global max pooling): whether a thing is *there* is all that their
+pictures are asked. Mid and small keep a coarse grid of averages, because a label often depends on where a
+thing stands. A single global average did worst there: it learns so slowly that short generations of MILe
+collapse to "every class present". For the same reason it memorises wrong labels slowly; ``reteach_mean``,
+the mid one under a global average, is for studying label noise.
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ default_cfgs = generate_default_cfgs(
         "reteach_mid": _cfg(32),
         "reteach_mean": _cfg(32),
         "reteach_small": _cfg(64),
+        "reteach_max": _cfg(64),
     }
 )
 
@@ -134,6 +135,13 @@ def reteach_small(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """Four convolutions from a third of the resolution on, about 67,000 weights: for 28 to 96 pixels."""
     stages = ((16, 3, 5), (32, 2, 3), (64, 2, 3), (64, 1, 3))
     return _build("reteach_small", stages, nn.AdaptiveAvgPool2d(3), 3, pretrained, kwargs)
+
+
+@register_model
+def reteach_max(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """Four convolutions under one global maximum, each of 35 pixels: for things anywhere in 28 to 96."""
+    stages = ((16, 3, 5), (32, 2, 3), (64, 1, 3), (64, 1, 3))
+    return _build("reteach_max", stages, nn.AdaptiveMaxPool2d(1), 1, pretrained, kwargs)
 
 
 def _build(
