@@ -19,11 +19,11 @@ from PIL import Image
 from ..errors import UserError
 from .decode import ImageError
 from .parallel import Lost, cores, each
-from .sources import Source, moving, shrunk
+from .sources import Kept, Source, moving, shrunk
 
 
 @final
-class CachedSource:
+class CachedSource(Kept):
     """The images of a source, decoded once.
 
     The pixels are in one block of memory that processes share, forked or spawned, and that goes with
@@ -79,24 +79,6 @@ class CachedSource:
             if progress is not None:
                 progress(done)
         self._buffer = buffer
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    @property
-    def items(self) -> Sequence[str]:
-        """Those of the source."""
-        return self.source.items
-
-    @property
-    def class_of(self) -> Sequence[str] | None:
-        """Those of the source."""
-        return self.source.class_of
-
-    @property
-    def moving(self) -> bool:
-        """Whether they are videos."""
-        return moving(self.source)
 
     @property
     def nbytes(self) -> int:

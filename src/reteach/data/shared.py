@@ -8,7 +8,7 @@ import os
 import struct
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import reduction
 from typing import Any, final
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from .cache import CachedSource
 from .decode import ImageError
 from .resident import ResidentSource
-from .sources import ArraySource, Source, moving
+from .sources import ArraySource, Kept, Source
 
 _PLACE = struct.Struct("<q")  # where the pixels of an image begin, or one of these:
 _ABSENT, _BROKEN = 0, -1
@@ -28,7 +28,7 @@ _ENTRY = _PLACE.size + _SHAPE.size
 
 
 @final
-class SharedSource:
+class SharedSource(Kept):
     """The images of a source, each decoded once by whichever process wants it first.
 
     Processes that train side by side on the same images, such as the teachers of
@@ -62,24 +62,6 @@ class SharedSource:
     def _open(self) -> None:
         self._map = mmap.mmap(self._fd, self._start + self.max_bytes, access=mmap.ACCESS_READ)
         weakref.finalize(self, os.close, self._fd)
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    @property
-    def items(self) -> Sequence[str]:
-        """Those of the source."""
-        return self.source.items
-
-    @property
-    def class_of(self) -> Sequence[str] | None:
-        """Those of the source."""
-        return self.source.class_of
-
-    @property
-    def moving(self) -> bool:
-        """Whether they are videos."""
-        return moving(self.source)
 
     @property
     def nbytes(self) -> int:

@@ -20,7 +20,16 @@ from .folders import open_folder
 from .huggingface import is_saved, open_hf
 from .shards import is_shards, open_shards
 
-__all__ = ["ArraySource", "Selected", "Shrinkable", "Source", "moving", "open_source", "shrunk"]
+__all__ = [
+    "ArraySource",
+    "Kept",
+    "Selected",
+    "Shrinkable",
+    "Source",
+    "moving",
+    "open_source",
+    "shrunk",
+]
 
 
 class Source(Protocol):
@@ -65,6 +74,30 @@ def shrunk(source: Source, at_least: int) -> Source:
     the detail that a resized crop would show.
     """
     return source.shrunk(at_least) if isinstance(source, Shrinkable) else source
+
+
+class Kept:
+    """A source that keeps the pixels of another one: everything else is the other's."""
+
+    source: Source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def items(self) -> Sequence[str]:
+        """Those of the source."""
+        return self.source.items
+
+    @property
+    def class_of(self) -> Sequence[str] | None:
+        """Those of the source."""
+        return self.source.class_of
+
+    @property
+    def moving(self) -> bool:
+        """Whether they are videos."""
+        return moving(self.source)
 
 
 @final
