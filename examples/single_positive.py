@@ -85,6 +85,7 @@ class Arena:
     augment: str = "none"
     never: int | None = None
     lr: float = 1e-3
+    schedule: Any = "constant"
     precision: Any = "fp32"
 
 
@@ -219,7 +220,8 @@ EVERY = (*THREE, *FAMILY)
 ARENAS = {
     "grids2": Arena("2×2 digits, 60,000", "reteach_tiny", 3000, 128, grids(2, 60_000, digits), EVERY),
     "grids3": Arena("3×3 digits, 60,000", "reteach_tiny", 3000, 128, grids(3, 60_000, digits)),
-    "multi-mnist": Arena("Multi-MNIST", "reteach_max", 3000, 128, grids(3, 60_000, mnist), lr=3e-3),
+    "multi-mnist": Arena("Multi-MNIST", "reteach_max", 3000, 128, grids(3, 60_000, mnist), lr=3e-3,
+                         schedule="cosine"),
     "few": Arena("2×2 digits, 1,500", "reteach_tiny", 1500, 128, grids(2, 1500, digits),
                  (*EVERY, *MIXTURES)),
     "sparse": Arena("2×2 of 20 classes", "reteach_small", 1200, 128, grids(2, 20_000, twenty)),
@@ -245,7 +247,7 @@ def scores(
         batch_size=8 if smoke else arena.batch_size,
         optimizer="adam",
         lr=arena.lr,
-        schedule="constant",
+        schedule=arena.schedule,
         augment=arena.augment,
         seed=seed,
     )
