@@ -1,15 +1,54 @@
-"""The output layer of a network: finding it, and starting its bias at the class frequencies."""
+"""The output layer of a network: what timm asks of it, finding it, and starting its bias."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..errors import UserError
+
+
+class Headed(nn.Module):
+    """timm's conventions for a network that ends in pooling, dropout and one linear layer.
+
+    Who inherits sets ``num_features``, ``head_hidden_size`` and ``drop_rate``, calls
+    :meth:`reset_classifier`, and defines ``forward_features`` and :meth:`pooled`.
+    """
+
+    classifier: ClassVar[str] = "fc"
+    """The name of the output layer."""
+    head_hidden_size: int
+    drop_rate: float
+
+    def get_classifier(self) -> nn.Module:
+        """The output layer."""
+        layer: nn.Module = getattr(self, self.classifier)
+        return layer
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """A fresh output layer; the pooling cannot be changed and ``global_pool`` is ignored."""
+        self.num_classes = num_classes
+        hidden = self.head_hidden_size
+        setattr(
+            self,
+            self.classifier,
+            nn.Linear(hidden, num_classes) if num_classes else nn.Identity(),
+        )
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Features to what the output layer sees (B, head_hidden_size)."""
+        raise NotImplementedError
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Features to logits (B, C), or to what the output layer sees (B, head_hidden_size)."""
+        x = F.dropout(self.pooled(x), self.drop_rate, self.training)
+        return x if pre_logits else self.get_classifier()(x)
+
 
 SMALLEST = 1e-6  # priors are kept within [SMALLEST, 1 - SMALLEST]: a logit of at most ±13.8
 

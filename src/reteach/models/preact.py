@@ -15,6 +15,8 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .heads import Headed
+
 __all__ = ["PreActResNet"]
 
 
@@ -40,7 +42,7 @@ class PreActBlock(nn.Module):
 
 
 @final
-class PreActResNet(nn.Module):
+class PreActResNet(Headed):
     """Four stages of pre-activation blocks; the first keeps the resolution, the others halve it.
 
     Args:
@@ -76,23 +78,13 @@ class PreActResNet(nn.Module):
         self.drop_rate = drop_rate
         self.reset_classifier(num_classes)
 
-    def get_classifier(self) -> nn.Module:
-        """The output layer."""
-        return self.fc
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A fresh output layer; the pooling is the mean and ``global_pool`` is ignored."""
-        self.num_classes = num_classes
-        self.fc = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
-
     def forward_features(self, x: Tensor) -> Tensor:
         """Images (B, in_chans, H, W) to features (B, num_features, H / 8, W / 8)."""
         return F.relu(self.norm(self.stages(self.conv1(x))))
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Features to logits (B, C), or to what the output layer sees (B, num_features)."""
-        x = F.dropout(x.mean((2, 3)), self.drop_rate, self.training)
-        return x if pre_logits else self.fc(x)
+    def pooled(self, x: Tensor) -> Tensor:
+        """The mean over all places."""
+        return x.mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))

@@ -15,13 +15,14 @@ from typing import Any, final
 
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from .heads import Headed
 
 __all__ = ["SmallNet"]
 
 
 @final
-class SmallNet(nn.Module):
+class SmallNet(Headed):
     """Convolutions with batch normalisation, pooling to a few cells, a linear layer.
 
     Args:
@@ -31,6 +32,8 @@ class SmallNet(nn.Module):
         in_chans: channels of the input.
         drop_rate: of the dropout before the linear layer.
     """
+
+    classifier = "head"
 
     def __init__(
         self,
@@ -60,24 +63,15 @@ class SmallNet(nn.Module):
         self.drop_rate = drop_rate
         self.reset_classifier(num_classes)
 
-    def get_classifier(self) -> nn.Module:
-        """The output layer."""
-        return self.head
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A fresh output layer; the pooling cannot be changed and ``global_pool`` is ignored."""
-        self.num_classes = num_classes
-        self.head = nn.Linear(self.head_hidden_size, num_classes) if num_classes else nn.Identity()
-
     def forward_features(self, x: Tensor) -> Tensor:
         """Images (B, in_chans, H, W) to features (B, num_features, h, w)."""
         features: Tensor = self.stages(x)
         return features
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Features to logits (B, C), or to what the output layer sees (B, head_hidden_size)."""
-        x = F.dropout(self.pool(x).flatten(1), self.drop_rate, self.training)
-        return x if pre_logits else self.head(x)
+    def pooled(self, x: Tensor) -> Tensor:
+        """The cells, side by side."""
+        cells: Tensor = self.pool(x)
+        return cells.flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))

@@ -13,22 +13,21 @@ from typing import Any, final
 import torch
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchvision.models.video import resnet
 
 from ..errors import UserError
+from .heads import Headed
 
 __all__ = ["CLIP_FRAMES", "R2Plus1d", "SmallVideoNet", "VideoNet"]
 
 
-class VideoNet(nn.Module):
+class VideoNet(Headed):
     """Videos (B, 3, V · L, H, W) to logits: (B, C) of one clip, (B, V, C) of several.
 
     A subclass sets ``avgpool`` and its own layers, calls ``_finish`` and defines ``trunk``.
     """
 
     avgpool: nn.Module
-    fc: nn.Module
 
     def _finish(
         self, width: int, frames: int, num_classes: int, in_chans: int, drop_rate: float
@@ -53,23 +52,14 @@ class VideoNet(nn.Module):
         """One clip (B, 3, L, H, W) to its features (B, num_features, l, h, w)."""
         raise NotImplementedError
 
-    def get_classifier(self) -> nn.Module:
-        """The output layer."""
-        return self.fc
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A fresh output layer; the pooling is the mean and ``global_pool`` is ignored."""
-        self.num_classes = num_classes
-        self.fc = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
-
     def forward_features(self, x: Tensor) -> Tensor:
         """Videos (B, 3, V · L, H, W) to features (B, num_features, V · l, h, w)."""
         return torch.cat([self.trunk(clip) for clip in self._clips(x)], 2)
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Features to what the output layer sees (B, num_features), or to its logits (B, C)."""
-        x = F.dropout(self.avgpool(x).flatten(1), self.drop_rate, self.training)
-        return x if pre_logits else self.fc(x)
+    def pooled(self, x: Tensor) -> Tensor:
+        """The mean over all places and times."""
+        mean: Tensor = self.avgpool(x)
+        return mean.flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
         # one clip after the other: ten together would take ten times the memory
