@@ -2,11 +2,11 @@
 
     python examples/advise_check.py ADVICE.json IMAGES LABELS [--seeds 3] [--most 2] [--out FOLDER] [--smoke]
 
-IMAGES and LABELS are held out and true: one label each, or label sets. Every command is run as it stands, so
-all have the same passes over the same images; advice to clean is followed by plain training on what it keeps,
-and the passes of its folds are given to a second plain training. Where the title says "then reteach
-calibrate", that is done on the run's own validation images; where it is refused, the run is judged as it is.
-Interrupted, the same command goes on.
+IMAGES and LABELS are held out and true: one label each, or label sets. Every command is run as it stands;
+where one has other passes than plain training, a second plain training has as many. Advice to clean is
+followed by plain training on what it keeps, and its folds count. Where the title says "then reteach
+calibrate", that is done as it says; where it is refused, the run is judged as it is. Interrupted, the same
+command goes on.
 """
 
 from __future__ import annotations
@@ -63,11 +63,12 @@ def judged(
     name: str, text: str, then: bool, plain: str, seed: int, options: argparse.Namespace
 ) -> dict[str, float]:
     """The metrics of a command on the held-out images; whatever is finished is loaded."""
-    folder = options.out / f"{name.split(':')[0].split(';')[0].replace(' ', '-').lower()}-{seed}"
+    folder = options.out / f"{''.join(c if c.isalnum() else '-' for c in name)}-{seed}"
     file = folder / "result.json"
     if not file.exists():
         run = trained(text, plain, seed, folder, options.smoke)
-        refused = then and main(["calibrate", str(run)]) != 0
+        folds = ["--folds", "5"] if "--folds 5" in name else []
+        refused = then and main(["calibrate", str(run), *folds]) != 0
         models, _ = evaluate(run, options.labels, None, OfRun(images=options.images))
         first = next(iter(models.values()))
         keys = SETS if first.get("true_labels_per_image", 1) > 1 else SINGLE
@@ -76,13 +77,23 @@ def judged(
     return dict(json.loads(file.read_text()))
 
 
-def longer(plain: str) -> str | None:
-    """Plain training with the passes of five folds added: 30 passes and five times four fifths of them."""
-    words = shlex.split(plain)
+def as_long(plain: str, text: str) -> str | None:
+    """Plain training with the passes of another command, where it has others."""
+    words, other = shlex.split(plain), shlex.split(text)
     if "--epochs" not in words:
         return None
-    at = words.index("--epochs") + 1
-    words[at] = f"{float(words[at]) * 5:g}"
+    at = words.index("--epochs")
+    if other[1] == "relabel":  # five folds learn from four fifths each, and then comes the training
+        words[at + 1] = f"{float(words[at + 1]) * 5:g}"
+    elif "--steps" in other:
+        words[at : at + 2] = [
+            "--steps",
+            other[other.index("--steps") + 1],
+            "--schedule",
+            "constant",
+        ]
+    else:
+        return None
     return shlex.join(words)
 
 
@@ -116,9 +127,9 @@ if __name__ == "__main__":
     advice = json.loads(options.advice.read_text())
     plain = advice["plain"]
     tried = contenders(advice, options.most)
-    long = longer(plain)
-    if long and any(text.startswith("reteach relabel") for text, _ in tried.values()):
-        tried["plain, as many passes as cleaning has"] = (long, False)
+    for title, (text, _) in list(tried.items()):
+        if (long := as_long(plain, text)) is not None:
+            tried[f"plain, as many passes as {title.split(';')[0]}"] = (long, False)
     seeds = range(1 if options.smoke else options.seeds)
     found = {
         name: [judged(name, text, then, plain, seed, options) for seed in seeds]

@@ -210,6 +210,6 @@ def test_advise_check(tmp_path):
         said = run("advise_check.py", *given, "--out", str(tmp_path / truth[:-4]))
         assert "| Drop a few |" in said
         found = json.loads((tmp_path / truth[:-4] / "results.json").read_text())
-        longer = "plain, as many passes as cleaning has"
+        longer = "plain, as many passes as Drop a few"
         assert found.keys() == {"plain", longer, *list(pieces)[1:]}
         assert found["plain"][0].keys() == metrics | {"refused"}
