@@ -78,23 +78,26 @@ def judged(
 
 
 def as_long(plain: str, text: str) -> str | None:
-    """Plain training with the passes of another command, where it has others."""
+    """Plain training with the passes and the schedule of another command, where it has others."""
     words, other = shlex.split(plain), shlex.split(text)
     if "--epochs" not in words:
         return None
+
+    def option(name: str) -> str | None:
+        return other[other.index(name) + 1] if name in other else None
+
     at = words.index("--epochs")
+    own, epochs, steps = words[at + 1], option("--epochs"), option("--steps")
     if other[1] == "relabel":  # five folds learn from four fifths each, and then comes the training
-        words[at + 1] = f"{float(words[at + 1]) * 5:g}"
-    elif "--steps" in other:
-        words[at : at + 2] = [
-            "--steps",
-            other[other.index("--steps") + 1],
-            "--schedule",
-            "constant",
-        ]
+        words[at + 1] = f"{float(own) + 4 * float(epochs or 10):g}"
+    elif steps is not None:
+        words[at : at + 2] = ["--steps", steps]
+    elif epochs is not None and epochs != own:
+        words[at + 1] = epochs
     else:
         return None
-    return shlex.join(words)
+    schedule = option("--schedule")
+    return shlex.join([*words, *(["--schedule", schedule] if schedule else [])])
 
 
 def shown(numbers: dict[str, float]) -> list[str]:

@@ -135,6 +135,28 @@ def test_the_command_is_one_that_the_command_line_takes(rule, arrays, monkeypatc
     assert len(parsed) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "measured"),
+    [
+        ("mile", "--steps 1500 --schedule constant --k-t 100 --k-s 50"),
+        ("nct", "--optimizer adam --epochs 60 --schedule constant"),
+        ("augment", "--optimizer adam --epochs 60 --schedule constant"),
+        ("clean", "--optimizer adam --epochs 20 --batch-size 64"),
+    ],
+)
+def test_small_images_get_the_settings_that_were_measured(name, measured):
+    """MILe lost with others. Photos keep their own passes, which nobody measured."""
+    rule = next(rule for rule in RULES if rule.name == name)
+    facts = replace(ORDINARY, **FIRES[name])
+    small, photos = (
+        command(rule, facts, Given("i", "l", None, None, False, None, "m", arrays))
+        for arrays in (True, False)
+    )
+    assert measured in small
+    assert "--epochs" not in photos
+    assert "adam" not in photos
+
+
 def test_what_is_not_known_is_said():
     assert any("cannot tell" in text for text in gaps(replace(ORDINARY, per_image=None)))
     assert any("label sets" in text for text in gaps(replace(ORDINARY, sets=True)))
