@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from reteach.cli import main
+from reteach.commands.runs import show_metrics
 from reteach.labels import Multi
 from reteach.tables import LabelTable, read_labels, write_labels
 
@@ -123,6 +124,18 @@ def test_evaluate_with_sets_and_originals(trained, world, capsys):
     assert numbers["true_labels_per_image"] == pytest.approx(20 / 12)
     assert "ReaL" in capsys.readouterr().out
     assert main(["evaluate", str(trained), "--images", f"{world}/val", "--workers", "0"]) == 0
+
+
+def test_the_metric_that_fits_the_labels_comes_first(capsys):
+    numbers = {"accuracy": 0.5, "f1@0.25": 0.4, "map": 0.3, "labels_per_image": 1.0, "cf1": 0.2}
+    for true, real, first, last in (
+        (1.0, {}, "accuracy", "labels/image"),
+        (2.5, {}, "mAP", "accuracy"),
+        (2.5, {"real_accuracy": 0.6}, "accuracy", "labels/image"),
+    ):
+        show_metrics({"model": numbers | real | {"true_labels_per_image": true}})
+        head = capsys.readouterr().out.strip().splitlines()[0].split()
+        assert [head[1], head[-1]] == [first, last]
 
 
 def test_resuming_a_finished_run_changes_nothing(trained):

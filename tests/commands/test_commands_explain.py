@@ -84,13 +84,33 @@ def test_teachers_and_student_stand_side_by_side(world, tmp_path):
             assert all(picture.std() > 0 for picture in pictures)
 
 
-def test_without_labels_the_surest_images_are_shown(world, tmp_path):
+def test_without_labels_the_surest_images_are_shown_and_the_page_says_so(world, tmp_path, capsys):
     page = explained(world, tmp_path / "cam.html", "--classes dog --count 4")
     rows = section(page, "class-1").all("article")
     shown = [row.all("figure")[-1].all("span")[0].text for row in rows]
     assert len(shown) == 4
     assert shown == sorted(shown, reverse=True)
     assert "broken.png" not in page.text
+    assert f"Of {N} images the 4 that the model is surest of" in section(page, "class-1").text
+    assert "they need not show the class" in capsys.readouterr().out
+
+
+def test_class_folders_are_labels(world, tmp_path):
+    for cls, names in (("cat", ("00", "01")), ("dog", ("02", "03", "04"))):
+        folder = tmp_path / "photos" / cls
+        folder.mkdir(parents=True)
+        for name in names:
+            (folder / f"{name}.png").write_bytes((world / "photos" / f"{name}.png").read_bytes())
+    out = tmp_path / "cam.html"
+    words = (
+        f"explain {world}/run --images {tmp_path}/photos --workers 0 --out {out} --classes cat dog"
+    )
+    assert main(words.split()) == 0
+    page = read(out.read_text())
+    rows = [section(page, f"class-{number}").all("article") for number in (1, 2)]
+    assert [len(each) for each in rows] == [2, 3]
+    assert all("cat/" in row.text for row in rows[0])
+    assert "images of the class" in section(page, "class-1").text
 
 
 @pytest.mark.parametrize("kind", ["gradient", "grad-cam"])

@@ -92,13 +92,42 @@ def test_headline(run_page: str, tmp_path: Path) -> None:
     assert "finished" in header.all("span", "state")[0].text
     values = [value.text for value in header.all("dd", "big")]
     metrics = judged(tmp_path)["student"]["metrics"]
-    names = ("map", "f1@0.25", "real_accuracy", "accuracy")
+    names = ("real_accuracy", "accuracy", "map", "f1@0.25")
     assert values[:4] == [f"{100 * metrics[name]:.1f}%" for name in names]
     assert values[4:] == [f"{metrics['labels_per_image']:.2f}"]
     assert "truly 2.74" in header.text
     for fact in ("500", "1,500", "12 min 34 s", "2,546", "NVIDIA H200"):
         assert fact in [value.text for value in header.all("dd")]
     assert "collapse to every class present" in header.all("p", "notice")[0].text
+
+
+@pytest.mark.parametrize(("true", "first"), [(1.0, "Accuracy"), (2.74, "mAP")])
+def test_the_metric_that_fits_the_labels_comes_first(tmp_path, true, first) -> None:
+    folder = fakes.run_folder(tmp_path / "run")
+    file = folder / "evaluation.json"
+    content = json.loads(file.read_text())
+    for found in content["val"].values():
+        found["metrics"]["true_labels_per_image"] = true
+        del found["metrics"]["real_accuracy"]
+    file.write_text(json.dumps(content))
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for record in lines:
+        if record.get("kind") == "eval":
+            record["true_labels_per_image"] = true
+            record.pop("real_accuracy", None)
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    tree = read(run_report(folder).read_text())
+    assert tree.all("header")[0].all("abbr")[0].text == first
+    assert section(tree, "results").all("abbr")[0].text == first
+    assert section(tree, "evaluations").all("figure")[0].all("b")[0].text == first
+
+
+def test_only_mile_has_turns(tmp_path) -> None:
+    folder = fakes.run_folder(tmp_path / "run")
+    assert "in turns" in section(read(run_report(folder).read_text()), "training").text
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(run | {"method": "softmax"}))
+    assert "in turns" not in section(read(run_report(folder).read_text()), "training").text
 
 
 def judged(folder: Path) -> dict[str, fakes.Json]:

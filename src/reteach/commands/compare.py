@@ -107,10 +107,7 @@ def show_results(
     results: dict[str, dict[str, dict[str, float]]], folder: Path, page: Path | None = None
 ) -> None:
     """A table on standard output: methods in rows, mean ± deviation in columns."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from .runs import SHOWN
+    from .runs import SHOWN, show_table
 
     judged = {
         "best": "best",
@@ -121,11 +118,10 @@ def show_results(
     }
     clean = any("best" in row for row in results.values())
     titles = judged | {"map": "mAP"} if clean else SHOWN | {"cf1": "CF1", "of1": "OF1"}
-    columns = [key for key in titles if any(key in row for row in results.values())]
-    table = Table("", *(titles[key] for key in columns))
-    for name, row in results.items():
-        table.add_row(name, *(_cell(row.get(key)) for key in columns))
-    Console().print(table)
+    # As on the page: what the comparison is about comes first.
+    columns = list(dict.fromkeys(key for row in results.values() for key in row if key in titles))
+    rows = [(name, *(_cell(row.get(key)) for key in columns)) for name, row in results.items()]
+    show_table(("", *(titles[key] for key in columns)), rows)
     print(f"report: {page or folder / 'report.html'}")
     print(f"numbers: {(page.parent if page else folder) / 'results.json'}")
 
@@ -133,4 +129,4 @@ def show_results(
 def _cell(entry: dict[str, float] | None) -> str:
     if entry is None:
         return ""
-    return f"{entry['mean']:.1f}" + (f" ± {entry['std']:.1f}" if entry["n"] > 1 else "")
+    return f"{entry['mean']:.1f}" + (f"±{entry['std']:.1f}" if entry["n"] > 1 else "")

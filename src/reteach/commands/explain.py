@@ -20,8 +20,9 @@ class Explain:
     classes: tuple[str, ...]
     """The classes to look for."""
     labels: Path | None = None
-    """Label table: only images that have the class are shown, from the surest to the least sure.
-    Without it, those that the model is surest of."""
+    """Label table: only images that have the class are shown, from the surest to the least sure. Class
+    folders of --images need none. Without labels, the images that the model is surest of are shown,
+    whether they have the class or not."""
     out: Path = Path("cam.html")
     """The page."""
     count: int = 6
@@ -40,6 +41,12 @@ class Explain:
         """Write the page and say what is on it."""
         from ..experiment.explain import explain
 
-        shown = explain(self)
-        print(f"{shown} images of {len(self.classes)} classes")
+        found = explain(self)
+        shown = sum(len(one.shown) for one in found)
+        print(f"{shown} images for {len(found)} classes")
+        if any(one.of is not None for one in found):
+            print(
+                "these are the images that the model is surest of; they need not show the class: "
+                "--labels names those that do"
+            )
         print(f"report: {self.out}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -201,15 +202,23 @@ SHOWN = {
     "map": "mAP",
     "labels_per_image": "labels/image",
 }
+OF_SETS = {
+    "map": "mAP",
+    "cf1": "CF1",
+    "of1": "OF1",
+    **{key: SHOWN[key] for key in SHOWN if key not in ("map", "accuracy", "real_accuracy")},
+    "accuracy": "accuracy",
+}
+"""The same where the images are judged by label sets."""
 
 
 def show_metrics(found: dict[str, dict[str, Any]], title: str | None = None) -> None:
     """A table on standard output: predictors in rows, metrics in columns, in percent."""
-    from rich.console import Console
-    from rich.table import Table
+    from ..report.glossary import by_sets
 
-    columns = [key for key in SHOWN if any(key in numbers for numbers in found.values())]
-    table = Table("model", *(SHOWN[key] for key in columns), title=title)
+    titles = OF_SETS if by_sets(found.values()) else SHOWN
+    columns = [key for key in titles if any(key in numbers for numbers in found.values())]
+    rows = []
     for name, numbers in found.items():
         cells = [
             ""
@@ -219,5 +228,19 @@ def show_metrics(found: dict[str, dict[str, Any]], title: str | None = None) -> 
             else f"{100 * numbers[key]:.1f}"
             for key in columns
         ]
-        table.add_row(name, *cells)
+        rows.append((name, *cells))
+    show_table(("model", *(titles[key] for key in columns)), rows, title)
+
+
+def show_table(
+    titles: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None
+) -> None:
+    """A table on standard output, narrow enough for eight metrics in 80 columns."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*titles, title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for row in rows:
+        table.add_row(*row)
     Console().print(table)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..analysis.cam import cam, heat
 from ..data.dataset import Dataset
-from ..data.sources import open_source
+from ..data.sources import Source, open_source
 from ..data.stream import Prepare
 from ..engine.algorithm import Specialist
 from ..engine.evaluate import outputs
@@ -44,8 +44,8 @@ class _Witness:
     column: int
 
 
-def explain(command: Explain) -> int:
-    """Write the page; returns the number of images on it.
+def explain(command: Explain) -> list[Explained]:
+    """Write the page; returns what is on it.
 
     Raises:
         UserError: a class that the run does not know, no image to show, or a network without a
@@ -56,12 +56,8 @@ def explain(command: Explain) -> int:
     teachers = load_specialists(command.run_folder, command.device)
     source = open_source(command.images)
     data = Dataset.unlabeled(source, saved.classes)
-    named: dict[str, list[str]] = {}
-    if command.labels is not None:
-        table = read_labels(command.labels)
-        named = dict(zip(table.items, table.labels.names(), strict=True))
-        if not any(item in named for item in source.items):
-            raise UserError(f"{command.labels} has no row for any of the images")
+    named = _named(command, source)
+    if named:
         data = data.subset(np.array([item in named for item in source.items]))
     rows, scores = _scores(saved, data, command)
     explained = []
@@ -69,7 +65,7 @@ def explain(command: Explain) -> int:
         column = saved.classes.index(cls)
         order = rows[np.argsort(-scores[:, column], kind="stable")]
         items = data.items
-        if command.labels is not None:
+        if named:
             order = np.array([r for r in order.tolist() if cls in named[items[r]]], np.int64)
             order = order[
                 np.linspace(0, len(order) - 1, min(command.count, len(order))).astype(int)
@@ -78,11 +74,25 @@ def explain(command: Explain) -> int:
         witnesses = _witnesses(saved, teachers, cls)
         few = data.subset(order)
         shown = _shown(saved, witnesses, few, named, command) if len(order) else []
-        explained.append(Explained(cls, shown))
+        explained.append(Explained(cls, shown, None if named else len(rows)))
     if not any(one.shown for one in explained):
-        raise UserError(f"{command.labels}: no image has one of the classes")
+        raise UserError(f"{command.labels or command.images}: no image has one of the classes")
     write_explained(command.out, explained, command.run_folder.name, command.map)
-    return sum(len(one.shown) for one in explained)
+    return explained
+
+
+def _named(command: Explain, source: Source) -> dict[str, list[str]]:
+    """item -> its classes, from the label table or the images' own folders; empty if nobody said."""
+    if command.labels is not None:
+        table = read_labels(command.labels)
+        named = dict(zip(table.items, table.labels.names(), strict=True))
+        if not any(item in named for item in source.items):
+            raise UserError(f"{command.labels} has no row for any of the images")
+        return named
+    own = source.class_of
+    if own is None or not set(command.classes) & set(own):
+        return {}  # no folders, or folders that are something else
+    return {item: [cls] for item, cls in zip(source.items, own, strict=True)}
 
 
 def _check(command: Explain, saved: Saved) -> None:

@@ -29,6 +29,9 @@ from .entrants import Entrant
 METRICS = ("f1@0.25", "f1@0.5", "f1@tuned", "map", "accuracy", "labels_per_image")
 """What a comparison is about; the test's own numbers, the threshold tuned on validation images."""
 
+OF_SINGLE = ("accuracy", "map", "f1@0.25", "f1@0.5", "f1@tuned", "labels_per_image")
+"""The same where the test images have one label each."""
+
 OF_SETS = ("map", "cf1", "of1", "f1@tuned", "f1@0.5", "labels_per_image")
 """The same where the methods learn from label sets: the multi-label literature's numbers first."""
 
@@ -135,7 +138,9 @@ def run_job(job: Job) -> dict[str, Any]:
     few = test.subset(gallery.chosen(len(test), 12))
     _, shown = scores(predictor, setup.scan(few))
     history = _history(log.records, name, "test")
-    metrics = METRICS if isinstance(inputs.train.labels, Single) else OF_SETS
+    metrics = OF_SETS
+    if isinstance(inputs.train.labels, Single):
+        metrics = OF_SINGLE if isinstance(test.labels, Single) else METRICS
     values = {metric: history[-1].get(metric) for metric in (*metrics, *contest.also)}
     if contest.clean is not None:
         for kind in ("right", "wrong"):

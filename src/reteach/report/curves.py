@@ -10,7 +10,7 @@ from typing import Any, final
 from . import formats
 from .blocks import panel, panels
 from .charts import Line, legend, lines
-from .glossary import metric
+from .glossary import by_sets, metric
 from .html import Html, join, tag
 from .looks import Looks
 
@@ -24,6 +24,17 @@ JUDGED = (
     "f1@tuned",
     "map",
     "labels_per_image",
+    "ece",
+)
+JUDGED_OF_SETS = (
+    "map",
+    "cf1",
+    "of1",
+    "f1@0.25",
+    "f1@0.5",
+    "f1@tuned",
+    "labels_per_image",
+    "accuracy",
     "ece",
 )
 _NOT_MEASURED = {"stage", "step", "kind", "phase", "data", "predictor", "n", "at"}
@@ -104,7 +115,7 @@ def evaluations(records: Sequence[Record], looks: Looks, true_labels: float | No
         predictors = list(dict.fromkeys(str(r.get("predictor", "model")) for r in mine))
         charts = []
         single = all(r.get("real_accuracy") in (None, r.get("accuracy")) for r in mine)
-        for name in JUDGED:
+        for name in JUDGED_OF_SETS if by_sets(mine) else JUDGED:
             if name == "real_accuracy" and single:  # then it is the accuracy
                 continue
             curves = {p: _metric_curve(mine, p, name, time) for p in predictors}

@@ -54,10 +54,15 @@ class Shown:
 @final
 @dataclass(frozen=True)
 class Explained:
-    """A class and the images shown for it."""
+    """A class and the images shown for it.
+
+    Args:
+        of: where nobody said which images have the class: how many the surest were chosen from.
+    """
 
     name: str
     shown: Sequence[Shown]
+    of: int | None = None
 
 
 def write_explained(path: Path, explained: Sequence[Explained], run: str, kind: str) -> None:
@@ -85,7 +90,13 @@ def write_explained(path: Path, explained: Sequence[Explained], run: str, kind: 
 def _lead(one: Explained) -> str:
     if not one.shown:
         return "No image has this class."
-    return f"{formats.plural(len(one.shown), 'image')}, from the surest to the least sure."
+    images = formats.plural(len(one.shown), "image")
+    if one.of is None:
+        return f"{images} of the class, from the surest to the least sure."
+    return (
+        f"Of {formats.plural(one.of, 'image')} the {len(one.shown)} that the model is surest of. Nobody "
+        "said whether they show the class: they need not. Give labels to see images that do."
+    )
 
 
 def _images(one: Explained) -> Html:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Any, Literal, final
 
 from . import formats
 from .html import Html, tag
@@ -22,6 +22,8 @@ FIRST, SETS, COUNTS, RANKING, OVER, CALIBRATION, OTHER = (
     "Other",
 )
 GROUPS = (FIRST, SETS, COUNTS, RANKING, OVER, CALIBRATION, OTHER)
+GROUPS_OF_SETS = (RANKING, OVER, SETS, COUNTS, FIRST, CALIBRATION, OTHER)
+"""The same where images were judged by label sets: the multi-label literature's numbers first."""
 
 
 @final
@@ -214,6 +216,15 @@ def metric(name: str) -> Metric:
         return Metric(name, f"Precision at {threshold}", text, SETS)
     text = f"How many classes are scored above {threshold} per image."
     return Metric(name, f"Labels per image at {threshold}", text, COUNTS, "count", 0)
+
+
+def by_sets(numbers: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether these metrics are of label sets: several or no true labels per image, and no single label
+    beside them (which makes accuracy and ReaL accuracy the point)."""
+    each = list(numbers)
+    true = [formats.finite(found.get("true_labels_per_image")) for found in each]
+    several = any(value is not None and abs(value - 1) > 1e-9 for value in true)
+    return several and not any("real_accuracy" in found for found in each)
 
 
 def abbr(name: str) -> Html:

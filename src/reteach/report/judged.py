@@ -10,7 +10,7 @@ from .blocks import group, head, panel, panels, row, table
 from .charts import histogram, reliability
 from .classes import per_class
 from .examples import gallery, merged, single_truth
-from .glossary import GROUPS, abbr, glossary, metric
+from .glossary import GROUPS, GROUPS_OF_SETS, abbr, by_sets, glossary, metric
 from .html import Html, join, tag
 from .looks import Looks
 from .page import Section
@@ -40,7 +40,8 @@ def _metrics_table(data: str, numbers: Evaluated) -> Html | None:
     twins = [n for n in names if n.startswith("labels_per_image@")]
     if "labels_per_image" in names:  # the same number under two names
         names = [n for n in names if n not in twins]
-    groups = [(title, [n for n in names if metric(n).group == title]) for title in GROUPS]
+    order = GROUPS_OF_SETS if by_sets(numbers.values()) else GROUPS
+    groups = [(title, [n for n in names if metric(n).group == title]) for title in order]
     groups = [(title, mine) for title, mine in groups if mine]
     if not groups:
         return None

@@ -11,14 +11,15 @@ from . import judged as sections_of
 from .blocks import big_numbers, facts, head, more, notice, row, table, warnings
 from .config import commands, nested
 from .curves import evaluations, training
-from .glossary import abbr, metric
+from .glossary import abbr, by_sets, metric
 from .html import Child, Html, join, tag
 from .judged import Evaluated
 from .looks import Looks
 from .names import method_name
 from .page import Section, document, footer
 
-HEADLINE = ("map", "f1@0.25", "real_accuracy", "accuracy", "labels_per_image")
+HEADLINE = ("real_accuracy", "accuracy", "map", "f1@0.25", "labels_per_image")
+HEADLINE_OF_SETS = ("map", "f1@0.25", "labels_per_image", "accuracy")
 _STATES = {"finished": "✓", "running": "…", "interrupted": "‖", "failed": "✕"}
 QUARANTINE = 300
 """Rows of the list of unusable images; the rest is in the file."""
@@ -48,7 +49,7 @@ def page(folder: Path) -> str:
     sections = [
         sections_of.results(judged, where),
         _evaluations(records, looks, found, where),
-        _training(records, looks),
+        _training(records, looks, str(run.get("method", ""))),
         sections_of.coverage(found, looks, where),
         sections_of.calibration(found, looks, where),
         sections_of.examples(found, data, where),
@@ -100,7 +101,7 @@ def _headline(found: Evaluated, where: str) -> Html | None:
     numbers = {n: reading.mapping(e.get("metrics"), where) for n, e in found.items()}
     main, *others = numbers
     shown: list[tuple[Child, str, str, Child]] = []
-    for name in HEADLINE:
+    for name in HEADLINE_OF_SETS if by_sets(numbers.values()) else HEADLINE:
         value = formats.finite(numbers[main].get(name))
         if value is None or (name == "real_accuracy" and value == numbers[main].get("accuracy")):
             continue  # with single labels ReaL accuracy is accuracy
@@ -161,14 +162,16 @@ def _evaluations(
     return Section("evaluations", "Over the steps", lead, charts)
 
 
-def _training(records: list[dict[str, Any]], looks: Looks) -> Section | None:
+def _training(records: list[dict[str, Any]], looks: Looks, method: str) -> Section | None:
     charts = training(records, looks)
     if charts is None:
         return None
-    lead = (
-        "What the training itself measured. In MILe teacher and student learn in turns, so each of "
-        "their losses pauses while the other one's runs."
-    )
+    lead = "What the training itself measured."
+    if method == "mile":
+        lead += (
+            " Teacher and student learn in turns, so each of their losses pauses while the other "
+            "one's runs."
+        )
     return Section("training", "Training", lead, charts)
 
 
