@@ -100,17 +100,16 @@ def read_labels(
     path = Path(path)
     if not path.is_file():
         raise UserError(f"label table {path} does not exist")
-    if path.suffix.lower() == ".csv":
-        raw = _read_csv(path)
-    elif path.suffix.lower() == ".parquet":
-        raw = _read_parquet(path)
-    else:
-        raise UserError(f"{path}: a label table is a .parquet or .csv file")
+    check_suffix(path)
+    raw = _read_csv(path) if path.suffix.lower() == ".csv" else _read_parquet(path)
     names, weights = raw.names, raw.weights
     seen: dict[str, int] = {}
     for row, item in enumerate(raw.items):
         if item in seen:
-            raise UserError(f"{path}: item {item!r} stands in rows {seen[item] + 1} and {row + 1}")
+            raise UserError(
+                f"{path}: item {item!r} stands in rows {seen[item] + 1} and {row + 1}; several labels "
+                "of an item go into one row: cat|dog"
+            )
         seen[item] = row
     used = {name for entry in (*names, *(raw.unknown or ())) for name in entry}
     table_classes = tuple(raw.classes if raw.classes is not None else sorted(used))
@@ -159,8 +158,7 @@ def write_labels(
     if path.suffix.lower() == ".csv":
         atomic_write(path, _to_csv(table, lists, numbers))
         return
-    if path.suffix.lower() != ".parquet":
-        raise UserError(f"{path}: a label table is a .parquet or .csv file")
+    check_suffix(path)
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -171,6 +169,16 @@ def write_labels(
     meta = {"reteach.classes": json.dumps(labels.classes), "reteach.kind": kind}
     with atomic_path(path) as part:
         pq.write_table(pa.table(content).replace_schema_metadata(meta), part)
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse a path that no label table is read from or written to.
+
+    Raises:
+        UserError: it ends in neither ``.parquet`` nor ``.csv``.
+    """
+    if path.suffix.lower() not in (".parquet", ".csv"):
+        raise UserError(f"{path}: a label table is a .parquet or .csv file")
 
 
 @dataclass(frozen=True)

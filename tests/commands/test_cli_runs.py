@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -146,6 +147,17 @@ def test_resuming_a_finished_run_changes_nothing(trained):
     assert (trained / "metrics.jsonl").read_bytes() == log
 
 
+def test_a_run_that_goes_on_still_knows_its_warnings(world, trained):
+    out = world / "warned"
+    shutil.copytree(trained, out)
+    full = [{"stage": "train", "step": s, "kind": "train", "pseudo_labels": 3.0} for s in (1, 2, 3)]
+    with open(out / "metrics.jsonl", "a") as log:
+        log.writelines(json.dumps(record) + "\n" for record in full)
+    assert main(["resume", str(out)]) == 0
+    (warning,) = json.loads((out / "run.json").read_text())["warnings"]
+    assert "collapse to every class present" in warning
+
+
 def test_ctrl_c_leaves_a_run_that_resume_finishes(world):
     """In a process of its own: interrupted by SIGINT, resumed here, equal to one that was not."""
     out, whole = world / "interrupted", world / "whole"
@@ -168,6 +180,34 @@ def test_ctrl_c_leaves_a_run_that_resume_finishes(world):
     assert main(["train", "mile", *given, "--out", str(whole)]) == 0
     weights = "models/student/model.safetensors"
     assert (out / weights).read_bytes() == (whole / weights).read_bytes()
+
+
+def test_a_signal_to_the_whole_group_is_for_the_run_alone(world):
+    """As a terminal's Ctrl-C or ``timeout`` sends it: the workers get none of it, the run stops in order."""
+    out = world / "group"
+    given = ["--images", f"{world}/photos", "--labels", f"{world}/labels.csv", *SMALL]
+    given += ["--workers", "1", "--steps", "6000", "--batch-size", "8", "--out", str(out)]
+    command = [sys.executable, "-m", "reteach", "train", "softmax", *given]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    log = out / "metrics.jsonl"
+    for _ in range(900):
+        if log.exists() and log.stat().st_size > 0:
+            break
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+    assert f"reteach resume {out}" in told
+    assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
+
+
+def test_unusable_images_are_named_on_the_terminal(world, capsys):
+    given = ["--images", f"{world}/photos", "--labels", f"{world}/labels.csv"]
+    assert main(["train", "softmax", *given, *QUICK, "--out", str(world / "named")]) == 0
+    told = capsys.readouterr().err
+    assert "left out: 2 of the images cannot be used, first: '=1+1.png' (" in told
+    assert "quarantine.csv" in told
 
 
 @pytest.mark.parametrize("method", ["softmax", "elr", "distill", "noisy-student"])
@@ -239,6 +279,10 @@ FAULTS = {
     "no model": (["predict {w}/photos --images {w}/photos"], "no trained model"),
     "batch size": (["train mile {d} --batch-size 0"], "at least 1"),
     "learning rate": (["train mile {d} --lr -1"], "positive"),
+    "epochs": (["train softmax {d} --epochs -1"], "--epochs must be positive, got -1"),
+    "weight decay": (["train mile {d} --weight-decay -1"], "must not be negative, got -1"),
+    "threshold": (["predict {w}/run --images {w}/val --threshold 2"], "must lie in [0, 1), got 2"),
+    "no label table": (["predict {w}/none --images {w}/val --out x.txt"], "a .parquet or .csv"),
     "device": (["train mile {d} --device warp"], "'warp'"),
     "fail at once": (["train mile {d} --on-error fail"], "2 of 38 images"),
     "label sets": (

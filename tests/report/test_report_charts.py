@@ -86,3 +86,17 @@ def test_gaps_do_not_hide_a_lone_point() -> None:
     y = [math.nan, 0.5, math.nan, *[0.1] * 9]
     chart = lines([Line("a", list(range(12)), y)], "a")
     assert chart.count("<use ") == 1
+
+
+def test_nothing_but_zeros_has_an_axis_for_people() -> None:
+    chart = lines([Line("a", [5, 10, 15], [0.0, 0.0, 0.0])], "a")
+    assert "e-" not in "".join(text.text for text in read(chart).all("text"))
+    chart = lines([Line("a", [5, 10], [1e-12, 1e-12])], "a")  # so small is no zero
+    assert "e-12" in "".join(text.text for text in read(chart).all("text"))
+
+
+def test_steps_are_whole() -> None:
+    chart = lines([Line("a", [2, 5, 8, 11, 14], [1.0, 2, 3, 4, 5])], "a")
+    assert not [t.text for t in read(chart).all("text") if re.fullmatch(r"\d+\.5", t.text)]
+    chart = lines([Line("a", [0.1, 0.2, 0.3], [1.0, 2, 3])], "a")
+    assert "0.1" in {t.text for t in read(chart).all("text")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, final
@@ -97,6 +98,7 @@ def mapped(
         collate_fn=_identity,
         pin_memory=pin,
         generator=torch.Generator(),  # or the loader would draw from the global one
+        worker_init_fn=_apart,
     )
     for found in loader:
         if isinstance(found, UserError):
@@ -124,6 +126,13 @@ class _Mapped(TorchDataset[Any]):
             return self.work(job)
         except UserError as error:
             return error  # raised here, it would arrive with this process's traceback for a message
+
+
+def _apart(number: int) -> None:
+    """Out of the group that a terminal or a scheduler signals: Ctrl-C and SIGTERM are for the parent,
+    which finishes its step, writes a snapshot and then ends its workers."""
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
 
 
 def _identity(value: Any) -> Any:

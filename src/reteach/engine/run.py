@@ -205,6 +205,7 @@ class _Loop:
                 progress(self.name, self.steps, self.owner.quiet or distributed.rank() > 0)
             )
             stack.enter_context(torch.random.fork_rng(devices=[]))
+            stack.enter_context(_workers_gone(interrupted))
             words = ""
             for batch in self.stream.batches(start, self.steps):
                 for part in batch.split(self.parts):
@@ -299,6 +300,18 @@ def _seed(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
+
+
+@contextmanager
+def _workers_gone(interrupted: Callable[[], bool]) -> Iterator[None]:
+    """A scheduler's SIGTERM goes to every process: that a worker died of it is no failure. The step in
+    hand is lost, so that the last snapshot counts."""
+    try:
+        yield
+    except RuntimeError as error:
+        if interrupted() and "DataLoader worker" in str(error):
+            raise Interrupted("stopped together with the workers") from None
+        raise
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from ..files import write_json
 from ..labels import Multi, Rows, Single
 from ..progress import progress
 from ..scores import ScoreWriter
-from ..tables import LabelTable, read_labels, write_labels
+from ..tables import LabelTable, check_suffix, read_labels, write_labels
 from .finish import THRESHOLD
 from .inputs import labelled_dataset
 from .saved import Saved, load_models
@@ -70,6 +70,7 @@ def evaluate(
 
 def predict(command: Predict) -> tuple[int, int, dict[str, str]]:
     """Write a label table; returns (images, labels, unreadable items with their reasons)."""
+    check_suffix(command.out)  # before the work, not after it
     saved = load_models(command.run_folder, command.device)
     _, predictor = saved.named(command.predictor)
     threshold = _threshold(command, saved, predictor)
@@ -121,6 +122,8 @@ def _present(values: NDArray[np.float32], threshold: float | None) -> tuple[Rows
 def _threshold(command: Predict, saved: Saved, predictor: Predictor) -> float | None:
     """Where label sets are cut; None means the first choice."""
     if command.threshold is not None:
+        if not 0 <= command.threshold < 1:
+            raise UserError(f"--threshold must lie in [0, 1), got {command.threshold:g}")
         return command.threshold
     if command.tuned:
         if predictor.presence is not None:

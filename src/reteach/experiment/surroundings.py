@@ -44,6 +44,10 @@ def make_setup(
     data, model, training = config.data, config.model, config.training
     if training.batch_size < 1:
         raise UserError(f"--batch-size must be at least 1, got {training.batch_size}")
+    if not training.epochs > 0:
+        raise UserError(f"--epochs must be positive, got {training.epochs:g}")
+    if training.weight_decay is not None and not training.weight_decay >= 0:
+        raise UserError(f"--weight-decay must not be negative, got {training.weight_decay:g}")
     if training.accumulate < 1:
         raise UserError(f"--accumulate must be at least 1, got {training.accumulate}")
     check_labels(config.method, inputs.train)

@@ -80,6 +80,8 @@ def _train(
         if config.output.wandb:
             sinks.append(wandb(config.output.wandb, folder, asdict(config)))
     log = Log(folder / "metrics.jsonl", tuple(sinks))
+    for record in log.records:  # what a run that goes on had already seen
+        watch(record)
     run = Run(folder, config.training.seed, log, config.output.snapshot_seconds)
     facts: dict[str, Any] = {
         "reteach": __version__,
@@ -123,6 +125,13 @@ def _train(
     status("finished", seconds=seconds, images_per_second=rate, n_quarantined=left_out)
     if distributed.rank() == 0:
         run_report(folder)
+        if left_out:
+            item, reason = min(inputs.quarantine.items())
+            print(
+                f"left out: {left_out} of the images cannot be used, first: {item!r} ({reason}); "
+                f"all are in {folder / 'quarantine.csv'}",
+                file=sys.stderr,
+            )
     return folder
 
 

@@ -164,7 +164,8 @@ def _check(sketch: Sketch, counts: Numbers, expected: float | None) -> None:
         raise UserError(f"--expected must lie in [1, {classes}), got {expected}")
     if sketch.images < 20:
         raise UserError(
-            f"{sketch.images} images are too few to calibrate on: a mixture needs 20, better hundreds"
+            f"{sketch.images} images are too few to calibrate on: a mixture needs 20, better hundreds; "
+            "name more with --images, or take the training images in turn with --folds 5"
         )
     if np.count_nonzero(counts.sum((0, 1))) < 8:
         raise UserError(

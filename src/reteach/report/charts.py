@@ -188,7 +188,7 @@ def _y_range(axes: Any, curves: Sequence[Line], rule: tuple[float, str] | None, 
     if not known or log:
         return
     low, high = min(known), max(known)
-    pad = (high - low) * 0.08 or max(abs(high) * 0.1, 1e-9)
+    pad = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
     floor = 0.0 if low >= 0 and low - pad < 0.15 * high else low - pad
     axes.set_ylim(floor, high + pad)
 
@@ -209,7 +209,9 @@ def _x_axis(
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.tick_params(which="minor", length=0)
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        whole = all(float(x).is_integer() for x in xs)  # there is no step 7.5
+        steps = [1, 2, 5, 10] if whole else [1, 2, 2.5, 5, 10]
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=steps, integer=whole))
         if len(xs) > 1:
             axes.set_xlim(xs[0] - 0.01 * (xs[-1] - xs[0]), xs[-1] + 0.01 * (xs[-1] - xs[0]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: formats.short(v)))
