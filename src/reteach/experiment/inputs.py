@@ -46,6 +46,10 @@ def open_inputs(data: Data, seed: int) -> Inputs:
         raise UserError("--images is missing: a folder, an .npz file, tar shards or hf:NAME")
     if not 0 <= data.val_fraction < 1:
         raise UserError(f"--val-fraction must lie in [0, 1), got {data.val_fraction}")
+    if not 0 < data.fraction <= 1:
+        raise UserError(f"--fraction must lie in (0, 1], got {data.fraction:g}")
+    if seed < 0:
+        raise UserError(f"--seed must not be negative, got {seed}")
     quarantine: dict[str, str] = {}
     source = open_source(data.images, cache=cache_folder())
     everything = labelled_dataset(source, data.labels, data.images)

@@ -73,7 +73,15 @@ class Saved:
         return Seen(self.image_size, self.frames, self.prepare)
 
     def scan(self, dataset: Dataset, batch_size: int, workers: int) -> Scan:
-        """A pass over images as this model sees them; see :class:`~reteach.experiment.seen.Seen`."""
+        """A pass over images as this model sees them; see :class:`~reteach.experiment.seen.Seen`.
+
+        Raises:
+            UserError: no images at a time, or fewer than no workers.
+        """
+        if batch_size < 1:
+            raise UserError(f"--batch-size must be at least 1, got {batch_size}")
+        if workers < 0:
+            raise UserError(f"--workers must not be negative, got {workers}")
         return self.seen.scan(dataset, batch_size, workers)
 
 

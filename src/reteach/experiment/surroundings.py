@@ -48,6 +48,14 @@ def make_setup(
         raise UserError(f"--epochs must be positive, got {training.epochs:g}")
     if training.weight_decay is not None and not training.weight_decay >= 0:
         raise UserError(f"--weight-decay must not be negative, got {training.weight_decay:g}")
+    if not 0 <= training.warmup <= 1:
+        raise UserError(f"--warmup must lie in [0, 1], got {training.warmup:g}")
+    if training.clip is not None and not training.clip > 0:
+        raise UserError(f"--clip must be positive, got {training.clip:g}")
+    if training.average is not None and not 0 <= training.average < 1:
+        raise UserError(f"--average must lie in [0, 1), got {training.average:g}")
+    if config.output.eval_every is not None and config.output.eval_every < 1:
+        raise UserError(f"--eval-every must be at least 1, got {config.output.eval_every}")
     if training.accumulate < 1:
         raise UserError(f"--accumulate must be at least 1, got {training.accumulate}")
     check_labels(config.method, inputs.train)
