@@ -92,7 +92,9 @@ def test_without_labels_the_surest_images_are_shown_and_the_page_says_so(world, 
     assert shown == sorted(shown, reverse=True)
     assert "broken.png" not in page.text
     assert f"Of {N} images the 4 that the model is surest of" in section(page, "class-1").text
-    assert "they need not show the class" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "they need not show the class" in told
+    assert "4 images for 1 class\n" in told
 
 
 def test_class_folders_are_labels(world, tmp_path):

@@ -40,10 +40,11 @@ class Explain:
     def run(self) -> None:
         """Write the page and say what is on it."""
         from ..experiment.explain import explain
+        from ..report.formats import plural
 
         found = explain(self)
         shown = sum(len(one.shown) for one in found)
-        print(f"{shown} images for {len(found)} classes")
+        print(f"{plural(shown, 'image')} for {plural(len(found), 'class', 'classes')}")
         if any(one.of is not None for one in found):
             print(
                 "these are the images that the model is surest of; they need not show the class: "
