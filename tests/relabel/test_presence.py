@@ -145,6 +145,13 @@ def test_calibration_finds_the_labels_without_having_seen_any_set():
     assert ((own > 0.5) == truth).mean() < 0.85  # what there was to mend
 
 
+def test_a_fit_to_few_images_is_doubted():
+    z, named, _ = world(1500)
+    found = calibrate(sketch_of(z[:99], named[:99]), "sigmoid")
+    assert any("99 images are too few" in doubt for doubt in found.doubts)
+    assert not any("too few" in d for d in calibrate(sketch_of(z, named), "sigmoid").doubts)
+
+
 def test_unlabelled_images_help_and_may_be_all_there_is():
     z, named, truth = world(1500, seed=1)
     few = np.where(np.arange(1500) < 150, named, -1)

@@ -10,7 +10,7 @@ When the data cannot tell present from absent, numbers would still come out. So 
 class hardly differ between images that are named after it and others; absent and seldom named lie on top of
 each other, or what would be seldom named is all but never named (the absent classes of a weak model are no
 single Gaussian, and a second one for them would count as present); an image holds less than the one class it
-is named after, or holds them all.
+is named after, or holds them all; the images are few.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ KNOWS = 0.6
 COARSE = 0.05
 """Bins are merged up to this share of the deviation of all logits: narrower ones only take time."""
 FEW = 100
-"""Named images below which the network's own probabilities stand in for names."""
+"""Named images below which the network's own probabilities stand in for names; images below which a fit is
+doubted: on 71 photos of COCO bad ones passed all other checks."""
 
 
 @final
@@ -131,7 +132,7 @@ def calibrate(
         likely,
         sketch.images,
         sketch.named,
-        _doubts(pooled, likely, knows, seldom, found, len(sketch.classes)),
+        _doubts(pooled, likely, knows, seldom, found, sketch),
     )
 
 
@@ -209,9 +210,11 @@ def _doubts(
     knows: float,
     seldom: float,
     labels: float,
-    classes: int,
+    sketch: Sketch,
 ) -> tuple[str, ...]:
-    doubts = []
+    doubts, classes = [], len(sketch.classes)
+    if sketch.images < FEW:
+        doubts.append(f"{sketch.images} images are too few to trust what was fitted to them")
     ordered = apart(pooled)
     if ordered < APART:
         doubts.append(
