@@ -10,20 +10,8 @@ import numpy as np
 import pytest
 
 from reteach import cli
-from reteach.analysis.advice import (
-    RULES,
-    Facts,
-    Given,
-    Range,
-    command,
-    confused,
-    doubt,
-    effective_classes,
-    gaps,
-    matching,
-    noise_range,
-    plain_command,
-)
+from reteach.analysis.advice import RULES, Given, command, doubt, gaps, matching, plain_command
+from reteach.analysis.facts import Facts, Range, confused, effective_classes, noise_range
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 ORDINARY = Facts(

@@ -1,4 +1,4 @@
-"""What to try first: facts about a labelled data set, and a table of rules that stand on measured results.
+"""What to try first: a table of rules about :mod:`.facts`, which stand on measured results.
 
 A rule names the finding it stands on and the page and section of ``docs/`` where that was measured. Where
 nothing was measured there is no rule, and :func:`gaps` says so.
@@ -7,124 +7,13 @@ nothing was measured there is no rule, and :func:`gaps` says so.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
-
-from ..labels import Rows
-from ..relabel import clean
+from ..relabel.dedup import ALIKE
 from ..relabel.neighbours import EXACT_BELOW
-
-WEAK = 0.2
-"""Of the labels that a model does not confirm, the share of which it may be wrong even where it is surest.
-
-Set on one draw of 4,000 CIFAR-10 images without wrong labels, where anchors alone say 12%."""
-MOST = 0.5
-"""Contradicted labels where the model is surest, above which it is the model that is doubted."""
-SEVERAL = 1.5
-"""Labels per image from which an image is said to hold several classes."""
-MEMORISED = 0.15
-"""Accuracy on images learned from, less that on held-out ones, from which labels are being memorised."""
-
-
-@final
-@dataclass(frozen=True)
-class Range:
-    """An estimate and the bounds it is believed to lie in."""
-
-    value: float
-    low: float
-    high: float
-
-
-@final
-@dataclass(frozen=True)
-class Confusion:
-    """Two classes that held-out models confuse.
-
-    Args:
-        one, other: their names.
-        forth: share of the labels ``one`` that are confidently ``other``; back: the other way round.
-        share: of the labels of both.
-    """
-
-    one: str
-    other: str
-    forth: float
-    back: float
-    share: float
-
-
-@final
-@dataclass(frozen=True)
-class Facts:
-    """What was measured; None is what could not be.
-
-    Args:
-        sets: label sets, not one label per image.
-        unknown: of some classes it is unknown whether an image has them.
-        smallest, largest: images of the rarest class that has any, and of the commonest.
-        effective: as many equally frequent classes would be as uncertain (exp of the entropy).
-        repeated: pairs of equal files; conflicting: those of them with two labels; across: training
-            images that are validation images too.
-        alike, alike_conflicting, alike_across: the same of pictures that look alike and are not equal
-            files; None: not looked for.
-        accuracy: held-out models' first choice is the given label; fitted: the same where it was learned.
-        noise: share of wrong labels.
-        per_image: classes per image; None: the scores cannot tell.
-        confused: the classes that held-out models confuse most, the worst first; none where the models are
-            doubted.
-        told: whether images hold several classes, if the user says so.
-        mirror: a mirrored image keeps its class.
-        weights: of ``model``, the network that is to be trained.
-    """
-
-    images: int
-    classes: int
-    sets: bool
-    unknown: bool
-    smallest: int
-    largest: int
-    effective: float
-    repeated: int
-    conflicting: int
-    across: int
-    alike: int | None
-    alike_conflicting: int
-    alike_across: int
-    unlabelled: int
-    accuracy: Range | None
-    fitted: float | None
-    noise: Range | None
-    per_image: Range | None
-    confused: tuple[Confusion, ...]
-    told: bool | None
-    mirror: bool
-    model: str
-    weights: int
-
-    @property
-    def several(self) -> bool:
-        """Images hold several classes and carry one label."""
-        seen = self.per_image is not None and self.per_image.low > SEVERAL
-        return not self.sets and (seen if self.told is None else self.told)
-
-    @property
-    def memorises(self) -> bool:
-        """A small network fits labels that held-out models do not confirm."""
-        known = self.fitted is not None and self.accuracy is not None
-        return known and self.fitted - self.accuracy.value > MEMORISED  # type: ignore[operator,union-attr]
-
-    @property
-    def imbalance(self) -> float:
-        """The commonest class beside the rarest."""
-        return self.largest / max(self.smallest, 1)
-
-    def noisy(self, least: float) -> bool:
-        """Surely more than this share of the labels is wrong, as far as one label per image is right."""
-        return not self.several and self.noise is not None and self.noise.low > least
+from .facts import Facts
 
 
 @final
@@ -181,7 +70,7 @@ RULES: tuple[Rule, ...] = (
         "leak-alike",
         "Look at the training images that look like validation images",
         lambda f: f.alike_across > 0,
-        "dedup --images {images} --against {val} --within 0.1 --exclude duplicates.txt "
+        f"dedup --images {{images}} --against {{val}} --within {ALIKE} --exclude duplicates.txt "
         "--page duplicates.html",
         _ALIKE,
         "results-advise.md",
@@ -191,7 +80,7 @@ RULES: tuple[Rule, ...] = (
         "conflict-alike",
         "Look at the pictures that look alike and carry different labels",
         lambda f: f.alike_conflicting > 0,
-        "dedup --images {images} --within 0.1 --exclude duplicates.txt --page duplicates.html",
+        f"dedup --images {{images}} --within {ALIKE} --exclude duplicates.txt --page duplicates.html",
         _ALIKE,
         "results-advise.md",
         "Changed copies",
@@ -397,57 +286,3 @@ def plain_command(given: Given, facts: Facts) -> str:
     method = "sigmoid" if facts.sets or facts.several else "softmax"
     rule = Rule("plain", "", lambda _: True, f"train {method} {{data}} {{network}}", "", "")
     return command(rule, facts, given)
-
-
-def noise_range(scores: clean.Scores, given: Rows) -> Range | None:
-    """The share of wrong labels, from held-out scores (N, C) and labels (N,).
-
-    The value is :func:`reteach.relabel.clean.estimated_noise`. The upper bound is the anchors' with two
-    standard errors; the lower one also allows for a model that is wrong where it is surest
-    (:data:`WEAK` of what it does not confirm). None: even where it is surest it contradicts most labels, as
-    a model does that has hardly learned: 68% on Tiny ImageNet, whose labels are right.
-    """
-    anchored, error = clean.anchored_noise(scores, given)
-    if anchored - 2 * error > MOST:
-        return None
-    confirmed = float(clean.agreeing(scores, given).mean())
-    low = max(0.0, anchored - 2 * error - WEAK * (1 - confirmed))
-    high = min(1.0, anchored + 2 * error + 0.01)
-    value = min(max(clean.estimated_noise(scores, given), low), high)
-    return Range(value, low, high)
-
-
-def confused(
-    scores: clean.Scores, given: Rows, classes: Sequence[str], most: int = 3, least: float = 5
-) -> tuple[Confusion, ...]:
-    """The pairs of classes with the largest share of labels that are confidently the other one.
-
-    Args:
-        scores: (N, C) of held-out models.
-        given: (N,) labels.
-        most: at most so many pairs.
-        least: labels that must be affected in a pair, so that a rare class is not named for one image.
-    """
-    found = clean.joint(scores, given)
-    counts = found.sum(1)
-    both = np.triu(found + found.T, 1)
-    share = both / np.maximum(counts[:, None] + counts[None, :], 1e-12)
-    share[both * len(given) < least] = 0
-    order = np.argsort(-share, axis=None, kind="stable")[:most]
-    pairs = [divmod(int(at), len(classes)) for at in order if share.ravel()[at] > 0]
-    return tuple(
-        Confusion(
-            classes[i],
-            classes[j],
-            float(found[i, j] / counts[i]) if counts[i] else 0.0,
-            float(found[j, i] / counts[j]) if counts[j] else 0.0,
-            float(share[i, j]),
-        )
-        for i, j in pairs
-    )
-
-
-def effective_classes(counts: np.ndarray) -> float:
-    """exp of the entropy of class counts (C,)."""
-    share = counts[counts > 0] / counts.sum()
-    return float(np.exp(-(share * np.log(share)).sum()))

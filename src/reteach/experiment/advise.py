@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from .. import options
 from ..analysis import advice
-from ..analysis.advice import Facts, Given, Range
+from ..analysis import facts as measured
+from ..analysis.advice import Given
+from ..analysis.facts import Facts, Range
 from ..analysis.intervals import wilson
 from ..catalog import METHODS, Sigmoid, Softmax
 from ..data.dataset import Dataset
@@ -76,8 +78,8 @@ def advise(command: Advise) -> Iterator[str]:
     except Interrupted as error:
         raise Interrupted(f"{error}; to go on, give the same command again") from None
     other = None if command.val_images is None else open_source(command.val_images)
-    within = copies.find(data.source)
-    across = None if other is None else copies.find(data.source, other)
+    within = copies.find(data.source, workers=command.workers)
+    across = None if other is None else copies.find(data.source, other, command.workers)
     facts = _facts(command, data, held, fitted, per_image, within, across)
     given = Given(
         command.images,
@@ -193,7 +195,7 @@ def _looked_at(
     held = held_out_scores(setup, recipe, config.settings, split["fold"], run)
     fits = [float(np.load(file)) for file in sorted(folder.glob("folds/*/fitted.npy"))]
     found = _per_image(held, data.labels, "softmax")
-    if command.several == "yes" or (found is not None and found.low > advice.SEVERAL):
+    if command.several == "yes" or (found is not None and found.low > measured.SEVERAL):
         # softmax shares its probability out among the classes of an image: ask sigmoids how many. Where
         # they cannot tell, nothing is claimed: many wrong labels look like several classes to softmax
         other = Run(folder / "sigmoid", command.seed)
@@ -249,7 +251,7 @@ def _facts(
     counts = data.labels.counts()
     used = counts[counts > 0]
     accuracy = noise = None
-    confused: tuple[advice.Confusion, ...] = ()
+    confused: tuple[measured.Confusion, ...] = ()
     if held is not None:
         assert isinstance(data.labels, Single)
         readable = np.isfinite(held[:, 0])
@@ -257,9 +259,9 @@ def _facts(
         hits = int((seen.argmax(1) == given).sum())
         low, high = wilson(hits, len(given))
         accuracy = Range(hits / len(given), float(low), float(high))
-        noise = advice.noise_range(seen, given)
+        noise = measured.noise_range(seen, given)
         if noise is not None:
-            confused = advice.confused(seen, given, data.classes)
+            confused = measured.confused(seen, given, data.classes)
     array = isinstance(data.source, ArraySource)
     model = command.model or (command.small or _small(data) if array else "resnet18")
     channels = data.source.read(int(data.rows[0])).shape[-1]
@@ -271,7 +273,7 @@ def _facts(
         unknown=data.labels.known_entries() is not None and not isinstance(data.labels, Single),
         smallest=int(used.min()),
         largest=int(used.max()),
-        effective=advice.effective_classes(used),
+        effective=measured.effective_classes(used),
         repeated=len(within.equal),
         conflicting=copies.conflicting(within.equal, data),
         across=0 if across is None else len(np.unique(across.equal.row)),

@@ -40,7 +40,7 @@ class Copies:
         return self.equal if self.alike is None else joined(self.equal, self.alike)
 
 
-def find(source: Source, against: Source | None = None) -> Copies:
+def find(source: Source, against: Source | None = None, workers: int | None = None) -> Copies:
     """The copies within a source, or of another source in it."""
     other = None if against is None else Contents(against)
     equal = same_bytes(Contents(source), other, errors=(ImageError,))
@@ -48,8 +48,8 @@ def find(source: Source, against: Source | None = None) -> Copies:
         return Copies(equal, None)
     broken: dict[int, str] = {}
     broken_there = broken if against is None else {}
-    base = normalised(thumbnails(source, broken))
-    queries = base if against is None else normalised(thumbnails(against, broken_there))
+    base = normalised(thumbnails(source, broken, workers))
+    queries = base if against is None else normalised(thumbnails(against, broken_there, workers))
     single = against is None
     near = nearest(queries, base, NEIGHBOURS + single)
     pairs = near_pairs(near, single_set=single, most=MOST, skip=[equal])

@@ -41,8 +41,9 @@ KNOWS = 0.6
 COARSE = 0.05
 """Bins are merged up to this share of the deviation of all logits: narrower ones only take time."""
 FEW = 100
-"""Named images below which the network's own probabilities stand in for names; images below which a fit is
-doubted: on 71 photos of COCO bad ones passed all other checks."""
+"""Named images below which the network's own probabilities stand in for names."""
+TRUSTED = 100
+"""Images below which a fit is doubted: on 71 photos of COCO bad ones passed all other checks."""
 
 
 @final
@@ -213,7 +214,7 @@ def _doubts(
     sketch: Sketch,
 ) -> tuple[str, ...]:
     doubts, classes = [], len(sketch.classes)
-    if sketch.images < FEW:
+    if sketch.images < TRUSTED:
         doubts.append(f"{sketch.images} images are too few to trust what was fitted to them")
     ordered = apart(pooled)
     if ordered < APART:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import final
 
 from .. import __version__
-from ..analysis.advice import Facts, Range, doubt
+from ..analysis.advice import doubt
+from ..analysis.facts import Facts, Range
 from ..files import atomic_write
 from ..relabel.dedup import ALIKE
 from .blocks import big_numbers, head, notice, row, table
