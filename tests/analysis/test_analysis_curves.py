@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reteach.analysis.curves import curve, operating_point, point, threshold_for
-from reteach.analysis.intervals import bootstrap, wilson
+from reteach.analysis.intervals import ratio_by_group, wilson
 from reteach.analysis.quality import rater_quality
 from reteach.errors import UserError
 from reteach.relabel.ratings import MAYBE, NO, YES, Ratings
@@ -26,14 +26,36 @@ def test_wilson_by_the_quadratic_it_solves() -> None:
     assert [float(x) for x in wilson(0, 0)] == [0.0, 1.0]
 
 
-def test_bootstrap_of_a_mean_matches_theory() -> None:
+def test_interval_by_image_matches_theory() -> None:
     rng = np.random.default_rng(0)
-    x, group = np.repeat(rng.normal(size=200), 5), np.repeat(np.arange(200), 5)
-    low, high = bootstrap(group, lambda w: np.array([(w * x).sum() / w.sum()]), rounds=2000)
-    half = 1.96 * x[::5].std() / np.sqrt(200)  # five copies of each are no news
-    assert high[0] - low[0] == pytest.approx(2 * half, rel=0.1)
-    again = bootstrap(group, lambda w: np.array([(w * x).sum() / w.sum()]), rounds=2000)
-    assert (low[0], high[0]) == (again[0][0], again[1][0])
+    hit, group = np.repeat(rng.random(200) < 0.7, 5), np.repeat(np.arange(200), 5)
+    low, high = ratio_by_group(hit, np.ones(1000), group)
+    p = hit.mean()
+    half = 1.96 * np.sqrt(p * (1 - p) / 200)  # five copies of each are no news
+    assert high - low == pytest.approx(2 * half, rel=0.1)
+    alone = ratio_by_group(hit, np.ones(1000), np.arange(1000))
+    assert alone[1] - alone[0] == pytest.approx(2 * half / np.sqrt(5), rel=0.1)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_interval_by_image_does_not_collapse_at_the_ends(share: float) -> None:
+    hits, image = np.full(45, share), np.repeat(np.arange(15), 3)
+    low, high = ratio_by_group(hits, np.ones(45), image)
+    exact = 0.025 ** (1 / 15)  # Clopper and Pearson for 15 of 15
+    assert (low, high) == pytest.approx((exact, 1.0) if share else (0.0, 1 - exact))
+    assert ratio_by_group(np.zeros(3), np.zeros(3), np.arange(3)) == (0.0, 1.0)
+
+
+def test_interval_by_image_covers_the_truth() -> None:
+    """95% of intervals hold the true share, clustered entries and a share near the end included."""
+    rng = np.random.default_rng(3)
+    held = []
+    for _ in range(400):
+        rate = rng.beta(9, 1, 40)  # of each image; the mean is 0.9
+        image = np.repeat(np.arange(40), 4)
+        low, high = ratio_by_group(rng.random(160) < rate[image], np.ones(160), image)
+        held.append(low <= 0.9 <= high)
+    assert np.mean(held) >= 0.93
 
 
 @settings(max_examples=60, deadline=None)
@@ -82,8 +104,11 @@ def test_operating_point_holds_its_interval() -> None:
     assert (at.precision, at.recall) == (exact.precision, exact.recall)
     assert at.precision_interval[0] < at.precision < at.precision_interval[1]
     assert at.recall_interval[0] < at.recall < at.recall_interval[1]
-    assert at == operating_point(score, truth, image, 0.5)
-    assert at != operating_point(score, truth, image, 0.5, seed=1)
+    twice = operating_point(np.stack([score, score]), truth, image, 0.5)
+    assert twice == at
+    sure = operating_point(truth.astype(float)[:60], truth[:60], image[:60], 0.5)
+    assert (sure.precision, sure.recall) == (1.0, 1.0)
+    assert 0.5 < sure.precision_interval[0] < 0.9  # ten images
 
 
 def test_rater_quality_counts() -> None:

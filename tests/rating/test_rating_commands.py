@@ -112,6 +112,7 @@ def test_from_proposals_to_labels(
     assert table.items == tuple(f"{i}.png" for i in range(6))
     assert [(int(i), CLASSES[c]) for i, c in zip(rows_, columns, strict=True)] == [
         (0, "cat"),
+        (0, "owl"),  # the raters said no: gold is the owner's word
         (1, "dog"),
         (2, "owl"),
         (3, "fox"),
@@ -122,32 +123,101 @@ def test_from_proposals_to_labels(
     assert set(ratings.pair_item[ratings.golden].tolist()) == {0}
 
 
-def test_while_rating_goes_on(
+def rate_some(where: str, rater: int, tasks: int, yes: str) -> set[str]:
+    """A rater answers a few tasks, with yes to one class alone; returns the images."""
+    store = open_store(where)
+    flow, seen = Flow(store, clock=Clock()), set()
+    for _ in range(tasks):
+        task = flow.hand(rater)[0].task
+        with store.read() as connection:
+            view = task_view(connection, rater, task)
+        assert view is not None
+        flow.submit(rater, task, {q.id: 2 * (q.about.title == yes) for q in view.questions}, 1)
+        seen.add(f"{view.item}.png")
+    store.close()
+    return seen
+
+
+def consensus(where: str, out: Path, **more: Any) -> dict[str, list[str]]:
+    Consensus(where, out=out, method="majority", **more).run()
+    table = read_labels(out)
+    return dict(zip(table.items, table.labels.names(), strict=True))
+
+
+def test_while_rating_goes_on_a_partly_rated_image_keeps_its_label(
     proposals: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What nobody has answered yet is no answer: its items are not emptied."""
+    """Two tasks per image, two raters each: an image is decided when all its classes are."""
     where = str(tmp_path / "r.db")
-    Tasks(proposals=proposals, out=where, raters=2).run()
+    Tasks(proposals=proposals, out=where, raters=2, limit=2).run()
+    store = open_store(where)
+    add_raters(store, ["ann", "ben"])
+    store.close()
+    kept = {f"{i}.png": [CLASSES[i % 4]] for i in range(6)}
+    rate_some(where, 1, 8, "owl")
+    assert consensus(where, tmp_path / "one.parquet") == kept  # one answer of two
+    assert "4 items lack answers (fewer than 2 to some class): 4 keep" in capsys.readouterr().out
+    assert len((tmp_path / "one.pending.txt").read_text().split()) == 4
+    rate_some(where, 2, 3, "owl")  # one image of four is surely half done
+    found = consensus(where, tmp_path / "two.parquet", scores=tmp_path / "s.parquet")
+    pending = set((tmp_path / "two.pending.txt").read_text().split())
+    assert 3 <= len(pending) <= 4
+    assert found == {
+        i: names if i in pending or i > "3.png" else ["owl"] for i, names in kept.items()
+    }
+    assert len(pq.read_table(tmp_path / "s.parquet")) == 16
+    dropped = consensus(where, tmp_path / "three.parquet", pending="drop")
+    assert dropped == {i: names for i, names in found.items() if i not in pending}
+    assert consensus(where, tmp_path / "four.parquet", wanted=1) == {
+        i: ["owl"] if i <= "3.png" else names for i, names in kept.items()
+    }
+    rate_some(where, 2, 5, "owl")
+    all_rated = consensus(where, tmp_path / "five.parquet")
+    assert all_rated == {i: ["owl"] if i <= "3.png" else names for i, names in kept.items()}
+
+
+def test_gold_is_in_the_labels_whatever_raters_say(proposals: Path, tmp_path: Path) -> None:
+    """Its task unanswered, its class never asked about, its set empty: the owner's word stands."""
+    where = str(tmp_path / "r.db")
+    Tasks(proposals=proposals, out=where, raters=1).run()
     store = open_store(where)
     add_raters(store, ["ann"])
-    flow, seen = Flow(store, clock=Clock()), set()
-    for _ in range(2):
-        task = flow.hand(1)[0].task
-        with store.read() as connection:
-            view = task_view(connection, 1, task)
-        assert view is not None
-        flow.submit(1, task, {q.id: 2 * (q.about.title == "owl") for q in view.questions}, 1)
-        seen.add(view.item)
     store.close()
-    Consensus(
-        where, out=tmp_path / "real.parquet", scores=tmp_path / "s.parquet", method="majority"
+    seen = rate_some(where, 1, 2, "owl")
+    waiting = min({f"{i}.png" for i in range(4)} - seen)
+    gold = LabelTable(
+        (waiting, min(seen), "4.png", "5.png", "new.png"),
+        Multi.from_pairs(
+            np.array([0, 0, 1, 2, 4]), np.array([1, 4, 3, 0, 2]), 5, (*CLASSES, "hen")
+        ),
+    )
+    write_labels(tmp_path / "gold.parquet", gold)
+    found = consensus(where, tmp_path / "real.parquet", gold=tmp_path / "gold.parquet")
+    assert [found[item] for item in gold.items] == [["dog", "hen"], ["fox"], ["cat"], [], ["owl"]]
+    assert found[max(seen)] == ["owl"]
+    assert "gold on 5 items" in read_labels(tmp_path / "real.parquet").source
+
+
+def test_work_is_done_when_golden_tasks_are_too(proposals: Path, tmp_path: Path) -> None:
+    where = str(tmp_path / "r.db")
+    gold = LabelTable(("0.png", "1.png"), Single(np.array([0, 1]), CLASSES))
+    write_labels(tmp_path / "gold.csv", gold)
+    Tasks(
+        proposals=proposals, out=where, raters=1, gold=tmp_path / "gold.csv", gold_rate=0.01
     ).run()
-    said = capsys.readouterr().out
-    assert "8 of 16 pairs have no answer yet and were left out" in said
-    assert "2 items without any keep their original label" in said
-    names = read_labels(tmp_path / "real.parquet").labels.names()
-    assert names == [["owl"] if i in seen else [CLASSES[i % 4]] for i in range(6)]
-    assert len(pq.read_table(tmp_path / "s.parquet")) == 8
+    store = open_store(where)
+    add_raters(store, ["ann"])
+    store.close()
+    rate_some(where, 1, 2, "owl")
+    store = open_store(where)
+    half = progress(store)
+    assert (half.counted, half.wanted) == (2, 4)
+    store.close()
+    assert rate_some(where, 1, 2, "owl") & {"0.png", "1.png"}  # nothing else is left
+    store = open_store(where)
+    assert progress(store).counted == 4
+    assert not Flow(store, clock=Clock()).hand(1)
+    store.close()
 
 
 def test_from_label_studio_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

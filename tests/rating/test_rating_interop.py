@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from rating_kit import label_plan, new_store
 
+from reteach.commands.rate import Tasks
 from reteach.errors import UserError
 from reteach.rating.export import ratings_csv, ratings_of, read_ratings
 from reteach.rating.flow import Flow
@@ -54,7 +56,7 @@ def pairs(ratings: Ratings) -> set[tuple[str, str, str, int]]:
     }
 
 
-def gold(ratings: Ratings) -> set[tuple[str, str, float]]:
+def gold_of(ratings: Ratings) -> set[tuple[str, str, float]]:
     """What the experts said, by name."""
     return {
         (
@@ -70,12 +72,51 @@ def test_label_studio_and_back(rated: Store, tmp_path: Path) -> None:
     (tmp_path / "out.json").write_text(label_studio_json(rated))
     back = read_ratings(tmp_path / "out.json")
     assert pairs(back) == pairs(ratings_of(rated))
-    assert gold(back) == gold(ratings_of(rated)) != set()
+    assert gold_of(back) == gold_of(ratings_of(rated)) != set()
     # the groups of the labelling interface are those of the results
     entries = json.loads((tmp_path / "out.json").read_text())
     groups = {r["from_name"] for e in entries for a in e["annotations"] for r in a["result"]}
     assert groups == {"yes", "maybe", "no"}
     assert all(f'<Choices name="{group}" toName="image"' in CONFIG for group in groups)
+
+
+def test_label_studio_keeps_tasks_answers_and_original_labels(tmp_path: Path) -> None:
+    """Several tasks per image, each answered by others: out, in as a new store, and the same."""
+    rng = np.random.default_rng(0)
+    plan = label_plan(
+        6,
+        width=10,
+        golden=(1,),
+        item=np.repeat(np.arange(6), 3),
+        starts=np.cumsum([0, *[4, 3, 3] * 6]),
+        asked=np.concatenate([rng.permutation(10) for _ in range(6)]),
+    )
+    gold = np.where(np.arange(60) < 10, 0.6, np.nan)  # three of five experts
+    store = new_store(tmp_path / "a.db", replace(plan, gold=gold), wanted=2, gold_rate=0.3)
+    add_raters(store, ["ann", "ben", "cid"])
+    flow = Flow(store, chance=rng.random)
+    for rater in (1, 2, 3):
+        for _ in range(11):
+            if not (given := flow.hand(rater)):
+                break
+            held = given[0].task
+            asked = range(plan.starts[held], plan.starts[held + 1])
+            flow.submit(rater, held, {q: int(rng.integers(3)) for q in asked}, 1)
+    before = ratings_of(store)
+    (tmp_path / "ls.json").write_text(label_studio_json(store))
+    Tasks(label_studio=tmp_path / "ls.json", out=str(tmp_path / "b.db"), raters=2).run()
+    after = read_ratings(tmp_path / "b.db")
+    assert len(before.answer) == len(after.answer) > 80
+    assert pairs(after) == pairs(before)
+    assert gold_of(after) == gold_of(before) != set()
+    label = {before.items[i]: before.classes[c] for i, c in enumerate(before.original)}
+    assert {after.items[i]: after.classes[c] for i, c in enumerate(after.original)} == label
+
+
+def test_tasks_are_written_into_a_store_not_into_json(tmp_path: Path) -> None:
+    for name in ("t.json", "t.csv", "t.parquet"):
+        with pytest.raises(UserError, match=r"name it \.db"):
+            Tasks(label_studio=tmp_path / "x.json", out=str(tmp_path / name)).run()
 
 
 @pytest.mark.parametrize("dialect", ["reteach", "crowd-kit"])
@@ -129,7 +170,7 @@ def test_the_usual_group_of_choices(tmp_path: Path) -> None:
         ("b@c.d", "photos/a.jpg", "owl", NO),
         ("b@c.d", "photos/a.jpg", "fox", NO),
     }
-    assert gold(found) == {
+    assert gold_of(found) == {
         ("photos/a.jpg", "dog", 1.0),
         ("photos/a.jpg", "cat", 0.0),
         ("photos/a.jpg", "owl", 0.0),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from oracles import raters_oracle as oracle
 from reteach.errors import UserError
 from reteach.labels import Multi, Single
 from reteach.relabel import consensus
+from reteach.relabel.golden_scores import golden_scores
 from reteach.relabel.known import with_gold, with_originals
 from reteach.relabel.ratings import MAYBE, NO, YES, Ratings
 from reteach.tables import LabelTable
@@ -183,7 +187,76 @@ def test_gold_labels_make_pairs_golden() -> None:
         Multi.from_pairs(np.array([0]), np.array([1]), 2, ratings.classes),
     )
     found = with_gold(replace(ratings, gold=np.full(len(ratings.gold), np.nan)), table)
-    np.testing.assert_array_equal(found.golden, ratings.pair_item == 4)
-    np.testing.assert_array_equal(found.gold[found.golden], ratings.pair_class[found.golden] == 1)
+    asked, new = found.take(found.pair_item == 4), found.items.index("elsewhere.jpg")
+    said = dict(zip(asked.pair_class.tolist(), asked.gold.tolist(), strict=True))
+    assert said.pop(1) == 1
+    assert set(said) == set(ratings.pair_class[ratings.pair_item == 4].tolist()) - {1}
+    assert set(said.values()) == {0.0}
+    assert found.gold[found.pair_item == new].tolist() == [0.0]  # told to be empty
+    assert set(found.pair_item[found.golden].tolist()) == {4, new}
+    np.testing.assert_array_equal(
+        found.take(found.pair_item < 4).answer, ratings.take(ratings.pair_item < 4).answer
+    )
     with pytest.raises(UserError, match="none of the items with gold"):
         with_gold(ratings, replace(table, items=("a", "b")))
+
+
+def test_virtual_rater_says_nothing_where_there_is_no_original_label() -> None:
+    """Its table is counted on images with one: an image without is no *no*."""
+    ratings = random_ratings()
+    group = np.ones(6, np.bool_)
+    golden_items = np.unique(ratings.pair_item[ratings.golden])
+    without = golden_items[::2]
+    fewer = replace(
+        ratings, original=np.where(np.isin(np.arange(60), without), -1, ratings.original)
+    )
+    only = replace(
+        ratings, gold=np.where(np.isin(ratings.pair_item, without), np.nan, ratings.gold)
+    )
+    found, expected = (consensus.golden(r, group=group) for r in (fewer, only))
+    np.testing.assert_allclose(found.confusion[-1], expected.confusion[-1])
+
+
+def test_golden_scores_are_cross_fitted_by_image_with_fewer_votes() -> None:
+    """Against loops: each image's pairs by the tables of the other images' folds."""
+    ratings = random_ratings(images=60)
+    group = np.arange(6) < 2
+    found = consensus.golden(ratings, group=group)
+    scores = golden_scores(ratings, found, group=group, seed=4)
+    images = np.unique(ratings.pair_item[ratings.golden])
+    fold = np.random.default_rng(4).permutation(len(images)) % 10
+    expected = np.full(len(ratings.pair_item), np.nan)
+    for number in range(10):
+        mine = np.isin(ratings.pair_item, images[fold == number])
+        others = replace(ratings, gold=np.where(mine, np.nan, ratings.gold))
+        expected[mine] = np.array(by_loops(others, group))[mine]
+    np.testing.assert_allclose(scores, expected[ratings.golden][None], atol=1e-12)
+    assert len(golden_scores(ratings, found, group=group, votes=2)) > 1  # three votes: drawn
+    single = ratings.take(~ratings.golden | (ratings.pair_item == images[0]))
+    with pytest.raises(UserError, match="one golden image is too few"):
+        golden_scores(single, consensus.golden(single))
+
+
+def simulation() -> ModuleType:
+    """The benchmark's simulated raters."""
+    file = Path(__file__).resolve().parents[2] / "benchmarks" / "gold_votes.py"
+    spec = importlib.util.spec_from_file_location("gold_votes", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("method", ["golden", "em"])
+@pytest.mark.parametrize("precision", [None, 0.9])
+def test_precision_and_recall_on_gold_hold_on_the_rest(
+    method: str, precision: float | None
+) -> None:
+    """Golden images are answered by all raters, the others by five; mean over simulated worlds."""
+    judged = simulation().judged
+    rows = np.array([judged(seed, method, precision) for seed in range(6)])
+    gap = rows[:, :2].mean(0) - rows[:, 2:].mean(0)
+    assert np.abs(gap).max() < 0.03
+    own = np.array([judged(seed, method, precision, own=True) for seed in range(2)])
+    assert (own[:, 1] - own[:, 3]).min() > 0.05  # what the golden pairs' own scores would claim

@@ -13,6 +13,7 @@ from report_pages import read
 from reteach.report.charts import Line, histogram, legend, lines, reliability
 from reteach.report.dotplots import Row, dots, forest
 from reteach.report.html import Html, clean
+from reteach.report.plane import Points, plane
 
 
 def every_kind(name: str = "student") -> list[Html]:
@@ -100,3 +101,19 @@ def test_steps_are_whole() -> None:
     assert not [t.text for t in read(chart).all("text") if re.fullmatch(r"\d+\.5", t.text)]
     chart = lines([Line("a", [0.1, 0.2, 0.3], [1.0, 2, 3])], "a")
     assert "0.1" in {t.text for t in read(chart).all("text")}
+
+
+def numbers(chart: Html) -> list[float]:
+    """Every number that is written in a chart."""
+    words = re.findall(r"<text[^>]*>([^<]*)</text>", str(chart))
+    return [float(w.replace("−", "-")) for w in words if re.fullmatch(r"[−-]?\d+(\.\d+)?", w)]
+
+
+def test_an_axis_of_shares_ends_at_0_and_100() -> None:
+    corners = [Points("a", [0.0, 1.0], [0.02, 1.0]), Points("b", [0.3], [0.98], 1, "ring", 130)]
+    charts = [plane(corners, "l", "recall", "precision", square=s) for s in (True, False)]
+    for values in ([0.0, 100.0], [97.0, 99.9], [0.2, 3.0]):
+        charts.append(lines([Line("c", [1, 2], values)], "l", shares=True))
+    for chart in charts:
+        assert len(numbers(chart)) > 4
+        assert 0 <= min(numbers(chart)) <= max(numbers(chart)) <= 100

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from .intervals import bootstrap
+from .intervals import ratio_by_group
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -33,7 +33,7 @@ class Point:
 
 @dataclass(frozen=True)
 class OperatingPoint(Point):
-    """A point on the curve with 95% bootstrap intervals, images being drawn."""
+    """A point on the curve with 95% intervals over images."""
 
     threshold: float
     precision_interval: tuple[float, float]
@@ -92,32 +92,24 @@ def threshold_for(
 
 
 def operating_point(
-    score: Floats,
-    truth: Mask,
-    image: NDArray[np.int64],
-    threshold: float,
-    *,
-    rounds: int = 1000,
-    seed: int = 0,
+    score: Floats, truth: Mask, image: NDArray[np.int64], threshold: float
 ) -> OperatingPoint:
     """Precision and recall of ``score ≥ threshold`` on P gold pairs, with intervals.
 
     Args:
-        image: (P,) the image of each pair: all its pairs are drawn together.
+        score: (P,), or (D, P) for D draws of the votes, over which the kept pairs are averaged.
+        image: (P,) the image of each pair: pairs of one image are not independent.
     """
-    kept = score >= threshold
-
-    def statistic(weight: Floats) -> Floats:
-        hits = weight[kept & truth].sum()
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.array([hits / weight[kept].sum(), hits / weight[truth].sum()])
-
-    low, high = bootstrap(image, statistic, rounds=rounds, seed=seed)
-    at = point(kept, truth)
+    kept = (np.atleast_2d(score) >= threshold).mean(0)
+    hits, true = kept * truth, truth.astype(np.float64)
+    at = [
+        (hits.sum() / n.sum() if n.sum() else float("nan"), ratio_by_group(hits, n, image))
+        for n in (kept, true)
+    ]
     return OperatingPoint(
-        at.precision,
-        at.recall,
+        float(at[0][0]),
+        float(at[1][0]),
         threshold,
-        (float(low[0]), float(high[0])),
-        (float(low[1]), float(high[1])),
+        at[0][1],
+        at[1][1],
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -29,32 +27,33 @@ def wilson(hits: ArrayLike, n: ArrayLike, z: float = Z95) -> tuple[Floats, Float
     return low, high
 
 
-def bootstrap(
-    group: NDArray[np.int64],
-    statistic: Callable[[Floats], Floats],
-    *,
-    rounds: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> tuple[Floats, Floats]:
-    """Percentile interval when whole groups (images) are drawn with replacement.
+def ratio_by_group(
+    hits: ArrayLike, n: ArrayLike, group: NDArray[np.int64], level: float = 0.95
+) -> tuple[float, float]:
+    """Interval of the share Σ hits / Σ n where whole groups (images) were sampled; (0, 1) for n = 0.
 
-    The entries of one image are not independent, so resampling entries would be too sure.
+    The entries of one image are not independent. Their effective number is p (1 − p) / var(p), with
+    the linearised variance of a ratio over groups, and the interval is Clopper and Pearson's for that
+    many (Korn and Graubard, Survey Methodology 24, 1998). A share of 0 or 1 has no variance: it counts
+    as one entry per group, so that the interval never collapses.
 
     Args:
+        hits, n: (P,) weights of the entries, hits ≤ n.
         group: (P,) the group that each entry belongs to.
-        statistic: from (P,) weights, how often each entry was drawn, to an array of numbers;
-            rounds in which one of them is NaN do not count for it.
     """
-    rng = np.random.default_rng(seed)
+    from scipy.stats import beta
+
     _, index = np.unique(group, return_inverse=True)
-    n = int(index.max()) + 1
-    drawn = np.stack(
-        [
-            statistic(np.bincount(rng.integers(n, size=n), minlength=n)[index].astype(np.float64))
-            for _ in range(rounds)
-        ]
-    )
-    tail = (1 - level) / 2
-    low, high = np.nanquantile(drawn, [tail, 1 - tail], axis=0)
-    return np.asarray(low), np.asarray(high)
+    hits = np.bincount(index, np.asarray(hits, np.float64))
+    n = np.bincount(index, np.asarray(n, np.float64))
+    total, groups = n.sum(), int((n > 0).sum())
+    if total == 0:
+        return 0.0, 1.0
+    p = hits.sum() / total
+    spread = float(((hits - p * n) ** 2).sum()) * groups / max(groups - 1, 1) / total**2
+    certain = not 0 < p < 1 or spread == 0
+    size = float(groups) if certain else min(p * (1 - p) / spread, total)
+    yes, no, tail = p * size, (1 - p) * size, (1 - level) / 2
+    low = beta.ppf(tail, yes, no + 1) if yes > 0 else 0.0
+    high = beta.ppf(1 - tail, yes + 1, no) if no > 0 else 1.0
+    return float(low), float(high)

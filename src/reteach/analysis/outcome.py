@@ -27,6 +27,11 @@ class Sources:
     """(experts, pairs of ``calibration``) the experts' own answers."""
     group: Mask | None = None
     """(C,) classes for which the original label is one more rater."""
+    wanted: int = 1
+    """Answers that a pair needs before its item is decided."""
+    gold_is_final: bool = False
+    """Gold is the owner's own word, which goes into the labels whatever raters say; experts' answers on the
+    published golden pairs only calibrate."""
 
     def truth(self) -> Mask:
         """(P,) true golden pairs of the ratings."""
@@ -40,11 +45,19 @@ class Outcome:
     sources: Sources
     found: Consensus
     threshold: float
+    items: list[str]
+    """What the labels are about: all items but those of which nothing is known."""
     labels: Multi
     unlabeled: list[str]
-    """Items left without any label."""
+    """Decided items without any label."""
+    pending: list[str]
+    """Items of which some class lacks answers."""
+    gold_items: int
+    """Items whose labels are gold."""
     point: OperatingPoint | None
     """None without golden pairs."""
+    golden_score: NDArray[np.float64] | None = None
+    """(D, G) scores of the golden pairs, as the rest is scored."""
 
     def experts(self) -> list[Point]:
         """Each expert against the majority of all experts, in which the expert has a part."""

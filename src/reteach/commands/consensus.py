@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..analysis.curves import operating_point, threshold_for
 from ..analysis.outcome import Outcome, Sources
 from ..errors import UserError
+from ..files import atomic_write
 from ..labels import Multi, Single
 from ..relabel import consensus as agree
 from ..relabel import reassessed
+from ..relabel.golden_scores import golden_scores
 from ..relabel.known import with_gold, with_originals
 from ..relabel.raters import Answers, dawid_skene
 from ..relabel.rating_tables import RatingTable, Votes, pairs_of, read_rating_table, votes_of
@@ -39,27 +42,15 @@ def consensus(command: Consensus) -> Iterator[str]:
     else:
         table = None
     sources = _sources(command, table, classes)
-    asked = sources.ratings
-    sources = replace(sources, ratings=asked.answered())
     outcome = _decide(command, sources)
     yield from _write(command, outcome)
-    waiting = len(asked.pair_item) - len(sources.ratings.pair_item)
-    if waiting:
-        items = np.setdiff1d(asked.pair_item, sources.ratings.pair_item)
-        yield (
-            f"{waiting:,} of {len(asked.pair_item):,} pairs have no answer yet and were left out"
-            + (
-                f"; {len(items):,} items without any keep their original label"
-                if len(items)
-                else ""
-            )
-        )
 
 
 def _sources(
     command: Consensus, table: RatingTable | None, classes: tuple[str, ...] | None
 ) -> Sources:
     group, experts, calibration = None, None, None
+    wanted, final = command.wanted or 1, command.reassessed is None or command.gold is not None
     if command.reassessed is not None:
         names = None if classes is None else list(classes)
         ratings, calibration, experts = reassessed.load(
@@ -70,9 +61,10 @@ def _sources(
         if table is not None:
             ratings = pairs_of(table, classes)
         else:
-            from ..rating.export import read_ratings
+            from ..rating.export import read_ratings, wanted_of
 
             ratings = read_ratings(str(command.ratings))
+            wanted = command.wanted or wanted_of(str(command.ratings))
         if command.labels is not None:
             originals = read_labels(command.labels, kind="single", classes=classes)
             ratings = with_originals(ratings, originals)
@@ -87,10 +79,12 @@ def _sources(
         if (ratings.original < 0).all():
             raise UserError("--trust-original needs the original labels (--labels)")
         group = np.array([name in trusted for name in ratings.classes], np.bool_)
-    return Sources(ratings, calibration, experts, group)
+    return Sources(ratings, calibration, experts, group, wanted, final)
 
 
-def _decide(command: Consensus, sources: Sources) -> Outcome:
+def _decide(command: Consensus, asked: Sources) -> Outcome:
+    full = asked.ratings
+    sources = replace(asked, ratings=full.answered())
     ratings, group = sources.ratings, sources.group
     if not len(ratings.answer):
         raise UserError("there are no answers yet")
@@ -107,32 +101,91 @@ def _decide(command: Consensus, sources: Sources) -> Outcome:
     else:
         found = agree.majority(ratings)
 
-    truth, score = sources.truth()[golden], found.score[golden]
-    asked = command.precision is not None or command.recall is not None
-    if asked and not golden.any():
-        raise UserError("--precision and --recall need golden pairs: name a --threshold instead")
-    if asked:
-        threshold = threshold_for(score, truth, precision=command.precision, recall=command.recall)
-    elif command.threshold is not None:
-        threshold = command.threshold
-    elif method == "majority":
-        threshold = 0.5 if command.ties == "keep" else float(np.nextafter(0.5, 1))
-    else:
-        threshold = 0.8
-    labels = agree.labels(ratings, found.score, threshold)
-    empty = np.flatnonzero(np.diff(labels.starts) == 0)
-    at = None
-    if golden.any() and truth.any():
-        image = ratings.pair_item[golden]
-        at = operating_point(score, truth, image, threshold, seed=command.seed)
-    unlabeled = [ratings.items[row] for row in empty.tolist()]
-    return Outcome(sources, found, threshold, labels, unlabeled, at)
+    on_gold = _on_gold(command, sources, found)
+    threshold = _threshold(command, method, sources, on_gold)
+    at, truth = None, sources.truth()[golden]
+    if on_gold is not None and truth.any():
+        at = operating_point(on_gold, truth, ratings.pair_item[golden], threshold)
+
+    score = np.full(len(full.pair_item), np.nan)
+    score[full.counts().sum(1) > 0] = found.score
+    labels = agree.labels(full, score, threshold, wanted=asked.wanted, gold=asked.gold_is_final)
+    rated = np.bincount(full.pair_item, minlength=len(full.items)) > 0
+    decided = agree.decided(full, asked.wanted)
+    pending, original = rated & ~decided, full.original >= 0
+    written = decided | (original & ~(pending & (command.pending == "drop")))
+    rows = np.flatnonzero(written)
+    empty = np.flatnonzero(decided & (np.diff(labels.starts) == 0))
+    golden_item = np.bincount(full.pair_item[full.golden], minlength=len(full.items)) > 0
+    return Outcome(
+        sources,
+        found,
+        threshold,
+        [full.items[row] for row in rows.tolist()],
+        labels.take(rows),
+        [full.items[row] for row in empty.tolist()],
+        [full.items[row] for row in np.flatnonzero(pending).tolist()],
+        int((golden_item & decided).sum()) if asked.gold_is_final else 0,
+        at,
+        on_gold,
+    )
+
+
+def _on_gold(
+    command: Consensus, sources: Sources, found: agree.Consensus
+) -> NDArray[np.float64] | None:
+    """(D, G) scores of the golden pairs; None where there are too few to say anything."""
+    if not sources.ratings.golden.any():
+        return None
+    try:
+        return golden_scores(
+            sources.ratings,
+            found,
+            calibration=sources.calibration,
+            group=sources.group,
+            smoothing=command.smoothing,
+            votes=sources.wanted if sources.wanted > 1 else None,
+            seed=command.seed,
+        )
+    except UserError:
+        if command.precision is not None or command.recall is not None:
+            raise
+        return None
+
+
+def _threshold(
+    command: Consensus, method: str, sources: Sources, on_gold: NDArray[np.float64] | None
+) -> float:
+    if command.precision is not None or command.recall is not None:
+        if on_gold is None:
+            raise UserError(
+                "--precision and --recall need golden pairs: name a --threshold instead"
+            )
+        truth = np.tile(sources.truth()[sources.ratings.golden], len(on_gold))
+        return threshold_for(
+            on_gold.ravel(), truth, precision=command.precision, recall=command.recall
+        )
+    if command.threshold is not None:
+        return command.threshold
+    if method == "majority":
+        return 0.5 if command.ties == "keep" else float(np.nextafter(0.5, 1))
+    return 0.8
+
+
+def _source(command: Consensus, outcome: Outcome) -> str:
+    """What the labels come from, in the table's own column."""
+    raters = len(outcome.sources.ratings.raters)
+    parts = [f"{outcome.found.method} consensus of {raters} raters, ≥ {outcome.threshold:.6g}"]
+    if outcome.gold_items:
+        parts.append(f"gold on {outcome.gold_items} items")
+    if outcome.pending and command.pending == "keep":
+        parts.append(f"original label on {len(outcome.pending)} items still being rated")
+    return "; ".join(parts)
 
 
 def _write(command: Consensus, outcome: Outcome) -> Iterator[str]:
     ratings, found, labels = outcome.sources.ratings, outcome.found, outcome.labels
-    source = f"{found.method} consensus of {len(ratings.raters)} raters, ≥ {outcome.threshold:.6g}"
-    write_labels(command.out, LabelTable(tuple(ratings.items), labels, source))
+    write_labels(command.out, LabelTable(tuple(outcome.items), labels, _source(command, outcome)))
     rated = len(np.unique(ratings.pair_item))
     yield (
         f"{len(ratings.answer):,} answers of {len(ratings.raters)} raters on "
@@ -147,8 +200,11 @@ def _write(command: Consensus, outcome: Outcome) -> Iterator[str]:
         p, r = outcome.point.precision_interval, outcome.point.recall_interval
         yield (
             f"on golden pairs: precision {outcome.point.precision:.1%} ({p[0]:.1%} to {p[1]:.1%}), "
-            f"recall {outcome.point.recall:.1%} ({r[0]:.1%} to {r[1]:.1%}), 95% by image"
+            f"recall {outcome.point.recall:.1%} ({r[0]:.1%} to {r[1]:.1%}), 95% by image, "
+            "scored with the votes that other pairs have"
         )
+    elif ratings.golden.any():
+        yield "the golden pairs are too few to judge the consensus by"
     yield (
         f"{len(labels.columns):,} labels on {len(labels) - len(outcome.unlabeled):,} of "
         f"{len(labels):,} items at probability ≥ {outcome.threshold:.6g}: {command.out}"
@@ -157,7 +213,10 @@ def _write(command: Consensus, outcome: Outcome) -> Iterator[str]:
         with ScoreWriter(command.scores, ratings.classes, double=True) as out:
             out.write(ratings.items, ratings.pair_item, ratings.pair_class, found.score)
         yield f"scores: {command.scores}"
+    if outcome.gold_items:
+        yield f"{outcome.gold_items:,} items carry their gold labels"
     yield from _list_unlabeled(command, outcome.unlabeled)
+    yield from _list_pending(command, outcome)
     if command.report is not None:
         from ..report.consensus_page import write_consensus
 
@@ -211,3 +270,20 @@ def _list_unlabeled(command: Consensus, items: list[str]) -> Iterator[str]:
     table = LabelTable(tuple(items), Multi(empty, empty[:0], ()), "left without labels")
     write_labels(path, table)
     yield f"{len(items):,} items without labels: {path}"
+
+
+def _list_pending(command: Consensus, outcome: Outcome) -> Iterator[str]:
+    """The items that still lack answers, by name in a file."""
+    if not outcome.pending:
+        return
+    path = command.out.with_name(f"{command.out.stem}.pending.txt")
+    atomic_write(path, "".join(f"{item}\n" for item in outcome.pending))
+    there = set(outcome.items)
+    kept = sum(item in there for item in outcome.pending)
+    left_out = len(outcome.pending) - kept
+    what = [f"{kept:,} keep their original label"] if kept else []
+    what += [f"{left_out:,} are left out of the table"] if left_out else []
+    yield (
+        f"{len(outcome.pending):,} items lack answers (fewer than {outcome.sources.wanted} to some "
+        f"class): {' and '.join(what)}; listed in {path}"
+    )

@@ -31,7 +31,7 @@ class Tasks:
     """Is-a hierarchy, lines 'parent child': similar classes stand in one task. Without it, classes
     that are often proposed together do."""
     limit: int = 8
-    """Most classes in a task."""
+    """Most classes in a task; tasks of --label-studio that have answers stay as they are."""
     raters: int = 5
     """Raters per task."""
     gold: Path | None = None

@@ -63,6 +63,12 @@ class Consensus:
     """Label table of items whose labels are surely complete: their pairs become golden."""
     classes: Path | None = None
     """The class list, one name per line."""
+    pending: Literal["keep", "drop"] = "keep"
+    """Items of which some class still lacks answers: keep their original label, or leave them out. They
+    are listed beside --out."""
+    wanted: int | None = None
+    """Answers that a class needs before its item is decided; by default as many as the store asks for,
+    and 1 for a .csv."""
     method: Literal["golden", "em", "majority"] | None = None
     """golden: raters' error rates counted on golden pairs; em: found together with the truth
     (Dawid & Skene); majority. By default golden where there are golden pairs, else em."""
@@ -82,13 +88,15 @@ class Consensus:
     smoothing: float = 1.0
     """Added to each cell of the raters' tables of answers."""
     seed: int = 0
-    """Of the bootstrap intervals."""
+    """Draws the votes by which golden pairs are judged: as many as other pairs have."""
 
     def __post_init__(self) -> None:
         if (self.ratings is None) == (self.reassessed is None):
             raise UserError("name the ratings: a store, a .csv file, or --reassessed FOLDER")
         if sum(x is not None for x in (self.threshold, self.precision, self.recall)) > 1:
             raise UserError("give one of --threshold, --precision and --recall")
+        if self.wanted is not None and self.wanted < 1:
+            raise UserError(f"--wanted must be at least 1, got {self.wanted}")
         if self.iterations < 1:
             raise UserError(f"--iterations must be at least 1, got {self.iterations}")
         if self.smoothing < 0:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..files import atomic_write
@@ -16,14 +17,15 @@ from ..labels import Multi
 from ..rating.bring_in import bring_in
 from ..rating.build import Plan, build, from_mistakes, from_proposals, spread
 from ..rating.export import ratings_csv, ratings_of, read_ratings, verdicts_csv
-from ..rating.interop import CONFIG, label_studio_json, read_label_studio
+from ..rating.interop import CONFIG, LabelStudio, label_studio_json, read_label_studio
 from ..rating.names import read_names
 from ..rating.store import open_store
 from ..rating.views import EXAMPLES
 from ..relabel.hierarchy import co_proposal, read_hierarchy
 from ..relabel.proposals import Proposals, read_proposals
 from ..relabel.ratings import Ratings
-from ..relabel.tasks import split
+from ..relabel.tasks import Tasks as TaskSplit
+from ..relabel.tasks import groups, split
 from ..tables import LabelTable, read_labels
 from .rate import one_store
 
@@ -41,6 +43,11 @@ def make(command: Tasks) -> Iterator[str]:
     if sum(sources) != 1:
         raise UserError("name one of --proposals, --predictions and --label-studio")
     where = one_store(command.out, command.store)
+    if Path(where).suffix.lower() in (".json", ".csv", ".parquet"):
+        raise UserError(
+            f"{where}: the tasks go into a rating store, an SQLite file: name it .db; "
+            "reteach relabel export then writes .json and .csv"
+        )
     if command.predictions:
         plan, given, kept = _mistakes(command), None, 0
     else:
@@ -105,7 +112,10 @@ def _labels(command: Tasks) -> tuple[Plan, Ratings | None, int]:
         similarity = read_hierarchy(command.hierarchy).similarity(proposals.classes)
     else:
         similarity = co_proposal(proposals.pair_item, proposals.pair_class, len(proposals.classes))
-    tasks = split(proposals, similarity, command.limit)
+    if command.label_studio is not None:
+        tasks = _as_in_file(found, similarity, command.limit)
+    else:
+        tasks = split(proposals, similarity, command.limit)
     plan = from_proposals(proposals, tasks, gold)
     agreed = tasks.kept[proposals.pair_item] & proposals.original
     shown = zip(
@@ -113,6 +123,27 @@ def _labels(command: Tasks) -> tuple[Plan, Ratings | None, int]:
     )
     plan = replace(plan, examples=spread(shown, EXAMPLES + 1, command.seed))
     return plan, given, int(tasks.kept.sum())
+
+
+def _as_in_file(found: LabelStudio, similarity: NDArray[np.float64], limit: int) -> TaskSplit:
+    """The tasks of a Label Studio file as they are; those without answers in parts of ``limit`` classes."""
+    answered = found.answered()
+    item: list[int] = []
+    parts: list[list[int]] = []
+    for task in found.tasks:
+        asked = [c for _, c in task]
+        whole = len(task) <= limit or any(pair in answered for pair in task)
+        split_ = [list(range(len(asked)))]
+        if not whole:
+            split_ = groups(similarity[np.ix_(asked, asked)], limit)
+        parts += [[asked[k] for k in group] for group in split_]
+        item += [task[0][0]] * len(split_)
+    return TaskSplit(
+        np.array(item, np.int64),
+        np.cumsum([0, *map(len, parts)]),
+        np.array([c for part in parts for c in part], np.int64),
+        np.zeros(len(found.items), np.bool_),
+    )
 
 
 def _gold(path: Path, proposals: Proposals) -> dict[tuple[int, int], float]:

@@ -46,6 +46,17 @@ def read_ratings(where: str | Path) -> Ratings:
         store.close()
 
 
+def wanted_of(where: str | Path) -> int:
+    """How many raters a task of the store needs; 1 for a file of answers, which does not say."""
+    if str(where).lower().endswith((".csv", ".json")):
+        return 1
+    store = open_store(where)
+    try:
+        return store.settings.wanted
+    finally:
+        store.close()
+
+
 def ratings_of(store: Store) -> Ratings:
     """The answers of all raters who are not excluded, as they are now.
 

@@ -194,14 +194,18 @@ class Flow:
             )
 
     def _pick(self, connection: Connection, rater: int, now: float) -> int | None:
-        """The next task for a rater; golden ones turn up at the chosen rate."""
+        """The next task for a rater; golden ones turn up at the chosen rate, and in the end those that
+        still lack answers."""
         settings = self.store.settings
         values = {"this_rater": rater, "now": now, "wanted": settings.wanted}
         if settings.gold_rate > 0 and self.chance() < settings.gold_rate:
             task = connection.scalar(_FREE_GOLDEN, values)
             if task is not None or settings.gold_rate >= 1:
                 return task
-        return connection.scalar(_FREE, values)
+        task = connection.scalar(_FREE, values)
+        if task is None and settings.gold_rate > 0:
+            return connection.scalar(_LACKING_GOLDEN, values)
+        return task
 
 
 def _own(connection: Connection, rater: int, now: float) -> list[Held]:
@@ -314,4 +318,5 @@ _taken = (
     .scalar_subquery()
 )
 _FREE_GOLDEN = _free.where(tasks.c.golden.is_(True))
+_LACKING_GOLDEN = _FREE_GOLDEN.where(_taken < bindparam("wanted"))
 _FREE = _free.where(tasks.c.golden.is_(False), _taken < bindparam("wanted"))

@@ -5,9 +5,13 @@ Out, each task asks about the classes in ``data.classes`` by three multiple choi
 an annotation marked as ground truth. Label Studio knows annotators by its own accounts, so the
 rater's name stands in the ``meta`` of each result.
 
-In, the same is read back, and also the usual single group of choices: there a ticked class is *yes*,
-and one that was offered but not ticked is *no*. Offered are the classes in ``data.classes``, or, if
-that is missing, those that any annotation or prediction of the task names.
+``data.gold`` has the share of experts who said yes, and ``data.original`` the original label: what
+Label Studio has no place for.
+
+In, the same is read back, each task as it stands in the file, and also the usual single group of
+choices: there a ticked class is *yes*, and one that was offered but not ticked is *no*. Offered are
+the classes in ``data.classes``, or, if that is missing, those that any annotation or prediction of
+the task names.
 """
 
 from __future__ import annotations
@@ -54,6 +58,12 @@ class LabelStudio:
     """Experts' answers to a pair."""
     said: list[tuple[str, tuple[int, int], int]]
     """(rater, pair, answer)."""
+    tasks: list[list[tuple[int, int]]]
+    """The pairs that each task of the file asks about; a pair belongs to the first that names it."""
+    original: dict[int, int]
+    """Item -> class of its original label."""
+    shares: dict[tuple[int, int], float]
+    """Share of the experts who said yes, where the file tells it."""
 
     def ratings(self) -> Ratings:
         """The answers; a golden pair's share is that of the experts who said yes."""
@@ -62,6 +72,9 @@ class LabelStudio:
         gold = np.full(len(row), np.nan)
         for pair, given in self.gold.items():
             gold[row[pair]] = np.mean([answer == YES for answer in given])
+        for pair, share in self.shares.items():
+            gold[row[pair]] = share
+        original = [self.original.get(item, -1) for item in range(len(self.items))]
         return Ratings(
             self.items,
             self.classes,
@@ -72,7 +85,7 @@ class LabelStudio:
             np.array([row[pair] for _, pair, _ in self.said], np.int64),
             np.array([answer for _, _, answer in self.said], np.int8),
             gold,
-            np.full(len(self.items), -1, np.int64),
+            np.array(original, np.int64),
         )
 
     def proposals(self) -> Proposals:
@@ -87,8 +100,12 @@ class LabelStudio:
             pairs[:, 1],
             none,
             none,
-            none.astype(np.bool_),
+            np.array([self.original.get(int(i)) == c for i, c in pairs], np.bool_),
         )
+
+    def answered(self) -> set[tuple[int, int]]:
+        """The pairs that somebody answered."""
+        return {pair for _, pair, _ in self.said}
 
 
 def read_label_studio(path: Path) -> LabelStudio:
@@ -109,12 +126,21 @@ def read_label_studio(path: Path) -> LabelStudio:
     asked: dict[tuple[int, int], None] = {}
     gold: dict[tuple[int, int], list[int]] = {}
     said: dict[tuple[str, tuple[int, int]], int] = {}
+    original: dict[int, int] = {}
+    shares: dict[tuple[int, int], float] = {}
+    tasks_: list[list[tuple[int, int]]] = []
     for number, entry in enumerate(entries, start=1):
         where = f"{path}: task {number}"
         image, offered = _task(entry, where)
         item = int(images.rows([image], where)[0])
         pair = {name: (item, int(names.rows([name], where)[0])) for name in offered}
+        tasks_.append([each for each in pair.values() if each not in asked])
         asked |= dict.fromkeys(pair.values())
+        data = entry["data"]
+        if isinstance(label := data.get("original"), str) and label:
+            original[item] = int(names.rows([label], where)[0])
+        if isinstance(known := data.get("gold"), dict):
+            shares |= _shares(known, pair, where)
         for annotation in _dicts(entry.get("annotations")):
             if annotation.get("was_cancelled"):
                 continue
@@ -131,7 +157,23 @@ def read_label_studio(path: Path) -> LabelStudio:
         list(asked),
         gold,
         [(rater, pair, answer) for (rater, pair), answer in said.items()],
+        [task for task in tasks_ if task],
+        original,
+        shares,
     )
+
+
+def _shares(
+    known: dict[Any, Any], pair: dict[str, tuple[int, int]], where: str
+) -> dict[tuple[int, int], float]:
+    """Pair -> share of experts who said yes, from ``data.gold``."""
+    for name, share in known.items():
+        if name not in pair or not isinstance(share, int | float) or not 0 <= share <= 1:
+            raise UserError(
+                f"{where}: data.gold has {str(name)[:60]!r}: {share!r}; expected a class of the task "
+                "and a share from 0 to 1"
+            )
+    return {pair[name]: float(share) for name, share in known.items()}
 
 
 def label_studio_json(store: Store) -> str:
@@ -178,11 +220,12 @@ def _exported(store: Store) -> Iterator[dict[str, Any]]:
             )
         }
         images = connection.execute(
-            select(tasks.c.id, items.c.name)
+            select(tasks.c.id, items.c.name, classes.c.name)
             .join(items, tasks.c.item_id == items.c.id)
+            .join(classes, items.c.original == classes.c.id, isouter=True)
             .order_by(tasks.c.id)
         ).all()
-    for task, image in images:
+    for task, image, label in images:
         offered = asked[task]
         annotations = []
         if any(q.gold is not None for q in offered):
@@ -198,9 +241,14 @@ def _exported(store: Store) -> Iterator[dict[str, Any]]:
                     "created_at": datetime.fromtimestamp(at.submitted_at, UTC).isoformat(),
                 }
             )
+        data: dict[str, Any] = {"image": image, "classes": [{"value": q.name} for q in offered]}
+        if label is not None:
+            data["original"] = label
+        if any(q.gold is not None for q in offered):
+            data["gold"] = {q.name: q.gold for q in offered if q.gold is not None}
         yield {
             "id": task + 1,
-            "data": {"image": image, "classes": [{"value": q.name} for q in offered]},
+            "data": data,
             "annotations": annotations,
         }
 

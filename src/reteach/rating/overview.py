@@ -31,7 +31,7 @@ class Progress:
     answers: int
     """Of all tasks."""
     wanted: int
-    """Of the regular tasks that are not set aside."""
+    """Of the tasks that are not set aside; golden ones need as many answers, unless none are given out."""
     counted: int
     """Of the same tasks, no more than are wanted of each."""
 
@@ -112,7 +112,8 @@ def progress(store: Store) -> Progress:
     with store.read() as connection:
         rows = connection.execute(query).all()
     regular = [row for row in rows if not row.golden]
-    active = [row for row in regular if row.state != "aside"]
+    work = rows if store.settings.gold_rate > 0 else regular
+    active = [row for row in work if row.state != "aside"]
     return Progress(
         tasks=sum(row.tasks for row in regular),
         done=sum(row.tasks for row in regular if row.state == "done"),

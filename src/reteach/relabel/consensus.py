@@ -31,17 +31,23 @@ EXPERTS_LOOSE = 0.4  # the published table of the virtual rater: at least 2 of 5
 
 
 @dataclass(frozen=True, eq=False)
-class Consensus:
-    """What the raters agree on."""
+class Tables:
+    """What is known of the raters: how each answers where the class is absent, and where present."""
 
-    score: Floats
-    """(P,) probability that the pair's class is in the image."""
     raters: list[str]
-    """(W,) names, the virtual rater last if there is one; empty for a majority vote."""
+    """(W,) names, the virtual rater last if there is one."""
     confusion: Floats
     """(W, 2, 3) probability of *no, maybe, yes* where the class is absent, and where present."""
     prior: float
     """How often an asked class is present."""
+
+
+@dataclass(frozen=True, eq=False)
+class Consensus(Tables):
+    """What the raters agree on; ``raters`` is empty for a majority vote."""
+
+    score: Floats
+    """(P,) probability that the pair's class is in the image."""
     method: str
     log_likelihood: tuple[float, ...] = ()
 
@@ -97,6 +103,19 @@ def golden(
         UserError: no golden pair has been answered.
     """
     known = ratings if calibration is None else calibration
+    tables = count_tables(known, ratings.raters, group=group, smoothing=smoothing)
+    score = judge(ratings, tables, group)
+    return Consensus(tables.raters, tables.confusion, tables.prior, score, "golden")
+
+
+def count_tables(
+    known: Ratings, raters: list[str], *, group: Mask | None = None, smoothing: float = 1.0
+) -> Tables:
+    """The tables of these raters, counted on the golden pairs of ``known``; see :func:`golden`.
+
+    Raises:
+        UserError: no golden pair has been answered, or all are true, or all are false.
+    """
     pairs = known.golden
     if not pairs.any() or not pairs[known.pair].any():
         raise UserError("no golden pair has been answered yet: use the method 'em' or 'majority'")
@@ -107,21 +126,32 @@ def golden(
 
     counts = count_confusions(_only(answers_of(known), pairs[known.pair]), _one_hot(truth))
     position = {name: w for w, name in enumerate(known.raters)}
-    at = np.array([position.get(name, -1) for name in ratings.raters], np.int64)
+    at = np.array([position.get(name, -1) for name in raters], np.int64)
     judged = counts.sum((1, 2)) > 0
     tables = np.maximum(normalize(counts, smoothing), FLOOR)
     mean = tables[judged].mean(0, keepdims=True)
     confusion = np.concatenate([np.where(judged[:, None, None], tables, mean), mean])[at]
+    if group is None or not group.any():
+        return Tables(raters, confusion, prior)
 
+    asked = pairs & (known.original[known.pair_item] >= 0)  # no original label, no answer
+    said, loose = virtual_answers(known)[asked], known.gold[asked] >= EXPERTS_LOOSE
+    table = np.bincount(loose * 3 + said, minlength=6).reshape(1, 2, 3).astype(np.float64)
+    rule = np.maximum(normalize(table, smoothing), FLOOR)
+    return Tables([*raters, VIRTUAL], np.concatenate([confusion, rule]), prior)
+
+
+def judge(ratings: Ratings, tables: Tables, group: Mask | None = None) -> Floats:
+    """(P,) probability that each pair's class is present, for known raters: the E-step once.
+
+    Args:
+        tables: of the raters of ``ratings``, in their order, then of the virtual rater where there is one.
+        group: (C,) classes for which the virtual rater answers.
+    """
     if group is not None and group.any():
-        said, loose = virtual_answers(known)[pairs], known.gold[pairs] >= EXPERTS_LOOSE
-        table = np.bincount(loose * 3 + said, minlength=6).reshape(1, 2, 3).astype(np.float64)
-        rule = np.maximum(normalize(table, smoothing), FLOOR)
-        confusion = np.concatenate([confusion, rule])
         ratings = with_original(ratings, group)
-    both = np.array([1 - prior, prior])
-    posterior = truths_given(answers_of(ratings), both, confusion)
-    return Consensus(posterior[:, 1], ratings.raters, confusion, prior, "golden")
+    both = np.array([1 - tables.prior, tables.prior])
+    return truths_given(answers_of(ratings), both, tables.confusion)[:, 1]
 
 
 def em(
@@ -147,10 +177,10 @@ def em(
         answers, start, iterations=iterations, tolerance=tolerance, smoothing=smoothing
     )
     return Consensus(
-        found.posterior[:, 1],
         ratings.raters,
         found.confusion,
         float(found.prior[1]),
+        found.posterior[:, 1],
         "em",
         found.log_likelihood,
     )
@@ -171,18 +201,37 @@ def majority(ratings: Ratings) -> Consensus:
 
     Keeping ties gives the paper's 90.8% precision at 71.8% recall.
     """
-    return Consensus(vote(ratings), [], np.empty((0, 2, 3)), float("nan"), "majority")
+    return Consensus([], np.empty((0, 2, 3)), float("nan"), vote(ratings), "majority")
 
 
-def labels(ratings: Ratings, score: Floats, threshold: float) -> Multi:
-    """(N items) the classes scored at least ``threshold``; unrated items keep the original label.
+def decided(ratings: Ratings, wanted: int = 1) -> Mask:
+    """(N items) where every asked class has at least ``wanted`` answers, or a golden one; False for items
+    that nobody was asked about."""
+    open_ = (ratings.counts().sum(1) < wanted) & ~ratings.golden
+    asked = np.zeros(len(ratings.items), np.bool_)
+    asked[ratings.pair_item] = True
+    asked[ratings.pair_item[open_]] = False
+    return asked
 
-    An item that was rated may end up with the empty set: none of the asked classes is in it.
+
+def labels(
+    ratings: Ratings, score: Floats, threshold: float, *, wanted: int = 1, gold: bool = False
+) -> Multi:
+    """(N items) the classes scored at least ``threshold``; items not :func:`decided` keep the original label.
+
+    A decided item may end up with the empty set: none of the asked classes is in it.
+
+    Args:
+        score: (P,) probabilities; NaN where nobody answered.
+        wanted: answers that a pair needs before its item is decided.
+        gold: golden pairs are kept where gold says so, whatever the score.
     """
+    known = decided(ratings, wanted)
     keep = score >= threshold
-    rated = np.zeros(len(ratings.items), np.bool_)
-    rated[ratings.pair_item] = True
-    rest = np.flatnonzero(~rated & (ratings.original >= 0))
+    if gold:
+        keep = np.where(ratings.golden, ratings.gold > EXPERTS, keep)
+    keep &= known[ratings.pair_item]
+    rest = np.flatnonzero(~known & (ratings.original >= 0))
     return Multi.from_pairs(
         np.concatenate([ratings.pair_item[keep], rest]),
         np.concatenate([ratings.pair_class[keep], ratings.original[rest]]),

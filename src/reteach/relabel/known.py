@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -46,15 +47,54 @@ def with_originals(ratings: Ratings, table: LabelTable) -> Ratings:
 def with_gold(ratings: Ratings, table: LabelTable) -> Ratings:
     """The ratings with all pairs of the items in a table of gold labels made golden.
 
+    Gold items and gold classes that nobody was asked about come in too, as golden pairs without an answer: an
+    item's golden pairs then tell its whole gold set.
+
     Raises:
         UserError: none of the gold items has been rated.
     """
-    position = {item: row for row, item in enumerate(table.items)}
-    row = np.array([position.get(item, -1) for item in ratings.items], np.int64)[ratings.pair_item]
-    if not (row >= 0).any():
+    if not {ratings.items[i] for i in np.unique(ratings.pair_item)} & set(table.items):
         raise UserError("none of the items with gold labels has been rated")
-    names = table.labels.names()
+    items, classes = list(ratings.items), list(ratings.classes)
+    at = _positions(items, table.items)
+    column = _positions(classes, table.labels.classes)
+    row_of = {item: row for row, item in enumerate(at)}
+    place = dict(zip(table.labels.classes, column, strict=True))
+    names = [{place[name] for name in own} for own in table.labels.names()]
     gold = ratings.gold.copy()
-    for pair in np.flatnonzero(row >= 0).tolist():
-        gold[pair] = ratings.classes[ratings.pair_class[pair]] in names[row[pair]]
-    return replace(ratings, gold=gold)
+    asked: dict[int, set[int]] = {item: set() for item in at}
+    pairs = zip(ratings.pair_item.tolist(), ratings.pair_class.tolist(), strict=True)
+    for pair, (item, name) in enumerate(pairs):
+        if item in row_of:
+            gold[pair] = name in names[row_of[item]]
+            asked[item].add(name)
+    original = np.append(ratings.original, np.full(len(items) - len(ratings.items), -1))
+    more = [
+        (item, name, 1.0)
+        for item, row in row_of.items()
+        for name in sorted(names[row] - asked[item])
+    ]
+    more += [  # an empty gold set has to be told by a class that is not in it
+        (item, max(0, int(original[item])), 0.0)
+        for item, row in row_of.items()
+        if not names[row] and not asked[item]
+    ]
+    return replace(
+        ratings,
+        items=items,
+        classes=classes,
+        pair_item=np.append(ratings.pair_item, [item for item, _, _ in more]),
+        pair_class=np.append(ratings.pair_class, [name for _, name, _ in more]),
+        gold=np.append(gold, [share for _, _, share in more]),
+        original=original,
+    )
+
+
+def _positions(known: list[str], names: Sequence[str]) -> list[int]:
+    """Where each name stands in ``known``, to which the missing ones are added."""
+    position = {name: i for i, name in enumerate(known)}
+    for name in names:
+        if name not in position:
+            position[name] = len(known)
+            known.append(name)
+    return [position[name] for name in names]

@@ -17,6 +17,7 @@ NO, MAYBE, YES = 0, 1, 2
 
 Indices = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,14 +83,25 @@ class Ratings:
 
     def answered(self) -> Ratings:
         """The same ratings without the pairs that nobody has answered yet."""
-        asked = np.bincount(self.pair, minlength=len(self.pair_item)) > 0
-        position = np.cumsum(asked) - 1
+        return self.take(np.bincount(self.pair, minlength=len(self.pair_item)) > 0)
+
+    def take(self, pairs: Mask, answers: Mask | None = None) -> Ratings:
+        """The same ratings with some pairs and their answers alone.
+
+        Args:
+            pairs: (P,) the pairs to keep.
+            answers: (R,) the answers to keep, of these pairs; default: all.
+        """
+        keep = pairs[self.pair] if answers is None else pairs[self.pair] & answers
+        position = np.cumsum(pairs) - 1
         return replace(
             self,
-            pair_item=self.pair_item[asked],
-            pair_class=self.pair_class[asked],
-            pair=position[self.pair],
-            gold=self.gold[asked],
+            pair_item=self.pair_item[pairs],
+            pair_class=self.pair_class[pairs],
+            rater=self.rater[keep],
+            pair=position[self.pair[keep]],
+            answer=self.answer[keep],
+            gold=self.gold[pairs],
         )
 
     def with_rater(self, name: str, pairs: Indices, answers: NDArray[np.int8]) -> Ratings:

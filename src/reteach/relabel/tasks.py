@@ -53,18 +53,18 @@ def split(proposals: Proposals, similarity: Floats, limit: int = LIMIT) -> Tasks
     kept = proposals.agreed()
     ends = np.searchsorted(proposals.pair_item, np.arange(len(proposals.items) + 1))
     item: list[int] = []
-    groups: list[Indices] = []
+    parts: list[Indices] = []
     for i in np.flatnonzero(~kept).tolist():
         asked = proposals.pair_class[ends[i] : ends[i + 1]]
-        for group in _groups(similarity[np.ix_(asked, asked)], limit):
+        for group in groups(similarity[np.ix_(asked, asked)], limit):
             item.append(i)
-            groups.append(asked[group])
-    starts = np.cumsum([0, *(len(group) for group in groups)])
-    flat = np.concatenate([np.empty(0, np.int64), *groups])
+            parts.append(asked[group])
+    starts = np.cumsum([0, *(len(group) for group in parts)])
+    flat = np.concatenate([np.empty(0, np.int64), *parts])
     return Tasks(np.array(item, np.int64), starts, flat, kept)
 
 
-def _groups(similarity: Floats, limit: int) -> list[list[int]]:
+def groups(similarity: Floats, limit: int) -> list[list[int]]:
     """Average-linkage clusters of at most ``limit`` members; ties go to the earlier pair."""
     n = len(similarity)
     members = [[i] for i in range(n)]

@@ -65,6 +65,7 @@ def lines(
     ticks: Sequence[str] = (),
     log_x: bool = False,
     log_y: bool = False,
+    shares: bool = False,
 ) -> Html:
     """Curves over steps or over a setting's values, each with its last value beside it.
 
@@ -73,6 +74,7 @@ def lines(
         rule: a dashed level and its name.
         marks: where stages begin, and their names.
         ticks: words for x = 0, 1, 2 … where x is no number.
+        shares: the values are percent of something: the axis ends at 0 and 100.
     """
 
     def paint(axes: Any) -> None:
@@ -103,7 +105,7 @@ def lines(
             axes.set_xscale("log")
         if log_y:
             axes.set_yscale("log")
-        _y_range(axes, curves, rule, log_y)
+        _y_range(axes, curves, rule, log_y, shares)
         _x_axis(axes, curves, ticks, log_x, x_label)
         _y_axis(axes, formats.general, log_y)
         if rule is not None:
@@ -182,7 +184,13 @@ def _alone(y: Sequence[float]) -> list[int]:
     return [i for i, ok in enumerate(here) if ok and not padded[i] and not padded[i + 2]]
 
 
-def _y_range(axes: Any, curves: Sequence[Line], rule: tuple[float, str] | None, log: bool) -> None:
+def _y_range(
+    axes: Any,
+    curves: Sequence[Line],
+    rule: tuple[float, str] | None,
+    log: bool,
+    shares: bool = False,
+) -> None:
     known = [v for c in curves for part in (c.y, c.low or (), c.high or ()) for v in part]
     known = [v for v in known if math.isfinite(v)] + ([rule[0]] if rule else [])
     if not known or log:
@@ -190,7 +198,11 @@ def _y_range(axes: Any, curves: Sequence[Line], rule: tuple[float, str] | None, 
     low, high = min(known), max(known)
     pad = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
     floor = 0.0 if low >= 0 and low - pad < 0.15 * high else low - pad
-    axes.set_ylim(floor, high + pad)
+    top = high + pad
+    axes.set_ylim(max(floor, 0.0) if shares else floor, min(top, 100.0) if shares else top)
+    if shares:
+        for line in axes.lines:  # half of a line at 100% lies above the axis
+            line.set_clip_on(False)
 
 
 def _x_axis(

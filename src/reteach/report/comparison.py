@@ -149,6 +149,7 @@ def _curves(found: Sequence[Entry], metrics: Sequence[str], true: float | None) 
             label,
             show=lambda v, d=digits: formats.decimal(v, d),  # type: ignore[misc]
             rule=rule,
+            shares=words.unit == "percent",
         )
         charts.append(panel(words.title, chart, words.unit_words))
     if not charts:

@@ -50,6 +50,8 @@ def _header(title: str, outcome: Outcome) -> Html:
         ("Labels", count(len(labels.columns)), "", f"on {count(len(labels))} items"),
         ("Items without labels", count(len(outcome.unlabeled)), "", "listed below"),
     ]
+    if outcome.pending:
+        numbers.append(("Items lacking answers", count(len(outcome.pending)), "", "not decided"))
     if at is not None:
         for name, value, (low, high) in (
             ("Precision", at.precision, at.precision_interval),
@@ -78,7 +80,9 @@ def _gold(outcome: Outcome) -> Section | None:
     golden, at = outcome.sources.ratings.golden, outcome.point
     if at is None:
         return None
-    found = curve(outcome.found.score[golden], outcome.sources.truth()[golden])
+    assert outcome.golden_score is not None
+    truth = np.tile(outcome.sources.truth()[golden], len(outcome.golden_score))
+    found = curve(outcome.golden_score.ravel(), truth)
     quality, _ = outcome.quality()
     raters = [q for q in quality if q.precision.value == q.precision.value]
     experts, original = outcome.experts(), outcome.original()
@@ -105,8 +109,8 @@ def _gold(outcome: Outcome) -> Section | None:
         "gold",
         "Against the gold",
         "Each dot is a rater, the line is what the consensus can reach at any threshold, the ring "
-        "what it was cut at. Where golden pairs also taught the raters' error rates, the line is "
-        "a little too good.",
+        "what it was cut at. Each golden pair is scored with as many votes as other pairs have, and by "
+        "error rates counted on other images, so that the same holds for the rest.",
         join(keys(points), panel("Precision against recall", chart)),
     )
 
@@ -171,7 +175,12 @@ def _per_item(outcome: Outcome) -> Section:
     label = ", ".join(f"{e}: {general(s)}%" for e, s in zip(edges, shares, strict=True))
     chart = histogram(edges, shares, f"Labels per item: {label}", x_label="labels")
     body = panels([panel("Labels per item", chart, "share of all items")])
-    return Section("sizes", "How many labels", "Items that were not rated have one.", body)
+    return Section(
+        "sizes",
+        "How many labels",
+        "Items that were not rated, or still lack answers, have their original one.",
+        body,
+    )
 
 
 def _unlabeled(outcome: Outcome) -> Section | None:

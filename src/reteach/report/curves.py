@@ -177,6 +177,7 @@ def _judged_panel(
         show=lambda v: formats.decimal(v, digits),
         rule=rule,
         marks=time.marks(),
+        shares=words.unit == "percent",
     )
     return panel(words.title, chart, words.unit_words)
 

@@ -65,9 +65,11 @@ def plane(
                     one.x, one.y, s=one.size, marker=marker, lw=2 if ring else 0.8,
                     facecolor=face, edgecolor=edge, zorder=4 if ring else 3,
                 )  # fmt: skip
-        if square:
-            axes.set_xlim(0, 1.02)
-            axes.set_ylim(0, 1.02)
+        for line in [*axes.lines, *axes.collections]:  # marks at 0 and 100% are drawn whole
+            line.set_clip_on(False)
+        (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+        axes.set_xlim(0 if square else max(left, 0), 1 if square else min(right, 1))
+        axes.set_ylim(0 if square else max(bottom, 0), 1 if square else min(top, 1))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
             axis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.4g}"))

@@ -162,6 +162,7 @@ def oracle(found: Reassessment) -> Section | None:
         [*curves, ideal],
         f"Class accuracies, each curve sorted, of {len(index)} ambiguous classes",
         x_label="classes, each curve sorted by itself",
+        shares=True,
     )
     names = [(line.name, line.look) for line in [*curves, ideal]]
     return Section(
