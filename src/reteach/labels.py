@@ -52,7 +52,18 @@ class LabelSet(ABC):
 
     @abstractmethod
     def known(self) -> NDArray[np.bool_]:
-        """(N,) where the item has been labelled at all."""
+        """(N,) where the item has been labelled at all.
+
+        An empty ``Multi`` set is known: the item has none of the classes. Where an empty set says that
+        nobody could tell, as in ReaL, the caller has to say so: see :meth:`any_present`.
+        """
+
+    def any_present(self) -> NDArray[np.bool_]:
+        """(N,) where some class has positive weight."""
+        rows, _, weights = self.pairs()
+        found = np.zeros(len(self), np.bool_)
+        found[rows[weights > 0]] = True
+        return found
 
     @abstractmethod
     def restrict(self, classes: Sequence[str]) -> LabelSet:

@@ -25,6 +25,9 @@ class Data:
     """Images to validate on; by default those of --images that --val-labels names."""
     val_labels: Path | None = None
     """Label table of the validation images, with one or several labels each."""
+    val_empty: Literal["none", "unknown"] = "none"
+    """What an empty set among the labels to validate or test on says. none: the image has none of the
+    classes, and counts; unknown: nobody could tell (ReaL), and it is left out."""
     val_fraction: float = 0.1
     """Share of the labelled images held out for validation where no --val-… is given; 0: none."""
     unlabeled: str | None = None

@@ -127,6 +127,51 @@ def test_evaluate_with_sets_and_originals(trained, world, capsys):
     assert main(["evaluate", str(trained), "--images", f"{world}/val", "--workers", "0"]) == 0
 
 
+def test_the_output_says_over_how_many_images_each_number_is(trained, world, tmp_path, capsys):
+    """Two reassessed sets are empty: nobody could tell, unless the user says that nothing is there."""
+    table = read_labels(world / "sets.parquet")
+    names = table.labels.classes
+    present = table.labels.present()
+    present[[3, 7]] = False
+    write_labels(
+        tmp_path / "sets.parquet", LabelTable(table.items, Multi.from_dense(present, names))
+    )
+    lines = [f"{item},{item.split('/')[0]}\n" for item in table.items]
+    (tmp_path / "original.csv").write_text("item,labels\n" + "".join(lines))
+    where = ["--images", f"{world}/val", "--labels", f"{tmp_path}/sets.parquet", "--workers", "0"]
+    where += ["--device", "cpu", "--out", f"{tmp_path}/numbers.json"]
+    original = ["--original", f"{tmp_path}/original.csv"]
+
+    def judged(*more: str) -> tuple[dict[str, float], str]:
+        assert main(["evaluate", str(trained), *where, *more]) == 0
+        said = capsys.readouterr().out
+        return json.loads((tmp_path / "numbers.json").read_text())["metrics"]["student"], said
+
+    found, said = judged(*original)
+    assert [found[k] for k in ("n", "n_accuracy", "n_real_accuracy", "n_sets")] == [12, 12, 10, 10]
+    assert "of 12 images: accuracy over 12, ReaL accuracy over 10, all else over 10" in said
+    assert "F1 top-1" in said
+    found, said = judged(*original, "--empty", "none")
+    assert "of 12 images: accuracy over 12, ReaL accuracy over 10, all else over 12" in said
+    found, said = judged()
+    assert "of 12 images: accuracy over 10, all else over 12" in said
+    found, said = judged("--empty", "unknown")
+    assert "over 10 images" in said
+
+
+def test_validation_images_of_an_empty_set_count_unless_nobody_could_tell(world, tmp_path):
+    lines = [f"{i:02}.png,{'dark|grey' if i % 3 else ''}" for i in range(6)]
+    (tmp_path / "val.csv").write_text("\n".join(["item,labels", *lines]) + "\n")
+    given = ["--images", f"{world}/photos", "--labels", f"{world}/labels.csv", *QUICK]
+    given += ["--val-labels", f"{tmp_path}/val.csv"]
+    for more, n in (([], 6), (["--val-empty", "unknown"], 4)):
+        out = tmp_path / f"run{n}"
+        assert main(["train", "sigmoid", *given, *more, "--out", str(out)]) == 0
+        (found,) = json.loads((out / "evaluation.json").read_text())["val"].values()
+        assert found["metrics"]["n_sets"] == n
+        assert json.loads((out / "run.json").read_text())["n_train"] == 30
+
+
 def test_the_metric_that_fits_the_labels_comes_first(capsys):
     numbers = {"accuracy": 0.5, "f1@0.25": 0.4, "map": 0.3, "labels_per_image": 1.0, "cf1": 0.2}
     for true, real, first, last in (

@@ -16,7 +16,7 @@ GIVEN = np.random.default_rng(3).integers(-1, 8, 200)
 ALWAYS = {
     "n", "accuracy", "top5", "f1@0.25", "f1@0.5", "map", "labels_per_image@0.25",
     "labels_per_image", "true_labels_per_image", "precision@0.25", "cp", "cr", "cf1", "op", "or",
-    "of1", "ece", "ece_labels",
+    "of1", "ece", "ece_labels", "n_accuracy", "n_sets", "f1@top1", "labels_per_image@top1",
 }  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def test_keys_and_values() -> None:
 
 def test_given_labels_take_over_accuracy() -> None:
     out = summary(given=True).compute()
-    assert set(out) == ALWAYS | {"real_accuracy"}
+    assert set(out) == ALWAYS | {"real_accuracy", "n_real_accuracy"}
     named = GIVEN >= 0
     one_hot = np.eye(8, dtype=bool)[GIVEN[named]]
     assert out["accuracy"] == accuracy(SCORES[named], one_hot)
@@ -106,7 +106,7 @@ def test_limited_memory_is_near() -> None:
 
 def test_nothing_seen_is_nan() -> None:
     out = Summary(CLASSES).compute()
-    assert out.pop("n") == 0
+    assert [out.pop(name) for name in ("n", "n_accuracy", "n_sets")] == [0, 0, 0]
     assert np.isnan(list(out.values())).all()
 
 
@@ -115,8 +115,9 @@ def test_every_class_is_what_constant_scores_get() -> None:
     ones = Summary(CLASSES, tuned=0.5)
     ones.update(np.ones(TRUTH.shape, np.float32), TRUTH)
     expected = ones.compute()
-    for key in ("accuracy", "top5", "ece", "ece_labels", "threshold"):
+    for key in set(expected) - set(trivial_every_class(TRUTH)):
         del expected[key]
+    assert {"n", "f1@0.5", "map", "labels_per_image", "of1"} <= expected.keys()
     assert trivial_every_class(TRUTH) == pytest.approx(expected)
 
 
@@ -181,3 +182,45 @@ def test_unknown_entries_of_the_trivial_answer() -> None:
     summary.update(np.ones_like(SCORES), TRUTH, known=known)
     out, trivial = summary.compute(), trivial_every_class(TRUTH, known=known)
     assert all(trivial[key] == pytest.approx(out[key]) for key in trivial if key != "f1@tuned")
+
+
+def literal_top1(scores: np.ndarray, truth: np.ndarray, known: np.ndarray) -> float:
+    """Image by image: the first choice among the known classes against the known labels."""
+    total = 0.0
+    for row, present, open_ in zip(scores.tolist(), truth.tolist(), known.tolist(), strict=True):
+        asked = [c for c in range(len(row)) if open_[c]]
+        best = max(asked, key=lambda c: (row[c], -c))
+        labels = {c for c in asked if present[c]}
+        total += 2 * (best in labels) / (1 + len(labels))
+    return total / len(scores)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.6])
+def test_the_first_choice_as_the_set_is_the_softmax_row(share: float) -> None:
+    known = np.random.default_rng(5).random(TRUTH.shape) < share
+    known[:, 0] = True
+    scores = np.round(SCORES, 1)  # many ties
+    out = Summary(CLASSES)
+    out.update(scores, TRUTH, known=known)
+    assert out.compute()["f1@top1"] == pytest.approx(literal_top1(scores, TRUTH, known))
+    assert out.compute()["labels_per_image@top1"] == 1
+
+
+def test_images_whose_set_is_not_known_count_for_given_labels_alone() -> None:
+    """Whatever stands in their rows; and each number says how many images it is over."""
+    judged = TRUTH.any(axis=1)
+    assert 0 < judged.sum() < 200
+    every, some = (Summary(CLASSES, tuned=0.3) for _ in range(2))
+    every.update(SCORES, TRUTH, GIVEN, judged=judged)
+    some.update(SCORES[judged], TRUTH[judged], GIVEN[judged])
+    found, wanted = every.compute(), some.compute()
+    against_given = {"n", "n_accuracy", "accuracy", "top5"}
+    assert {k: v for k, v in found.items() if k not in against_given} == {
+        k: v for k, v in wanted.items() if k not in against_given
+    }
+    assert found["accuracy"] == summary(given=True).compute()["accuracy"]
+    assert (found["n"], found["n_accuracy"]) == (200, (GIVEN >= 0).sum())
+    assert found["n_sets"] == found["n_real_accuracy"] == judged.sum()
+    assert every.tuned_threshold() == some.tuned_threshold()
+    with pytest.raises(ValueError, match=r"judged must be boolean \(200,\)"):
+        every.update(SCORES, TRUTH, GIVEN, judged=np.ones(3, bool))

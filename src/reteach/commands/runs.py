@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tyro.conf import Positional
 
@@ -34,6 +34,9 @@ class OfRun:
 
     images: str | None = None
     """Images: a folder, an .npz file, tar shards, hf:NAME."""
+    empty: Literal["none", "unknown"] | None = None
+    """What an empty label set says. none: the image has none of the classes, and counts; unknown:
+    nobody could tell (ReaL), and it is left out. By default unknown with --original, else none."""
     out: Path | None = None
     """Where the numbers go as JSON; by default evaluation-NAME.json in the run folder."""
     batch_size: int = 256
@@ -75,7 +78,7 @@ class Evaluate:
     """Label table; class folders of --images need none."""
     original: Path | None = None
     """Original single labels beside reassessed sets in --labels: accuracy is against these, ReaL
-    accuracy against the sets."""
+    accuracy and all other numbers against the sets."""
     run_options: OfRun = field(default_factory=OfRun)
     score_options: OfScores = field(default_factory=OfScores)
 
@@ -199,6 +202,7 @@ SHOWN = {
     "f1@0.25": "F1@0.25",
     "f1@0.5": "F1@0.5",
     "f1@tuned": "F1 tuned",
+    "f1@top1": "F1 top-1",
     "map": "mAP",
     "labels_per_image": "labels/image",
 }
@@ -214,7 +218,7 @@ OF_SETS = {
 
 def show_metrics(found: dict[str, dict[str, Any]], title: str | None = None) -> None:
     """A table on standard output: predictors in rows, metrics in columns, in percent."""
-    from ..report.glossary import by_sets
+    from ..report.glossary import by_sets, counted
 
     titles = OF_SETS if by_sets(found.values()) else SHOWN
     columns = [key for key in titles if any(key in numbers for numbers in found.values())]
@@ -230,6 +234,9 @@ def show_metrics(found: dict[str, dict[str, Any]], title: str | None = None) -> 
         ]
         rows.append((name, *cells))
     show_table(("model", *(titles[key] for key in columns)), rows, title)
+    said = dict.fromkeys(words for numbers in found.values() if (words := counted(numbers)))
+    for words in said:
+        print(words)
 
 
 def show_table(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Protocol, final
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, final
 
 import numpy as np
 import torch
@@ -68,20 +68,25 @@ class Evaluation:
         name: "val", "test" …; where the numbers are filed.
         scan: the images with their true labels (``Single`` or ``Multi``).
         given: the original single labels where ``scan`` carries reassessed sets; accuracy is against
-            these and ReaL accuracy against the sets.
+            these and everything else, such as ReaL accuracy, against the sets.
+        empty: what an empty set says. ``none``: the image is known to have none of the classes, as a
+            photo without any tag; it counts, and is right where nothing is predicted. ``unknown``:
+            nobody could say, as in ReaL (Beyer et al. 2020, Section 4); the image counts only for what
+            is measured against given labels. By default unknown with ``given``, else none.
     """
 
     name: str
     scan: Scan
     given: Single | None = None
+    empty: Literal["none", "unknown"] | None = None
 
     def __call__(self, predictor: Predictor, tuned: float | None = None) -> Summary:
         """Judge a predictor; ``tuned`` is a threshold that was chosen on other data."""
         labels: LabelSet = self.scan.dataset.labels
         summary = Summary(labels.classes, tuned=tuned)
-        known = labels.known()
+        judged, counts = self.judged(), self.counts()
         for rows, out in outputs(predictor.scores, self.scan):
-            use = known[rows]
+            use = counts[rows]
             rows, values = rows[use], out.cpu().numpy()[use]
             truth = labels.take(rows)
             summary.update(
@@ -89,8 +94,26 @@ class Evaluation:
                 truth.present(),
                 None if self.given is None else self.given.index[rows],
                 truth.known_entries(),
+                judged[rows],
             )
         return summary
+
+    def counts(self) -> NDArray[np.bool_]:
+        """(N,) the images that some number is over."""
+        return self.judged() if self.given is None else self.judged() | self.given.known()
+
+    def narrowed(self) -> Evaluation:
+        """The same without the images that no number is over, which need not be decoded."""
+        rows = np.flatnonzero(self.counts())
+        scan = replace(self.scan, dataset=self.scan.dataset.subset(rows))
+        return replace(self, scan=scan, given=None if self.given is None else self.given.take(rows))
+
+    def judged(self) -> NDArray[np.bool_]:
+        """(N,) the images whose label set is known."""
+        labels = self.scan.dataset.labels
+        if (self.empty or ("none" if self.given is None else "unknown")) == "none":
+            return labels.known()
+        return labels.known() & labels.any_present()
 
 
 class Judged(Protocol):

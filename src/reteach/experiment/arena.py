@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..labels import Single
 from ..options import Data
 from ..tables import LabelTable, read_labels
-from .inputs import Inputs, labelled_dataset, open_inputs, set_aside
+from .inputs import Inputs, labelled_dataset, open_inputs, set_aside, without_empty
 
 REAL = "real_accuracy"
 """How often the first choice is among the reassessed labels."""
@@ -87,6 +87,8 @@ class OwnData:
             val, classes = inputs.val, inputs.train.classes
             test = labelled_dataset(open_source(where), self.test_labels, where, classes).labelled()
             test = set_aside(test, inputs.quarantine, self.data)
+            if self.test_original is None:  # else they count for accuracy
+                test = without_empty(test, self.data)
         if not len(val) or not len(test):
             raise UserError("too few validation images to tune a threshold and to judge")
         parts = Inputs(inputs.train, val, inputs.unlabeled, inputs.quarantine)

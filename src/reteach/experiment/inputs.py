@@ -56,6 +56,7 @@ def open_inputs(data: Data, seed: int) -> Inputs:
     everything = set_aside(everything, quarantine, data)
     _enough_classes(everything.labels, data)
     train, val = _validation(everything, data, seed, quarantine)
+    val = None if val is None else without_empty(val, data)
     train = train.labelled()
     if not len(train):
         raise UserError("no labelled image is left to train on")
@@ -90,6 +91,20 @@ def labelled_dataset(
         raise UserError(f"{where}: class {unknown[0]!r} is not in the class list")
     index = np.array([position[name] for name in source.class_of], np.int64)
     return Dataset.of(source, Single(index, names))
+
+
+def without_empty(judged: Dataset, data: Data) -> Dataset:
+    """The images to judge by: without those of an empty set, where ``--val-empty`` says unknown.
+
+    Raises:
+        UserError: no image is left.
+    """
+    if data.val_empty == "none" or isinstance(judged.labels, Single):
+        return judged
+    rows = np.flatnonzero(judged.labels.any_present())
+    if not len(rows):
+        raise UserError("--val-empty unknown: no image to validate or test on has a label")
+    return judged.subset(rows)
 
 
 def set_aside(dataset: Dataset, quarantine: dict[str, str], data: Data) -> Dataset:

@@ -21,7 +21,7 @@ import numpy as np
 from ..catalog import METHODS
 from ..errors import UserError
 from ..files import write_json
-from ..labels import Single
+from ..labels import LabelSet, Single
 from ..progress import progress
 from .arena import Arena, relabelled
 from .entrants import Entrant
@@ -98,7 +98,6 @@ def run_job(job: Job) -> dict[str, Any]:
     from ..engine.evaluate import Evaluation, Judge, scores
     from ..engine.log import Log
     from ..engine.run import Run
-    from ..metrics.summary import trivial_every_class
     from . import gallery
     from .finish import THRESHOLD
     from .saved import choose_device
@@ -119,9 +118,8 @@ def run_job(job: Job) -> dict[str, Any]:
     def scan(data: Any) -> Scan:
         return setup.scan(data)
 
-    judge = Judge(
-        (Evaluation("val", scan(inputs.val)), Evaluation("test", scan(test), contest.given))
-    )
+    tested = Evaluation("test", scan(test), contest.given)
+    judge = Judge((Evaluation("val", scan(inputs.val)), tested))
     every = -(-setup.total // 10)
     if contest.clean is not None:
         images = setup.scan(inputs.train)
@@ -156,7 +154,7 @@ def run_job(job: Job) -> dict[str, Any]:
         "history": history,
         "validation": _history(log.records, name, "val"),
         "warnings": [*watch.warnings, *setup.warnings],
-        "trivial": trivial_every_class(test.labels.present(), known=test.labels.known_entries()),
+        "trivial": _trivial(test.labels.take(tested.judged())),
         "examples": gallery.examples(
             few,
             np.arange(len(few)),
@@ -168,6 +166,13 @@ def run_job(job: Job) -> dict[str, Any]:
     for file in job.folder.glob("stages/*/snapshot.pt"):
         file.unlink()  # the outcome is what a comparison keeps; hundreds of models would fill the disk
     return outcome
+
+
+def _trivial(labels: LabelSet) -> dict[str, float]:
+    """The numbers of the answer that needs no model, on the images whose set is known."""
+    from ..metrics.summary import trivial_every_class
+
+    return trivial_every_class(labels.present(), known=labels.known_entries())
 
 
 def _kept(job: Job) -> dict[str, Any] | None:

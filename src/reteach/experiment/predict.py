@@ -42,9 +42,7 @@ def evaluate(
         raise UserError(f"--images is missing: which images to judge {folder} on")
     saved = load_models(folder, options.device)
     source = open_source(options.images)
-    data = labelled_dataset(source, labels, options.images, saved.classes).labelled()
-    if not len(data):
-        raise UserError("none of the images has a label to be judged by")
+    data = labelled_dataset(source, labels, options.images, saved.classes)
     given = None
     if original is not None:
         table = read_labels(original, kind="single", classes=saved.classes)
@@ -52,7 +50,9 @@ def evaluate(
         assert isinstance(whole, Single)
         given = whole.take(data.rows)
     scan = saved.scan(data, options.batch_size, decoders(options.workers))
-    evaluation = Evaluation("test", scan, given)
+    evaluation = Evaluation("test", scan, given, options.empty).narrowed()
+    if not len(evaluation.scan.dataset):
+        raise UserError("none of the images has a label to be judged by")
     found = {
         name: evaluation(predictor, saved.threshold).compute()
         for name, predictor in saved.predictors.items()
@@ -61,7 +61,7 @@ def evaluate(
     file = options.out or folder / f"evaluation-{name}.json"
     content: dict[str, Any] = {
         "images": options.images,
-        "quarantined": scan.broken,
+        "quarantined": evaluation.scan.broken,
         "metrics": found,
     }
     write_json(file, content)

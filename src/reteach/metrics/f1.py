@@ -1,42 +1,48 @@
 """Example-averaged F1, at one threshold and at all of them.
 
 F1 = mean over images of 2TP / (2TP + FP + FN), the ReaL-F1 of MILe (Rajeswar et al. 2022, section
-4.1). A class is predicted where ``score > threshold``. An image with neither labels nor predictions
-counts 1, one with either alone counts 0: scikit-learn's ``average="samples", zero_division=1``.
+4.1). A class is predicted where ``score > threshold``; :class:`TopF1` predicts the first choice alone, as
+the softmax row of MILe's tables does. An image with neither labels nor predictions counts 1, one with
+either alone counts 0: scikit-learn's ``average="samples", zero_division=1``. Whether an empty set of true
+labels is *known* to be empty is for the caller to say: ReaL leaves such images out.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UserError
-from .batch import above, check, check_known, ratio
+from .accuracy import top_classes
+from .batch import Mask, Scores, above, check, check_known, ratio
 from .kept import Kept, Packed, key_scores, pack, sort_keys
 
 # F1s closer than this are the same number summed in another order.
 _EQUAL = 1e-12
 
 
-@final
-class ExampleF1:
-    """F1 per image at one threshold, with what explains it: precision and label counts."""
+class PredictedSets(ABC):
+    """F1 per image of predicted label sets, with what explains it: precision and label counts."""
 
-    def __init__(self, threshold: float) -> None:
-        self.threshold = threshold
+    def __init__(self) -> None:
         self.n = 0
         self._f1 = 0.0
         self._precision = 0.0
         self._predicted = np.zeros(0, np.int64)
         self._true = np.zeros(0, np.int64)
 
+    @abstractmethod
+    def predict(self, scores: Scores, known: Mask | None) -> Mask:
+        """(B, C) the predicted labels; those that are not ``known`` are taken out afterwards."""
+
     def update(self, scores: ArrayLike, truth: ArrayLike, known: ArrayLike | None = None) -> None:
         """Add a batch (B, C). Entries not ``known`` are neither predictions nor labels."""
         values, present = check(scores, truth)
         mask = check_known(known, present)
-        chosen = above(values, self.threshold)
+        chosen = self.predict(values, mask)
         if mask is not None:
             chosen, present = chosen & mask, present & mask
         predicted = np.count_nonzero(chosen, axis=1)
@@ -73,6 +79,30 @@ class ExampleF1:
     def histograms(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How many images have 0, 1, 2 … predicted labels, and how many have so many true ones."""
         return self._predicted.copy(), self._true.copy()
+
+
+@final
+class ExampleF1(PredictedSets):
+    """Predicted is what scores above a threshold."""
+
+    def __init__(self, threshold: float) -> None:
+        super().__init__()
+        self.threshold = threshold
+
+    def predict(self, scores: Scores, known: Mask | None) -> Mask:
+        return above(scores, self.threshold)
+
+
+@final
+class TopF1(PredictedSets):
+    """Predicted is the first choice alone, among the known classes; of equal scores the first class."""
+
+    def predict(self, scores: Scores, known: Mask | None) -> Mask:
+        asked = scores if known is None else np.where(known, scores, -1)
+        chosen = np.zeros(scores.shape, np.bool_)
+        if scores.shape[1]:
+            np.put_along_axis(chosen, top_classes(asked, 1), True, axis=1)
+        return chosen
 
 
 def _add(counts: NDArray[np.int64], more: NDArray[np.int64]) -> NDArray[np.int64]:

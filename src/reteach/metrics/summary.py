@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UserError
 from .accuracy import Accuracy
-from .batch import Mask, check, check_known, ratio
+from .batch import Mask, Scores, check, check_known, ratio
 from .calibration import LabelCalibration, TopCalibration
 from .counts import CountsAt
-from .f1 import ExampleF1, F1Curve
+from .f1 import ExampleF1, F1Curve, TopF1
 from .kept import LIMIT, Kept, pack
 from .ranking import MeanAveragePrecision
 
@@ -48,6 +48,7 @@ class Summary:
         self.label_calibration = LabelCalibration()
         self._f1 = [ExampleF1(t) for t in thresholds]
         self._tuned = [ExampleF1(tuned)] if tuned is not None else []
+        self._first = TopF1()
         self._counts = CountsAt(0.5)
         self._accuracy = Accuracy()
         self._top = Accuracy(_TOP)
@@ -60,17 +61,21 @@ class Summary:
         truth: ArrayLike,
         given: ArrayLike | None = None,
         known: ArrayLike | None = None,
+        judged: ArrayLike | None = None,
     ) -> None:
         """Add a batch of probabilities and label sets (B, C).
 
         ``given`` (B,): the index of the single label that the data set came with, -1 for none;
         in every batch or in none. ``known`` (B, C): entries without it are neither labels nor
-        predictions; top classes are looked for among the known ones.
+        predictions; top classes are looked for among the known ones. ``judged`` (B,): the images
+        whose set is known at all, by default every one; the others count only for what is
+        measured against given labels. An empty set of a judged image says that it has none of
+        the classes.
 
         Raises:
             UserError: wrong shapes, scores that are not finite or not in [0, 1], a given label
                 that is no class.
-            ValueError: ``given`` in some batches only.
+            ValueError: ``given`` in some batches only; ``judged`` is not boolean (B,).
         """
         values, present = check(scores, truth, self.classes)
         mask = check_known(known, present)
@@ -82,14 +87,29 @@ class Summary:
             raise ValueError("given labels must come with every batch or with none")
         self._given = given is not None
         self.n += len(values)
-        # An accuracy against a given label asks all classes, one against the set those that are known.
-        against = asked if given is None else values
-        self._accuracy.update(against, label)
+        if given is not None:  # all classes are asked; against the set, those that are known
+            self._against(values, label)
+        if judged is not None:
+            use = _rows(judged, len(values))
+            values, present, asked = values[use], present[use], asked[use]
+            mask = None if mask is None else mask[use]
+        self._by_sets(values, present, asked, mask, given is not None)
+
+    def _against(self, scores: Scores, label: Mask) -> None:
+        """Count for the accuracies."""
+        self._accuracy.update(scores, label)
         if len(self.classes) > _TOP:
-            self._top.update(against, label)
-        if given is not None:
+            self._top.update(scores, label)
+
+    def _by_sets(
+        self, values: Scores, present: Mask, asked: Scores, mask: Mask | None, given: bool
+    ) -> None:
+        """Count images whose set is known."""
+        if given:
             self._real.update(asked, present)
-        for metric in (*self._f1, *self._tuned):
+        else:
+            self._against(asked, present)
+        for metric in (*self._f1, *self._tuned, self._first):
             metric.update(values, present, mask)
         self._counts.update(values, present, mask)
         self.top_calibration.update(asked, present)
@@ -105,6 +125,9 @@ class Summary:
 
         =========================  ==============================================================
         ``n``                      images
+        ``n_accuracy``,            of them: those that ``accuracy`` (and ``top5``) and
+        ``n_real_accuracy``,       ``real_accuracy`` are over, and those that everything else is
+        ``n_sets``                 over, whose set is known
         ``accuracy``, ``top5``     against the given label if there is one, else the set; top-5
                                    only with more than five classes
         ``real_accuracy``          top-1 against the set; only with given labels
@@ -114,6 +137,8 @@ class Summary:
         ``map``                    mean average precision
         ``labels_per_image@T``     predicted labels per image at the first threshold;
                                    ``labels_per_image`` is the same number
+        ``f1@top1``,               F1 and predicted labels per image of the first choice alone,
+        ``labels_per_image@top1``  as the softmax row of MILe's tables has them
         ``true_labels_per_image``  true labels per image
         ``precision@T``            mean share of right ones among an image's predicted labels at
                                    the first threshold; 0 where none is predicted
@@ -122,7 +147,9 @@ class Summary:
         =========================  ==============================================================
         """
         first = self._f1[0]
-        out = {"n": float(self.n), "accuracy": self._accuracy.compute()}
+        out = {"n": float(self.n), "n_accuracy": float(self._accuracy.n)}
+        out |= {"n_real_accuracy": float(self._real.n)} if self._given else {}
+        out |= {"n_sets": float(first.n), "accuracy": self._accuracy.compute()}
         if len(self.classes) > _TOP:
             out["top5"] = self._top.compute()
         if self._given:
@@ -130,6 +157,8 @@ class Summary:
         out |= {f"f1@{metric.threshold:g}": metric.compute() for metric in self._f1}
         for metric in self._tuned:
             out |= {"f1@tuned": metric.compute(), "threshold": metric.threshold}
+        out["f1@top1"] = self._first.compute()
+        out["labels_per_image@top1"] = self._first.labels_per_image()
         out["map"] = self.ranking.compute()
         out[f"labels_per_image@{first.threshold:g}"] = first.labels_per_image()
         out["labels_per_image"] = first.labels_per_image()
@@ -207,6 +236,14 @@ def trivial_every_class(
         "or": recall,
         "of1": 2 * share / (share + 1) if share else float("nan"),
     }
+
+
+def _rows(judged: ArrayLike, n: int) -> Mask:
+    """(B,) which rows are judged."""
+    use = np.asarray(judged)
+    if use.dtype != np.bool_ or use.shape != (n,):
+        raise ValueError(f"judged must be boolean ({n},), got {use.dtype} of shape {use.shape}")
+    return use
 
 
 def _one_hot(given: ArrayLike, shape: tuple[int, ...]) -> Mask:

@@ -10,7 +10,7 @@ from typing import Any, final
 from . import formats
 from .blocks import panel, panels
 from .charts import Line, legend, lines
-from .glossary import by_sets, metric
+from .glossary import IMAGES, by_sets, metric
 from .html import Html, join, tag
 from .looks import Looks
 
@@ -37,7 +37,7 @@ JUDGED_OF_SETS = (
     "accuracy",
     "ece",
 )
-_NOT_MEASURED = {"stage", "step", "kind", "phase", "data", "predictor", "n", "at"}
+_NOT_MEASURED = {"stage", "step", "kind", "phase", "data", "predictor", "n", *IMAGES, "at"}
 Record = dict[str, Any]
 
 

@@ -26,6 +26,14 @@ GROUPS_OF_SETS = (RANKING, OVER, SETS, COUNTS, FIRST, CALIBRATION, OTHER)
 """The same where images were judged by label sets: the multi-label literature's numbers first."""
 
 
+IMAGES = {
+    "n_accuracy": "Images, of accuracy",
+    "n_real_accuracy": "Images, of ReaL accuracy",
+    "n_sets": "Images, of everything else",
+}
+"""How many images a number is over, where that is not all of them."""
+
+
 @final
 @dataclass(frozen=True)
 class Metric:
@@ -102,6 +110,21 @@ _KNOWN = {
             "Mean over the classes of the average precision: how well images with a class are ranked "
             "above images without it, whatever the threshold.",
             RANKING,
+        ),
+        Metric(
+            "f1@top1",
+            "F1, first choice",
+            "F1 of the first choice alone as the image's label set, averaged over the images: what a "
+            "single-label answer is worth (the softmax row of MILe's tables).",
+            SETS,
+        ),
+        Metric(
+            "labels_per_image@top1",
+            "Labels per image, first choice",
+            "One, where the first choice alone is the image's label set.",
+            COUNTS,
+            "count",
+            0,
         ),
         Metric(
             "labels_per_image",
@@ -192,6 +215,10 @@ _KNOWN = {
         Metric("agreement", "Agreement of the peers", "", OTHER, "plain", 0),
         Metric("rate", "Learning rate", "", OTHER, "plain", 0),
         Metric("n", "Images", "Images that were judged.", OTHER, "plain", 0),
+        *(
+            Metric(name, title, "Images that these numbers are over.", OTHER, "plain", 0)
+            for name, title in IMAGES.items()
+        ),
     )
 }
 _AT = re.compile(r"(f1|precision|labels_per_image)@([0-9.eE+-]+)")
@@ -225,6 +252,20 @@ def by_sets(numbers: Iterable[Mapping[str, Any]]) -> bool:
     true = [formats.finite(found.get("true_labels_per_image")) for found in each]
     several = any(value is not None and abs(value - 1) > 1e-9 for value in true)
     return several and not any("real_accuracy" in found for found in each)
+
+
+def counted(found: Mapping[str, Any]) -> str:
+    """Over how many images the numbers of an evaluation are, in words; "" where that is not known."""
+    n = formats.finite(found.get("n"))
+    if not n:
+        return ""
+    over = {name: formats.finite(found.get(name)) for name in IMAGES}
+    parts = {name: int(value) for name, value in over.items() if value not in (None, n)}
+    if not parts:
+        return f"over {formats.plural(int(n), 'image')}"
+    words = {"n_accuracy": "accuracy", "n_real_accuracy": "ReaL accuracy", "n_sets": "all else"}
+    told = [f"{words[k]} over {int(v):,}" for k, v in over.items() if v is not None]
+    return f"of {formats.plural(int(n), 'image')}: {', '.join(told)}"
 
 
 def abbr(name: str) -> Html:

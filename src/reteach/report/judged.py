@@ -10,7 +10,7 @@ from .blocks import group, head, panel, panels, row, table
 from .charts import histogram, reliability
 from .classes import per_class
 from .examples import gallery, merged, single_truth
-from .glossary import GROUPS, GROUPS_OF_SETS, abbr, by_sets, glossary, metric
+from .glossary import GROUPS, GROUPS_OF_SETS, IMAGES, abbr, by_sets, counted, glossary, metric
 from .html import Html, join, tag
 from .looks import Looks
 from .page import Section
@@ -18,6 +18,7 @@ from .page import Section
 Evaluated = dict[str, dict[str, Any]]
 """Predictor -> what was found of it on a data set."""
 BARS = 24
+_FIRST = "labels_per_image@top1"
 
 
 def results(judged: dict[str, Evaluated], where: str) -> Section | None:
@@ -36,8 +37,9 @@ def results(judged: dict[str, Evaluated], where: str) -> Section | None:
 
 
 def _metrics_table(data: str, numbers: Evaluated) -> Html | None:
-    names = [n for n in dict.fromkeys(n for found in numbers.values() for n in found) if n != "n"]
-    twins = [n for n in names if n.startswith("labels_per_image@")]
+    names = list(dict.fromkeys(n for found in numbers.values() for n in found))
+    names = [n for n in names if n != "n" and n not in IMAGES]  # the caption says them
+    twins = [n for n in names if n.startswith("labels_per_image@") and n != _FIRST]
     if "labels_per_image" in names:  # the same number under two names
         names = [n for n in names if n not in twins]
     order = GROUPS_OF_SETS if by_sets(numbers.values()) else GROUPS
@@ -45,8 +47,7 @@ def _metrics_table(data: str, numbers: Evaluated) -> Html | None:
     groups = [(title, mine) for title, mine in groups if mine]
     if not groups:
         return None
-    counted = [formats.finite(found.get("n")) for found in numbers.values()]
-    images = f", {formats.plural(int(counted[0]), 'image')}" if counted and counted[0] else ""
+    images = next((f", {words}" for found in numbers.values() if (words := counted(found))), "")
     heads = [head("Metric", text=True)]
     heads += [head(tag("span", name, class_="name")) for name in numbers]
     halves = []
@@ -182,7 +183,11 @@ def words(judged: dict[str, Evaluated], where: str) -> Section | None:
         for entry in found.values()
         for name in reading.mapping(entry.get("metrics"), where)
     ]
-    body = glossary(n for n in names if n != "n" and not n.startswith("labels_per_image@"))
+    body = glossary(
+        n
+        for n in names
+        if n not in ("n", *IMAGES) and (n == _FIRST or not n.startswith("labels_per_image@"))
+    )
     return Section("glossary", "Glossary", None, body) if body is not None else None
 
 
