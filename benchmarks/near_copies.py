@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from reteach.data.sources import open_source
-from reteach.relabel.dedup import thumbnail
-from reteach.relabel.neighbours import nearest, normalised
+from reteach.duplicates.neighbours import nearest, normalised
+from reteach.duplicates.thumbnails import thumbnail
 
 DISTANCES = (0.02, 0.05, 0.1, 0.15, 0.2)
 PLANTED = 200
@@ -40,6 +40,7 @@ CHANGES = {
     "JPEG 75": lambda i: recompressed(i, 75),
     "JPEG 30": lambda i: recompressed(i, 30),
     "three quarters of the size": lambda i: scaled(i, 0.75),
+    "a tenth less contrast": lambda i: ImageEnhance.Contrast(i).enhance(0.9),
     "brighter": lambda i: ImageEnhance.Brightness(i).enhance(1.2),
     "cropped by 5%": lambda i: i.crop((i.width // 20 or 1, i.height // 20 or 1, i.width, i.height)),
     "mirrored": lambda i: i.transpose(Image.Transpose.FLIP_LEFT_RIGHT),

@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from reteach.relabel.neighbours import Neighbours, nearest, normalised
+from reteach.duplicates.neighbours import Neighbours, nearest, normalised
 
 
 def features(

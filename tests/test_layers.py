@@ -23,6 +23,7 @@ LAYERS = [
     ("metrics",),
     ("data", "models"),
     ("relabel",),
+    ("duplicates",),
     ("engine",),
     ("methods",),
     ("analysis",),

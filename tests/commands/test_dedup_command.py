@@ -20,13 +20,13 @@ from reteach.commands.dedup import Dedup
 from reteach.data.augment import Eval
 from reteach.data.sources import open_source
 from reteach.data.stream import Prepare
+from reteach.duplicates.neighbours import Neighbours
 from reteach.engine.learner import Predictor
 from reteach.errors import UserError
 from reteach.experiment import features
 from reteach.experiment.saved import save_models
 from reteach.models import zoo
 from reteach.relabel.item_lists import read_items
-from reteach.relabel.neighbours import Neighbours
 
 
 def picture(path: Path, seed: int, **options: object) -> None:

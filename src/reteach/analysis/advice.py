@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
-from ..relabel.dedup import ALIKE
-from ..relabel.neighbours import EXACT_BELOW
+from ..duplicates.neighbours import EXACT_BELOW
+from ..duplicates.thumbnails import ALIKE
 from .facts import Facts
 
 

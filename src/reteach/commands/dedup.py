@@ -92,6 +92,12 @@ class Dedup:
         if self.against_features is not None and (self.features is None or self.against is None):
             raise UserError("--against-features goes with --features and --against")
 
+    @property
+    def by_thumbnails(self) -> bool:
+        """Whether grey thumbnails are compared, for want of features."""
+        given = (self.features, self.run_folder, self.model)
+        return not self.only_bytes and all(value is None for value in given)
+
     def run(self) -> None:
         """Write what was found and say how much it is."""
         from .duplicates import dedup

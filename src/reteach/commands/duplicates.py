@@ -13,20 +13,15 @@ from ..data.contents import Contents
 from ..data.decode import ImageError
 from ..data.parallel import cores
 from ..data.sources import Source, open_source
+from ..duplicates.feature_files import read_features
+from ..duplicates.neighbours import Features, nearest, normalised
+from ..duplicates.pairs import Pairs, joined, near_pairs, same_bytes
+from ..duplicates.thumbnails import ALIKE, SIDE, thumbnails
 from ..experiment.gallery import data_url
-from ..experiment.thumbnails import thumbnails
 from ..files import atomic_path
+from ..labels import Rows
 from ..progress import progress
-from ..relabel.dedup import (
-    SIDE,
-    Pairs,
-    joined,
-    near_pairs,
-    read_features,
-    same_bytes,
-)
 from ..relabel.item_lists import write_items
-from ..relabel.neighbours import Features, nearest, normalised
 
 if TYPE_CHECKING:
     from .dedup import Dedup
@@ -77,13 +72,16 @@ def dedup(command: Dedup) -> Iterator[str]:
             yield f"nearest pictures by FAISS: recall {near.recall:.1%} on a sample"
         if near.recall < command.recall:
             yield f"warning: the index does not reach a recall of {command.recall:.0%}"
-        pairs = near_pairs(near, single_set=single, most=command.pairs, skip=[found])
-        # zeros stand for the features of an image that cannot be read
-        usable = ~np.isin(pairs.row, list(images.broken))
-        pairs = pairs.take(usable & ~np.isin(pairs.against, list(against.broken)))
+        blank = _blank(base), _blank(queries)
+        pairs = near_pairs(near, single_set=single, most=command.pairs, skip=[found], blank=blank)
         if len(pairs):
             low, high = pairs.distance[[0, -1]]
             yield f"{len(pairs):,} pairs of near pictures, {low:.3f} to {high:.3f} apart"
+        if command.by_thumbnails:
+            yield (
+                f"{int((pairs.distance <= ALIKE).sum()):,} of them are within {ALIKE:g}, where clean "
+                f"and advise take pictures for copies; to remove these too: --within {ALIKE:g}"
+            )
         found = joined(found, pairs)
     yield from _complaints([images] if single else [images, against])
     _write(command.out, found, images, against)
@@ -95,6 +93,11 @@ def dedup(command: Dedup) -> Iterator[str]:
     if command.page is not None:
         _page(command.page, command.shown, found, images, against, len(removed), how)
         yield f"page: {command.page}"
+
+
+def _blank(some: Features) -> Rows:
+    """The rows of zeros: images that cannot be read, and such that show nothing to compare."""
+    return np.flatnonzero(~np.any(some, axis=1))
 
 
 def features(command: Dedup, images: ImageSet, against: ImageSet) -> tuple[Features, Features, str]:

@@ -20,6 +20,7 @@ from ..catalog import METHODS, Sigmoid, Softmax
 from ..data.dataset import Dataset
 from ..data.quarantine import write_csv
 from ..data.sources import ArraySource, open_source
+from ..duplicates.find import Copies, find
 from ..engine.algorithm import Algorithm
 from ..engine.evaluate import scores
 from ..engine.run import Run
@@ -78,8 +79,8 @@ def advise(command: Advise) -> Iterator[str]:
     except Interrupted as error:
         raise Interrupted(f"{error}; to go on, give the same command again") from None
     other = None if command.val_images is None else open_source(command.val_images)
-    within = copies.find(data.source, workers=command.workers)
-    across = None if other is None else copies.find(data.source, other, command.workers)
+    within = find(data.source, workers=command.workers)
+    across = None if other is None else find(data.source, other, command.workers)
     facts = _facts(command, data, held, fitted, per_image, within, across)
     given = Given(
         command.images,
@@ -245,8 +246,8 @@ def _facts(
     held: NDArray[np.float32] | None,
     fitted: float | None,
     per_image: Range | None,
-    within: copies.Copies,
-    across: copies.Copies | None,
+    within: Copies,
+    across: Copies | None,
 ) -> Facts:
     counts = data.labels.counts()
     used = counts[counts > 0]

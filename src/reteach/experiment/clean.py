@@ -15,6 +15,7 @@ from .. import options
 from ..catalog import METHODS
 from ..data.dataset import Dataset
 from ..data.quarantine import write_csv
+from ..duplicates.find import groups
 from ..engine import distributed
 from ..engine.run import Run
 from ..errors import Interrupted, UserError
@@ -22,7 +23,7 @@ from ..files import write_json
 from ..labels import Rows, Single
 from ..methods.clean import held_out_scores
 from ..relabel import clean as rules
-from ..relabel.folds import copies, stratified_folds
+from ..relabel.folds import stratified_folds
 from ..report.suspects_page import Cleaning, RuleOutcome, Suspect, write_suspects
 from ..scores import ScoreWriter
 from ..tables import LabelTable, read_labels, write_labels
@@ -30,7 +31,6 @@ from . import gallery
 from .claims import claim
 from .config import Config
 from .entrants import entrants
-from .fingerprints import fingerprints
 from .inputs import Inputs, open_inputs, workers
 from .saved import choose_device
 from .surroundings import load_recipe, make_setup
@@ -115,7 +115,7 @@ def _judge(command: Clean, config: Config, folder: Path, inputs: Inputs, device:
 def split_of(data: Dataset, folds: int, config: Config) -> dict[str, NDArray[Any]]:
     """The group of copies (N,) and the fold (N,) of each image."""
     assert isinstance(data.labels, Single)
-    group = copies(*fingerprints(data, workers(config.data)))
+    group = groups(data.source, data.rows, workers(config.data))
     fold = stratified_folds(data.labels.index, group, folds, config.training.seed)
     return {"group": group, "fold": fold}
 

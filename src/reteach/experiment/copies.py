@@ -1,60 +1,13 @@
-"""Copies among images, and across two sets: equal files, and pictures that look alike."""
+"""What copies mean for a labelled data set: labels that disagree, and pictures to be looked at."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import final
-
-import numpy as np
-
-from ..data.contents import Contents
 from ..data.dataset import Dataset
 from ..data.decode import ImageError
 from ..data.sources import Source
-from ..relabel.dedup import ALIKE, Pairs, joined, near_pairs, same_bytes
-from ..relabel.neighbours import EXACT_BELOW, nearest, normalised
+from ..duplicates.pairs import Pairs
 from ..report.duplicates_page import Duplicate, Side
 from .gallery import data_url
-from .thumbnails import thumbnails
-
-NEIGHBOURS, MOST = 10, 5000
-"""As ``reteach dedup`` has them."""
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Copies:
-    """Pairs of copies.
-
-    Args:
-        equal: files with the same bytes.
-        alike: further pictures whose grey thumbnails are within :data:`ALIKE`; None: too many images to
-            compare all with all.
-    """
-
-    equal: Pairs
-    alike: Pairs | None
-
-    def all(self) -> Pairs:
-        """Both, nearest first."""
-        return self.equal if self.alike is None else joined(self.equal, self.alike)
-
-
-def find(source: Source, against: Source | None = None, workers: int | None = None) -> Copies:
-    """The copies within a source, or of another source in it."""
-    other = None if against is None else Contents(against)
-    equal = same_bytes(Contents(source), other, errors=(ImageError,))
-    if max(len(source), 0 if against is None else len(against)) > EXACT_BELOW:
-        return Copies(equal, None)
-    broken: dict[int, str] = {}
-    broken_there = broken if against is None else {}
-    base = normalised(thumbnails(source, broken, workers))
-    queries = base if against is None else normalised(thumbnails(against, broken_there, workers))
-    single = against is None
-    near = nearest(queries, base, NEIGHBOURS + single)
-    pairs = near_pairs(near, single_set=single, most=MOST, skip=[equal])
-    usable = ~np.isin(pairs.row, list(broken)) & ~np.isin(pairs.against, list(broken_there))
-    return Copies(equal, pairs.take(usable & (pairs.distance <= ALIKE)))
 
 
 def conflicting(pairs: Pairs | None, data: Dataset) -> int:

@@ -14,11 +14,11 @@ from torch.nn import functional as F
 from ..data.dataset import Dataset
 from ..data.sources import Source
 from ..data.stream import Prepare
+from ..duplicates.neighbours import Features
 from ..errors import UserError
 from ..models import zoo
 from ..models.features import pooled
 from ..progress import progress
-from ..relabel.neighbours import Features
 from .saved import choose_device, load_models
 from .seen import Seen
 

@@ -2,77 +2,18 @@
 
 ReaL (Beyer et al. 2020, Section 6) splits the training images into ten equal folds so that the model
 that judges a label has not memorised it. An image that stands in the data twice would defeat that:
-its copy, with its label, would be learned from. So copies and near-copies are groups here, and a group
-is never torn apart.
+its copy, with its label, would be learned from. So copies are groups here (:mod:`reteach.duplicates`
+says what a copy is), and a group is never torn apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..labels import Rows
-
-SIDE = 8
-"""Thumbnails are compared at 8 × 8 pixels."""
-NEAR = 3.0
-"""Root mean square difference of two thumbnails, in grey levels of 255, below which they are copies.
-
-Recompression and rescaling stay under it. Pictures that differ less than this by chance (blank ones)
-merely end up in the same fold."""
-_DIRECTIONS = 12
-
-
-def copies(thumbnails: NDArray[np.uint8], digests: Sequence[bytes], near: float = NEAR) -> Rows:
-    """The group (N,) of each image: 0, 1, … in the order of first sight.
-
-    Images are of one group when their digests are equal or their thumbnails differ by at most ``near``,
-    and so on along chains.
-
-    Args:
-        thumbnails: (N, …) pixels of equally small images.
-        digests: N hashes of whole images.
-    """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    n = len(thumbnails)
-    first: dict[bytes, int] = {}
-    same = np.array([first.setdefault(digest, row) for row, digest in enumerate(digests)], np.int64)
-    distinct = np.flatnonzero(same == np.arange(n))
-    near_pairs = distinct[_near_pairs(thumbnails[distinct], near)]
-    one = np.concatenate([np.arange(n), near_pairs[:, 0]])
-    two = np.concatenate([same, near_pairs[:, 1]])
-    graph = coo_matrix((np.ones(len(one), np.int8), (one, two)), shape=(n, n))
-    _, component = connected_components(graph, directed=False)
-    _, seen, group = np.unique(component, return_index=True, return_inverse=True)
-    return np.asarray(np.argsort(np.argsort(seen))[group], np.int64)
-
-
-def _near_pairs(thumbnails: NDArray[np.uint8], near: float) -> Rows:
-    """(M, 2) rows whose thumbnails are near, exactly: a k-d tree finds candidates in few directions.
-
-    Distances can only shrink in a projection, so that no pair is missed.
-    """
-    from scipy.spatial import cKDTree
-
-    flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float64)
-    if len(flat) < 2:
-        return np.zeros((0, 2), np.int64)
-    centred = flat - flat.mean(0)
-    _, directions = np.linalg.eigh(centred.T @ centred)
-    projected = centred @ directions[:, -_DIRECTIONS:]
-    radius = near * flat.shape[1] ** 0.5
-    pairs = cKDTree(projected).query_pairs(radius * (1 + 1e-9), output_type="ndarray")
-    close = [
-        ((flat[part[:, 0]] - flat[part[:, 1]]) ** 2).mean(1) <= near**2
-        for part in np.array_split(pairs, max(1, len(pairs) // 10_000))
-    ]
-    return np.asarray(pairs[np.concatenate(close)], np.int64)
 
 
 def stratified_folds(labels: Rows, groups: Rows, folds: int, seed: int) -> Rows:

@@ -10,8 +10,8 @@ from typing import final
 from .. import __version__
 from ..analysis.advice import doubt
 from ..analysis.facts import Facts, Range
+from ..duplicates.thumbnails import ALIKE
 from ..files import atomic_write
-from ..relabel.dedup import ALIKE
 from .blocks import big_numbers, head, notice, row, table
 from .duplicates_page import Duplicate, card
 from .formats import count, decimal, percent, plural

@@ -14,17 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from reteach.duplicates import neighbours
+from reteach.duplicates.feature_files import read_features
+from reteach.duplicates.neighbours import nearest, normalised
+from reteach.duplicates.pairs import Pairs, joined, near_pairs, same_bytes
+from reteach.duplicates.thumbnails import thumbnail
 from reteach.errors import UserError
-from reteach.relabel import neighbours
-from reteach.relabel.dedup import (
-    Pairs,
-    joined,
-    near_pairs,
-    read_features,
-    same_bytes,
-    thumbnail,
-)
-from reteach.relabel.neighbours import nearest, normalised
 
 Floats = np.ndarray
 

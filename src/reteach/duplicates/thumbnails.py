@@ -1,4 +1,4 @@
-"""Grey thumbnails of a source's images, by which pictures that look alike are found without a model."""
+"""Grey thumbnails, by which pictures that look alike are found without a model."""
 
 from __future__ import annotations
 
@@ -13,8 +13,29 @@ from ..data.parallel import Lost, cores, each
 from ..data.sources import Source, shrunk
 from ..data.videos import still
 from ..progress import progress
-from ..relabel.dedup import SIDE, thumbnail
-from ..relabel.neighbours import Features
+from .neighbours import Features
+
+SIDE = 16
+"""Of the thumbnails."""
+ALIKE = 0.1
+"""Distance of two thumbnails up to which pictures are taken for copies: what it finds and what it takes for
+a copy by mistake is in ``docs/results-advise.md``."""
+
+
+def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(H, W, 1 or 3) uint8 -> (256,) grey thumbnail of mean 0 and length 1; flat images give zeros.
+
+    Brightness and contrast drop out, size and compression nearly do. The filter's triangle overlaps the
+    neighbouring pixels: a box would cut small images of other sizes in other places.
+    """
+    from PIL import Image
+
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).convert("L")
+    small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    grey = np.asarray(small, np.float32).ravel()
+    grey = grey - grey.mean()
+    length = np.linalg.norm(grey)
+    return np.asarray(grey / length if length > 1 else np.zeros_like(grey), np.float32)
 
 
 def thumbnails(source: Source, broken: dict[int, str], workers: int | None = None) -> Features:

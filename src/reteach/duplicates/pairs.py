@@ -1,12 +1,10 @@
-"""Images that stand in two sets, or twice in one: equal files first, then equal-looking pictures.
+"""Pairs of images that stand in two sets, or twice in one: equal files first, then near pictures.
 
 Billion-scale semi-supervised learning (Yalniz et al. 2019), supplement 5: features of the last pooled
 layer, L2-normalised; for each evaluation image its nearest unlabelled images; all pairs sorted globally
 by Euclidean distance, the top ones reviewed by eye and removed from the unlabelled set.
 
-Added here: files with the same bytes are found first, without a model and without a threshold; and
-where there is no model, tiny grey thumbnails take the place of its features. They find copies that
-were resized or compressed again, but no crops or mirror images.
+Added here: files with the same bytes are found first, without a model and without a threshold.
 """
 
 from __future__ import annotations
@@ -15,20 +13,13 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError
+from ..labels import Rows
 from .neighbours import Neighbours
-
-SIDE = 16
-"""Of the thumbnails."""
-ALIKE = 0.1
-"""Distance of two thumbnails up to which pictures are taken for copies: what it finds and what it takes for
-a copy by mistake is in ``docs/results-advise.md``."""
 
 T = TypeVar("T")
 _Place = tuple[int, int]
@@ -122,22 +113,13 @@ def same_bytes(
     return Pairs(rows[:, 0], rows[:, 1], np.zeros(len(rows), np.float32), np.ones(len(rows), bool))
 
 
-def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(H, W, 1 or 3) uint8 -> (256,) grey thumbnail of mean 0 and length 1; flat images give zeros.
-
-    Brightness and contrast drop out, size and compression nearly do.
-    """
-    from PIL import Image
-
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).convert("L")
-    small = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX), np.float32).ravel()
-    small = small - small.mean()
-    length = np.linalg.norm(small)
-    return np.asarray(small / length if length > 1 else np.zeros_like(small), np.float32)
-
-
 def near_pairs(
-    found: Neighbours, *, single_set: bool, most: int, skip: Sequence[Pairs] = ()
+    found: Neighbours,
+    *,
+    single_set: bool,
+    most: int,
+    skip: Sequence[Pairs] = (),
+    blank: tuple[Rows, Rows] | None = None,
 ) -> Pairs:
     """All pairs of a search, sorted globally by distance.
 
@@ -147,6 +129,7 @@ def near_pairs(
         most: keep only the so many nearest pairs.
         skip: pairs that are known already; in a single set, also those that follow from them (of three
             equal files two pairs are known, and the third is no news).
+        blank: rows to be cleaned, and evaluation images, that have nothing to compare.
     """
     against = np.repeat(np.arange(len(found.index)), found.index.shape[1])
     row, distance = found.index.ravel(), found.distance.ravel()
@@ -154,18 +137,26 @@ def near_pairs(
     if single_set:
         row, against = np.maximum(row, against), np.minimum(row, against)
         keep &= row != against
+    if blank is not None:
+        keep &= ~(np.isin(row, blank[0]) | np.isin(against, blank[1]))
     key = row << 32 | against
     for known in skip:
-        if single_set:
-            first_of = np.arange(max(len(found.index), 1 + found.index.max(initial=0)))
-            first_of[known.row] = known.against
-            keep &= first_of[row] != first_of[against]
-        keep &= ~np.isin(key, known.row << 32 | known.against)
+        keep &= news(row, against, known, single_set=single_set)
     order = np.flatnonzero(keep)
     order = order[np.lexsort((against[order], row[order], distance[order]))]
     _, first = np.unique(key[order], return_index=True)  # each pair once
     order = order[np.sort(first)][:most]
     return Pairs(row[order], against[order], distance[order], np.zeros(len(order), bool))
+
+
+def news(row: Rows, against: Rows, known: Pairs, *, single_set: bool) -> NDArray[np.bool_]:
+    """(M,) which pairs are neither among the ``known`` ones nor, in a single set, follow from them."""
+    fresh = ~np.isin(row << 32 | against, known.row << 32 | known.against)
+    if single_set and len(row) and len(known):
+        first_of = np.arange(1 + max(row.max(), against.max(), known.row.max()))
+        first_of[known.row] = known.against
+        fresh &= first_of[row] != first_of[against]
+    return fresh
 
 
 def joined(first: Pairs, second: Pairs) -> Pairs:
@@ -177,58 +168,6 @@ def joined(first: Pairs, second: Pairs) -> Pairs:
         np.concatenate([first.same_bytes, second.same_bytes]),
     )
     return both.take(np.lexsort((both.against, both.row, ~both.same_bytes, both.distance)))
-
-
-def read_features(path: Path, items: Sequence[str]) -> NDArray[np.float32]:
-    """The features of ``items``, in their order, from a file of them.
-
-    A ``.npz`` file has the arrays ``items`` (N,) and ``features`` (N, D); a ``.parquet`` file the
-    columns ``item`` and ``features`` (lists of numbers).
-
-    Raises:
-        UserError: no such file, another layout, or an item without features.
-    """
-    names, features = _npz(path) if path.suffix.lower() == ".npz" else _parquet(path)
-    position = {name: row for row, name in enumerate(names)}
-    missing = [item for item in items if item not in position]
-    if missing:
-        raise UserError(
-            f"{path}: {len(missing)} of {len(items)} images have no features, first: {missing[0]!r}"
-        )
-    return features[[position[item] for item in items]]
-
-
-def _npz(path: Path) -> tuple[list[str], NDArray[np.float32]]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            names, features = arrays["items"], arrays["features"]
-    except KeyError:
-        raise UserError(f"{path}: needs the arrays 'items' and 'features'") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable .npz file ({error})") from None
-    if features.ndim != 2 or len(names) != len(features):
-        raise UserError(
-            f"{path}: items {names.shape} and features {features.shape} do not correspond"
-        )
-    return [str(name) for name in names], np.asarray(features, np.float32)
-
-
-def _parquet(path: Path) -> tuple[list[str], NDArray[np.float32]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from ..score_columns import one_line
-
-    try:
-        table = pq.read_table(path, columns=["item", "features"])
-        flat = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        features = np.asarray(flat, np.float32).reshape(len(table), -1)
-    except (pa.ArrowException, OSError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"{path}: needs the columns 'item' and 'features', lists of equal length "
-            f"({one_line(error)})"
-        ) from None
-    return [str(name) for name in table["item"].to_pylist()], features
 
 
 def _pairs_of(group: list[_Place], sets: int) -> list[tuple[int, int]]:

@@ -1,0 +1,77 @@
+"""All pictures that look alike, exactly: every pair of thumbnails within a distance, block by block.
+
+Thumbnails are swept along the direction in which they differ most, and a k-d tree in few directions finds
+the candidates of a block: distances can only shrink in a projection, so that no pair is missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..labels import Rows
+from .neighbours import Features
+from .pairs import Pairs, joined, news
+from .thumbnails import ALIKE
+
+_DIRECTIONS, _BLOCK = 12, 1024
+_ROUNDING = 1e-5
+"""Of distances in single precision."""
+
+Found = tuple[Rows, Rows, NDArray[np.float32]]
+"""Rows of one picture and of the other, and their distance; arrays are (M,)."""
+
+
+def close_pairs(thumbnails: Features, distance: float = ALIKE) -> Iterator[Found]:
+    """All pairs of (N, D) ``thumbnails`` up to ``distance`` apart, each once; zeros are in none."""
+    from scipy.spatial import cKDTree
+
+    shown = np.flatnonzero(thumbnails.any(axis=1))
+    if len(shown) < 2:
+        return
+    projected = _projected(thumbnails[shown])
+    order = np.argsort(projected[:, -1], kind="stable")
+    rows, projected = shown[order], projected[order]
+    reach = distance + _ROUNDING
+    ends = np.searchsorted(projected[:, -1], projected[:, -1] + reach, "right")
+    for start in range(0, len(rows), _BLOCK):
+        block = projected[start : start + _BLOCK]
+        window = projected[start : ends[start + len(block) - 1]]
+        near = cKDTree(block).sparse_distance_matrix(cKDTree(window), reach, output_type="ndarray")
+        near = near[near["i"] < near["j"]]
+        one, other = rows[start + near["i"]], rows[start + near["j"]]
+        apart = np.linalg.norm(thumbnails[one] - thumbnails[other], axis=1)
+        keep = apart <= distance
+        yield one[keep], other[keep], np.asarray(apart[keep], np.float32)
+
+
+def alike(thumbnails: Features, against: Features | None, known: Pairs, *, most: int) -> Pairs:
+    """The ``most`` nearest pairs of pictures that look alike, within a set or of another set in it.
+
+    Args:
+        known: pairs that are found already; neither they nor what follows from them is told again.
+    """
+    n = len(thumbnails)
+    both = thumbnails if against is None else np.concatenate([thumbnails, against])
+    kept = known.take(np.zeros(0, np.int64))
+    for one, other, apart in close_pairs(both):
+        low, high = np.minimum(one, other), np.maximum(one, other)
+        if against is None:
+            row, there = high, low
+        else:
+            across = (low < n) & (high >= n)
+            row, there, apart = low[across], high[across] - n, apart[across]
+        fresh = news(row, there, known, single_set=against is None)
+        found = Pairs(row, there, apart, np.zeros(len(row), bool)).take(fresh)
+        kept = joined(kept, found).take(np.arange(min(most, len(kept) + len(found))))
+    return kept
+
+
+def _projected(thumbnails: Features) -> NDArray[np.float64]:
+    """(N, ≤ D) the thumbnails in the directions in which they differ most, the first of these last."""
+    mean = thumbnails.mean(axis=0, dtype=np.float64)
+    spread = (thumbnails.T @ thumbnails) / len(thumbnails) - np.outer(mean, mean)
+    _, directions = np.linalg.eigh(spread)
+    return np.asarray(thumbnails @ directions[:, -_DIRECTIONS:], np.float64)

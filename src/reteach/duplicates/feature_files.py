@@ -1,0 +1,63 @@
+"""Features that were made elsewhere, read from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UserError
+
+
+def read_features(path: Path, items: Sequence[str]) -> NDArray[np.float32]:
+    """The features of ``items``, in their order, from a file of them.
+
+    A ``.npz`` file has the arrays ``items`` (N,) and ``features`` (N, D); a ``.parquet`` file the
+    columns ``item`` and ``features`` (lists of numbers).
+
+    Raises:
+        UserError: no such file, another layout, or an item without features.
+    """
+    names, features = _npz(path) if path.suffix.lower() == ".npz" else _parquet(path)
+    position = {name: row for row, name in enumerate(names)}
+    missing = [item for item in items if item not in position]
+    if missing:
+        raise UserError(
+            f"{path}: {len(missing)} of {len(items)} images have no features, first: {missing[0]!r}"
+        )
+    return features[[position[item] for item in items]]
+
+
+def _npz(path: Path) -> tuple[list[str], NDArray[np.float32]]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            names, features = arrays["items"], arrays["features"]
+    except KeyError:
+        raise UserError(f"{path}: needs the arrays 'items' and 'features'") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable .npz file ({error})") from None
+    if features.ndim != 2 or len(names) != len(features):
+        raise UserError(
+            f"{path}: items {names.shape} and features {features.shape} do not correspond"
+        )
+    return [str(name) for name in names], np.asarray(features, np.float32)
+
+
+def _parquet(path: Path) -> tuple[list[str], NDArray[np.float32]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from ..score_columns import one_line
+
+    try:
+        table = pq.read_table(path, columns=["item", "features"])
+        flat = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        features = np.asarray(flat, np.float32).reshape(len(table), -1)
+    except (pa.ArrowException, OSError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path}: needs the columns 'item' and 'features', lists of equal length "
+            f"({one_line(error)})"
+        ) from None
+    return [str(name) for name in table["item"].to_pylist()], features

@@ -1,0 +1,85 @@
+"""The copies in a source of images, and the groups that they form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from ..data.contents import Contents
+from ..data.decode import ImageError
+from ..data.sources import Selected, Source
+from ..labels import Rows
+from .alike import alike, close_pairs
+from .neighbours import EXACT_BELOW
+from .pairs import Pairs, joined, same_bytes
+from .thumbnails import thumbnails
+
+MOST = 5000
+"""Pairs of pictures that are not equal files, as ``reteach dedup`` keeps them."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Copies:
+    """Pairs of copies.
+
+    Args:
+        equal: files with the same bytes.
+        alike: further pictures that look alike; None: too many images to look for them unasked.
+    """
+
+    equal: Pairs
+    alike: Pairs | None
+
+    def all(self) -> Pairs:
+        """Both, nearest first."""
+        return self.equal if self.alike is None else joined(self.equal, self.alike)
+
+
+def find(source: Source, against: Source | None = None, workers: int | None = None) -> Copies:
+    """The copies within a source, or of another source in it."""
+    other = None if against is None else Contents(against)
+    equal = same_bytes(Contents(source), other, errors=(ImageError,))
+    if max(len(source), 0 if against is None else len(against)) > EXACT_BELOW:
+        return Copies(equal, None)
+    # zeros stand for images that cannot be read, and are like no other
+    base = thumbnails(source, {}, workers)
+    queries = None if against is None else thumbnails(against, {}, workers)
+    return Copies(equal, alike(base, queries, equal, most=MOST))
+
+
+def groups(source: Source, rows: Rows, workers: int | None = None) -> Rows:
+    """The group (N,) of each of the ``rows`` of a source: 0, 1, … in the order of first sight.
+
+    Copies are of one group, and so on along chains. An image that cannot be read is a copy of no other.
+    """
+    different, position = np.unique(rows, return_inverse=True)
+    looked_at = Selected(source, different)
+    equal = same_bytes(Contents(looked_at), errors=(ImageError,))
+    group = _first_of(len(different), equal.row, equal.against)
+    small = thumbnails(looked_at, {}, workers)
+    small[equal.row] = 0  # the first of equal files stands for all
+    for one, other, _ in close_pairs(small):
+        group = _joined(group, one, other)
+    _, first, found = np.unique(group[position], return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[found], np.int64)
+
+
+def _first_of(n: int, row: Rows, against: Rows) -> Rows:
+    """(n,) a component of the graph that has these edges, for each of its nodes."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    edges = coo_matrix((np.ones(len(row), np.int8), (row, against)), shape=(n, n))
+    return np.asarray(connected_components(edges, directed=False)[1], np.int64)
+
+
+def _joined(group: Rows, one: Rows, other: Rows) -> Rows:
+    """The groups (N,) after those of ``one`` and of ``other`` have become the same, pair by pair."""
+    differ = group[one] != group[other]
+    if not differ.any():
+        return group
+    n = int(group.max()) + 1
+    return _first_of(n, group[one[differ]], group[other[differ]])[group]
