@@ -189,8 +189,9 @@ class Semi:
     """Lower scores are never picked."""
     frequencies: Path | None = None
     """CSV with class, count, for unbalanced-ranked; by default those of the labelled images."""
-    exclude: Path | None = None
-    """Images never to pick, e.g. duplicates of test images: .txt, .csv or .parquet with item."""
+    exclude: tuple[Path, ...] = ()
+    """Images never to pick, e.g. duplicates of test images: one or several .txt, .csv or .parquet files
+    with item. A list of which no item is among the unlabelled images is an error."""
     tags: Path | None = None
     """Weak labels of the unlabelled images, as reteach relabel hashtags writes them."""
     weak_steps: int = 0

@@ -143,8 +143,25 @@ def _main(words: list[str]) -> int:
         )
     module, attribute = TABLE[name][0].split(":")
     command = getattr(importlib.import_module(module), attribute.replace("-", "_"))
-    _parse(command, name, words[len(name.split()) :]).run()
+    parsed = _parse(command, name, words[len(name.split()) :])
+    _local(parsed)
+    parsed.run()
     return 0
+
+
+def _local(settings: Any) -> None:
+    """Refuse addresses where files are named, before anything is done."""
+    from dataclasses import fields, is_dataclass
+
+    from .files import local
+
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if is_dataclass(value):
+            _local(value)
+        for entry in value if isinstance(value, tuple) else (value,):
+            if isinstance(entry, Path):
+                local(entry, f"--{field.name.replace('_', '-')}")
 
 
 def _parse(command: Any, name: str, rest: list[str]) -> Any:

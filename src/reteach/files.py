@@ -6,12 +6,15 @@ import errno
 import json
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from .errors import UserError
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(?=.)")
 
 
 @contextmanager
@@ -58,3 +61,18 @@ def atomic_write(path: Path, data: bytes | str) -> None:
     """Write ``data`` to ``path`` as one whole: readers see the old file or the new one."""
     with atomic_path(path) as part:
         part.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def local(path: Path, flag: str) -> None:
+    """Refuse an address in place of a path: ``s3://bucket`` would become the local folder ``s3:``.
+
+    Raises:
+        UserError: it begins like ``s3://``.
+    """
+    address = _ADDRESS.match(str(path))
+    if address is not None:
+        rest = str(path)[address.end() :]
+        raise UserError(
+            f"{flag} {address[1]}://{rest}: files are read and written on local or mounted file systems "
+            "only; give a path there, and copy or mount what is elsewhere"
+        )

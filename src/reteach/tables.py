@@ -68,7 +68,9 @@ class LabelTable:
         if foreign:
             raise UserError(
                 f"{what}: {len(foreign)} of {len(self.items)} items are not among the images, "
-                f"first: {foreign[0]!r}"
+                f"first: {foreign[0]!r} (the images are called like {items[0]!r})"
+                if items
+                else f"{what}: there are no images"
             )
         rows = np.full(len(items), -1, np.int64)
         rows[[position[item] for item in self.items]] = np.arange(len(self.items))

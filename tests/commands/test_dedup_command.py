@@ -228,7 +228,7 @@ def test_what_is_excluded_is_not_selected(folders: Path) -> None:
     scores["score"] = pa.array([1 - i / 100 for i in range(len(items))], pa.float32())
     pq.write_table(pa.table(scores), folders / "scores.parquet")
     kept = {}
-    for name, exclude in (("all", None), ("clean", folders / "drop.parquet")):
+    for name, exclude in (("all", ()), ("clean", (folders / "drop.parquet",))):
         out = folders / f"{name}.parquet"
         Select(folders / "scores.parquet", 100, out, exclude=exclude).run()
         kept[name] = pq.read_table(out)["item"].to_pylist()

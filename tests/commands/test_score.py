@@ -11,6 +11,8 @@ import tarfile
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,8 +22,11 @@ from PIL import Image
 
 from commands.test_cli_runs import photo
 from reteach.cli import main
+from reteach.commands.score import Score
 from reteach.data.sources import open_source
+from reteach.errors import UserError
 from reteach.experiment.saved import load_models
+from reteach.experiment.score import Again, Report, Step, Total, _follow
 from reteach.scores import open_scores
 
 NAMES = ("dark", "grey", "light")
@@ -274,6 +279,115 @@ def test_shards_that_count_from_zero_are_told_apart(world, tmp_path):
     assert items == {f"a{n}/{k:02}" for n in range(3) for k in range(3)}
 
 
+def test_later_shards_that_repeat_keys_are_told_apart(world, tmp_path, capsys):
+    """The first two shards share no key, the others do: each image keeps a name of its own."""
+    for number, first in enumerate((0, 3, 0, 3, 0)):
+        files = [world / "web" / f"{first + k:02}.jpg" for k in range(3)]
+        tar(tmp_path / "in" / f"a{number}.tar", files)
+    words = command(world, "", tmp_path / "out")
+    words[words.index("--images") + 1] = f"{tmp_path}/in/a*.tar"
+    assert main(words) == 0
+    assert "15 images scored" in capsys.readouterr().out
+    items = [r["item"] for f in shards(tmp_path / "out") for r in rows_of(tmp_path / "out" / f)]
+    assert len(set(items)) == 15
+    assert set(items) == set(open_source(f"{tmp_path}/in/a*.tar").items)
+    one = command(world, "", tmp_path / "one")
+    one[one.index("--images") + 1] = f"{tmp_path}/in/a2.tar"
+    assert main(one) == 0
+    alone = {r["item"] for r in rows_of(tmp_path / "one" / "a2.parquet")}
+    assert alone == set(open_source(f"{tmp_path}/in/a2.tar").items)
+    assert alone <= set(items), "an image is called the same, whatever is scored with it"
+
+
+def rows_of(file: Path) -> list[dict[str, Any]]:
+    return pq.read_table(file).to_pylist()
+
+
+def smooth(seed: int) -> Image.Image:
+    """A picture unlike any other."""
+    noise = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+    return Image.fromarray(noise).resize((48, 48), Image.Resampling.BICUBIC)
+
+
+def test_the_recipe_of_scale_picks_no_test_image(world, tmp_path, capsys):
+    """docs/scale.md: score all shards, dedup each against the test images, select with all lists."""
+    pytest.importorskip("duckdb")
+    (tmp_path / "test").mkdir()
+    (tmp_path / "all").mkdir()
+    for number in range(10):
+        smooth(number).save(tmp_path / "test" / f"{number}.png")
+    planted = set()
+    for shard in range(3):
+        files = []
+        for k in range(10):
+            file = tmp_path / "all" / f"{shard}-{k}.jpg"
+            smooth(1000 + 10 * shard + k).save(file)
+            if k < 3 + (shard == 0):  # ten in all: another encoding of a test image
+                smooth(3 * shard + (shard > 0) + k).save(file, quality=60)
+                planted.add(f"z-{shard:03}/{k:06}")
+            files.append(file)
+        named(tmp_path / "web" / f"z-{shard:03}.tar", files)
+    assert len(planted) == 10
+    web = f"{tmp_path}/web/z-{{000..002}}.tar"
+    words = command(world, "", tmp_path / "scores")
+    words[words.index("--images") + 1] = web
+    assert main(words) == 0
+    lists = [str(tmp_path / f"drop-{shard}.txt") for shard in range(3)]
+    for shard in range(3):
+        given = ["--images", f"{tmp_path}/web/z-{shard:03}.tar", "--against", f"{tmp_path}/test"]
+        given += ["--within", "0.1", "--exclude", lists[shard], "--workers", "0"]
+        assert main(["dedup", *given, "--out", f"{tmp_path}/pairs-{shard}.parquet"]) == 0
+    select = ["select", f"{tmp_path}/scores", "--per-class", "40", "--out"]
+    assert main([*select, f"{tmp_path}/all.parquet"]) == 0
+    picked = {row["item"] for row in rows_of(tmp_path / "all.parquet")}
+    assert planted <= picked, "else the rest shows nothing"
+    capsys.readouterr()
+    assert main([*select, f"{tmp_path}/picks.parquet", "--exclude", *lists]) == 0
+    said = capsys.readouterr().out
+    assert f"excluded: {lists[0]}: 4 of its 4 items are in the scores" in said
+    picked = {row["item"] for row in rows_of(tmp_path / "picks.parquet")}
+    assert not picked & planted
+    assert len(picked) == 20
+    known = set(open_source(web).items)
+    assert picked | planted == known, "and training finds them under these names"
+
+
+def named(path: Path, files: list[Path]) -> None:
+    """A tar whose keys count from zero."""
+    path.parent.mkdir(exist_ok=True)
+    with tarfile.open(path, "w") as out:
+        for number, file in enumerate(files):
+            out.add(file, f"{number:06}{file.suffix}")
+
+
+def test_images_count_once_however_often_their_worker_dies():
+    """3,344 of 3,000 images were scored, by the log, after one had been killed."""
+    events = [Step(0, 5, 0.5), Step(1, 4, 0.4), Again(0), Step(0, 5, 0.5), Step(1, 6, 0.6)]
+    events += [Report(1), Step(0, 5, 0.5), Report(0)]
+    events += [Step(2, 3, 0.3), Again(2), Step(2, 7, 0.7), Report(2, failed="it kills its worker")]
+    total, seen = Total(3), []
+    parts = SimpleNamespace(names=["a", "b", "c"], sizes=[1, 1, 1])
+    _follow(events, parts, total, lambda done, words="": seen.append(done))
+    assert total.images == 20
+    assert total.failed == [("c", "it kills its worker")]
+    assert max(seen) <= 3
+
+
+@pytest.mark.parametrize("out", ["s3://bucket/scores", "gs://bucket/x", "hdfs://host:9/x"])
+def test_an_address_is_no_folder(world, tmp_path, capsys, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    words = command(world, SHARDS, Path("x"))
+    words[words.index("--out") + 1] = out
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"reteach: --out {out}: files are read and written on local")
+    assert main(["select", "scores", "--per-class", "1", "--exclude", "a.txt", f"{out}.txt"]) == 2
+    assert f"--exclude {out}.txt: files are" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UserError, match="--out s3://bucket/x: files are"):
+        Score(Path("run"), "images", Path("s3://bucket/x"))
+
+
 def test_shards_of_another_job_are_refused(world, whole, tmp_path, capsys):
     def refused(*words: str) -> str:
         assert main([*words]) == 2
@@ -345,7 +459,7 @@ def test_scores_that_are_not_finite_are_refused(world, tmp_path, monkeypatch, ca
         lambda predictor, top: lambda x: torch.full((len(x), top, 3), torch.nan),
     )
     assert main(command(world, SHARDS, tmp_path)) == 2
-    assert "scores that are not finite numbers for '00'" in capsys.readouterr().err
+    assert "scores that are not finite numbers for '000/00'" in capsys.readouterr().err
     assert not shards(tmp_path)
 
 
@@ -362,7 +476,7 @@ def _ray_workers() -> list[int]:
     return found
 
 
-def test_two_workers_on_ray_and_a_killed_one_change_nothing(world, whole, tmp_path):
+def test_two_workers_on_ray_and_a_killed_one_change_nothing(world, whole, tmp_path, capsys):
     pytest.importorskip("ray")
     words = [*command(world, SHARDS, tmp_path / "out"), "--ray", "local", "--scorers", "2"]
     before = set(_ray_workers())
@@ -387,6 +501,7 @@ def test_two_workers_on_ray_and_a_killed_one_change_nothing(world, whole, tmp_pa
         hunter.join()
     assert killed, "the job was over too soon"
     assert shards(tmp_path / "out") == whole
+    assert "40 images scored" in capsys.readouterr().out
 
 
 def test_ray_faults_are_one_line(world, tmp_path, capsys, monkeypatch):

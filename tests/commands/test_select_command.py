@@ -161,7 +161,7 @@ def test_bad_options_are_one_clear_line(scores: Path, tmp_path: Path) -> None:
     for name, content in (("x.csv", "image\na\n"), ("x.json", "{}")):
         (tmp_path / name).write_text(content)
         with pytest.raises(UserError, match=r"no column 'item'|an item list is"):
-            Select(scores, 5, tmp_path / "o.parquet", exclude=tmp_path / name).run()
+            Select(scores, 5, tmp_path / "o.parquet", exclude=(tmp_path / name,)).run()
 
 
 def test_metadata_of_the_picks(scores: Path, tmp_path: Path) -> None:
@@ -170,3 +170,27 @@ def test_metadata_of_the_picks(scores: Path, tmp_path: Path) -> None:
     assert schema.names == ["item", "class", "score", "rank"]
     assert [str(t) for t in schema.types] == ["string", "int32", "float", "int32"]
     assert b"reteach.classes" in schema.metadata
+
+
+def test_an_exclude_list_of_other_names_is_an_error(
+    scores: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would exclude nothing, and the test images would be picked without a word."""
+    items = sorted({row[0] for row in toy.rows(0, items=60)})
+    (tmp_path / "right.txt").write_text("\n".join([*items[:3], "elsewhere"]))
+    (tmp_path / "wrong.csv").write_text("item\nshard/" + items[5] + "\n")
+    (tmp_path / "none.txt").write_text("")
+    out = tmp_path / "o.parquet"
+    with pytest.raises(
+        UserError, match=r"wrong\.csv: none of its 1 items is in the scores"
+    ) as found:
+        run(Select, scores, "--per-class", 60, "--out", out, "--exclude",
+            tmp_path / "right.txt", tmp_path / "wrong.csv")  # fmt: skip
+    assert f"first: 'shard/{items[5]}'; items there are called like" in str(found.value)
+    assert not out.exists()
+    run(Select, scores, "--per-class", 60, "--out", out, "--exclude",
+        tmp_path / "right.txt", tmp_path / "none.txt")  # fmt: skip
+    said = capsys.readouterr().out
+    assert "right.txt: 3 of its 4 items are in the scores" in said
+    assert "none.txt: 0 of its 0 items are in the scores" in said
+    assert {row[0] for row in toy.read(out)} == set(items[3:])

@@ -103,14 +103,36 @@ def test_a_run_as_the_teacher_and_picks_of_elsewhere(world, tmp_path, capsys, mo
         (["--teacher", "resnet5o"], "unknown model 'resnet5o'; did you mean resnet50"),
         (["--picks", "missing.parquet"], "with --picks no teacher is trained"),
         (["--exclude", "missing.txt"], "missing.txt"),
+        (
+            ["--exclude", "{root}/drop.txt", "{root}/other.csv"],
+            "other.csv: none of its 1 items is in",
+        ),
     ],
 )
 def test_faults_are_one_line(world, tmp_path, capsys, more, words):
+    (world / "drop.txt").write_text("00.jpg\n01.jpg\nelsewhere.jpg\n")
+    (world / "other.csv").write_text("item\nweb/02.jpg\n")
+    more = [word.format(root=world) for word in more]
     assert main(command(world, tmp_path / "run", *more)) == 2
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("reteach:")]
     assert len(said) == 1
     assert words in said[0]
     assert not (tmp_path / "run").exists(), "a fault is found before anything is trained"
+
+
+def test_several_exclude_lists_go_with_the_run(world, tmp_path, capsys, monkeypatch):
+    """They are read again when it is resumed from elsewhere, and what they exclude is said."""
+    (world / "a.txt").write_text("00.jpg\n01.jpg\nelsewhere.jpg\n")
+    (world / "b.csv").write_text("item\n02.jpg\n")
+    monkeypatch.chdir(world)
+    words = command(world, tmp_path / "run", "--per-class", "40", "--exclude", "a.txt", "b.csv")
+    assert main(words) == 0
+    assert f"{world}/a.txt: 2 of its 3 items are in the unlabelled" in capsys.readouterr().err
+    picked = set(pq.read_table(tmp_path / "run" / "picks.parquet")["item"].to_pylist())
+    assert len(picked) == 42
+    assert not picked & {"00.jpg", "01.jpg", "02.jpg"}
+    monkeypatch.chdir(tmp_path)
+    assert main(["resume", str(tmp_path / "run")]) == 0
 
 
 def test_a_teacher_of_other_classes_is_refused(world, tmp_path, capsys):

@@ -58,7 +58,7 @@ def three_shards(root: Path) -> str:
 def test_images_and_classes(tmp_path: Path, pattern: str) -> None:
     three_shards(tmp_path)
     source = opened(tmp_path / pattern)
-    assert source.items == [f"{i:06d}" for i in range(12)]
+    assert source.items == [f"{i // 4:03d}/{i:06d}" for i in range(12)]
     assert source.class_of == [str(i % 3) for i in range(12)]
     copy = pickle.loads(pickle.dumps(source))
     for row in (0, 7, 11):
@@ -68,8 +68,9 @@ def test_images_and_classes(tmp_path: Path, pattern: str) -> None:
 
 def test_single_shard_and_selection(tmp_path: Path) -> None:
     three_shards(tmp_path)
-    assert len(opened(tmp_path / "001.tar")) == 4
-    some = open_source(tmp_path / "*.tar", items=["000009", "000001"])
+    one, all_ = opened(tmp_path / "001.tar"), opened(tmp_path / "*.tar")
+    assert one.items == all_.items[4:8], "an item has one name, whatever is opened with it"
+    some = open_source(tmp_path / "*.tar", items=["002/000009", "000/000001"])
     assert some.class_of == ["0", "1"]
     np.testing.assert_array_equal(some.read(0), picture(seed=9))
 
@@ -141,10 +142,10 @@ def test_which_members_are_images_and_labels(tmp_path: Path) -> None:
         ("d.json", b"[1, 2"),
     ]
     source = opened(write(tmp_path / "x.tar", members))
-    assert source.items == ["a", "b", "d"]
+    assert source.items == ["x/a", "x/b", "x/d"]
     np.testing.assert_array_equal(source.read(0), picture(seed=1))
     assert list(source.labels) == ["cat", "dog", None]
-    with pytest.raises(UserError, match=r"1 of 3 samples have no \.cls, first: 'd'"):
+    with pytest.raises(UserError, match=r"1 of 3 samples have no \.cls, first: 'x/d'"):
         _ = source.class_of
     assert opened(write(tmp_path / "y.tar", members[7:])).class_of is None
 
@@ -154,7 +155,7 @@ def test_keys_that_repeat(tmp_path: Path) -> None:
         write(tmp_path / f"{shard}.tar", [("0.png", image(0)), ("1.png", image(1))])
     assert opened(tmp_path / "*.tar").items == ["a/0", "a/1", "b/0", "b/1"]
     write(tmp_path / "b.tar", [("0.png", image(0)), ("1.png", image(1)), ("0.png", image(2))])
-    with pytest.raises(UserError, match="the key 'b/0' occurs twice"):
+    with pytest.raises(UserError, match="the item 'b/0' occurs twice"):
         opened(tmp_path / "*.tar")
 
 
@@ -181,7 +182,7 @@ def test_a_damaged_shard_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
         assert "No such file" in source.lost[1][1]
         kept = 2 if "member" in reason or "header" in reason else 0
         numbers = [*range(4 + kept), *range(8, 12)]
-        assert source.items == [f"{i:06d}" for i in numbers]
+        assert source.items == [f"{i // 4:03d}/{i:06d}" for i in numbers]
         for row, number in enumerate(numbers):
             np.testing.assert_array_equal(source.read(row), picture(seed=number))
         broken = verify(source, workers=0)
@@ -224,7 +225,8 @@ def test_hostile_archives(tmp_path: Path) -> None:
             info.type, info.linkname = kind, "/etc/passwd"
             tar.addfile(info)
     source = opened(path)
-    assert source.items == ["../../escape", "/abs", "=cmd()", "<script>", "a\nb"]
+    keys = ["../../escape", "/abs", "=cmd()", "<script>", "a\nb"]
+    assert source.items == [f"x/{key}" for key in keys]
     assert source.read(0).shape == (24, 32, 3)
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["x.tar"]
 
@@ -258,7 +260,7 @@ def test_the_index_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     write(tmp_path / "data" / "001.tar", [("new.png", image(50))])
     changed = opened(where, cache=cache)
     assert scanned == ["001.tar"]
-    np.testing.assert_array_equal(changed.read(changed.items.index("new")), picture(seed=50))
+    np.testing.assert_array_equal(changed.read(changed.items.index("001/new")), picture(seed=50))
     for file in cache.iterdir():
         file.write_text("{damaged")
     assert opened(where, cache=cache).items == changed.items
@@ -272,7 +274,7 @@ def test_many_shards_are_indexed_in_parallel(tmp_path: Path) -> None:
         )
     (tmp_path / "05.tar").write_bytes(b"no tar")
     source = opened(tmp_path / "{00..11}.tar")
-    assert source.items == [str(i) for i in range(12) if i != 5]
+    assert source.items == [f"{i:02d}/{i}" for i in range(12) if i != 5]
     assert len(source.lost) == 1
     np.testing.assert_array_equal(source.read(10), picture(seed=11))
 

@@ -296,9 +296,9 @@ def test_the_schedule_of_pretraining():
 
 def test_a_class_without_images_is_named(monkeypatch, tmp_path):
     made = setup()
-    options = replace(QUICK, per_class=200, top=1, exclude=tmp_path / "never.txt")
+    options = replace(QUICK, per_class=200, top=1, exclude=(tmp_path / "never.txt",))
     run = Run(tmp_path / "run", 3, quiet=True)
-    student = semi.train(made, replace(options, exclude=None), run)
+    student = semi.train(made, replace(options, exclude=()), run)
     _, found = scores(student.predictors()["teacher"], toys.scan(PILE))
     first = found.argmax(-1)
     gone = [item for item, cls in zip(PILE.items, first, strict=True) if cls == first[0]]

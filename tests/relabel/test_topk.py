@@ -24,6 +24,7 @@ from reteach.errors import UserError
 from reteach.labels import Multi
 from reteach.relabel import topk_sql
 from reteach.relabel.database import Limits
+from reteach.relabel.item_lists import Exclusions
 from reteach.relabel.quotas import proportional
 from reteach.relabel.score_shards import Shard, open_shards, pieces
 from reteach.relabel.topk import Rule, Selected, select
@@ -80,8 +81,14 @@ def test_equals_a_full_sort(
     for n, part in enumerate(np.array_split(np.arange(len(table)), shards)):
         toy.write(folder / f"{n}.parquet", [table[i] for i in part], group=70, classes=SEVEN)
     excluded = frozenset(row[0] for row in table[:100:7])
+    drop = Exclusions({"drop": [str(item) for item in sorted(excluded)]})
     found = pick(
-        folder, tmp_path / "out.parquet", k, top=top, minimum=minimum, exclude=map(str, excluded)
+        folder,
+        tmp_path / "out.parquet",
+        k,
+        top=top,
+        minimum=minimum,
+        exclude=drop,
     )
     quota = {name if names else i: k for i, name in enumerate(SEVEN)}
     wanted = toy.oracle(table, quota, top, -np.inf if minimum is None else minimum, excluded)
@@ -360,7 +367,11 @@ def test_bad_input_is_one_clear_line(tmp_path: Path) -> None:
     named = toy.write(tmp_path / "named.parquet", [("a", "zebra", 0.5)], classes=SEVEN)
     fails("class 'zebra' is not in the class list", table=named)
     items = toy.write(tmp_path / "items.parquet", [(1, 1, 0.5)])
-    fails("the exclude list has names, but items are integers", table=items, exclude=["x"])
+    fails(
+        "the exclude list has names, but items are integers",
+        table=items,
+        exclude=Exclusions({"l": ["x"]}),
+    )
 
 
 @pytest.mark.parametrize(

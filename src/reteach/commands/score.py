@@ -10,6 +10,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from ..errors import UserError
+from ..files import local
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Score:
     """With --ray: processes that score; by default one per GPU, or as many as there are cores for."""
 
     def __post_init__(self) -> None:
+        local(self.out, "--out")
         for name, value, least in (
             ("block", self.block, 1),
             ("batch-size", self.batch_size, 1),

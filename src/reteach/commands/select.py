@@ -35,8 +35,9 @@ class Select:
     """Lower scores are never picked."""
     frequencies: Path | None = None
     """CSV with class, count: class sizes follow these frequencies, with K as their mean."""
-    exclude: Path | None = None
-    """Images never to pick, e.g. duplicates of test images: .txt, .csv or .parquet with item."""
+    exclude: tuple[Path, ...] = ()
+    """Images never to pick, e.g. duplicates of test images: one or several .txt, .csv or .parquet files
+    with item. A list of which no item is in the scores is an error."""
     classes: Path | None = None
     """The class list, one name per line, where the score table does not hold it."""
     seed: int = 0
@@ -68,7 +69,7 @@ class Select:
         """Write the picks and say what they are."""
         from ..progress import progress
         from ..relabel.database import Limits
-        from ..relabel.item_lists import read_items
+        from ..relabel.item_lists import read_exclusions
         from ..relabel.quotas import read_frequencies
         from ..relabel.score_shards import open_shards
         from ..relabel.topk import Rule, select
@@ -85,12 +86,14 @@ class Select:
                 frequencies=None
                 if self.frequencies is None
                 else read_frequencies(self.frequencies),
-                exclude=() if self.exclude is None else read_items(self.exclude),
+                exclude=read_exclusions(self.exclude),
                 limits=Limits(self.memory, self.threads),
                 tell=tell,
             )
         for line in complaints(found):
             print(line, file=sys.stderr)
+        for line in found.excluded:
+            print(f"excluded: {line}")
         print(
             f"{found.counts.sum():,} picks for {len(found.classes) - len(found.empty):,} of "
             f"{len(found.classes):,} classes, out of {found.rows:,} rows"

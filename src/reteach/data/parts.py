@@ -12,7 +12,6 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Protocol, final
 
@@ -107,12 +106,7 @@ class Failed:
 
 @final
 class TarParts:
-    """One part for each tar file.
-
-    An item is a sample's key; or ``shard/key`` if the first two shards that can be read share a key,
-    as shards do that count from zero each. (:func:`open_source` looks into all shards to decide; there
-    may be too many here.)
-    """
+    """One part for each tar file; no shard is opened before its turn comes."""
 
     unit = "MB"
     shared = None
@@ -126,7 +120,6 @@ class TarParts:
             twice = next(n for i, n in enumerate(self.names) if n in self.names[:i])
             raise UserError(f"{where}: two shards are called {twice!r}")
         self.sizes = [max(1, _bytes(shard) >> 20) for shard in self.shards]
-        self.prefixed = self._share_keys()
 
     def open(self, numbers: Sequence[int]) -> Iterator[tuple[int, Opened | str]]:
         """In one process of their own: reading the headers of a shard takes a second."""
@@ -136,18 +129,14 @@ class TarParts:
             elif isinstance(found, str):
                 yield number, found
             else:
-                name = f"{self.names[number]}/"
-                items = [name + key for key in found.items] if self.prefixed else found.items
-                yield number, Opened(found, items, lost=found.lost[0][1] if found.lost else "")
+                yield (
+                    number,
+                    Opened(found, found.items, lost=found.lost[0][1] if found.lost else ""),
+                )
 
     def identity(self, number: int) -> str:
         """The path as it was given, and how items are called."""
-        return f"{item_id(self.shards[number])} ({'shard/key' if self.prefixed else 'key'})"
-
-    def _share_keys(self) -> bool:
-        opened = map(_OpenTar(self.shards), range(len(self.shards)))
-        first_two = list(islice((found for found in opened if not isinstance(found, str)), 2))
-        return len(first_two) == 2 and not set(first_two[0].items).isdisjoint(first_two[1].items)
+        return f"{item_id(self.shards[number])} (shard/key)"
 
 
 @final

@@ -40,7 +40,10 @@ _PATIENCE = 3600.0
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class ShardSource:
-    """Images inside tar files. An item is a sample's key; if two shards share keys, ``shard/key``.
+    """Images inside tar files; an item is ``shard/key``: the file's name without ending, the sample's key.
+
+    It is so for one tar as for many, so that an image has one name in all lists and tables, whichever
+    shards were opened with its own.
 
     Args:
         shards: paths of the tar files.
@@ -241,15 +244,17 @@ def _label(fd: int, parts: dict[str, Member]) -> str | None:
 def _items(
     entries: Sequence[_Entry], shard_of: NDArray[np.int64], shards: Sequence[str]
 ) -> list[str]:
-    keys = [entry.key for entry in entries]
-    if len(set(keys)) == len(keys):
-        return keys
     stems = [item_id(Path(shard).stem) for shard in shards]
-    items = [f"{stems[s]}/{key}" for s, key in zip(shard_of.tolist(), keys, strict=True)]
+    items = [f"{stems[s]}/{e.key}" for s, e in zip(shard_of.tolist(), entries, strict=True)]
+    if len(set(items)) == len(items):
+        return items
     seen: set[str] = set()
     for item, s in zip(items, shard_of.tolist(), strict=True):
         if item in seen:
-            raise UserError(f"shard {item_id(shards[s])}: the key {item!r} occurs twice")
+            raise UserError(
+                f"shard {item_id(shards[s])}: the item {item!r} occurs twice; give every sample of a "
+                "shard its own key, and every shard its own name"
+            )
         seen.add(item)
     return items
 

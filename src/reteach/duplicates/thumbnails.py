@@ -20,6 +20,8 @@ SIDE = 16
 ALIKE = 0.1
 """Distance of two thumbnails up to which pictures are taken for copies: what it finds and what it takes for
 a copy by mistake is in ``docs/results-advise.md``."""
+DEFINITION = f"equal files; grey {SIDE} x {SIDE} within {ALIKE:g}"
+"""What a copy is, for the record of what was made by it."""
 
 
 def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

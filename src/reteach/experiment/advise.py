@@ -21,6 +21,7 @@ from ..data.dataset import Dataset
 from ..data.quarantine import write_csv
 from ..data.sources import ArraySource, open_source
 from ..duplicates.find import Copies, find
+from ..duplicates.thumbnails import DEFINITION
 from ..engine.algorithm import Algorithm
 from ..engine.evaluate import scores
 from ..engine.run import Run
@@ -190,7 +191,11 @@ def _looked_at(
     setup = make_setup(config, inputs, choose_device("auto"))
     run = Run(folder, command.seed)
     split = run.once(
-        "split", lambda: split_of(data, command.folds, config), images=data, folds=command.folds
+        "split",
+        lambda: split_of(data, command.folds, config),
+        images=data,
+        folds=command.folds,
+        copies=DEFINITION,
     )
     recipe = Watched(load_recipe(METHODS["softmax"].recipe))
     held = held_out_scores(setup, recipe, config.settings, split["fold"], run)

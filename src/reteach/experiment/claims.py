@@ -10,6 +10,7 @@ from typing import Any
 from .. import options
 from ..engine import distributed
 from ..errors import UserError
+from ..files import local
 from . import config as configs
 
 
@@ -25,6 +26,7 @@ def new_folder(config: configs.Config) -> Path:
 
 def claim(config: configs.Config, folder: Path) -> configs.Config:
     """Hold the configuration against the folder's own, or write it there; the first process does."""
+    local(folder, "--out")
     config = replace(
         config,
         output=replace(config.output, out=folder),
@@ -62,14 +64,14 @@ def _claim(config: configs.Config, folder: Path) -> None:
 
 def _absolute_paths(settings: Any) -> Any:
     """Settings, their files absolute."""
-    paths = {f.name: getattr(settings, f.name) for f in fields(settings)}
+
+    def absolute(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(absolute, value))
+        return value.expanduser().absolute() if isinstance(value, Path) else value
+
     return replace(
-        settings,
-        **{
-            name: path.expanduser().absolute()
-            for name, path in paths.items()
-            if isinstance(path, Path)
-        },
+        settings, **{f.name: absolute(getattr(settings, f.name)) for f in fields(settings)}
     )
 
 

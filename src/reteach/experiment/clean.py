@@ -16,6 +16,7 @@ from ..catalog import METHODS
 from ..data.dataset import Dataset
 from ..data.quarantine import write_csv
 from ..duplicates.find import groups
+from ..duplicates.thumbnails import DEFINITION
 from ..engine import distributed
 from ..engine.run import Run
 from ..errors import Interrupted, UserError
@@ -97,7 +98,11 @@ def _judge(command: Clean, config: Config, folder: Path, inputs: Inputs, device:
     setup = make_setup(config, inputs, device)
     run = Run(folder, config.training.seed, snapshot_seconds=config.output.snapshot_seconds)
     split = run.once(
-        "split", lambda: split_of(data, command.folds, config), images=data, folds=command.folds
+        "split",
+        lambda: split_of(data, command.folds, config),
+        images=data,
+        folds=command.folds,
+        copies=DEFINITION,
     )
     recipe = load_recipe(METHODS[config.method].recipe)
     scores = held_out_scores(setup, recipe, config.settings, split["fold"], run)

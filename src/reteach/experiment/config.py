@@ -136,9 +136,18 @@ def parse(value: Any, hint: Any, where: str) -> Any:
 
 
 def _entries(value: Any) -> list[Any]:
-    """A list, or one value in its place."""
+    """A list, or one value in its place; nothing is an empty list."""
+    if value is None:
+        return []
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
+    return {name: _without_paths(value) for name, value in values.items()}
+
+
+def _without_paths(value: Any) -> Any:
+    """Paths, also those in a list, as texts."""
+    if isinstance(value, list | tuple):
+        return [_without_paths(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value

@@ -71,10 +71,19 @@ class Task:
 @final
 @dataclass(frozen=True)
 class Step:
-    """Some images are done: how many, and how much of the work they are, in the unit of the parts."""
+    """Some images of a part are done: how many, and how much of the work, in the unit of the parts."""
 
+    part: int
     images: int
     work: float
+
+
+@final
+@dataclass(frozen=True)
+class Again:
+    """A part is begun again: what was done of it is lost."""
+
+    part: int
 
 
 @final
@@ -136,7 +145,8 @@ class Scorer:
             unreadable += [(read.items[at], reason) for at, reason in read.pixels[1]]
             items += [read.items[at] for at in kept]
             tables.append(table())
-            yield Step(len(kept), self.parts.sizes[read.part] * len(read.items) / read.of)
+            work = self.parts.sizes[read.part] * len(read.items) / read.of
+            yield Step(read.part, len(kept), work)
             if read.last:
                 if read.lost:
                     unreadable.append((self.parts.names[read.part], read.lost))
@@ -233,15 +243,30 @@ def score(task: Task, ray: str | None = None, scorers: int | None = None) -> Tot
     return total
 
 
-def _follow(happens: Iterable[Step | Report], parts: Parts, total: Total, show: Progress) -> None:
-    """Count what is done, and show how fast it goes."""
+def _follow(
+    happens: Iterable[Step | Again | Report], parts: Parts, total: Total, show: Progress
+) -> None:
+    """Count what is done, and show how fast it goes.
+
+    Each image counts once: what a worker had done of a part when it died is taken back.
+    """
     start, work = time.monotonic(), 0.0
+    begun: dict[int, tuple[int, float]] = {}
     for event in happens:
         if isinstance(event, Step):
+            images, share = begun.get(event.part, (0, 0.0))
+            begun[event.part] = images + event.images, share + event.work
             total.images += event.images
             work += event.work
             rate = total.images / max(time.monotonic() - start, 1e-9)
             show(round(work), f"{rate:,.0f} images/s")
+            continue
+        images, share = begun.pop(event.part, (0, 0.0))
+        if isinstance(event, Again) or event.failed:
+            total.images -= images
+            work -= share
+        if isinstance(event, Again):
+            show(round(work))
         elif event.failed:
             name = parts.names[event.part]
             total.failed.append((name, event.failed))

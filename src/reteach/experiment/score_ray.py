@@ -18,7 +18,7 @@ from typing import Any
 
 from ..errors import UserError, missing_extra
 from ..score_columns import one_line
-from .score import Report, Scorer, Step, Task
+from .score import Again, Report, Scorer, Step, Task
 
 _MOST = 8
 """Parts that a worker is given at once."""
@@ -28,8 +28,8 @@ _TRIES = 3
 
 def scored(
     task: Task, numbers: Sequence[int], address: str, scorers: int | None
-) -> Iterator[Step | Report]:
-    """What :meth:`.score.Scorer.score` yields, from several workers at once.
+) -> Iterator[Step | Again | Report]:
+    """What :meth:`.score.Scorer.score` yields, from several workers at once, and which parts begin again.
 
     Args:
         numbers: parts that have no shard yet.
@@ -67,7 +67,7 @@ class _Worker:
 
 def _shared_out(
     ray: Any, hire: Callable[[], Any], count: int, todo: deque[int]
-) -> Iterator[Step | Report]:
+) -> Iterator[Step | Again | Report]:
     """Give out the parts, take what comes back, and give out again what was lost."""
     size = max(1, min(_MOST, len(todo) // (4 * count)))
     deaths: Counter[int] = Counter()
@@ -99,6 +99,7 @@ def _shared_out(
             for number in left:
                 if deaths[number] < _TRIES:
                     todo.append(number)
+                    yield Again(number)
                 else:
                     yield Report(number, failed=f"it kills its worker ({one_line(error)})")
             if todo:

@@ -62,7 +62,7 @@ from ..labels import Single
 from ..losses import softmax_xent
 from ..relabel.best import Candidates, Picks, best, draw, read_picks, write_picks
 from ..relabel.hashtags import square_root
-from ..relabel.item_lists import read_items
+from ..relabel.item_lists import read_exclusions
 from ..relabel.quotas import align, balanced, proportional, read_frequencies
 from ..relabel.topk import Rule
 from ..relabel.weak import WeakLabels, weak_labels
@@ -172,10 +172,24 @@ def _selection(setup: Setup, options: Options, pile: Dataset) -> Selection:
     return Selection(
         rule,
         quotas,
-        () if options.exclude is None else read_items(options.exclude),
+        _never(setup, options, items),
         None if options.tags is None else weak_labels(options.tags, items, classes),
         given,
     )
+
+
+def _never(setup: Setup, options: Options, items: Sequence[str]) -> list[str]:
+    """The items of all exclude lists; said is how many of them there are, where not all are.
+
+    Raises:
+        UserError: a list that excludes nothing.
+    """
+    exclude = read_exclusions(options.exclude)
+    there = set(items)
+    for line in exclude.found(there, "the unlabelled images", next(iter(items), None)):
+        if not there.issuperset(exclude.items):
+            setup.warn(f"--exclude {line}")
+    return exclude.items
 
 
 def _teacher(

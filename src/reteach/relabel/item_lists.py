@@ -5,14 +5,63 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import final
 
 from ..errors import UserError
 from ..files import atomic_path, atomic_write
 from ..score_columns import one_line
 
 _FORMULA, _DISARMED = re.compile(r"'?[=+\-@\t\r]"), re.compile(r"'+[=+\-@\t\r]")
+
+
+@final
+@dataclass(frozen=True)
+class Exclusions:
+    """Items that are never to be picked, list by list.
+
+    Args:
+        lists: what a list is called in messages -> its items.
+    """
+
+    lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def items(self) -> list[str]:
+        """The different items of all lists, in order."""
+        return list(dict.fromkeys(item for items in self.lists.values() for item in items))
+
+    def found(self, there: Collection[str], what: str, example: str | None) -> list[str]:
+        """How many items of each list are there, in words.
+
+        Args:
+            there: the items of the lists that are (others may be among them).
+            what: where they are looked for, e.g. ``the scores``.
+            example: an item as it is called there.
+
+        Raises:
+            UserError: a list that is not empty has no item that is there: it names items of something
+                else, or otherwise, and excludes nothing.
+        """
+        lines = []
+        for name, items in self.lists.items():
+            listed = set(items)
+            known = len(listed.intersection(there))
+            if listed and not known:
+                like = "" if example is None else f"; items there are called like {example!r}"
+                raise UserError(
+                    f"{name}: none of its {len(listed):,} items is in {what}, first: {items[0]!r}"
+                    f"{like}; make the list and the scores from the same --images, or leave it out"
+                )
+            lines.append(f"{name}: {known:,} of its {len(listed):,} items are in {what}")
+        return lines
+
+
+def read_exclusions(paths: Sequence[Path]) -> Exclusions:
+    """The lists in these files; see :func:`read_items`."""
+    return Exclusions({str(path): read_items(path) for path in paths})
 
 
 def read_items(path: Path) -> list[str]:

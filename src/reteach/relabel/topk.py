@@ -20,7 +20,7 @@ one.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from .database import Limits, database
+from .item_lists import Exclusions
 from .quotas import align, balanced, proportional
 from .score_shards import CLASSES, RULE, TEACHER, Layout, Shards, Skipped
 from .shard_classes import find_classes
@@ -92,6 +93,8 @@ class Selected:
     """Shards that could not be read."""
     repeated: tuple[str, str] | None
     """An item and class that are picked more than once, because the table repeats them."""
+    excluded: tuple[str, ...] = ()
+    """How many items of each exclude list are in the table, in words."""
 
     @property
     def empty(self) -> list[str]:
@@ -111,7 +114,7 @@ def select(
     *,
     classes: Sequence[str] | None = None,
     frequencies: Mapping[str, float] | None = None,
-    exclude: Iterable[str] = (),
+    exclude: Exclusions | None = None,
     limits: Limits | None = None,
     tell: Progress | None = None,
 ) -> Selected:
@@ -128,8 +131,9 @@ def select(
         exclude: items that are never picked.
 
     Raises:
-        UserError: a table that lacks a column, mixes teachers or class lists, or has no readable
-            shard; P above the number of classes; picks that were made by narrower options.
+        UserError: an exclude list of which no item is in the table; a table that lacks a column, mixes
+            teachers or class lists, or has no readable shard; P above the number of classes; picks that
+            were made by narrower options.
     """
     _check_columns(shards.layout, rule, shards.path)
     with database("the selection", limits or Limits(), out.parent) as db:
@@ -143,7 +147,8 @@ def select(
             )
         parts = _parts(shards, rule, quotas)
         rank = Ranking(db, shards, names, rule.by, rule.minimum, rule.seed)
-        rank.exclude(exclude)
+        exclude = exclude or Exclusions()
+        rank.exclude(exclude.items)
         holds = rule.top if parts else shards.layout.top
         checked = rule.top is None or (holds is not None and holds <= rule.top)
         local: int | None = None
@@ -155,10 +160,19 @@ def select(
                 local = rule.top
             except Damaged:
                 continue  # its shard is set aside; what was read of it goes as well
+        excluded = exclude.found(rank.excluded(), "the scores", rank.example())
         listed = shards.layout.classes or classes
         rank.write(out, _metadata(shards.layout, rule, listed, quotas))
         table = rank.table
-        return Selected(table.rows, names, quotas, rank.counts(), table.skipped, rank.repeated())
+        return Selected(
+            table.rows,
+            names,
+            quotas,
+            rank.counts(),
+            table.skipped,
+            rank.repeated(),
+            tuple(excluded),
+        )
 
 
 def described(rule: Rule, quotas: NDArray[np.int64]) -> str:

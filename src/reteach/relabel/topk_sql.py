@@ -80,6 +80,22 @@ class Ranking:
         self._db.give("given", {"item": array})
         self._db.run("insert into excluded select distinct item from given")
 
+    def excluded(self) -> set[str]:
+        """The excluded items that are in the table."""
+        if not self._db.count("excluded"):
+            return set()
+        rows = self._db.run(
+            f"""select distinct item from ({self._items()})
+            where item in (select item from excluded)""",
+            [shard.file for shard in self.table.shards],
+        )
+        return {str(item) for (item,) in rows}
+
+    def example(self) -> str | None:
+        """Some item of the table."""
+        rows = self._db.run(f"{self._items()} limit 1", [self.table.shards[0].file])
+        return str(rows[0][0]) if rows else None
+
     def read(self, quotas: NDArray[np.int64], top: int | None, tell: Progress | None) -> None:
         """Go through the table once, and keep the ``quotas`` (C,) best rows of each class.
 
@@ -245,6 +261,11 @@ class Ranking:
             self._db.run("delete from kept where item in (select item from excluded)")
         if self._db.count("banned"):
             self._db.run("delete from kept where (item, class) in (from banned)")
+
+    def _items(self) -> str:
+        """All items of ``$files``."""
+        rows = "read_parquet($files, hive_partitioning = false)"
+        return f"select item::{self._types['item']} as item from {rows}"
 
     def _source(self, within: tuple[int, int] | None, top: int | None = None) -> str:
         """The rows of ``$files`` that count: item, class as in the shards, the numbers."""
