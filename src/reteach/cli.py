@@ -149,19 +149,20 @@ def _main(words: list[str]) -> int:
     return 0
 
 
-def _local(settings: Any) -> None:
+def _local(settings: Any, flag: str = "") -> None:
     """Refuse addresses where files are named, before anything is done."""
     from dataclasses import fields, is_dataclass
 
     from .files import local
 
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        if is_dataclass(value):
-            _local(value)
-        for entry in value if isinstance(value, tuple) else (value,):
-            if isinstance(entry, Path):
-                local(entry, f"--{field.name.replace('_', '-')}")
+    if isinstance(settings, tuple):
+        for entry in settings:
+            _local(entry, flag)
+    elif isinstance(settings, Path):
+        local(settings, flag)
+    elif is_dataclass(settings):
+        for field in fields(settings):
+            _local(getattr(settings, field.name), f"--{field.name.replace('_', '-')}")
 
 
 def _parse(command: Any, name: str, rest: list[str]) -> Any:

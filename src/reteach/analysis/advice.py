@@ -41,8 +41,8 @@ class Rule:
 
 _ALIKE = (
     "At this distance of grey thumbnails all 1,000 planted copies through JPEG 75 were found in five sets of "
-    "images, and 25 of 71,353 other pictures (strokes of a 1) were wrongly taken for copies; crops and mirror "
-    "images are not found."
+    "images, and 25 of 71,353 other pictures (strokes of a 1) were wrongly taken for copies; crops and "
+    "mirror images are not found."
 )
 
 RULES: tuple[Rule, ...] = (
