@@ -126,25 +126,75 @@ def test_a_weak_model_is_found_out():
     assert gentle.warning is None
 
 
+def blind(seed: int, n: int, share: float, noise: float, width: int = 10):
+    """A model that sees a share of the images as some class at random, and is as sure of it."""
+    generator = np.random.default_rng(seed)
+    _, given, true = world(seed, n, width, noise)
+    seen = np.where(generator.random(n) < share, generator.integers(0, width, n), true)
+    logits = generator.normal(size=(n, width)) + 6 * one_hot(seen, width)
+    scores = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    return scores.astype(np.float32), given, true
+
+
+def test_a_weak_model_that_drops_three_quarters_is_warned_of():
+    """75% dropped at a precision of 24%, where 20% are wrong: the estimate is as weak as the model."""
+    scores, given, true = blind(0, 4000, 0.79, 0.2)
+    keep = clean.agreeing(scores, given)
+    found, right = clean.balance(scores, given, keep), clean.detection(keep, given != true)
+    assert found.removed == pytest.approx(0.755, abs=0.02)
+    assert right.precision == pytest.approx(0.246, abs=0.02)
+    assert np.mean(given != true) == pytest.approx(0.2, abs=0.02)
+    assert found.noise > 0.6, "compared with this estimate alone nothing is wrong"
+    assert found.confirmed > found.chance + 0.05
+    assert "more than half" in str(found.warning)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_more_than_a_lower_bound_of_the_noise_is_warned_of(seed):
+    """A third of the labels is dropped, a tenth is wrong, and the estimate is twice too large."""
+    scores, given, true = world(seed, 6000, 5, noise=0.02, sharp=1.8)
+    keep = clean.agreeing(scores, given)
+    found = clean.balance(scores, given, keep)
+    assert 0.25 < found.removed < 0.5
+    assert clean.detection(keep, given != true).precision < 0.2
+    silent = clean.Balance(**{**vars(found), "noise": found.removed})  # whatever the estimate says
+    assert "perhaps most of what is dropped is right" in str(silent.warning)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("noise", [0.0, 0.05, 0.1, 0.2, 0.3, 0.4])
+@pytest.mark.parametrize(("n", "width"), [(1000, 10), (4000, 10), (20_000, 5)])
+def test_healthy_cleaning_is_not_warned_of(rule, noise, n, width):
+    """A good model drops about what is wrong, and most of it is."""
+    scores, given, true = world(11, n, width, noise, sharp=6.0)
+    keep = clean.keep_rule(rule, scores, given)
+    found = clean.detection(keep, given != true)
+    assert found.precision > 0.85 or not noise
+    assert clean.balance(scores, given, keep).warning is None
+
+
 @pytest.mark.parametrize(
-    ("removed", "noise", "confirmed", "words"),
+    ("removed", "noise", "confirmed", "least", "words"),
     [
-        (0.40, 0.38, 0.60, None),
-        (0.04, 0.01, 0.96, None),
-        (
-            0.69,
-            0.41,
-            0.31,
-            None,
-        ),  # drops much, and cleaned well all the same: docs/results-cleaning.md
-        (0.47, 0.09, 0.53, "47% of the labels are dropped but only about 9%"),
-        (0.02, 0.20, 0.80, "only 2% of the labels are dropped but about 20%"),
-        (0.89, 0.88, 0.11, "hardly more than"),
+        (0.40, 0.38, 0.60, 0.30, None),
+        (0.04, 0.01, 0.96, 0.00, None),
+        (0.14, 0.12, 0.86, 0.00, None),
+        (0.69, 0.41, 0.31, 0.35, "69% of the labels are dropped, more than half"),
+        (0.45, 0.40, 0.55, 0.20, "45% of the labels are dropped, but where the models are surest"),
+        (0.45, 0.40, 0.55, 0.23, None),
+        (0.47, 0.09, 0.53, 0.00, "47% of the labels are dropped but only about 9%"),
+        (0.02, 0.20, 0.80, 0.15, "only 2% of the labels are dropped but about 20%"),
+        (0.89, 0.88, 0.11, 0.70, "hardly more than"),
     ],
 )
-def test_warnings_name_both_numbers(removed, noise, confirmed, words):
-    text = clean.Balance(removed, noise, confirmed, 0.1).warning
+def test_warnings_name_both_numbers(removed, noise, confirmed, least, words):
+    text = clean.Balance(removed, noise, confirmed, 0.1, least, 0.02).warning
     assert text is None if words is None else words in str(text)
+
+
+def test_the_lower_bound_is_not_far_when_few_images_say_it():
+    assert clean.Balance(0.3, 0.28, 0.7, 0.1, 0.1, 0.02).warning is not None
+    assert clean.Balance(0.3, 0.28, 0.7, 0.1, 0.1, 0.11).warning is None
 
 
 def test_detection_counts():

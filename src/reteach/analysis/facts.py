@@ -11,10 +11,6 @@ import numpy as np
 from ..labels import Rows
 from ..relabel import clean
 
-WEAK = 0.2
-"""Of the labels that a model does not confirm, the share of which it may be wrong even where it is surest.
-
-Set on one draw of 4,000 CIFAR-10 images without wrong labels, where anchors alone say 12%."""
 MOST = 0.5
 """Contradicted labels where the model is surest, above which it is the model that is doubted."""
 SEVERAL = 1.5
@@ -126,14 +122,15 @@ def noise_range(scores: clean.Scores, given: Rows) -> Range | None:
 
     The value is :func:`reteach.relabel.clean.estimated_noise`. The upper bound is the anchors' with two
     standard errors; the lower one also allows for a model that is wrong where it is surest
-    (:data:`WEAK` of what it does not confirm). None: even where it is surest it contradicts most labels, as
-    a model does that has hardly learned: 68% on Tiny ImageNet, whose labels are right.
+    (:data:`~reteach.relabel.clean.WEAK` of what it does not confirm). None: even where it is surest it
+    contradicts most labels, as a model does that has hardly learned: 68% on Tiny ImageNet, whose labels
+    are right.
     """
     anchored, error = clean.anchored_noise(scores, given)
     if anchored - 2 * error > MOST:
         return None
     confirmed = float(clean.agreeing(scores, given).mean())
-    low = max(0.0, anchored - 2 * error - WEAK * (1 - confirmed))
+    low = max(0.0, anchored - 2 * error - clean.WEAK * (1 - confirmed))
     high = min(1.0, anchored + 2 * error + 0.01)
     value = min(max(clean.estimated_noise(scores, given), low), high)
     return Range(value, low, high)

@@ -217,6 +217,7 @@ def _numbers(
         "copies": judged.copies,
         "confirmed": balance.confirmed,
         "estimated_noise": balance.noise,
+        "least_noise": balance.least,
         "warning": balance.warning,
         "rules": {
             outcome.rule: {"removed": outcome.balance.removed}
