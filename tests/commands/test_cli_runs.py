@@ -172,6 +172,17 @@ def test_validation_images_of_an_empty_set_count_unless_nobody_could_tell(world,
         assert json.loads((out / "run.json").read_text())["n_train"] == 30
 
 
+def test_what_an_empty_set_says_is_not_asked_of_single_labels(trained, world, tmp_path, capsys):
+    """No option without an effect."""
+    where = ["--images", f"{world}/val", "--workers", "0", "--device", "cpu"]
+    assert main(["evaluate", str(trained), *where, "--empty", "unknown"]) == 2
+    assert "--empty is about label sets" in capsys.readouterr().err
+    given = ["--images", f"{world}/photos", "--labels", f"{world}/labels.csv", *QUICK]
+    given += ["--val-empty", "unknown", "--out", f"{tmp_path}/run"]
+    assert main(["train", "sigmoid", *given]) == 2
+    assert "--val-empty unknown is about label sets" in capsys.readouterr().err
+
+
 def test_the_metric_that_fits_the_labels_comes_first(capsys):
     numbers = {"accuracy": 0.5, "f1@0.25": 0.4, "map": 0.3, "labels_per_image": 1.0, "cf1": 0.2}
     for true, real, first, last in (

@@ -77,18 +77,19 @@ class OwnData:
 
     def open(self, seed: int) -> Contest:
         # the split is part of the data, not of the chance that seeds are to measure
-        inputs = open_inputs(self.data, seed=0)
+        inputs = open_inputs(replace(self.data, val_empty="none"), seed=0)
         if inputs.val is None or not len(inputs.val):
             raise UserError("a comparison needs validation images: --val-… or --val-fraction")
         if self.test_images is None and self.test_labels is None:
-            val, test = inputs.val.labelled().split(0.5, seed=0)
+            (whole,) = without_empty(self.data, inputs.val)
+            assert whole is not None
+            val, test = whole.labelled().split(0.5, seed=0)
         else:
             where = self.test_images or str(self.data.images)
-            val, classes = inputs.val, inputs.train.classes
+            classes = inputs.train.classes
             test = labelled_dataset(open_source(where), self.test_labels, where, classes).labelled()
             test = set_aside(test, inputs.quarantine, self.data)
-            if self.test_original is None:  # else they count for accuracy
-                test = without_empty(test, self.data)
+            val, test = self._known(inputs.val, test)
         if not len(val) or not len(test):
             raise UserError("too few validation images to tune a threshold and to judge")
         parts = Inputs(inputs.train, val, inputs.unlabeled, inputs.quarantine)
@@ -114,6 +115,17 @@ class OwnData:
             test = test.with_labels(_of(table, test, "true", f"--clean {self.clean}"))
         true = _of(table, inputs.train, "true", f"--clean {self.clean}")
         return Contest(parts, test, None, true, self.data)
+
+    def _known(self, val: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:
+        """What is judged by; test images of an empty set count for accuracy beside original labels."""
+        if self.test_original is not None:
+            (val_known,) = without_empty(self.data, val)
+            assert val_known is not None
+            return val_known, test
+        val_known, test_known = without_empty(self.data, val, test)
+        assert val_known is not None
+        assert test_known is not None
+        return val_known, test_known
 
 
 def relabelled(contest: Contest, file: Path) -> Contest:

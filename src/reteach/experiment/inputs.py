@@ -56,7 +56,7 @@ def open_inputs(data: Data, seed: int) -> Inputs:
     everything = set_aside(everything, quarantine, data)
     _enough_classes(everything.labels, data)
     train, val = _validation(everything, data, seed, quarantine)
-    val = None if val is None else without_empty(val, data)
+    val = without_empty(data, val)[0]
     train = train.labelled()
     if not len(train):
         raise UserError("no labelled image is left to train on")
@@ -93,14 +93,27 @@ def labelled_dataset(
     return Dataset.of(source, Single(index, names))
 
 
-def without_empty(judged: Dataset, data: Data) -> Dataset:
-    """The images to judge by: without those of an empty set, where ``--val-empty`` says unknown.
+def without_empty(data: Data, *judged: Dataset | None) -> list[Dataset | None]:
+    """What is judged by, without images of an empty set where ``--val-empty`` says unknown.
 
     Raises:
-        UserError: no image is left.
+        UserError: it says so of no label sets, or no image of a data set is left.
     """
-    if data.val_empty == "none" or isinstance(judged.labels, Single):
-        return judged
+    if data.val_empty == "none":
+        return list(judged)
+    sets = [one is not None and not isinstance(one.labels, Single) for one in judged]
+    if not any(sets):
+        raise UserError(
+            "--val-empty unknown is about label sets, and no images to validate on have any; in a table "
+            "of single labels an empty cell says unknown already"
+        )
+    return [
+        _labelled_only(one) if is_set else one for one, is_set in zip(judged, sets, strict=True)
+    ]
+
+
+def _labelled_only(judged: Dataset | None) -> Dataset:
+    assert judged is not None
     rows = np.flatnonzero(judged.labels.any_present())
     if not len(rows):
         raise UserError("--val-empty unknown: no image to validate or test on has a label")

@@ -43,6 +43,10 @@ def evaluate(
     saved = load_models(folder, options.device)
     source = open_source(options.images)
     data = labelled_dataset(source, labels, options.images, saved.classes)
+    if options.empty is not None and isinstance(data.labels, Single):
+        raise UserError(
+            "--empty is about label sets, and these are single labels: an empty cell says unknown already"
+        )
     given = None
     if original is not None:
         table = read_labels(original, kind="single", classes=saved.classes)
