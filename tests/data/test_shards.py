@@ -22,6 +22,7 @@ from reteach.data.quarantine import Broken, verify
 from reteach.data.shards import ShardSource, expand
 from reteach.data.sources import open_source
 from reteach.errors import UserError
+from reteach.tables import read_labels
 
 
 def write(path: Path, members: list[tuple[str, bytes]], form: int = tarfile.PAX_FORMAT) -> Path:
@@ -148,6 +149,13 @@ def test_which_members_are_images_and_labels(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"1 of 3 samples have no \.cls, first: 'x/d'"):
         _ = source.class_of
     assert opened(write(tmp_path / "y.tar", members[7:])).class_of is None
+
+
+def test_a_label_table_by_bare_keys_is_told_the_names(tmp_path: Path) -> None:
+    source = opened(write(tmp_path / "a.tar", [("0.png", image(0)), ("1.png", image(1))]))
+    (tmp_path / "labels.csv").write_text("item,labels\n0,cat\n1,dog\n")
+    with pytest.raises(UserError, match=r"first: '0' \(the images are called like 'a/0'\)"):
+        read_labels(tmp_path / "labels.csv").aligned(source.items)
 
 
 def test_keys_that_repeat(tmp_path: Path) -> None:

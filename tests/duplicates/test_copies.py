@@ -154,12 +154,15 @@ def literal(thumbs: np.ndarray, distance: float) -> set[tuple[int, int]]:
     }
 
 
-@pytest.mark.parametrize("block", [7, 1024])
+@pytest.mark.parametrize(("block", "hits"), [(7, 2**21), (1024, 2**21), (1024, 20)])
 @pytest.mark.parametrize("distance", [0.1, 0.7])
 def test_close_pairs_are_those_of_all_pairs(
-    block: int, distance: float, monkeypatch: pytest.MonkeyPatch
+    block: int, hits: int, distance: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(searched, "_BLOCK", block)
+    monkeypatch.setattr(searched, "_FIRST", 32)
+    monkeypatch.setattr(searched, "_HITS", hits)
+    monkeypatch.setattr(searched, "_AT_ONCE", 5)
     generator = np.random.default_rng(1)
     base = generator.normal(size=(40, 24))
     near = base[:30] + generator.normal(size=(30, 24)) * np.geomspace(0.003, 0.3, 30)[:, None]

@@ -77,7 +77,7 @@ def dedup(command: Dedup) -> Iterator[str]:
         if len(pairs):
             low, high = pairs.distance[[0, -1]]
             yield f"{len(pairs):,} pairs of near pictures, {low:.3f} to {high:.3f} apart"
-        if command.by_thumbnails:
+        if command.by_thumbnails and len(pairs):
             yield (
                 f"{int((pairs.distance <= ALIKE).sum()):,} of them are within {ALIKE:g}, where clean "
                 f"and advise take pictures for copies; to remove these too: --within {ALIKE:g}"

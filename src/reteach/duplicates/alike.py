@@ -16,7 +16,9 @@ from .neighbours import Features
 from .pairs import Pairs, joined, news
 from .thumbnails import ALIKE
 
-_DIRECTIONS, _BLOCK = 12, 1024
+_DIRECTIONS, _BLOCK, _FIRST = 12, 1024, 64
+_HITS, _AT_ONCE = 2**21, 2**14
+"""Candidates of a block that are aimed at, and those that are compared together."""
 _ROUNDING = 1e-5
 """Of distances in single precision."""
 
@@ -36,15 +38,28 @@ def close_pairs(thumbnails: Features, distance: float = ALIKE) -> Iterator[Found
     rows, projected = shown[order], projected[order]
     reach = distance + _ROUNDING
     ends = np.searchsorted(projected[:, -1], projected[:, -1] + reach, "right")
-    for start in range(0, len(rows), _BLOCK):
-        block = projected[start : start + _BLOCK]
+    start, size = 0, min(_BLOCK, _FIRST)
+    while start < len(rows):
+        block = projected[start : start + size]
         window = projected[start : ends[start + len(block) - 1]]
         near = cKDTree(block).sparse_distance_matrix(cKDTree(window), reach, output_type="ndarray")
+        # where very many are alike, as the frames of a film are, blocks are small
+        size = int(np.clip(_HITS * len(block) // len(near), 1, min(_BLOCK, 2 * size)))
         near = near[near["i"] < near["j"]]
         one, other = rows[start + near["i"]], rows[start + near["j"]]
-        apart = np.linalg.norm(thumbnails[one] - thumbnails[other], axis=1)
+        start += len(block)
+        apart = _distances(thumbnails, one, other)
         keep = apart <= distance
-        yield one[keep], other[keep], np.asarray(apart[keep], np.float32)
+        yield one[keep], other[keep], apart[keep]
+
+
+def _distances(thumbnails: Features, one: Rows, other: Rows) -> NDArray[np.float32]:
+    """(M,) from one to the other, a part at a time."""
+    out = np.empty(len(one), np.float32)
+    for at in range(0, len(one), _AT_ONCE):
+        part = slice(at, at + _AT_ONCE)
+        out[part] = np.linalg.norm(thumbnails[one[part]] - thumbnails[other[part]], axis=1)
+    return out
 
 
 def alike(thumbnails: Features, against: Features | None, known: Pairs, *, most: int) -> Pairs:
