@@ -13,6 +13,7 @@ from relabel import score_shards as toy
 from reteach.errors import UserError
 from reteach.labels import Multi
 from reteach.relabel.best import Candidates, best, draw, read_picks, write_picks
+from reteach.relabel.item_lists import Exclusions
 from reteach.relabel.quotas import balanced, proportional
 from reteach.relabel.score_shards import open_shards
 from reteach.relabel.topk import Rule, select
@@ -57,7 +58,7 @@ def test_memory_and_sql_pick_the_same(tmp_path, by, top, minimum, seed):
             tmp_path / "sql.parquet",
             rule,
             frequencies=given,
-            exclude=never,
+            exclude=Exclusions({"never": never}),
         )
         picks = best(found, ITEMS, quotas, rule, never)
         write_picks(tmp_path / "memory.parquet", picks, ITEMS, CLASSES, quotas, rule)
