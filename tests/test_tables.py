@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
+import duckdb
 import numpy as np
+import pandas
+import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,35 +19,121 @@ from reteach.errors import UserError
 from reteach.labels import Multi, Single, Soft
 from reteach.tables import LabelTable, read_labels, write_labels
 
-NAMES = (
-    st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=12)
-    .map(str.strip)
-    .filter(bool)
-)
+TEXT = st.text(st.characters(blacklist_categories=("Cs",)), max_size=8)
+HOSTILE = st.sampled_from(
+    ["nan", "NaN", "null", "None", "", " ", "a|b", "a;b", "[a", '["a"]', "=1+1", "\uff1d1+1", " =1+1",
+     "'=1", "''x", "+a", "-a", "@a", "\t=1", "\r", "a\rb", "a\nb", '"', ",", "\u2028", "\x00a"]
+)  # fmt: skip
+NAMES = TEXT | HOSTILE
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 @given(
     classes=st.lists(NAMES, min_size=2, max_size=5, unique=True),
     sets=st.lists(st.sets(st.integers(0, 4), max_size=3), min_size=1, max_size=6),
+    names=st.lists(NAMES.filter(bool), min_size=6, max_size=6, unique=True),
+    single=st.booleans(),
 )
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_round_trip_with_hostile_names(tmp_path, ending, classes, sets):
-    sets = [{c for c in s if c < len(classes)} for s in sets]
+def test_round_trip_with_hostile_names(tmp_path, ending, classes, sets, names, single):
+    """Kind, class list, items and names come back as they were, from a CSV too."""
+    sets = [[c for c in sorted(s) if c < len(classes)][: 1 if single else None] for s in sets]
     rows = np.array([i for i, s in enumerate(sets) for _ in s], np.int64)
     columns = np.array([c for s in sets for c in s], np.int64)
     labels = Multi.from_pairs(rows, columns, len(sets), tuple(classes))
-    items = tuple(f"=a,\"{i}\n'.jpg" for i in range(len(sets)))
+    labels = labels.as_single() if single else labels
+    table = LabelTable(tuple(names[: len(sets)]), labels, "test")
     file = tmp_path / f"t.{ending}"
-    write_labels(file, LabelTable(items, labels, "test"))
-    back = read_labels(file, kind="multi")
-    assert back.items == items
-    assert [set(n) for n in back.labels.names()] == [set(n) for n in labels.names()]
-    if ending == "parquet":
-        assert back.labels.classes == labels.classes
-        assert isinstance(read_labels(file).labels, Multi)
+    write_labels(file, table)
+    back = read_labels(file)
+    assert back.items == table.items
+    assert type(back.labels) is type(labels)
+    assert back.labels.classes == labels.classes
+    assert back.labels.digest() == labels.digest()
+    if ending == "csv":
+        rows = list(csv.reader(file.open(newline="", encoding="utf-8")))
+        assert not [c for row in rows for c in row if c.strip()[:1] in tuple("=+-@\uff1d")]
+
+
+def through_pandas(source, out):
+    frame = pandas.read_parquet(source)
+    frame.sample(frac=1, random_state=0).to_parquet(out)
+
+
+def through_polars(source, out):
+    polars.read_parquet(source).reverse().write_parquet(out)
+
+
+def through_duckdb(source, out):
+    duckdb.sql(f"copy (select * from '{source}' order by hash(item)) to '{out}' (format parquet)")
+
+
+def through_csv(source, out):
+    write_labels(out.with_suffix(".csv"), read_labels(source))
+    pandas.read_csv(out.with_suffix(".csv")).iloc[::-1].to_csv(out.with_suffix(".csv"), index=False)
+    out.with_suffix(".csv").rename(out)
+
+
+@pytest.mark.parametrize("kind", ["single", "multi", "soft"])
+@pytest.mark.parametrize("program", [through_pandas, through_polars, through_duckdb, through_csv])
+def test_kind_classes_and_empty_sets_survive_other_programs(tmp_path, program, kind, capfd):
+    """Every row at most one label, some none, a class without any: all that is easily lost."""
+    index = np.array([0, -1, 2, 0, -1, 2])
+    labels = Single(index, ("zebra", "never", "ant"))
+    sets = {"single": labels, "multi": labels.as_multi()}
+    weights = np.eye(3, dtype=np.float32)[index] * (index >= 0)[:, None] * 0.5
+    labels = sets.get(kind) or Soft.from_dense(weights, labels.classes)
+    items = tuple(f"{i}.jpg" for i in range(6))
+    write_labels(tmp_path / "a.parquet", LabelTable(items, labels))
+    out = tmp_path / ("b.csv" if program is through_csv else "b.parquet")
+    program(tmp_path / "a.parquet", out)
+    back = read_labels(out)
+    order = [back.items.index(item) for item in items]
+    assert back.items != items
+    assert back.labels.classes == labels.classes
+    assert back.labels.take(np.array(order)).digest() == labels.digest()
+    assert back.labels.known().sum() == labels.known().sum()
+    assert capfd.readouterr().err == ""
+
+
+def test_a_bare_table_says_what_its_empty_cells_were_taken_for(tmp_path, capfd):
+    file = tmp_path / "t.csv"
+    file.write_text("item,labels\na,cat\nb,\n")
+    assert isinstance(read_labels(file).labels, Single)
+    assert "one label per image, and 1 empty cells for not labelled" in capfd.readouterr().err
+    file.write_text("item,labels\na,cat|dog\nb,\n")
+    assert isinstance(read_labels(file).labels, Multi)
+    assert "label sets, and 1 empty cells for none of the classes" in capfd.readouterr().err
+    file.write_text("item,labels,kind\na,cat,multi\nb,,multi\n")
+    assert read_labels(file).labels.known().tolist() == [True, True]
+    assert capfd.readouterr().err == ""
+
+
+def test_rows_that_contradict_each_other(tmp_path):
+    file = tmp_path / "t.csv"
+    for text, words in [
+        ("item,labels,kind\na,x,multi\nb,y,single\n", "rows of different kinds"),
+        ("item,labels,kind\na,x,many\n", "kind 'many' is none of single, multi, soft"),
+        ('item,labels,classes\na,x,"[""x""]"\nb,y,"[""y""]"\n', "different class lists"),
+        ("item,labels,classes\na,x,x|y\n", "the class list is damaged"),
+        ("item,labels\na.jpg,Bread, white\n", "line 2 has 3 cells for 2 columns"),
+        ("item,labels\na,nan\n", "'nan' looks like a missing value"),
+        ("item,labels\na,x|null\n", "'null' looks like a missing value"),
+        ('item,labels\na,"[""cat"",null]"\n', "labels are names"),
+        ("item,labels\n,x\n", "row 1 names no item"),
+    ]:
+        file.write_text(text)
+        with pytest.raises(UserError, match=words):
+            read_labels(file)
+    pq.write_table(pa.table({"item": ["a"], "labels": [["cat", None]]}), tmp_path / "t.parquet")
+    with pytest.raises(UserError, match="row 1 has a null among its labels"):
+        read_labels(tmp_path / "t.parquet")
+    file.write_text('item,labels\na,"[""nan""]"\nb,x\n')
+    assert read_labels(file).labels.classes == ("nan", "x")
+    file.write_text("item,labels\na,null\nb,x\n")  # Clothing Co-Parsing has a class of this name
+    assert read_labels(file, classes=("x", "null")).labels.names() == [["null"], ["x"]]
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])

@@ -21,6 +21,11 @@ class Data:
     may hold videos instead."""
     labels: Path | None = None
     """Label table (.csv or .parquet: item, labels). Without it, class folders give the labels."""
+    kind: Literal["single", "multi", "soft"] | None = None
+    """What --labels holds: single (an empty cell: unknown), multi (label sets; an empty cell: none of the
+    classes is present) or soft. By default what the table's column kind says."""
+    classes: Path | None = None
+    """The class list, one name per line; by default the table's column classes, or the names in it."""
     val_images: str | None = None
     """Images to validate on; by default those of --images that --val-labels names."""
     val_labels: Path | None = None
@@ -28,6 +33,8 @@ class Data:
     val_empty: Literal["none", "unknown"] = "none"
     """What an empty set among the labels to validate or test on says. none: the image has none of the
     classes, and counts; unknown: nobody could tell (ReaL), and it is left out."""
+    val_kind: Literal["single", "multi", "soft"] | None = None
+    """The same as --kind, for --val-labels and --test-labels."""
     val_fraction: float = 0.1
     """Share of the labelled images held out for validation where no --val-… is given; 0: none."""
     unlabeled: str | None = None

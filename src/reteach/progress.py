@@ -1,7 +1,8 @@
-"""Progress on stderr: a live bar for people, a line now and then for log files."""
+"""What a command tells on stderr: a live bar for people, a line now and then for log files, and notes."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -60,3 +61,9 @@ def progress(title: str, total: int, quiet: bool = False) -> Iterator[Progress]:
     with Bar(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=total, words="")
         yield lambda done, words="": bar.update(task, completed=done, words=words)
+
+
+def note(message: str) -> None:
+    """Tell the user something that they may have meant otherwise; under torchrun one process does."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"reteach: {message}", file=sys.stderr, flush=True)

@@ -11,25 +11,28 @@ column      content
             for people and filters, the labels mean the same without it
 ``unknown`` optional, written like ``labels``: the classes of which nobody knows whether the
             image has them. All others that are not among its labels are absent
-``source``  optional, where the labels come from ("human", "mile rho=0.25 …")
+``kind``   what the labels are: ``single`` (at most one per item; an empty cell: unknown),
+            ``multi`` (sets; an empty cell: none of the classes is present) or ``soft``
+``classes`` the class list in its order, as JSON. Parquet: in every row (one entry of a
+            dictionary); CSV: in the first
+``source`` optional, where the labels come from ("human", "mile rho=0.25 …")
 ==========  ==========================================================================
 
-The class list and its order travel in the Parquet metadata (key ``reteach.classes``), together with
-the kind of label set; in a CSV the classes are the names that occur, sorted. Other columns are
-left alone by readers.
+What a table is stands in its columns, so that it survives any other program: rows may be sorted,
+chosen and written again. In a table without these columns the kind is inferred, said on stderr where empty
+cells depend on it, and the classes are the names that occur, sorted. Other columns are left alone by readers.
 """
 
 from __future__ import annotations
 
 import csv
-import io
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,10 +40,15 @@ from numpy.typing import NDArray
 from .errors import UserError
 from .files import atomic_path, atomic_write
 from .labels import LabelSet, Multi, Rows, Single, Soft
+from .progress import note
+from .spreadsheet import to_csv, unguard
 
 Kind = Literal["single", "multi", "soft"]
 
-_COLUMNS = ("item", "labels", "weight", "unknown", "source")
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_COLUMNS = ("item", "labels", "weight", "unknown", "kind", "classes", "source")
+_MISSING = {"nan", "NaN", "NAN", "null", "NULL", "Null", "None", "<NA>"}
+"""What programs write for a missing value."""
 
 
 @dataclass(frozen=True)
@@ -91,40 +99,28 @@ def read_labels(
     """Read a label table (``.parquet`` or ``.csv``).
 
     Args:
-        kind: what the labels are to be. By default what the file says of itself; a CSV is *soft*
-            when it has a ``weight`` column, *multi* when some item has two labels or the table has an
-            ``unknown`` column, else *single*.
+        kind: what the labels are to be. By default what the file says of itself; one that says
+            nothing is *soft* when it has a ``weight`` column, *multi* when some item has two labels or it
+            has an ``unknown`` column, else *single*; where empty cells depend on it, that is said on stderr.
         classes: the class list to use; every name in the table must be in it.
 
     Raises:
-        UserError: no such file, a missing column, an item twice, an unknown class, bad weights.
+        UserError: no such file, a missing column or item, an item twice, an unknown class, a label that
+            looks like a missing value, rows of different kinds or class lists, bad weights.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"label table {path} does not exist")
     check_suffix(path)
     raw = _read_csv(path) if path.suffix.lower() == ".csv" else _read_parquet(path)
-    names, weights = raw.names, raw.weights
-    seen: dict[str, int] = {}
-    for row, item in enumerate(raw.items):
-        if item in seen:
-            raise UserError(
-                f"{path}: item {item!r} stands in rows {seen[item] + 1} and {row + 1}; several labels "
-                "of an item go into one row: cat|dog"
-            )
-        seen[item] = row
-    used = {name for entry in (*names, *(raw.unknown or ())) for name in entry}
+    _check_items(path, raw.items)
+    used = {name for entry in (*raw.names, *(raw.unknown or ())) for name in entry}
     table_classes = tuple(raw.classes if raw.classes is not None else sorted(used))
-    said: Any = raw.kind
+    _check_missing(
+        path, raw.texts - set(table_classes if raw.classes is not None else classes or ())
+    )
     if kind is None:
-        if said in ("single", "multi", "soft"):
-            kind = said
-        elif weights is not None:
-            kind = "soft"
-        elif raw.unknown is not None:
-            kind = "multi"
-        else:
-            kind = "multi" if any(len(entry) > 1 for entry in names) else "single"
+        kind = raw.kind or _inferred(path, raw)
     missing = used - set(table_classes)
     if missing:
         raise UserError(f"{path}: class {min(missing)!r} is not in the file's own class list")
@@ -132,6 +128,46 @@ def read_labels(
     if classes is not None:
         labels = labels.reorder(tuple(classes), what=str(path))
     return LabelTable(tuple(raw.items), labels, raw.source)
+
+
+def _check_items(path: Path, items: list[str]) -> None:
+    seen: dict[str, int] = {}
+    for row, item in enumerate(items):
+        if not item:
+            raise UserError(f"{path}: row {row + 1} names no item")
+        if item in seen:
+            raise UserError(
+                f"{path}: item {item!r} stands in rows {seen[item] + 1} and {row + 1}; several labels "
+                "of an item go into one row: cat|dog"
+            )
+        seen[item] = row
+
+
+def _check_missing(path: Path, texts: set[str]) -> None:
+    odd = sorted(texts & _MISSING)
+    if odd:
+        raise UserError(
+            f"{path}: the label {odd[0]!r} looks like a missing value: leave the cell empty, or, if a "
+            f'class is called so, write ["{odd[0]}"]'
+        )
+
+
+def _inferred(path: Path, raw: _Raw) -> Kind:
+    """What the labels of a table are that does not say so itself; said where empty cells depend on it."""
+    if raw.weights is not None:
+        return "soft"
+    several = raw.unknown is not None or any(len(entry) > 1 for entry in raw.names)
+    if empty := sum(not entry for entry in raw.names):
+        meaning = (
+            f"label sets, and {empty:,} empty cells for none of the classes"
+            if several
+            else f"one label per image, and {empty:,} empty cells for not labelled"
+        )
+        note(
+            f"{path} does not say what its labels are: taken as {meaning}; a column kind "
+            f"({', '.join(KINDS)}) settles it"
+        )
+    return "multi" if several else "single"
 
 
 def write_labels(
@@ -150,7 +186,7 @@ def write_labels(
     lists = {"labels": names}
     if isinstance(labels, Multi) and labels.unknown is not None:
         lists["unknown"] = labels.unknown.names()
-    kind = type(labels).__name__.lower()
+    kind = cast(Kind, type(labels).__name__.lower())
     extra = {"weight": weights} if kind == "soft" else {}
     extra |= {} if scores is None else {"score": scores}
     numbers = {
@@ -158,17 +194,21 @@ def write_labels(
         for column, values in extra.items()
     }
     if path.suffix.lower() == ".csv":
-        atomic_write(path, _to_csv(table, lists, numbers))
+        atomic_write(path, _to_csv(table, kind, lists, numbers))
         return
     check_suffix(path)
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    n, listed = len(table.items), json.dumps(labels.classes)
     content: dict[str, Any] = {"item": pa.array(table.items, pa.string())}
     content |= {c: pa.array(values, pa.list_(pa.string())) for c, values in lists.items()}
     content |= {c: pa.array(values, pa.list_(pa.float32())) for c, values in numbers.items()}
-    content["source"] = pa.array([table.source] * len(table.items)).dictionary_encode()
-    meta = {"reteach.classes": json.dumps(labels.classes), "reteach.kind": kind}
+    constant = {"kind": kind, "classes": listed, "source": table.source}
+    content |= {
+        c: pa.array([text] * n, pa.string()).dictionary_encode() for c, text in constant.items()
+    }
+    meta = {"reteach.classes": listed, "reteach.kind": kind}  # of a table without rows
     with atomic_path(path) as part:
         pq.write_table(pa.table(content).replace_schema_metadata(meta), part)
 
@@ -192,8 +232,10 @@ class _Raw:
     weights: list[list[float]] | None
     unknown: list[list[str]] | None
     source: str
-    classes: list[str] | None = None
-    kind: str | None = None
+    classes: list[str] | None
+    kind: Kind | None
+    texts: set[str]
+    """Labels that were plain text, not entries of a list."""
 
 
 def _build(path: Path, kind: Kind, raw: _Raw, classes: tuple[str, ...]) -> LabelSet:
@@ -249,8 +291,9 @@ def _read_parquet(path: Path) -> _Raw:
     except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
         raise UserError(f"{path}: not a readable Parquet file ({_one_line(error)})") from None
     items = ["" if item is None else str(item) for item in table["item"].to_pylist()]
-    names = _lists(table["labels"].to_pylist())
-    unknown = _lists(table["unknown"].to_pylist()) if "unknown" in wanted else None
+    texts: set[str] = set()
+    names = _lists(path, table["labels"].to_pylist(), texts)
+    unknown = _lists(path, table["unknown"].to_pylist(), texts) if "unknown" in wanted else None
     weights = None
     if "weight" in wanted:
         column = table["weight"].to_pylist()
@@ -259,84 +302,168 @@ def _read_parquet(path: Path) -> _Raw:
     if "source" in wanted and len(table):
         source = str(table["source"][0].as_py() or "")
     meta = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items() if b"reteach" in k}
-    try:
-        classes = json.loads(meta["reteach.classes"]) if "reteach.classes" in meta else None
-    except json.JSONDecodeError:
-        raise UserError(f"{path}: the class list in its metadata is damaged") from None
-    return _Raw(items, names, weights, unknown, source, classes, meta.get("reteach.kind"))
+    said = {c: _distinct(table[c]) for c in ("kind", "classes") if c in wanted}
+    kinds = said.get("kind") or [meta[k] for k in ("reteach.kind",) if k in meta]
+    lists = said.get("classes") or [meta[k] for k in ("reteach.classes",) if k in meta]
+    return _Raw(
+        items,
+        names,
+        weights,
+        unknown,
+        source,
+        _one_list(path, lists),
+        _one_kind(path, kinds),
+        texts,
+    )
 
 
-def _lists(column: list[Any]) -> list[list[str]]:
+def _distinct(column: Any) -> list[str]:
+    """The different texts of a column, but for empty ones."""
+    return [str(value) for value in column.unique().to_pylist() if value]
+
+
+def _one_kind(path: Path, said: Sequence[str]) -> Kind | None:
+    if odd := [kind for kind in said if kind not in KINDS]:
+        raise UserError(f"{path}: kind {odd[0]!r} is none of {', '.join(KINDS)}")
+    if len(said) > 1:
+        raise UserError(
+            f"{path}: rows of different kinds ({', '.join(sorted(said))}): make two tables of it"
+        )
+    return next((kind for kind in KINDS if kind in said), None)
+
+
+def _one_list(path: Path, said: Sequence[str]) -> list[str] | None:
+    lists = []
+    for text in said:
+        try:
+            names = json.loads(text)
+        except (json.JSONDecodeError, RecursionError):
+            names = None
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise UserError(f"{path}: the class list is damaged: {text[:60]!r}")
+        lists.append(names)
+    if not lists:
+        return None
+    if any(names != lists[0] for names in lists):
+        odd = next(names for names in lists if names != lists[0])
+        raise UserError(
+            f"{path}: rows with different class lists ({len(lists[0])} and {len(odd)} classes): "
+            "make the column classes the same in all rows"
+        )
+    return lists[0]
+
+
+def _lists(path: Path, column: list[Any], texts: set[str]) -> list[list[str]]:
     """The class names in each cell of a Parquet column: a list, one text, or nothing."""
-    return [
-        [str(name) for name in entry]
-        if isinstance(entry, list)
-        else ([] if entry is None or entry == "" else [str(entry)])
-        for entry in column
-    ]
+    found: list[list[str]] = []
+    for row, entry in enumerate(column):
+        if isinstance(entry, list):
+            if None in entry:
+                raise UserError(f"{path}: row {row + 1} has a null among its labels")
+            found.append([str(name) for name in entry])
+        elif entry is None or entry == "" or entry != entry:
+            found.append([])
+        else:
+            found.append([str(entry)])
+            texts.add(str(entry))
+    return found
 
 
 def _read_csv(path: Path) -> _Raw:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return _rows_of_csv(path, file)
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a UTF-8 text file") from None
-    reader = csv.reader(io.StringIO(text, newline=""))
+    except csv.Error as error:
+        raise UserError(f"{path}: not a readable CSV file ({error})") from None
+
+
+def _rows_of_csv(path: Path, file: IO[str]) -> _Raw:
+    csv.field_size_limit(2**31 - 1)  # a list of ten thousand classes is one cell
+    reader = csv.reader(file)
     header = [name.strip() for name in next(reader, [])]
     _need_columns(path, header)
     at = {name: header.index(name) for name in _COLUMNS if name in header}
     items, names, source = [], [], ""
+    texts: set[str] = set()
+    said: dict[str, dict[str, None]] = {"kind": {}, "classes": {}}
     weights: list[list[float]] | None = [] if "weight" in at else None
     unknown: list[list[str]] | None = [] if "unknown" in at else None
     for number, cells in enumerate(reader, start=2):
         if not cells:
             continue
+        where = f"{path}: line {number}"
         if len(cells) < len(header):
-            raise UserError(f"{path}: line {number} has {len(cells)} of {len(header)} columns")
-        items.append(cells[at["item"]])
-        names.append(split_labels(cells[at["labels"]], f"{path}: line {number}"))
+            raise UserError(f"{where} has {len(cells)} of {len(header)} columns")
+        if len(cells) > len(header):
+            raise UserError(
+                f"{where} has {len(cells)} cells for {len(header)} columns: put a name with a comma "
+                "into double quotes"
+            )
+        items.append(unguard(cells[at["item"]]))
+        names.append(split_labels(unguard(cells[at["labels"]]), where, texts))
         if unknown is not None:
-            unknown.append(split_labels(cells[at["unknown"]], f"{path}: line {number}"))
+            unknown.append(split_labels(unguard(cells[at["unknown"]]), where, texts))
         if weights is not None:
             try:
                 weights.append([float(w) for w in re.split(r"[|;]", cells[at["weight"]]) if w])
             except ValueError:
-                raise UserError(f"{path}: line {number}: weight is not a number") from None
+                raise UserError(f"{where}: weight is not a number") from None
+        for column, found in said.items():
+            if column in at and (cell := cells[at[column]].strip()):
+                found[cell] = None
         if "source" in at and not source:
-            source = cells[at["source"]]
-    return _Raw(items, names, weights, unknown, source)
+            source = unguard(cells[at["source"]])
+    kind, classes = _one_kind(path, list(said["kind"])), _one_list(path, list(said["classes"]))
+    return _Raw(items, names, weights, unknown, source, classes, kind, texts)
 
 
-def split_labels(cell: str, where: str) -> list[str]:
-    """The class names in one CSV cell: a JSON list, or names between ``|`` or ``;``."""
+def split_labels(cell: str, where: str, texts: set[str] | None = None) -> list[str]:
+    """The class names in one CSV cell: a JSON list, or names between ``|`` or ``;``.
+
+    Args:
+        texts: is given the names that were plain text.
+    """
     cell = cell.strip()
     if cell.startswith("["):
         try:
             parsed = json.loads(cell)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             parsed = None
         if not isinstance(parsed, list):
             raise UserError(f"{where}: labels look like a JSON list but are not one: {cell[:60]!r}")
+        if any(not isinstance(name, str | int) or isinstance(name, bool) for name in parsed):
+            raise UserError(f"{where}: labels are names, got {cell[:60]!r}")
         return [str(name) for name in parsed]
-    return [name for part in re.split(r"[|;]", cell) if (name := part.strip())]
+    names = [name for part in re.split(r"[|;]", cell) if (name := part.strip())]
+    if texts is not None:
+        texts.update(names)
+    return names
 
 
 def _to_csv(
-    table: LabelTable, lists: dict[str, list[list[str]]], numbers: dict[str, list[list[float]]]
+    table: LabelTable,
+    kind: Kind,
+    lists: dict[str, list[list[str]]],
+    numbers: dict[str, list[list[float]]],
 ) -> str:
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["item", *lists, *numbers, "source"])
-    for row, item in enumerate(table.items):
-        texts = [_cell(names[row]) for names in lists.values()]
-        cells = ["|".join(f"{v:.9g}" for v in values[row]) for values in numbers.values()]
-        writer.writerow([item, *texts, *cells, table.source])
-    return out.getvalue()
+    def row(number: int, item: str) -> list[str]:
+        texts = [_cell(names[number]) for names in lists.values()]
+        cells = ["|".join(f"{v:.9g}" for v in values[number]) for values in numbers.values()]
+        listed = json.dumps(table.labels.classes, ensure_ascii=False) if number == 0 else ""
+        return [item, *texts, *cells, kind, listed, table.source]
+
+    header = ["item", *lists, *numbers, "kind", "classes", "source"]
+    return to_csv(header, (row(number, item) for number, item in enumerate(table.items)))
 
 
 def _cell(names: list[str]) -> str:
     """Class names as :func:`split_labels` reads them."""
-    plain = all(name == name.strip() and not re.search(r"[|;\[]", name) for name in names)
+    plain = all(
+        name and name == name.strip() and not re.search(r"[|;\[]", name) and name not in _MISSING
+        for name in names
+    )
     return "|".join(names) if plain else json.dumps(names, ensure_ascii=False)
 
 

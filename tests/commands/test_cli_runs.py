@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from safetensors.torch import load_file
 
 from reteach.cli import main
 from reteach.commands.runs import show_metrics
-from reteach.labels import Multi
+from reteach.labels import Multi, Single
 from reteach.tables import LabelTable, read_labels, write_labels
 
 SMALL = ["--model", "reteach_tiny", "--image-size", "16", "--workers", "0", "--device", "cpu"]
@@ -445,3 +446,106 @@ def test_torchrun_trains_the_same_network(world):
     assert [r["step"] for r in lines] == [
         r["step"] for r in map(json.loads, (alone / "metrics.jsonl").open())
     ]
+
+
+def test_predicted_sets_train_on_as_many_images_from_every_file(world, tmp_path, capfd):
+    """'None present' is a label set: n_train is the same from Parquet, CSV and a dataframe library."""
+    pandas = pytest.importorskip("pandas")
+    photos = ["--images", f"{world}/photos"]
+    out = tmp_path / "sigmoid"
+    assert (
+        main(
+            [
+                "train",
+                "sigmoid",
+                *photos,
+                "--labels",
+                f"{world}/labels.csv",
+                "--out",
+                str(out),
+                *QUICK,
+            ]
+        )
+        == 0
+    )
+    files = [tmp_path / "a.parquet", tmp_path / "b.csv", tmp_path / "c.parquet", tmp_path / "d.csv"]
+    for file in files[:2]:
+        assert main(["predict", str(out), *photos, "--out", str(file), "--threshold", "0.99"]) == 0
+    frame = pandas.read_parquet(files[0])
+    frame.to_parquet(files[2])
+    pandas.read_csv(files[1]).to_csv(files[3], index=False)
+    assert not any(read_labels(files[0]).labels.counts())  # nothing passes so high a threshold
+    sizes = []
+    for file in files:
+        table = read_labels(file)
+        labels = Multi.from_pairs(
+            np.array([0, 1]), np.array([0, 1]), len(table.items), table.labels.classes
+        )
+        some = frame.assign(labels=labels.names())
+        if file.suffix == ".csv":
+            some["labels"] = some["labels"].map("|".join)
+            some.to_csv(file, index=False)
+        else:
+            some.to_parquet(file)
+        run = tmp_path / file.stem
+        assert (
+            main(["train", "sigmoid", *photos, "--labels", str(file), "--out", str(run), *QUICK])
+            == 0
+        )
+        sizes.append(json.loads((run / "run.json").read_text())["n_train"])
+    assert sizes == [sizes[0]] * 4
+    assert sizes[0] > 30
+    capfd.readouterr()
+
+
+def test_softmax_learns_from_what_softmax_predicted(world, tmp_path):
+    photos = ["--images", f"{world}/photos"]
+    out = tmp_path / "first"
+    assert (
+        main(
+            [
+                "train",
+                "softmax",
+                *photos,
+                "--labels",
+                f"{world}/labels.csv",
+                "--out",
+                str(out),
+                *QUICK,
+            ]
+        )
+        == 0
+    )
+    for name in ("labels.csv", "labels.parquet"):
+        assert main(["predict", str(out), *photos, "--out", f"{tmp_path}/{name}"]) == 0
+        assert isinstance(read_labels(tmp_path / name).labels, Single)
+        again = ["--labels", f"{tmp_path}/{name}", "--out", f"{tmp_path}/run-{name}", *QUICK]
+        assert main(["train", "softmax", *photos, *again]) == 0
+
+
+def test_images_without_a_label_are_counted_aloud(world, tmp_path, capfd):
+    lines = (world / "labels.csv").read_text().splitlines()
+    item = lines[1].split(",")[0]
+    (tmp_path / "few.csv").write_text("\n".join([lines[0], f"{item},", *lines[2:]]) + "\n")
+    given = [
+        "--images",
+        f"{world}/photos",
+        "--labels",
+        f"{tmp_path}/few.csv",
+        "--out",
+        f"{tmp_path}/r",
+    ]
+    assert main(["train", "softmax", *given, *QUICK]) == 0
+    said = capfd.readouterr().err
+    assert "1 empty cells for not labelled" in said
+    assert re.search(r"[1-9]\d* of \d+ images have no label and are left out of training", said)
+    assert main(["train", "sigmoid", *given[:-1], f"{tmp_path}/s", "--kind", "multi", *QUICK]) == 0
+    facts = [json.loads((tmp_path / run / "run.json").read_text()) for run in ("r", "s")]
+    assert facts[1]["n_train"] + facts[1]["n_val"] == facts[0]["n_train"] + facts[0]["n_val"] + 1
+    (tmp_path / "classes.txt").write_text("never\n" + "\n".join(facts[0]["classes"]) + "\n")
+    listed = ["--classes", f"{tmp_path}/classes.txt", "--out", f"{tmp_path}/c"]
+    assert main(["train", "softmax", *given[:-2], *listed, *QUICK]) == 0
+    assert json.loads((tmp_path / "c" / "run.json").read_text())["classes"][0] == "never"
+    capfd.readouterr()
+    assert main(["train", "softmax", "--images", f"{world}/val", "--kind", "single"]) == 2
+    assert "--kind says what --labels holds" in capfd.readouterr().err

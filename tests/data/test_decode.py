@@ -89,10 +89,16 @@ def test_16_bit_grey_is_scaled_not_clipped(kind: str) -> None:
     assert got[-1, -1].tolist() == [255, 255, 255]
 
 
-def test_32_bit_pixels_are_refused() -> None:
-    for dtype in (np.int32, np.float32):
-        with pytest.raises(ImageError, match="no agreed range"):
-            decode(encoded(np.ones((4, 4), dtype), "TIFF"))
+def test_32_bit_floats_are_read_as_0_to_1() -> None:
+    values = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    got = decode(encoded(values, "TIFF"))
+    assert np.array_equal(got[..., 0], np.rint(values * 255))
+    assert np.array_equal(got[..., 0], got[..., 2])
+    for odd in (np.float32(1.5), np.float32(-0.1), np.float32("nan")):
+        with pytest.raises(ImageError, match="expected 0 to 1"):
+            decode(encoded(np.where(values > 0.9, odd, values), "TIFF"))
+    with pytest.raises(ImageError, match="no agreed range"):
+        decode(encoded(np.ones((4, 4), np.int32), "TIFF"))
 
 
 def test_palette() -> None:

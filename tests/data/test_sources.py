@@ -18,6 +18,7 @@ from pictures import encoded, folder, picture
 from reteach.data.decode import ImageError
 from reteach.data.folders import FolderSource
 from reteach.data.names import file_name, is_escaped, item_id
+from reteach.data.quarantine import verify
 from reteach.data.sources import ArraySource, Source, open_source, shrunk
 from reteach.errors import UserError
 
@@ -41,9 +42,23 @@ def test_class_folders(tmp_path: Path) -> None:
     source = opened(tmp_path)
     assert source.items == ["cat/10.png", "cat/2.PNG", "dog/b.png", "dog/deep/er/a.png"]
     assert source.class_of == ["cat", "cat", "dog", "dog"]
-    assert source.skipped == 1
+    assert source.lost == []  # a text is no image that somebody misses
     for row, item in enumerate(source.items):
         np.testing.assert_array_equal(source.read(row), picture(seed=names.index(item)))
+
+
+def test_what_is_no_image_to_us_is_named(tmp_path: Path) -> None:
+    """HEIC, RAW, films and unknown endings are listed with a reason; companions and hidden files not."""
+    folder(tmp_path, ["cat/a.png", "dog/b.png"])
+    odd = ["cat/IMG_1.HEIC", "cat/p.CR2", "cat/v.mov", "dog/c.psd", "dog/noending"]
+    for name in [*odd, "cat/labels.csv", "cat/x.json", "dog/README", "dog/Thumbs.db", ".DS_Store"]:
+        (tmp_path / name).touch()
+    source = opened(tmp_path)
+    assert source.items == ["cat/a.png", "dog/b.png"]
+    found = {each.item: each.reason for each in verify(source, workers=0)}
+    assert sorted(found) == odd
+    for item, word in zip(odd, ("HEIC", "RAW", "video", "(.psd)", "(no ending)"), strict=True):
+        assert word in found[item]
 
 
 def test_a_flat_or_mixed_folder_has_no_classes(tmp_path: Path) -> None:
@@ -279,7 +294,7 @@ def test_clear_errors(tmp_path: Path) -> None:
     for name, error in [
         ("fotos", "does not exist; did you mean photos"),
         ("photos", "has no images; images end in .jpg"),
-        ("texts", r"has no images \(1 other files\)"),
+        ("texts", r"has no images; images end in"),
         ("shards", r"holds tar shards: write '.*/shards/\*.tar'"),
         ("saved", "is a Hugging Face data set: write hf:"),
         ("a.zip", "is none of: a folder of images, .npz, .tar shards, hf:NAME"),

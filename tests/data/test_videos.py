@@ -120,7 +120,7 @@ def test_images_beside_videos_count_alone(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "up" / "photo.png")
     source = open_source(tmp_path)
     assert isinstance(source, FolderSource)
-    assert (source.items, source.skipped, moving(source)) == (["up/photo.png"], 2, False)
+    assert (source.items, len(source.lost), moving(source)) == (["up/photo.png"], 2, False)
     with pytest.raises(UserError, match=r"partly videos, such as 'up/0\.mkv'"):
         open_source(tmp_path, ["up/photo.png", "up/0.mkv"])
 

@@ -17,6 +17,10 @@ class Advise:
     """A folder of class folders, a flat folder, an .npz file, tar shards, or hf:NAME[:SPLIT]."""
     labels: Path | None = None
     """Label table. Without it, class folders give the labels."""
+    kind: Literal["single", "multi", "soft"] | None = None
+    """What --labels holds; by default what the table's column kind says."""
+    classes: Path | None = None
+    """The class list, one name per line; by default the table's column classes, or the names in it."""
     val_images: str | None = None
     """Validation images: are some of them among --images?"""
     val_labels: Path | None = None

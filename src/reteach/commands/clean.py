@@ -18,6 +18,10 @@ class Clean:
     """A folder of class folders, a flat folder, an .npz file, tar shards, or hf:NAME[:SPLIT]."""
     labels: Path | None = None
     """Label table, one label per image. Without it, class folders give the labels."""
+    kind: Literal["single", "multi", "soft"] | None = None
+    """What --labels holds; by default what the table's column kind says."""
+    classes: Path | None = None
+    """The class list, one name per line; by default the table's column classes, or the names in it."""
     folds: int = 10
     """K. Copies and near-copies of an image are always in one fold."""
     method: str = "softmax"

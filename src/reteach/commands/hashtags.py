@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +42,7 @@ class Hashtags:
         from ..relabel.hashtags import Matcher
         from ..relabel.tag_tables import label_tags, read_names
         from ..score_classes import read_classes
+        from ..spreadsheet import to_csv
 
         classes = read_classes(self.classes)
         match = Matcher(classes, None if self.names is None else read_names(self.names))
@@ -59,11 +58,6 @@ class Hashtags:
             print(f"{len(none)} of {len(classes)} classes have no image: {shown}{more}")
         print(f"labels: {self.out}")
         if self.counts is not None:
-            text = io.StringIO(newline="")
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(["class", "count"])
-            for name, count in zip(classes, found.counts.tolist(), strict=True):
-                # a spreadsheet would run a name that begins like a formula
-                writer.writerow([f"'{name}" if name[:1] in set("=+-@\t\r") else name, count])
-            atomic_write(self.counts, text.getvalue())
+            counts = zip(classes, found.counts.tolist(), strict=True)
+            atomic_write(self.counts, to_csv(["class", "count"], counts))
             print(f"class counts: {self.counts}")

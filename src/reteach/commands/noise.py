@@ -126,29 +126,29 @@ class Estimate:
 
 
 def _write_matrix(file: Path, matrix: Matrix, classes: tuple[str, ...]) -> None:
-    import csv
-    import io
-
     from ..files import atomic_write
+    from ..spreadsheet import to_csv
 
-    text = io.StringIO()
-    out = csv.writer(text, lineterminator="\n")
-    out.writerow(["true", *classes])
-    for name, row in zip(classes, matrix.tolist(), strict=True):
-        out.writerow([name, *map(repr, row)])
-    atomic_write(file, text.getvalue())
+    rows = zip(classes, matrix.tolist(), strict=True)
+    atomic_write(file, to_csv(["true", *classes], ([name, *row] for name, row in rows)))
 
 
 def _read_matrix(file: Path, classes: tuple[str, ...]) -> Matrix:
     """Shares by class name, in the order of ``classes``."""
     import csv
+    import io
 
     import numpy as np
 
+    from ..spreadsheet import unguard
+
     try:
-        rows = [row for row in csv.reader(file.read_text("utf-8-sig").splitlines()) if row]
-        columns = rows[0][1:]
-        values = {row[0]: dict(zip(columns, map(float, row[1:]), strict=True)) for row in rows[1:]}
+        rows = [row for row in csv.reader(io.StringIO(file.read_text("utf-8-sig"))) if row]
+        columns = list(map(unguard, rows[0][1:]))
+        values = {
+            unguard(row[0]): dict(zip(columns, map(float, row[1:]), strict=True))
+            for row in rows[1:]
+        }
         return np.array([[values[true][label] for label in classes] for true in classes])
     except KeyError as error:
         raise UserError(f"{file}: class {error} of the labels is not in the matrix") from None

@@ -68,7 +68,7 @@ class Partition:
             return read_cooccurrence(self.cooccurrence)
         from ..tables import read_labels
 
-        return Cooccurrence.of(read_labels(self.labels).labels, str(self.labels))
+        return Cooccurrence.of(read_labels(self.labels, kind="multi").labels, str(self.labels))
 
     def _numbers(self, seen: Cooccurrence) -> list[int]:
         if self.subsets.strip() == "auto":

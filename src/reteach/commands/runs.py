@@ -76,6 +76,8 @@ class Evaluate:
     """A run folder, or score tables: .parquet files or folders of them, one per model."""
     labels: Path | None = None
     """Label table; class folders of --images need none."""
+    kind: Literal["single", "multi", "soft"] | None = None
+    """What --labels holds, of a run folder's images; by default what the table's column kind says."""
     original: Path | None = None
     """Original single labels beside reassessed sets in --labels: accuracy is against these, ReaL
     accuracy and all other numbers against the sets."""
@@ -101,7 +103,7 @@ class Evaluate:
 
         if self.score_options != OfScores():
             raise UserError("--report and what goes with it are for score tables, not a run folder")
-        found, file = evaluate(folder, self.labels, self.original, self.run_options)
+        found, file = evaluate(folder, self.labels, self.original, self.run_options, self.kind)
         show_metrics(found)
         print(f"numbers: {file}")
 
@@ -110,6 +112,8 @@ class Evaluate:
 
         if self.run_options != OfRun():
             raise UserError("--images and what goes with it are for a run folder, not score tables")
+        if self.kind is not None:
+            raise UserError("--kind is for a run folder: score tables are judged by label sets")
         if self.labels is None or self.original is None:
             raise UserError(
                 "score tables need --labels (reassessed) and --original (single labels)"

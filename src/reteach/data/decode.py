@@ -5,6 +5,7 @@ What is done to a file, so that every image of a data set means the same:
 * EXIF (and XMP) orientation is applied;
 * transparent pixels are shown on white, as a browser or a printed page shows them;
 * 16-bit greys are scaled to 8 bits, not clipped; grey, palette and CMYK become RGB;
+* 32-bit floats are read as 0 (black) to 1 (white), scikit-image's convention; other ranges are refused;
 * of an animation, the first frame is taken;
 * truncated and damaged files are refused, whatever Pillow's process-wide switches say.
 
@@ -173,8 +174,16 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         wide = np.asarray(image).astype(np.uint32)
         return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise ImageError("32-bit pixels have no agreed range; convert it to 8 or 16 bits")
+    if image.mode == "F":
+        values = np.asarray(image)
+        if not (values.min() >= 0 and values.max() <= 1):  # also NaN
+            raise ImageError(
+                f"32-bit pixels from {values.min():g} to {values.max():g}: expected 0 to 1; "
+                "convert it to 8 or 16 bits"
+            )
+        return Image.fromarray(np.rint(values * 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "I":
+        raise ImageError("32-bit whole numbers have no agreed range; convert it to 8 or 16 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))

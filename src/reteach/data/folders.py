@@ -17,6 +17,39 @@ from .decode import EXTENSIONS, decode
 from .names import file_name, is_escaped, item_id
 from .videos import ENDINGS, SHORT_SIDE, decode_video, need_av
 
+RAW = (".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw", ".raw")
+COMPANIONS = (
+    *(
+        ".txt",
+        ".csv",
+        ".tsv",
+        ".json",
+        ".jsonl",
+        ".yaml",
+        ".yml",
+        ".xml",
+        ".parquet",
+        ".npy",
+        ".npz",
+    ),
+    *(
+        ".md",
+        ".html",
+        ".htm",
+        ".pdf",
+        ".log",
+        ".ini",
+        ".py",
+        ".ipynb",
+        ".sh",
+        ".mat",
+        ".pkl",
+        ".db",
+    ),
+    *(".zip", ".tar", ".gz", ".license", "license", "readme"),
+)
+"""Files that lie beside images everywhere and are none: they are not mentioned."""
+
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
@@ -24,13 +57,14 @@ class FolderSource:
     """Image files below ``root``; an item is a path relative to it, with ``/`` between the parts.
 
     Args:
-        skipped: other files that were met on the way (hidden ones aside).
+        others: further files below ``root`` that are no images to us: HEIC, RAW, videos, anything but
+            texts, tables and other usual companions (:data:`COMPANIONS`) and hidden files.
         at_least: see :func:`reteach.data.decode.decode`.
     """
 
     root: Path
     items: Sequence[str]
-    skipped: int = 0
+    others: Sequence[str] = ()
     at_least: int | None = None
 
     def __len__(self) -> int:
@@ -43,6 +77,11 @@ class FolderSource:
             return None
         one: dict[str, str] = {}  # one string per class, not one per image
         return [one.setdefault(name, name) for name in (i.split("/", 1)[0] for i in self.items)]
+
+    @property
+    def lost(self) -> list[tuple[str, str]]:
+        """(item, reason) of the files that cannot be used, whatever is in them."""
+        return [(item, _why_not(item)) for item in self.others]
 
     @property
     def place(self) -> str:
@@ -131,26 +170,26 @@ def open_folder(root: Path, items: Sequence[str] | None = None) -> FolderSource 
             outside of ``root``.
     """
     if items is None:
-        found, skipped = _walk(root)
+        found, others = _walk(root)
     else:
         _inside(root, items)
-        found, skipped = list(items), 0
+        found, others = list(items), []
     if not found:
-        others = f" ({skipped} other files)" if skipped else ""
+        what = f" ({len(others)} other files, first: {others[0]!r})" if others else ""
         raise UserError(
-            f"folder {root} has no images{others}; images end in {' '.join(EXTENSIONS)}, "
+            f"folder {root} has no images{what}; images end in {' '.join(EXTENSIONS)}, "
             f"videos in {' '.join(ENDINGS)}"
         )
     videos = [item for item in found if item.lower().endswith(ENDINGS)]
     if items is None and 0 < len(videos) < len(found):  # a telephone's folder: the images count
         found = [item for item in found if not item.lower().endswith(ENDINGS)]
-        return FolderSource(root, found, skipped + len(videos))
+        return FolderSource(root, found, sorted([*others, *videos]))
     if not videos:
-        return FolderSource(root, found, skipped)
+        return FolderSource(root, found, others)
     if len(videos) < len(found):
         raise UserError(f"the items of {root} are partly videos, such as {videos[0]!r}: not both")
     need_av()
-    return VideoSource(FolderSource(root, found, skipped))
+    return VideoSource(FolderSource(root, found, others))
 
 
 def _inside(root: Path, items: Sequence[str]) -> None:
@@ -172,14 +211,25 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _walk(root: Path) -> tuple[list[str], int]:
-    """All images and videos below ``root`` and the number of other files.
+def _why_not(item: str) -> str:
+    ending = os.path.splitext(item)[1].lower()
+    if ending in ENDINGS:
+        return "a video among images"
+    if ending in (".heic", ".heif"):
+        return "HEIC is not read: convert it to JPEG"
+    if ending in RAW:
+        return "camera RAW is not read: convert it to JPEG"
+    return f"not an image in a known format ({ending or 'no ending'})"
+
+
+def _walk(root: Path) -> tuple[list[str], list[str]]:
+    """All images and videos below ``root``, and the other files but for companions.
 
     Symbolic links are followed, but never back into a folder that the way has come through.
     """
     found: list[str] = []
     escaped: list[str] = []
-    skipped = 0
+    others: list[str] = []
     pending: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(str(root), "", frozenset())]
     while pending:
         path, prefix, above = pending.pop()
@@ -201,8 +251,8 @@ def _walk(root: Path) -> tuple[list[str], int]:
                         found.append(item)
                         if is_escaped(item):
                             escaped.append(item)
-                    else:
-                        skipped += 1
+                    elif not name.lower().endswith(COMPANIONS):
+                        others.append(item_id(prefix + name))
         except OSError as error:
             reason = os.strerror(error.errno or 0)
             raise UserError(f"cannot list the folder {item_id(path)!r}: {reason}") from None
@@ -210,4 +260,4 @@ def _walk(root: Path) -> tuple[list[str], int]:
     if escaped and len(set(found)) < len(found):
         twice = next(item for item in escaped if found.count(item) > 1)
         raise UserError(f"two files would have the item id {twice!r}: rename one of them")
-    return found, skipped
+    return found, sorted(others)

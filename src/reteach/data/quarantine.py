@@ -7,9 +7,7 @@ size, which still reads all of the file, and with a cache a second run looks onl
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ import PIL
 from numpy.typing import NDArray
 
 from ..files import atomic_path, atomic_write
+from ..spreadsheet import guard, to_csv
 from .decode import ImageError
 from .parallel import Lost, each
 from .sources import ArraySource, Source, shrunk
@@ -164,22 +163,18 @@ def write_csv(path: Path, entries: Iterable[tuple[str, str]]) -> None:
     A cell that a spreadsheet would take for a formula gets an apostrophe in front; line breaks and
     other control characters are spelt out. The file is written whole or not at all.
     """
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
-    writer.writerow(["item", "reason"])
-    for item, reason in sorted(set(entries)):
-        writer.writerow([_harmless(item), _harmless(reason)])
-    atomic_write(path, out.getvalue())
+    rows = [(_spelt_out(item), _spelt_out(reason)) for item, reason in sorted(set(entries))]
+    atomic_write(path, to_csv(["item", "reason"], rows))
 
 
 # C0 and C1 controls, line separators, marks that reverse the reading direction, lone surrogates
 _CONTROLS = re.compile(
     "[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-_FORMULA = re.compile(r"\s*[=+\-@\t\r＝＋－＠]")
 
 
-def _harmless(cell: str) -> str:
+def _spelt_out(cell: str) -> str:
     # the sign is looked for before control characters become a harmless-looking backslash
-    mark = "'" if _FORMULA.match(cell) else ""
-    return mark + _CONTROLS.sub(lambda match: repr(match[0])[1:-1], cell)
+    mark = "'" if guard(cell) != cell else ""
+    shown = _CONTROLS.sub(lambda match: repr(match[0])[1:-1], cell)
+    return shown if guard(shown) != shown else mark + shown

@@ -147,6 +147,8 @@ def _config(command: Advise) -> Config:
     data = options.Data(
         images=command.images,
         labels=command.labels,
+        kind=command.kind,
+        classes=command.classes,
         val_fraction=0.0,
         workers=command.workers,
     )

@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..labels import Single
 from ..options import Data
 from ..tables import LabelTable, read_labels
-from .inputs import Inputs, labelled_dataset, open_inputs, set_aside, without_empty
+from .inputs import Inputs, labelled, labelled_dataset, open_inputs, set_aside, without_empty
 
 REAL = "real_accuracy"
 """How often the first choice is among the reassessed labels."""
@@ -87,7 +87,10 @@ class OwnData:
         else:
             where = self.test_images or str(self.data.images)
             classes = inputs.train.classes
-            test = labelled_dataset(open_source(where), self.test_labels, where, classes).labelled()
+            test = labelled_dataset(
+                open_source(where), self.test_labels, where, classes, kind=self.data.val_kind
+            )
+            test = labelled(test, "the test")
             test = set_aside(test, inputs.quarantine, self.data)
             val, test = self._known(inputs.val, test)
         if not len(val) or not len(test):

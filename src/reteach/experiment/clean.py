@@ -82,6 +82,8 @@ def _config(command: Clean, folder: Path) -> Config:
     data = options.Data(
         images=command.images,
         labels=command.labels,
+        kind=command.kind,
+        classes=command.classes,
         val_fraction=0.0,
         on_error=command.on_error,
         cache=command.cache,

@@ -84,7 +84,7 @@ def explain(command: Explain) -> list[Explained]:
 def _named(command: Explain, source: Source) -> dict[str, list[str]]:
     """item -> its classes, from the label table or the images' own folders; empty if nobody said."""
     if command.labels is not None:
-        table = read_labels(command.labels)
+        table = read_labels(command.labels, kind="multi")
         named = dict(zip(table.items, table.labels.names(), strict=True))
         if not any(item in named for item in source.items):
             raise UserError(f"{command.labels} has no row for any of the images")

@@ -14,8 +14,9 @@ from ..data.sources import ArraySource, Source, open_source
 from ..errors import UserError
 from ..labels import LabelSet, Single, stratified
 from ..options import Data
-from ..progress import progress
-from ..tables import read_labels
+from ..progress import note, progress
+from ..score_classes import read_classes
+from ..tables import Kind, read_labels
 
 
 @final
@@ -52,12 +53,17 @@ def open_inputs(data: Data, seed: int) -> Inputs:
         raise UserError(f"--seed must not be negative, got {seed}")
     quarantine: dict[str, str] = {}
     source = open_source(data.images, cache=cache_folder())
-    everything = labelled_dataset(source, data.labels, data.images)
+    if data.labels is None and data.kind is not None:
+        raise UserError("--kind says what --labels holds: name a label table")
+    if data.val_labels is None and data.val_kind is not None:
+        raise UserError("--val-kind says what --val-labels holds: name a label table")
+    listed = None if data.classes is None else read_classes(data.classes)
+    everything = labelled_dataset(source, data.labels, data.images, listed, kind=data.kind)
     everything = set_aside(everything, quarantine, data)
     _enough_classes(everything.labels, data)
     train, val = _validation(everything, data, seed, quarantine)
     val = without_empty(data, val)[0]
-    train = train.labelled()
+    train = labelled(train, "training")
     if not len(train):
         raise UserError("no labelled image is left to train on")
     if data.fraction < 1:
@@ -66,12 +72,29 @@ def open_inputs(data: Data, seed: int) -> Inputs:
     return Inputs(train, val, unlabeled, quarantine)
 
 
+def labelled(dataset: Dataset, what: str) -> Dataset:
+    """The images that have a label; how many have none is said.
+
+    Args:
+        what: the others are left out of.
+    """
+    known = dataset.labelled()
+    if left_out := len(dataset) - len(known):
+        note(f"{left_out:,} of {len(dataset):,} images have no label and are left out of {what}")
+    return known
+
+
 def labelled_dataset(
-    source: Source, labels: Path | None, where: str, classes: tuple[str, ...] | None = None
+    source: Source,
+    labels: Path | None,
+    where: str,
+    classes: tuple[str, ...] | None = None,
+    *,
+    kind: Kind | None = None,
 ) -> Dataset:
     """The images of a source with the labels of a table, or with those that the source carries."""
     if labels is not None:
-        table = read_labels(labels, classes=classes)
+        table = read_labels(labels, kind=kind, classes=classes)
         if isinstance(table.labels, Single):
             return Dataset.of(source, table.aligned(source.items, str(labels)))
         position = {item: row for row, item in enumerate(source.items)}
@@ -173,10 +196,14 @@ def _validation(
     classes = everything.classes
     if data.val_images is not None:
         source = open_source(data.val_images, cache=cache_folder())
-        val = labelled_dataset(source, data.val_labels, data.val_images, classes)
+        val = labelled_dataset(
+            source, data.val_labels, data.val_images, classes, kind=data.val_kind
+        )
         return everything, set_aside(val, quarantine, data)
     if data.val_labels is not None:
-        val = labelled_dataset(everything.source, data.val_labels, str(data.images), classes)
+        val = labelled_dataset(
+            everything.source, data.val_labels, str(data.images), classes, kind=data.val_kind
+        )
         readable = np.isin(val.rows[val.labels.known()], everything.rows)
         val = val.labelled().subset(readable)
         rest = ~np.isin(everything.rows, val.rows)

@@ -16,12 +16,12 @@ from ..engine.evaluate import Evaluation, outputs
 from ..engine.learner import Predictor, one_view
 from ..errors import UserError
 from ..files import write_json
-from ..labels import Multi, Rows, Single
+from ..labels import LabelSet, Multi, Rows, Single
 from ..progress import progress
 from ..scores import ScoreWriter
-from ..tables import LabelTable, check_suffix, read_labels, write_labels
+from ..tables import Kind, LabelTable, check_suffix, read_labels, write_labels
 from .finish import THRESHOLD
-from .inputs import labelled_dataset
+from .inputs import labelled, labelled_dataset
 from .saved import Saved, load_models
 
 if TYPE_CHECKING:
@@ -32,21 +32,29 @@ PRESENT = 0.5
 
 
 def evaluate(
-    folder: Path, labels: Path | None, original: Path | None, options: OfRun
+    folder: Path,
+    labels: Path | None,
+    original: Path | None,
+    options: OfRun,
+    kind: Kind | None = None,
 ) -> tuple[dict[str, dict[str, float]], Path]:
     """Judge every predictor of a run; returns the numbers and the file they are in.
 
     F1 is also given at the threshold that the run tuned on its own validation images.
+
+    Args:
+        kind: of ``labels``; by default what the table says.
     """
     if options.images is None:
         raise UserError(f"--images is missing: which images to judge {folder} on")
     saved = load_models(folder, options.device)
     source = open_source(options.images)
-    data = labelled_dataset(source, labels, options.images, saved.classes)
+    data = labelled_dataset(source, labels, options.images, saved.classes, kind=kind)
     if options.empty is not None and isinstance(data.labels, Single):
         raise UserError(
             "--empty is about label sets, and these are single labels: an empty cell says unknown already"
         )
+    data = labelled(data, "the evaluation")
     given = None
     if original is not None:
         table = read_labels(original, kind="single", classes=saved.classes)
@@ -106,7 +114,9 @@ def predict(command: Predict) -> tuple[int, int, dict[str, str]]:
         raise UserError(f"none of the images of {command.images} can be read")
     rows, columns, sure = map(np.concatenate, zip(*found, strict=True))
     starts = np.searchsorted(rows, np.arange(len(items) + 1))
-    labels = Multi(starts, columns, saved.classes)
+    labels: LabelSet = Multi(starts, columns, saved.classes)
+    if threshold is None:  # the first choice is one label, which one-label methods learn from
+        labels = Single(columns, saved.classes)
     cut = "argmax" if threshold is None else f"score > {threshold:g}"
     if predictor.presence is not None:
         cut = f"calibrated {cut}"

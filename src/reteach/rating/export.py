@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +14,13 @@ from ..analysis.mistakes import VERDICTS
 from ..errors import UserError
 from ..relabel.rating_tables import Dialect, pairs_of, read_rating_table, write_ratings
 from ..relabel.ratings import Ratings
+from ..spreadsheet import to_csv
 from .schema import answers, classes, items, predictors, questions, raters, tasks
 from .store import Store, open_store
 
 CLEAR, UNDECIDABLE, NO_MISTAKE = 0, 1, 2
 """Answers to "is the prediction right?": no, cannot say, yes."""
 VERDICT = {CLEAR: VERDICTS[0], NO_MISTAKE: VERDICTS[1], UNDECIDABLE: VERDICTS[2]}
-_FORMULA = re.compile(r"'?[=+\-@\t\r]")
 
 
 def read_ratings(where: str | Path) -> Ratings:
@@ -136,16 +132,7 @@ def verdicts_csv(store: Store) -> str:
     )
     with store.read() as connection:
         rows = [(*row[:-1], VERDICT[row[-1]]) for row in connection.execute(query)]
-    return _csv(("model", "labels", "item", "prediction", "rater", "answer"), rows)
-
-
-def _csv(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """CSV in which a spreadsheet executes nothing."""
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(["'" + c if _FORMULA.match(c) else c for c in row] for row in rows)
-    return out.getvalue()
+    return to_csv(("model", "labels", "item", "prediction", "rater", "answer"), rows)
 
 
 def _column(connection: Connection, query: Select[Any], none: int) -> NDArray[np.int64]:

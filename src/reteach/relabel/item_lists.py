@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +12,7 @@ from typing import final
 from ..errors import UserError
 from ..files import atomic_path, atomic_write
 from ..score_columns import one_line
-
-_FORMULA, _DISARMED = re.compile(r"'?[=+\-@\t\r]"), re.compile(r"'+[=+\-@\t\r]")
+from ..spreadsheet import to_csv, unguard
 
 
 @final
@@ -78,7 +76,8 @@ def read_items(path: Path) -> list[str]:
     if ending not in (".txt", ".csv"):
         raise UserError(f"{path}: an item list is a .txt, .csv or .parquet file")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            text = file.read()
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a UTF-8 text file") from None
     if ending == ".txt":
@@ -86,8 +85,7 @@ def read_items(path: Path) -> list[str]:
     rows = csv.DictReader(io.StringIO(text, newline=""))
     if "item" not in (rows.fieldnames or ()):
         raise UserError(f"{path}: no column 'item' (found: {', '.join(rows.fieldnames or ())})")
-    cells = (row["item"] or "" for row in rows)
-    return [cell[1:] if _DISARMED.match(cell) else cell for cell in cells]
+    return [unguard(row["item"] or "") for row in rows]
 
 
 def write_items(path: Path, items: Sequence[str]) -> None:
@@ -104,11 +102,7 @@ def write_items(path: Path, items: Sequence[str]) -> None:
         with atomic_path(path) as part:
             pq.write_table(pa.table({"item": pa.array(list(items), pa.string())}), part)
     elif ending == ".csv":
-        out = io.StringIO(newline="")
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["item"])
-        writer.writerows([f"'{item}" if _FORMULA.match(item) else item] for item in items)
-        atomic_write(path, out.getvalue())
+        atomic_write(path, to_csv(["item"], ([item] for item in items)))
     elif ending == ".txt":
         broken = next((item for item in items if "\n" in item), None)
         if broken is not None:

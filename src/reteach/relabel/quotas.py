@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError, closest
+from ..spreadsheet import unguard
 
 Counts = NDArray[np.int64]
 
@@ -72,9 +73,7 @@ def read_frequencies(path: Path) -> dict[str, float]:
             raise UserError(f"{path}: no column {missing!r}")
         found: dict[str, float] = {}
         for line, row in enumerate(rows, start=2):
-            name, cell = str(row["class"]), str(row["count"])
-            # a quote before = + - @ keeps a spreadsheet from running the cell
-            name = name[1:] if name[:1] == "'" and name[1:2] in set("=+-@\t\r") else name
+            name, cell = unguard(str(row["class"])), str(row["count"])
             try:
                 value = float(cell)
             except ValueError:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +26,12 @@ import numpy as np
 from ..errors import UserError
 from ..files import atomic_write
 from ..scores import ItemIndex
+from ..spreadsheet import to_csv, unguard
 from .raters import Answers
 from .ratings import ANSWERS, Ratings
 
 Dialect = Literal["reteach", "crowd-kit"]
 _ALIASES = {"rater": "worker", "answer": "label"}
-_FORMULA = re.compile(r"'?[=+\-@\t\r]")
-_ESCAPED = re.compile(r"'+[=+\-@\t\r]")
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ def read_rating_table(path: Path) -> RatingTable:
             cell = cells[column].strip()
             if not cell and name not in ("gold", "original"):
                 raise UserError(f"{path}: line {number}: the cell {header[column]!r} is empty")
-            columns[name].append(cell[1:] if _ESCAPED.match(cell) else cell)
+            columns[name].append(unguard(cell))
     if not columns["task"]:
         raise UserError(f"{path}: there are no ratings in it")
     return RatingTable(path, *(columns[name] for name in columns))
@@ -178,11 +176,9 @@ def votes_of(table: RatingTable) -> Votes:
 
 def write_ratings(path: Path, ratings: Ratings, dialect: Dialect = "reteach") -> None:
     """Write ratings as CSV, one row per answer, with the item, class, gold and original label."""
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\n")
     ours = dialect == "reteach"
     names = ("rater", "answer") if ours else ("worker", "label")
-    writer.writerow(["task", *names, "item", "class", "gold", "original"])
+    cells: list[Sequence[str]] = []
     rows = zip(ratings.pair.tolist(), ratings.rater.tolist(), ratings.answer.tolist(), strict=True)
     for pair, rater, answer in rows:
         item = ratings.items[ratings.pair_item[pair]]
@@ -190,9 +186,9 @@ def write_ratings(path: Path, ratings: Ratings, dialect: Dialect = "reteach") ->
         share, label = ratings.gold[pair], ratings.original[ratings.pair_item[pair]]
         gold = "" if np.isnan(share) else f"{share:.17g}"
         original = "" if label < 0 else ratings.classes[label]
-        cells = (f"{item}#{cls}", ratings.raters[rater], ANSWERS[answer], item, cls, gold, original)
-        writer.writerow(["'" + c if _FORMULA.match(c) else c for c in cells])
-    atomic_write(path, out.getvalue())
+        said = (f"{item}#{cls}", ratings.raters[rater], ANSWERS[answer])
+        cells.append((*said, item, cls, gold, original))
+    atomic_write(path, to_csv(["task", *names, "item", "class", "gold", "original"], cells))
 
 
 def _questions(table: RatingTable) -> tuple[list[str], list[str]]:

@@ -108,7 +108,15 @@ def _write(db: Database, out: Path, classes: tuple[str, ...]) -> int:
 
     texts, numbers = pa.list_(pa.string()), pa.list_(pa.float32())
     schema = pa.schema(
-        [("item", pa.string()), ("labels", texts), ("weight", numbers), ("source", pa.string())],
+        [
+            ("item", pa.string()),
+            ("labels", texts),
+            ("weight", numbers),
+            *(
+                (name, pa.dictionary(pa.int32(), pa.string()))
+                for name in ("kind", "classes", "source")
+            ),
+        ],
         {"reteach.classes": json.dumps(classes), "reteach.kind": "soft"},
     )
     rows = db.rows("select item, class, weight from labels order by item, class")
@@ -121,7 +129,10 @@ def _write(db: Database, out: Path, classes: tuple[str, ...]) -> int:
                 [item for item, _ in batch],
                 [[classes[cls] for _, cls, _ in group] for _, group in batch],
                 [[float(weight) for _, _, weight in group] for _, group in batch],
-                ["hashtags"] * len(batch),
+                *(
+                    pa.array([text] * len(batch)).dictionary_encode()
+                    for text in ("soft", json.dumps(classes), "hashtags")
+                ),
             ]
             writer.write_table(pa.table(columns, schema=schema))
     return written

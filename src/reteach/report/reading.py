@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-
-_DISARMED = re.compile(r"'+[=+\-@\t\r]")
+from ..spreadsheet import unguard
 
 
 def load_json(file: Path) -> dict[str, Any]:
@@ -60,10 +59,10 @@ def load_csv(file: Path) -> list[dict[str, str]]:
     if text is None:
         return []
     try:
-        rows = list(csv.DictReader(text.splitlines(keepends=True)))
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
     except csv.Error as error:
         raise damaged(file, str(error)) from None
-    return [{str(k): _armed(v) for k, v in row.items() if k and v is not None} for row in rows]
+    return [{str(k): unguard(v) for k, v in row.items() if k and v is not None} for row in rows]
 
 
 def mapping(value: Any, where: str) -> dict[str, Any]:
@@ -117,10 +116,6 @@ def _text(file: Path) -> str | None:
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
         raise UserError(f"cannot read {file}: {why}") from None
-
-
-def _armed(cell: str) -> str:
-    return cell[1:] if _DISARMED.match(cell) else cell
 
 
 def _kind(value: Any) -> str:
