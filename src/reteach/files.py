@@ -7,6 +7,9 @@ import json
 import math
 import os
 import re
+import secrets
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,16 +18,20 @@ from typing import Any
 from .errors import UserError
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(?=.)")
+_PART = re.compile(r"\.(?P<host>[A-Za-z0-9-]{1,24})-(?P<pid>\d+)-[0-9a-f]{8}\.part\Z")
+_ABANDONED = 24 * 3600.0
+"""Seconds after which a half-written file of another machine counts as left behind."""
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is synced and renamed to ``path``.
 
-    A full disk becomes a :class:`UserError`; whatever stood at ``path`` is then untouched.
+    A full disk becomes a :class:`UserError`; whatever stood at ``path`` is then untouched. No two writers
+    share a temporary path, be they on two machines with one folder.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
@@ -42,9 +49,40 @@ def atomic_path(path: Path) -> Iterator[Path]:
             part.unlink()
 
 
+def remove_parts(folder: Path, name: str = "*") -> None:
+    """Delete what killed writers of ``name`` left half-written in ``folder``, and nothing that is still
+    being written: by a process that lives, or on another machine within a day."""
+    for part in folder.glob(f".{name}.*.part"):
+        with suppress(OSError):
+            if _left_behind(part):
+                part.unlink()
+
+
+def _left_behind(part: Path) -> bool:
+    writer = _PART.search(part.name)
+    if writer is None or writer["host"] != _host():
+        return time.time() - part.stat().st_mtime > _ABANDONED
+    try:
+        os.kill(int(writer["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        pass
+    return False
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:24] or "host"
+
+
 def write_json(path: Path, value: Any, indent: int | None = 1) -> None:
     """Write JSON that any reader takes: numbers that are not finite become null."""
-    atomic_write(path, json.dumps(_finite(value), indent=indent, allow_nan=False))
+    atomic_write(path, plain_json(value, indent))
+
+
+def plain_json(value: Any, indent: int | None = 1) -> str:
+    """The text of :func:`write_json`."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:

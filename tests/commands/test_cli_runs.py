@@ -395,7 +395,7 @@ def test_unreadable_snapshots_and_full_disks(world, capsys, monkeypatch):
     assert main(["resume", str(out)]) == 2
     told = capsys.readouterr().err.splitlines()[-1]
     assert "snapshot" in told
-    assert "cannot be read" in told
+    assert "is damaged" in told
     (out / "stages/train/snapshot.pt").unlink()
 
     def full(*args: object, **kwargs: object) -> None:

@@ -11,7 +11,7 @@ import timm
 import torch
 from torch import nn
 
-from reteach import files
+from reteach import files, sealed
 from reteach.errors import UserError
 from reteach.models import export, zoo
 
@@ -125,7 +125,8 @@ def edited(config: bytes, *path: str, value: Any) -> bytes:
     for key in path[:-1]:
         inner = inner[key]
     inner[path[-1]] = value
-    return json.dumps(content).encode()
+    del content["reteach_sha256"]
+    return sealed.json_text(content).encode()
 
 
 @pytest.mark.parametrize(

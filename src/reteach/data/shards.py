@@ -21,8 +21,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import sealed
 from ..errors import UserError
-from ..files import atomic_path
 from ..progress import progress
 from .decode import EXTENSIONS, ImageError, decode
 from .names import item_id
@@ -273,13 +273,13 @@ def _digest(shards: Sequence[str]) -> str:
 
 
 def _load(file: Path | None) -> dict[str, _Index]:
-    """The index of an earlier time; a damaged file is as good as none."""
+    """The index of an earlier time; a damaged file is as good as none: the shards are scanned again."""
     try:
-        saved = {} if file is None else json.loads(file.read_text())
+        saved = {} if file is None else sealed.read_json(file, "delete it", old=False)
         return {
             key: _Index([_Entry(*entry) for entry in entries], "") for key, entries in saved.items()
         }
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, sealed.Damaged):
         return {}
 
 
@@ -289,5 +289,4 @@ def _save(file: Path, indices: dict[str, _Index]) -> None:
         for key, index in indices.items()
         if not index.reason  # what is wrong today may be mended tomorrow
     }
-    with atomic_path(file) as part:
-        part.write_text(json.dumps(content))
+    sealed.write_json(file, content, indent=None)

@@ -23,10 +23,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .. import rng
+from .. import rng, sealed
 from ..data.stream import Stream
 from ..errors import Interrupted, UserError
-from ..files import atomic_path, atomic_write
+from ..files import atomic_path, atomic_write, remove_parts
 from ..progress import progress
 from . import distributed, snapshot
 from .algorithm import Algorithm
@@ -108,12 +108,11 @@ class Run:
         asked |= {"steps": repr(steps), "parts": repr(parts), "seed": repr(self.seed)}
         stamp = self._claim(name, asked)
         file = self._stage(name) / "snapshot.pt" if self.folder else None
-        start = snapshot.load(file, algorithm, stamp) if file and file.exists() else 0
+        start = snapshot.load(file, algorithm, stamp) if file and snapshot.kept(file) else 0
         distributed.barrier()  # nobody may write a snapshot before everybody has read it
         self.log.rewind(name, start)
         if file is not None and distributed.rank() == 0:
-            for half in file.parent.glob(f".{file.name}.*.part"):
-                half.unlink(missing_ok=True)  # what a kill left half-written
+            remove_parts(file.parent, file.name)  # what a kill left half-written
         if start < steps:
             _Loop(self, name, algorithm, stream, steps, parts, file, stamp).run(
                 start, judge, eval_every or steps
@@ -137,11 +136,12 @@ class Run:
                 self._disclaim(name)
                 raise
             if distributed.rank() == 0:
-                with atomic_path(file) as part, open(part, "wb") as out:
-                    np.savez(out, **value)  # type: ignore[arg-type]
+                with atomic_path(file) as part:
+                    with open(part, "wb") as out:
+                        np.savez(out, **value)  # type: ignore[arg-type]
+                    sealed.seal(part)
             distributed.barrier()
-        with np.load(file, allow_pickle=False) as kept:
-            return dict(kept)
+        return _arrays(file)
 
     def _disclaim(self, name: str) -> None:
         """Forget a stage of which nothing came because it was asked for something impossible."""
@@ -179,6 +179,17 @@ class Run:
         elif distributed.rank() == 0:
             atomic_write(file, json.dumps(asked, indent=1, sort_keys=True))
         return stamp
+
+
+def _arrays(file: Path) -> Arrays:
+    """Arrays that an earlier attempt kept."""
+    then = "delete it, and it is computed again"
+    sealed.check(file, then)
+    try:
+        with np.load(file, allow_pickle=False) as kept:
+            return dict(kept)
+    except Exception:  # sealed or with the right CRCs, and yet no arrays
+        raise sealed.Damaged(f"{file} cannot be read: {then}") from None
 
 
 @final

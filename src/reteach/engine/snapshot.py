@@ -3,12 +3,15 @@
 ``algorithm.teacher.model.conv1.weight``, ``….optimizer.3.momentum_buffer``, ``algorithm.memory``:
 modules, optimisers, gradient scalers and tensors are state; everything else is configuration, or a
 function of the step. :class:`Predictor` fields are frozen teachers, whose weights an earlier stage
-keeps; fields with a leading underscore can be computed again. Files are written beside and renamed,
-and loaded with ``weights_only``.
+keeps; fields with a leading underscore can be computed again. Files carry a checksum, are written beside
+and renamed, and loaded with ``weights_only``. The last snapshot but one is kept, for when the last one is
+damaged.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -18,8 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from .. import sealed
 from ..errors import UserError
 from ..files import atomic_path
+from . import distributed
 from .learner import Predictor
 
 
@@ -133,15 +138,29 @@ def finite(algorithm: Any) -> str | None:
     return None
 
 
+def previous(path: Path) -> Path:
+    """Where the snapshot before the one at ``path`` is."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def kept(path: Path) -> bool:
+    """Whether there is a snapshot: the last one, or (after a crash between two renames) the one before."""
+    return path.exists() or previous(path).exists()
+
+
 def save(path: Path, algorithm: Any, step: int, stamp: str) -> None:
     """Write the state after ``step`` steps; a crash at any moment leaves the earlier snapshot."""
     state = {name: tensor.detach().cpu() for name, tensor in leaves(algorithm).items()}
     with atomic_path(path) as part:
         torch.save({"step": step, "stamp": stamp, "state": state}, part)
+        sealed.seal(part)
+        if path.exists():
+            os.replace(path, previous(path))
 
 
 def steps_in(path: Path) -> int:
     """The step of a snapshot without its state; 0 where there is none to be read."""
+    path = path if path.exists() else previous(path)
     try:
         return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["step"])
     except Exception:  # torch raises many kinds for a damaged file; whoever loads it will say so
@@ -149,12 +168,37 @@ def steps_in(path: Path) -> int:
 
 
 def load(path: Path, algorithm: Any, stamp: str) -> int:
-    """Restore a snapshot into ``algorithm`` and return its step.
+    """Restore a snapshot into ``algorithm`` and return its step. Where it is damaged, the one before it
+    counts, which is said aloud: the run ends with the same weights.
 
     Raises:
-        UserError: the file cannot be read, or is of another run or configuration.
+        UserError: neither can be read, or the snapshot is of another run or configuration.
     """
+    older = previous(path)
     try:
+        if not path.exists() and older.exists():
+            step, state = _read(older, stamp)
+        else:
+            step, state = _read(path, stamp)
+    except sealed.Damaged as error:
+        if not path.exists() or not older.exists():
+            raise
+        step, state = _read(older, stamp)
+        if distributed.rank() == 0:
+            print(
+                f"warning: {str(error).partition(':')[0]}: going on from the snapshot before it, step {step}",
+                file=sys.stderr,
+            )
+            # out of the way, or the next one saved would push it into the place of the good one
+            os.replace(path, path.with_name(f"{path.stem}.damaged{path.suffix}"))
+    restore(algorithm, state)
+    return step
+
+
+def _read(path: Path, stamp: str) -> tuple[int, dict[str, Tensor]]:
+    then = f"delete {path.parent} to start this stage again"
+    try:
+        sealed.check(path, then)
         content = torch.load(path, map_location="cpu", weights_only=True)
         step, found, state = int(content["step"]), content["stamp"], content["state"]
         # loading without pickle lets plain objects through, some exceptions among them
@@ -162,12 +206,11 @@ def load(path: Path, algorithm: Any, stamp: str) -> int:
             raise TypeError("its state is not all tensors")
     except FileNotFoundError:
         raise UserError(f"snapshot {path} does not exist") from None
+    except sealed.Damaged:
+        raise
     except Exception as error:  # torch raises many kinds for a damaged file
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
-        raise UserError(
-            f"snapshot {path} cannot be read ({reason}); delete it to start this stage again"
-        ) from None
+        raise sealed.Damaged(f"snapshot {path} cannot be read ({reason}): {then}") from None
     if found != stamp:
         raise UserError(f"snapshot {path} belongs to another configuration; use another --out")
-    restore(algorithm, state)
-    return step
+    return step, state

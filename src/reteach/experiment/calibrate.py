@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .. import sealed
 from ..catalog import METHODS
 from ..data.dataset import Dataset
 from ..data.sources import open_source
@@ -17,7 +18,6 @@ from ..data.stream import Scan
 from ..engine.evaluate import outputs
 from ..engine.run import Run
 from ..errors import Interrupted, UserError
-from ..files import write_json
 from ..labels import Rows, Single
 from ..methods.clean import held_out_scores
 from ..models.presence import odds
@@ -70,7 +70,7 @@ def calibrate(command: Calibrate) -> Iterator[str]:
             f"stored, see {page}; more images, --folds or --expected may help, --anyway stores it"
         )
     file = presence_file(command.run_folder, name)
-    write_json(file, presence.plain(found), indent=None)
+    sealed.write_json(file, presence.plain(found), indent=None)
     source = "labels" if found.named >= presence.FEW else "the model's own probabilities for"
     yield (
         f"{found.images} images, {source} {found.named or found.images} of them: "

@@ -163,7 +163,7 @@ def run_job(job: Job) -> dict[str, Any]:
         ),
     }
     write_json(job.folder / "outcome.json", outcome)
-    for file in job.folder.glob("stages/*/snapshot.pt"):
+    for file in job.folder.glob("stages/*/snapshot*.pt"):
         file.unlink()  # the outcome is what a comparison keeps; hundreds of models would fill the disk
     return outcome
 

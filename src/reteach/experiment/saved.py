@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 import torch
 
+from .. import sealed
 from ..data.dataset import Dataset
 from ..data.stream import Prepare, Scan
 from ..engine.algorithm import Specialist
 from ..engine.learner import Predictor
 from ..errors import UserError, closest
-from ..files import write_json
 from ..models import export
 from ..models.class_heads import class_head_of
 from ..models.presence import load_presence
@@ -149,7 +148,7 @@ def save_models(
     for name, one in (specialists or {}).items():
         entry = kept(name, one.predictor, one.classes)
         index["specialists"][name] = entry | {"classes": one.classes}
-    write_json(folder / INDEX, index)
+    sealed.write_json(folder / INDEX, index)
 
 
 def _options(model: torch.nn.Module) -> dict[str, Any]:
@@ -233,11 +232,7 @@ def _index(folder: Path) -> dict[str, Any]:
             else ""
         )
         raise UserError(f"{folder} holds no trained model{hint}")
-    try:
-        found: dict[str, Any] = json.loads(file.read_text())
-    except ValueError as error:
-        raise UserError(f"{file} is damaged ({error})") from None
-    return found
+    return sealed.read_json(file, f"delete it and go on with: reteach resume {folder}")
 
 
 def _opened(folder: Path, entry: dict[str, Any], device: torch.device) -> Predictor:

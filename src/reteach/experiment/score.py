@@ -28,6 +28,7 @@ from ..data.sources import moving
 from ..engine.evaluate import top_classes
 from ..engine.learner import Precision
 from ..errors import UserError
+from ..files import remove_parts
 from ..progress import Progress, progress
 from ..relabel.score_shards import TEACHER, TOP
 from ..score_columns import one_line
@@ -284,8 +285,7 @@ def _todo(scorer: Scorer, total: Total) -> list[int]:
     out = scorer.task.out
     number = {name: at for at, name in enumerate(scorer.parts.names)}
     done: set[int] = set()
-    for half in out.glob(".*.part"):
-        half.unlink(missing_ok=True)  # what a kill left half-written
+    remove_parts(out)  # what a kill left half-written
     for file in sorted(out.glob("*.parquet")):
         at = number.get(file.stem)
         if at is None:

@@ -65,7 +65,7 @@ def held_out_scores(
         )
         out[found["rows"]] = found["scores"]
         if inner.folder is not None and distributed.rank() == 0:
-            for file in inner.folder.glob("stages/*/snapshot.pt"):
+            for file in inner.folder.glob("stages/*/snapshot*.pt"):
                 file.unlink()  # the scores are what is kept; K models of any size would fill the disk
     return out
 

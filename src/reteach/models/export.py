@@ -10,7 +10,7 @@ of :mod:`reteach.models.small` need that module imported first.
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import nn
 
+from .. import sealed
 from ..errors import UserError
 from ..files import atomic_write
 from . import weights, zoo
-from .tensorfiles import SAFETENSORS, read
+from .tensorfiles import CONFIG, SAFETENSORS, WEIGHTS, read
 
-CONFIG = "config.json"
 # What of timm's description of an architecture still holds for the trained network.
 KEPT = ("fixed_input_size", "interpolation", "crop_pct", "crop_mode", "first_conv", "classifier")
 # What a config.json must not decide: where weights come from, and what stands elsewhere in it.
@@ -90,7 +90,7 @@ def save(
         raise ValueError(f"{num_classes} outputs but {len(classes)} class names")
     known: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}
     size = (image_size,) * 2 if image_size is not None else tuple(known.get("input_size", ()))[1:]
-    config = {
+    config: dict[str, Any] = {
         "architecture": architecture,
         "num_classes": num_classes,
         "num_features": getattr(model, "num_features", None),
@@ -105,7 +105,6 @@ def save(
         },
         "reteach": {"image_size": image_size, "extra": dict(extra)},
     }
-    text = json.dumps(config, indent=2)
     tensors = {
         # Copies, because safetensors refuses shared and channels-last memory.
         name: tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format)
@@ -114,8 +113,10 @@ def save(
     # A folder without its config.json is no network: the old one goes first, the new one comes last.
     with suppress(OSError):
         (folder / CONFIG).unlink()
-    atomic_write(folder / SAFETENSORS, to_bytes(tensors, metadata={"format": "pt"}))
-    atomic_write(folder / CONFIG, text)
+    content = to_bytes(tensors, metadata={"format": "pt"})
+    config["reteach"][WEIGHTS] = hashlib.sha256(content).hexdigest()
+    atomic_write(folder / SAFETENSORS, content)
+    atomic_write(folder / CONFIG, sealed.json_text(config, indent=2))
 
 
 def load(folder: Path) -> tuple[nn.Module, Info]:
@@ -133,7 +134,7 @@ def load(folder: Path) -> tuple[nn.Module, Info]:
         seed=0,
         **info.model_args,
     )
-    tensors = read(folder / SAFETENSORS).get("", {})
+    tensors = read(folder / SAFETENSORS).get("", {})  # holds them against their checksum
     if problem := weights.misfit(tensors, model.state_dict()):
         raise UserError(f"{folder} is damaged: {problem}")
     model.load_state_dict(tensors)
@@ -150,7 +151,7 @@ def read_info(folder: Path) -> Info:
     """
     file = folder / CONFIG
     try:
-        config = json.loads(file.read_bytes())
+        config = sealed.read_json(file, "train again, or copy the folder again")
         kept, ours = config["pretrained_cfg"], config["reteach"]
         info = Info(
             architecture=str(config["architecture"]),

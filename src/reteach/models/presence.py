@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, final
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .. import sealed
 from ..errors import UserError
 
 Link = Literal["softmax", "sigmoid"]
@@ -83,7 +83,7 @@ def load_presence(file: Path, classes: tuple[str, ...]) -> Presence:
         UserError: a damaged file, or a map for another class list.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = sealed.read_json(file, "calibrate again, or delete it")
         table = np.array(content["table"], np.float32)
         found = Presence(
             tuple(content["classes"]),

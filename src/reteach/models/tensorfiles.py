@@ -10,9 +10,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from .. import sealed
 from ..errors import UserError
 
-SAFETENSORS = "model.safetensors"  # timm's name for the weights in a model's folder
+SAFETENSORS = "model.safetensors"  # timm's names for what is in a model's folder
+CONFIG = "config.json"
+WEIGHTS = "weights_sha256"
+"""Where the configuration of a folder saved here has the checksum of its weights."""
 
 Tensors = dict[str, Tensor]
 
@@ -42,6 +46,7 @@ def read(path: Path) -> dict[str, Tensors]:
     except OSError as error:
         raise UserError(f"cannot read weight file {path}: {error.strerror}") from None
     # A safetensors file opens with the length of its JSON header, then the header.
+    _hold_against_checksum(path)
     content = _safetensors(path) if start[8:] == b"{" else _torch(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}, not named weights")
@@ -53,6 +58,17 @@ def read(path: Path) -> dict[str, Tensors]:
     if not groups:
         raise UserError(f"{path} holds no named weights")
     return groups
+
+
+def _hold_against_checksum(path: Path) -> None:
+    """Weights in a folder that was saved here are what was written there, or refused."""
+    config = path.with_name(CONFIG)
+    if path.name != SAFETENSORS or not config.is_file() or b'"reteach"' not in config.read_bytes():
+        return
+    again = "train again, or copy the folder again"
+    expected = sealed.read_json(config, again).get("reteach", {}).get(WEIGHTS)
+    if expected is not None and sealed.digest(path) != expected:
+        raise sealed.damaged(path, again)
 
 
 def _tensors(values: dict[object, object]) -> Tensors:
