@@ -50,7 +50,7 @@ def test_only_what_nobody_writes_any_more_is_removed(tmp_path, monkeypatch):
 
 def test_a_failure_leaves_the_old_file_and_no_other(tmp_path):
     files.atomic_write(tmp_path / "a", "old")
-    with pytest.raises(AttributeError):
+    with pytest.raises(TypeError):
         files.atomic_write(tmp_path / "a", None)  # type: ignore[arg-type]
     assert (tmp_path / "a").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1

@@ -20,12 +20,17 @@ class Resume:
 
     run_folder: Positional[Path]
     """The run folder."""
+    images: str | None = None
+    """Where the images of --images are now, if they have moved; their contents must be the same."""
+    quarantine_missing: bool = False
+    """Go on without images that have vanished since the run began. Its numbers are then not those of the
+    undisturbed run."""
 
     def run(self) -> None:
         """Resume, and say where the result is."""
         from ..experiment.train import resume
 
-        announce(resume(self.run_folder))
+        announce(resume(self.run_folder, self.images, self.quarantine_missing))
 
 
 @dataclass(frozen=True)

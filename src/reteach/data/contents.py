@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,10 +12,13 @@ import numpy as np
 
 from .decode import ImageError
 from .folders import FolderSource, VideoSource
+from .huggingface import HuggingFaceSource
 from .shards import ShardSource
 from .sources import Selected, Source
 
 T = TypeVar("T")
+DIGEST = 16
+"""Bytes of a digest."""
 
 
 @final
@@ -51,8 +55,18 @@ class Contents:
             return _checked(lambda: _part(source, row))
         if isinstance(source, FolderSource):
             return _checked(lambda: _whole(source.path(row)))
+        if isinstance(source, HuggingFaceSource) and (stored := source.content(row)):
+            return stored
         pixels = np.ascontiguousarray(source.read(row))
         return repr(pixels.shape).encode() + pixels.tobytes()
+
+    def digest(self, row: int) -> bytes:
+        """16 bytes that change with the content.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        return hashlib.sha256(self.content(row)).digest()[:DIGEST]
 
     def _origin(self, row: int) -> tuple[Source, int]:
         source: Source = self.source

@@ -24,11 +24,14 @@ class Dataset:
         source: where the images are read from, by source row.
         labels: the label set, N items.
         rows: (N,) the source row of each item; repeats are allowed (an image picked for two classes).
+        digests: (rows of the source, 16) uint8, of the content of each image, where that is known; a
+            run remembers them, and does not go on with other images.
     """
 
     source: Source
     labels: LabelSet
     rows: NDArray[np.int64]
+    digests: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         if len(self.rows) != len(self.labels):

@@ -69,6 +69,11 @@ class HuggingFaceSource:
         content = cell["path"] if cell["bytes"] is None else cell["bytes"]
         return decode(content, at_least=self.at_least)
 
+    def content(self, row: int) -> bytes:
+        """The image as it is stored; nothing where it is not stored here."""
+        cell = self.table[row][self.column]
+        return (cell and cell["bytes"]) or b""
+
     def shrunk(self, at_least: int) -> HuggingFaceSource:
         """The same images, perhaps smaller, but not below ``at_least`` on the shorter side."""
         return replace(self, at_least=at_least)

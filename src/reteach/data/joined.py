@@ -59,4 +59,7 @@ def with_unlabeled(labelled: Dataset, unlabeled: Dataset) -> Dataset:
         Joined(labelled.source, unlabeled.source),
         Single(index, given.classes),
         np.concatenate([labelled.rows, unlabeled.rows + len(labelled.source)]),
+        None
+        if labelled.digests is None or unlabeled.digests is None
+        else np.concatenate([labelled.digests, unlabeled.digests]),
     )

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from ..files import atomic_path, atomic_write
 from ..spreadsheet import guard, to_csv
+from .contents import DIGEST, Contents
 from .decode import ImageError
 from .parallel import Lost, each
 from .sources import ArraySource, Source, shrunk
 
-_RULES = f"1, Pillow {PIL.__version__}"
+_RULES = f"2, Pillow {PIL.__version__}"
 """What decides whether a file can be decoded; another text than before: all are looked at again."""
 
 
@@ -59,7 +60,37 @@ def verify(
     cache: Path | None = None,
     patience: float = 60.0,
 ) -> list[Broken]:
-    """Decode images in parallel and say which cannot be used, in the order of rows.
+    """Which images cannot be used, in the order of rows; see :func:`examine`."""
+    return examine(
+        source, rows, workers=workers, progress=progress, cache=cache, patience=patience
+    ).broken
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """What a look at all images has found.
+
+    Args:
+        broken: those that cannot be used, in the order of rows.
+        digests: (N, 16) uint8, a digest of each image's content; 0 where it was not looked at, or
+            cannot be used.
+    """
+
+    broken: list[Broken]
+    digests: NDArray[np.uint8]
+
+
+def examine(
+    source: Source,
+    rows: Sequence[int] | NDArray[np.int64] | None = None,
+    *,
+    workers: int = 2,
+    progress: Callable[[int], object] | None = None,
+    cache: Path | None = None,
+    patience: float = 60.0,
+) -> Examined:
+    """Decode images in parallel, say which cannot be used, and keep a digest of the others.
 
     An image that kills the process that reads it (twice), or takes longer than ``patience`` seconds,
     is among them. Arrays are never broken.
@@ -71,9 +102,13 @@ def verify(
         cache: folder that remembers the answer for files that have not changed.
     """
     lost = [Broken(-1, name, reason) for name, reason in getattr(source, "lost", ())]
-    if isinstance(source, ArraySource):
-        return lost
     wanted = range(len(source)) if rows is None else np.unique(np.asarray(rows)).tolist()
+    digests = np.zeros((len(source), DIGEST), np.uint8)
+    if isinstance(source, ArraySource):
+        contents = Contents(source)
+        for row in wanted:
+            digests[row] = np.frombuffer(contents.digest(row), np.uint8)
+        return Examined(lost, digests)
     memory = _Memory(source, cache) if cache is not None and isinstance(source, Stamped) else None
     todo = wanted if memory is None else [row for row in wanted if not memory.knows(row)]
     found: list[Broken] = []
@@ -81,36 +116,42 @@ def verify(
     for done, (row, result) in enumerate(
         each(_Check(shrunk(source, 1)), todo, workers, patience), 1
     ):
-        reason = result.reason if isinstance(result, Lost) else result
-        if reason:
+        if isinstance(result, Lost | str):
+            reason = result.reason if isinstance(result, Lost) else result
             found.append(Broken(row, source.items[row], reason))
-        elif memory is not None:
-            memory.learn(row)
+        else:
+            digests[row] = np.frombuffer(result, np.uint8)
+            if memory is not None:
+                memory.learn(row, result)
         if progress is not None:
             progress(start + done)
-    if memory is not None and todo:
-        memory.save()
-    return lost + sorted(found)
+    if memory is not None:
+        for row in wanted:
+            if (known := memory.digest(row)) is not None:
+                digests[row] = known
+        if todo:
+            memory.save()
+    return Examined(lost + sorted(found), digests)
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class _Check:
-    """row -> why its image cannot be used, or nothing."""
+    """row -> the digest of its image, or why it cannot be used."""
 
     source: Source
 
-    def __call__(self, row: int) -> str:
+    def __call__(self, row: int) -> bytes | str:
         try:
             self.source.read(row)
+            return Contents(self.source).digest(row)
         except ImageError as error:
             return str(error)
-        return ""
 
 
 @final
 class _Memory:
-    """item -> stamp of the files that could be decoded before, in a small Parquet file.
+    """item -> stamp and digest of the files that could be decoded before, in a small Parquet file.
 
     What could not be used is looked at again: a permission may have been given since.
     """
@@ -127,34 +168,46 @@ class _Memory:
         """Whether the image was good, and its file is still the same."""
         # before the file is read: if it changes meanwhile, the next time sees it
         stamp = self.stamps[row] = self.source.stamp(row)
-        return stamp != "" and self.known.get(self.items[row]) == stamp
+        return stamp != "" and self.known.get(self.items[row], ("",))[0] == stamp
 
-    def learn(self, row: int) -> None:
+    def digest(self, row: int) -> NDArray[np.uint8] | None:
+        """Of the content of an image that is known."""
+        stamp, digest = self.known.get(self.items[row], ("", b""))
+        good = stamp != "" and stamp == self.stamps.get(row)
+        return np.frombuffer(digest, np.uint8) if good else None
+
+    def learn(self, row: int, digest: bytes) -> None:
         """The image is good."""
-        self.known[self.items[row]] = self.stamps[row]
+        self.known[self.items[row]] = self.stamps[row], digest
 
     def save(self) -> None:
         """Write everything that is known, whole or not at all."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        columns = {"item": list(self.known), "stamp": list(self.known.values())}
-        table = pa.table({name: pa.array(column, pa.string()) for name, column in columns.items()})
+        stamps, digests = zip(*self.known.values(), strict=True) if self.known else ((), ())
+        table = pa.table(
+            {
+                "item": pa.array(list(self.known), pa.string()),
+                "stamp": pa.array(stamps, pa.string()),
+                "digest": pa.array(digests, pa.binary(DIGEST)),
+            }
+        ).replace_schema_metadata({"reteach.decode": _RULES})
         with atomic_path(self.file) as part:
-            pq.write_table(table.replace_schema_metadata({"reteach.decode": _RULES}), part)
+            pq.write_table(table, part, write_page_checksum=True)
 
-    def _load(self) -> dict[str, str]:
+    def _load(self) -> dict[str, tuple[str, bytes]]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
-            table = pq.read_table(self.file)
+            table = pq.read_table(self.file, page_checksum_verification=True)
             if (table.schema.metadata or {}).get(b"reteach.decode") != _RULES.encode():
                 return {}
-            items, stamps = table["item"].to_pylist(), table["stamp"].to_pylist()
+            columns = [table[name].to_pylist() for name in ("item", "stamp", "digest")]
         except (OSError, KeyError, pa.ArrowException):  # absent or damaged: look again
             return {}
-        return dict(zip(items, stamps, strict=True))
+        return {item: (stamp, digest) for item, stamp, digest in zip(*columns, strict=True)}
 
 
 def write_csv(path: Path, entries: Iterable[tuple[str, str]]) -> None:

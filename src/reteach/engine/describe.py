@@ -18,6 +18,9 @@ from .learner import Predictor
 # What may differ between the interrupted and the resumed run without changing a number.
 _FREE = {"workers", "rank", "world", "broken", "device", "compiled", "scaler", "averaged"}
 
+CONTENTS = "contents"
+"""Ends the path of the content of images, which earlier versions did not record."""
+
 
 def describe(value: Any, path: str = "") -> dict[str, str]:
     """The settings inside ``value`` by path. Weights of frozen teachers count, those of learners not."""
@@ -35,7 +38,10 @@ def describe(value: Any, path: str = "") -> dict[str, str]:
         return {path: f"{type(value).__name__} {settings}"}
     if isinstance(value, Dataset):
         items = _hash("\0".join(value.items).encode("utf-8", "surrogatepass"))
-        return {f"{path}.items": items, f"{path}.labels": value.labels.digest()}
+        found = {f"{path}.items": items, f"{path}.labels": value.labels.digest()}
+        if value.digests is not None:
+            found[f"{path}.{CONTENTS}"] = _hash(value.digests[value.rows].tobytes())
+        return found
     if isinstance(value, LabelSet):
         return {path: value.digest()}
     if isinstance(value, Tensor):

@@ -30,7 +30,7 @@ from ..files import atomic_path, atomic_write, remove_parts
 from ..progress import progress
 from . import distributed, snapshot
 from .algorithm import Algorithm
-from .describe import describe
+from .describe import CONTENTS, describe
 from .evaluate import Judge
 from .log import Log, Sink
 
@@ -159,26 +159,37 @@ class Run:
     def _claim(self, name: str, asked: dict[str, str]) -> str:
         """Record what a stage is asked to do, or hold it against the record that is there."""
         asked = {**asked, "earlier stages": self._chain}
+        file = self._stage(name) / "record.json" if self.folder else None
+        found = _record(file) if file and file.exists() else None
+        if found is not None:
+            # an earlier version kept no contents: the stage goes by what it kept
+            asked = {k: v for k, v in asked.items() if k in found or not k.endswith(f".{CONTENTS}")}
         stamp = f"{rng.fold(json.dumps(asked, sort_keys=True)):016x}"
         self._chain = stamp
-        if self.folder is None:
-            return stamp
-        file = self._stage(name) / "record.json"
-        if file.exists():
-            try:
-                found = json.loads(file.read_text())
-            except (OSError, ValueError):
-                raise UserError(f"{file} is damaged; delete the folder {file.parent}") from None
+        if found is not None:
             for argument in sorted(asked.keys() | found.keys()):
+                if argument.endswith(f".{CONTENTS}") and asked.get(argument) != found[argument]:
+                    raise UserError(
+                        f"{self.folder} was begun with other images: their content has changed since "
+                        f"stage {name!r} ({argument}); put the old files back, or use another --out"
+                    )
                 if asked.get(argument) != found.get(argument):
                     raise UserError(
                         f"{self.folder} was begun with another configuration: stage {name!r}, "
                         f"{argument.removeprefix('algorithm.')}: {found.get(argument)} there, "
                         f"{asked.get(argument)} now; use another --out"
                     )
-        elif distributed.rank() == 0:
+        elif file is not None and distributed.rank() == 0:
             atomic_write(file, json.dumps(asked, indent=1, sort_keys=True))
         return stamp
+
+
+def _record(file: Path) -> dict[str, str]:
+    """What a stage was asked to do."""
+    try:
+        return dict(json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError):
+        raise UserError(f"{file} is damaged; delete the folder {file.parent}") from None
 
 
 def _arrays(file: Path) -> Arrays:

@@ -29,6 +29,7 @@ from ..tables import read_labels
 from . import config as configs
 from .clean import split_of
 from .inputs import open_inputs
+from .originals import originals_of
 from .predict import decoders
 from .saved import Saved, load_models, presence_file
 from .surroundings import load_recipe, make_setup
@@ -126,7 +127,7 @@ def _given(command: Calibrate, saved: Saved) -> Dataset:
 def _validation(command: Calibrate, saved: Saved) -> Dataset:
     """The run's own validation images. Label sets are not looked at."""
     config = configs.load(command.run_folder / "config.yaml")
-    inputs = open_inputs(config.data, config.training.seed)
+    inputs = open_inputs(config.data, config.training.seed, originals_of(command.run_folder))
     if inputs.val is None or not len(inputs.val):
         raise UserError(
             f"{command.run_folder} has no validation images: name others with --images, or --folds 5"
@@ -140,7 +141,7 @@ def _validation(command: Calibrate, saved: Saved) -> Dataset:
 def _held_out(command: Calibrate, saved: Saved) -> Iterator[tuple[NDArray[np.float32], Rows]]:
     """Scores of the training images by models that were trained without them."""
     config = configs.load(command.run_folder / "config.yaml")
-    inputs = open_inputs(config.data, config.training.seed)
+    inputs = open_inputs(config.data, config.training.seed, originals_of(command.run_folder))
     data = inputs.train
     if not isinstance(data.labels, Single):
         raise UserError("--folds needs training images with one label each")

@@ -24,8 +24,12 @@ def new_folder(config: configs.Config) -> Path:
     return folder
 
 
-def claim(config: configs.Config, folder: Path) -> configs.Config:
-    """Hold the configuration against the folder's own, or write it there; the first process does."""
+def claim(config: configs.Config, folder: Path, moved: bool = False) -> configs.Config:
+    """Hold the configuration against the folder's own, or write it there; the first process does.
+
+    Args:
+        moved: the images may be elsewhere than they were.
+    """
     local(folder, "--out")
     config = replace(
         config,
@@ -37,7 +41,7 @@ def claim(config: configs.Config, folder: Path) -> configs.Config:
     refusal = ""
     if distributed.rank() == 0:
         try:
-            _claim(config, folder)
+            _claim(config, folder, moved)
         except UserError as error:
             refusal = str(error)
     refusal = distributed.share(refusal)  # also lets the others wait for the folder
@@ -46,10 +50,13 @@ def claim(config: configs.Config, folder: Path) -> configs.Config:
     return config
 
 
-def _claim(config: configs.Config, folder: Path) -> None:
+def _claim(config: configs.Config, folder: Path, moved: bool) -> None:
     file = folder / "config.yaml"
     if file.exists():
-        changed = configs.difference(configs.load(file), config)
+        old = configs.load(file)
+        if moved:
+            old = replace(old, data=replace(old.data, images=config.data.images))
+        changed = configs.difference(old, config)
         if changed:
             raise UserError(
                 f"{folder} holds a run of another configuration ({changed}); use another --out"

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
 
 import numpy as np
 
 from ..data.dataset import Dataset
-from ..data.sources import ArraySource, Source, open_source
+from ..data.sources import ArraySource, Source
 from ..errors import UserError
 from ..labels import LabelSet, Single, stratified
 from ..options import Data
 from ..progress import note, progress
 from ..score_classes import read_classes
 from ..tables import Kind, read_labels
+from .originals import Originals
 
 
 @final
@@ -37,11 +38,14 @@ class Inputs:
     quarantine: dict[str, str] = field(default_factory=dict)
 
 
-def open_inputs(data: Data, seed: int) -> Inputs:
+def open_inputs(data: Data, seed: int, originals: Originals | None = None) -> Inputs:
     """Open everything that the options name.
 
+    Args:
+        originals: what a run that goes on was begun with.
+
     Raises:
-        UserError: an input is missing, empty, damaged or does not fit the others.
+        UserError: an input is missing, empty, damaged or does not fit the others; or has changed.
     """
     if data.images is None:
         raise UserError("--images is missing: a folder, an .npz file, tar shards or hf:NAME")
@@ -52,23 +56,26 @@ def open_inputs(data: Data, seed: int) -> Inputs:
     if seed < 0:
         raise UserError(f"--seed must not be negative, got {seed}")
     quarantine: dict[str, str] = {}
-    source = open_source(data.images, cache=cache_folder())
     if data.labels is None and data.kind is not None:
         raise UserError("--kind says what --labels holds: name a label table")
     if data.val_labels is None and data.val_kind is not None:
         raise UserError("--val-kind says what --val-labels holds: name a label table")
+    originals = originals or Originals()
+    source = originals.open("--images", data.images, cache_folder())
     listed = None if data.classes is None else read_classes(data.classes)
     everything = labelled_dataset(source, data.labels, data.images, listed, kind=data.kind)
-    everything = set_aside(everything, quarantine, data)
+    everything = set_aside(
+        everything, quarantine, data, originals, "--images", data.images, data.labels
+    )
     _enough_classes(everything.labels, data)
-    train, val = _validation(everything, data, seed, quarantine)
+    train, val = _validation(everything, data, seed, quarantine, originals)
     val = without_empty(data, val)[0]
     train = labelled(train, "training")
     if not len(train):
         raise UserError("no labelled image is left to train on")
     if data.fraction < 1:
         train = train.subset(stratified(train.labels, data.fraction, seed))
-    unlabeled = _unlabeled(everything, data, quarantine)
+    unlabeled = _unlabeled(everything, data, quarantine, originals)
     return Inputs(train, val, unlabeled, quarantine)
 
 
@@ -143,26 +150,43 @@ def _labelled_only(judged: Dataset | None) -> Dataset:
     return judged.subset(rows)
 
 
-def set_aside(dataset: Dataset, quarantine: dict[str, str], data: Data) -> Dataset:
-    """The readable images; the others go to ``quarantine``, or stop the run with ``on_error=fail``."""
-    if isinstance(dataset.source, ArraySource):
-        return dataset
-    from ..data.quarantine import verify
+def set_aside(
+    dataset: Dataset,
+    quarantine: dict[str, str],
+    data: Data,
+    originals: Originals | None = None,
+    option: str = "",
+    where: str = "",
+    table: Path | None = None,
+) -> Dataset:
+    """The readable images; the others go to ``quarantine``, or stop the run with ``on_error=fail``.
+
+    Args:
+        originals: what a run that goes on was begun with, of which these are the images of ``option``,
+            found at ``where``, with the labels of ``table``.
+    """
+    from ..data.quarantine import examine
 
     wanted = np.unique(dataset.rows)
-    with progress("checking images", len(wanted)) as show:
-        broken = verify(
+    quiet = isinstance(dataset.source, ArraySource)
+    with progress("checking images", len(wanted), quiet=quiet) as show:
+        found = examine(
             dataset.source, rows=wanted, workers=workers(data), progress=show, cache=cache_folder()
         )
+    dataset, reasons = (originals or Originals()).hold(option, where, table, dataset, found)
+    broken = [entry for entry in found.broken if entry.item in reasons]
     if broken and data.on_error == "fail":
         raise UserError(
             f"{len(broken)} of {len(wanted)} images cannot be used, first: {broken[0].item!r} "
             f"({broken[0].reason}); --on-error report leaves them out"
         )
-    quarantine.update({entry.item: entry.reason for entry in broken})
-    bad = np.isin(dataset.rows, [entry.row for entry in broken])
+    quarantine.update(reasons)
+    names = dataset.source.items
+    left_out = [row for row in wanted.tolist() if names[row] in reasons] if reasons else []
+    bad = np.isin(dataset.rows, left_out)
     if bad.all():
-        raise UserError(f"none of the {len(wanted)} images can be used, first: {broken[0].reason}")
+        why = next(iter(reasons.values()))
+        raise UserError(f"none of the {len(wanted)} images can be used, first: {why}")
     return dataset.subset(np.flatnonzero(~bad)) if bad.any() else dataset
 
 
@@ -191,19 +215,27 @@ def _enough_classes(labels: LabelSet, data: Data) -> None:
 
 
 def _validation(
-    everything: Dataset, data: Data, seed: int, quarantine: dict[str, str]
+    everything: Dataset,
+    data: Data,
+    seed: int,
+    quarantine: dict[str, str],
+    originals: Originals,
 ) -> tuple[Dataset, Dataset | None]:
     classes = everything.classes
     if data.val_images is not None:
-        source = open_source(data.val_images, cache=cache_folder())
+        option = "--val-images"
+        source = originals.open(option, data.val_images, cache_folder())
         val = labelled_dataset(
             source, data.val_labels, data.val_images, classes, kind=data.val_kind
         )
-        return everything, set_aside(val, quarantine, data)
+        val = set_aside(val, quarantine, data, originals, option, data.val_images, data.val_labels)
+        return everything, val
     if data.val_labels is not None:
         val = labelled_dataset(
             everything.source, data.val_labels, str(data.images), classes, kind=data.val_kind
         )
+        originals.hold_labels("--val-labels", data.val_labels, val)
+        val = replace(val, digests=everything.digests)
         readable = np.isin(val.rows[val.labels.known()], everything.rows)
         val = val.labelled().subset(readable)
         rest = ~np.isin(everything.rows, val.rows)
@@ -213,10 +245,13 @@ def _validation(
     return everything.split(data.val_fraction, seed)
 
 
-def _unlabeled(everything: Dataset, data: Data, quarantine: dict[str, str]) -> Dataset | None:
+def _unlabeled(
+    everything: Dataset, data: Data, quarantine: dict[str, str], originals: Originals
+) -> Dataset | None:
     """The images of --unlabeled; items of --images without a label are merely left out."""
     if data.unlabeled is None:
         return None
-    source = open_source(data.unlabeled, cache=cache_folder())
+    option = "--unlabeled"
+    source = originals.open(option, data.unlabeled, cache_folder())
     found = Dataset.unlabeled(source, everything.classes)
-    return set_aside(found, quarantine, data)
+    return set_aside(found, quarantine, data, originals, option, data.unlabeled)

@@ -27,39 +27,71 @@ from . import config as configs
 from . import finish
 from .claims import claim, new_folder
 from .inputs import Inputs, open_inputs
+from .originals import Originals, originals_of
 from .saved import choose_device
 from .surroundings import load_recipe, make_setup
 from .watch import CollapseWatch
 
 
-def train(config: configs.Config) -> Path:
-    """Train, or go on with, the run that the configuration describes; returns its folder."""
+def train(config: configs.Config, *, moved: bool = False, forgiving: bool = False) -> Path:
+    """Train, or go on with, the run that the configuration describes; returns its folder.
+
+    Args:
+        moved: its images may be elsewhere than they were; they must be the same.
+        forgiving: go on without the images that have vanished since it began.
+    """
     method = METHODS[config.method]
     assert isinstance(config.settings, method.settings)
     device = choose_device(config.model.device)
     with distributed.group(device):
         folder = distributed.share(new_folder(config))
         fresh = distributed.share(not folder.exists())
-        config = claim(config, folder)
+        config = claim(config, folder, moved)
         try:
-            inputs = open_inputs(config.data, config.training.seed)
-            return _train(config, folder, inputs, device, method.recipe)
+            originals = originals_of(folder, forgiving)
+            distributed.barrier()  # the first process will write the file that all have read
+            if moved and not originals.before:
+                raise UserError(
+                    f"{folder} kept nothing of its images to know them by: --images stays"
+                )
+            inputs = open_inputs(config.data, config.training.seed, originals)
+            if distributed.rank() == 0:
+                originals.keep()
+                if moved:
+                    configs.save(config, folder / "config.yaml")
+            return _train(config, folder, inputs, device, method.recipe, originals)
         except UserError:
             if fresh and distributed.rank() == 0 and not (folder / "stages").exists():
                 shutil.rmtree(folder)  # nothing was begun: the name stays free
             raise
 
 
-def resume(folder: Path) -> Path:
-    """Go on with an interrupted run from its last snapshot."""
+def resume(folder: Path, images: str | None = None, forgiving: bool = False) -> Path:
+    """Go on with an interrupted run from its last snapshot.
+
+    Args:
+        images: where its images are now.
+        forgiving: go on without the images that have vanished since it began.
+    """
     config = configs.load(folder / "config.yaml")
-    return train(replace(config, output=replace(config.output, out=folder)))
+    config = replace(config, output=replace(config.output, out=folder))
+    if images is not None:
+        config = replace(config, data=replace(config.data, images=images))
+    return train(config, moved=images is not None, forgiving=forgiving)
 
 
 def _train(
-    config: configs.Config, folder: Path, inputs: Inputs, device: torch.device, recipe: str
+    config: configs.Config,
+    folder: Path,
+    inputs: Inputs,
+    device: torch.device,
+    recipe: str,
+    originals: Originals,
 ) -> Path:
     setup = make_setup(config, inputs, device)
+    if warning := originals.warning():
+        setup.warn(warning)
+    setup.broken.update(originals.gone)
     if config.model.init is not None and distributed.rank() == 0:
         print(
             f"starting from {weights.load(setup.build(seed=0), config.model.init)}", file=sys.stderr
