@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from reteach import sealed
 from reteach.cli import main
 from reteach.data.grids import compose, sklearn_digits
 from reteach.experiment.saved import load_models
@@ -139,8 +140,8 @@ def test_label_sets_are_refused(runs, capsys):
 def test_a_calibration_of_other_classes_is_refused(runs, capsys):
     file = runs / "run" / "models" / "model.presence.json"
     main(["calibrate", f"{runs}/run", "--workers", "0", "--anyway"])
-    content = json.loads(file.read_text())
-    file.write_text(json.dumps(content | {"classes": [f"x{i}" for i in range(10)]}))
+    content = sealed.read_json(file, "")
+    sealed.write_json(file, content | {"classes": [f"x{i}" for i in range(10)]})
     words = ["evaluate", f"{runs}/run", "--images", f"{runs}/other.npz", "--workers", "0"]
     assert main(words) == 2
     assert "another class list" in capsys.readouterr().err

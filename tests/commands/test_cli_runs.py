@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -417,6 +418,12 @@ def test_help_and_version(capsys):
     assert "train mile" in capsys.readouterr().out
 
 
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
 def test_torchrun_trains_the_same_network(world):
     """The same command in two processes: one folder, written once, the weights of one process."""
     given = ["--images", f"{world}/photos", "--labels", f"{world}/labels.csv", *QUICK, "--k-t", "4"]
@@ -428,7 +435,7 @@ def test_torchrun_trains_the_same_network(world):
         "-m",
         "torch.distributed.run",
         *command[1:],
-        "29611",
+        str(free_port()),
         "-m",
         "reteach",
     ]

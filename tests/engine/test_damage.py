@@ -9,6 +9,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from torch import nn
 
 import toys
 from reteach import sealed
-from reteach.engine import snapshot
+from reteach.engine import distributed, snapshot
 from reteach.engine.run import Run
 from reteach.errors import UserError
 from reteach.methods.supervised import Supervised
@@ -187,6 +188,45 @@ def test_when_both_snapshots_are_damaged_one_line_says_what_to_do(tmp_path):
         part_of_a_run(tmp_path / "run")
     shutil.rmtree(file.parent)
     assert toys.same(part_of_a_run(tmp_path / "run"), part_of_a_run(tmp_path / "whole"))
+
+
+def one_of_two(rank: int, port: int, folder: Path) -> None:
+    """A process of two that train together, with a snapshot at each step."""
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
+    torch.set_num_threads(1)
+    with distributed.group(torch.device("cpu")):
+        run = Run(folder, seed=3, quiet=True, snapshot_seconds=0)
+        stream = toys.stream(rank=distributed.rank(), world=distributed.world())
+        run.train("train", small(), stream, steps=6)
+
+
+def test_two_processes_go_on_from_the_snapshot_before_a_damaged_one(tmp_path):
+    def together() -> None:
+        context = multiprocessing.get_context("fork")
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = int(s.getsockname()[1])
+        both = [context.Process(target=one_of_two, args=(r, port, tmp_path)) for r in range(2)]
+        for process in both:
+            process.start()
+        for process in both:
+            process.join()
+            assert process.exitcode == 0
+
+    together()
+    file = tmp_path / "stages" / "train" / "snapshot.pt"
+    whole = torch.load(file, weights_only=True)
+    assert (whole["step"], snapshot.steps_in(snapshot.previous(file))) == (6, 5)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 16
+    file.write_bytes(data)
+    together()
+    again = torch.load(file, weights_only=True)
+    assert again["step"] == 6
+    for name, tensor in whole["state"].items():
+        torch.testing.assert_close(again["state"][name], tensor)
 
 
 def test_files_of_earlier_versions_are_read_and_named(tmp_path, capsys):

@@ -229,3 +229,27 @@ def test_label_tables_need_names_of_their_own():
     found, _ = entrants(("sigmoid",), MODEL, TRAINING)
     with pytest.raises(UserError, match="two label tables are called 'labels'"):
         for_each_table(found, Path("a/labels.csv"), (Path("b/labels.parquet"),))
+
+
+@pytest.mark.parametrize("changed", ["images", "labels", "clean"])
+def test_outcomes_are_not_those_of_changed_inputs(own, changed):
+    def compared() -> None:
+        chosen, swept = entrants(("softmax",), MODEL, replace(TRAINING, steps=2))
+        chosen = [replace(entrant, labels=own / "clean.csv") for entrant in chosen]
+        arena = OwnData(Data(f"{own}/own.npz", own / "labels.csv", val_fraction=0.4))
+        compare(Plan("t", "d", own / "out", arena, chosen, (0,), swept))
+
+    compared()
+    compared()
+    if changed == "images":
+        pack = dict(np.load(own / "own.npz"))
+        pack["images"][5, 0, 0] ^= 1
+        np.savez(own / "own.npz", **pack)
+    else:
+        file = own / f"{changed}.csv"
+        lines = file.read_text().splitlines()
+        item, label, *rest = lines[-1].split(",")
+        lines[-1] = ",".join([item, "b" if label == "a" else "a", *rest])
+        file.write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match="not what they were"):
+        compared()

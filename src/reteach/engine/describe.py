@@ -16,7 +16,17 @@ from ..labels import LabelSet
 from .learner import Predictor
 
 # What may differ between the interrupted and the resumed run without changing a number.
-_FREE = {"workers", "rank", "world", "broken", "device", "compiled", "scaler", "averaged"}
+_FREE = {
+    "workers",
+    "rank",
+    "world",
+    "broken",
+    "quarantine",
+    "device",
+    "compiled",
+    "scaler",
+    "averaged",
+}
 
 CONTENTS = "contents"
 """Ends the path of the content of images, which earlier versions did not record."""

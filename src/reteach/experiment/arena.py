@@ -5,6 +5,8 @@ An arena is a small value that travels to worker processes and opens there.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, final
@@ -15,9 +17,11 @@ from numpy.typing import NDArray
 from ..data.dataset import Dataset
 from ..data.grids import Grids, compose, sklearn_digits
 from ..data.sources import ArraySource, open_source
+from ..engine.describe import describe
 from ..errors import UserError
 from ..labels import Single
 from ..options import Data
+from ..sealed import digest
 from ..tables import LabelTable, read_labels
 from .inputs import Inputs, labelled, labelled_dataset, open_inputs, set_aside, without_empty
 
@@ -53,6 +57,9 @@ class Arena(Protocol):
     def open(self, seed: int) -> Contest:
         """The data for one seed."""
 
+    def content(self) -> str:
+        """A digest of all images and labels; empty where they are made from the arena's own settings."""
+
 
 @final
 @dataclass(frozen=True)
@@ -74,6 +81,12 @@ class OwnData:
     test_labels: Path | None = None
     clean: Path | None = None
     test_original: Path | None = None
+
+    def content(self) -> str:
+        contest = self.open(0)
+        found = describe(contest.inputs) | describe(contest.test, "test")
+        found |= describe(contest.given, "given") | describe(contest.clean, "clean")
+        return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:32]
 
     def open(self, seed: int) -> Contest:
         # the split is part of the data, not of the chance that seeds are to measure
@@ -186,6 +199,9 @@ class DigitGrids:
     n_val: int = 500
     n_test: int = 1000
     cells: Path | None = None
+
+    def content(self) -> str:
+        return "" if self.cells is None else digest(self.cells)
 
     def open(self, seed: int) -> Contest:
         train, val, test = self._digits()

@@ -9,6 +9,7 @@ import itertools
 import json
 import math
 import os
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +24,7 @@ from ..errors import UserError
 from ..files import write_json
 from ..labels import LabelSet, Single
 from ..progress import progress
+from ..sealed import digest
 from .arena import Arena, relabelled
 from .entrants import Entrant
 
@@ -63,8 +65,11 @@ def finished(jobs: list[Job], processes: int) -> list[dict[str, Any]]:
     """The outcomes, in order, from as many processes as the plan allows."""
     done: dict[int, dict[str, Any]] = {}
     open_jobs = []
+    contents: dict[Arena, str] = {}
     for number, job in enumerate(jobs):
-        outcome = _kept(job)
+        if job.arena not in contents:
+            contents[job.arena] = job.arena.content()
+        outcome = _kept(job, contents[job.arena])
         if outcome is None:
             open_jobs.append(number)
         else:
@@ -175,13 +180,19 @@ def _trivial(labels: LabelSet) -> dict[str, float]:
     return trivial_every_class(labels.present(), known=labels.known_entries())
 
 
-def _kept(job: Job) -> dict[str, Any] | None:
-    """What an earlier attempt left, if it was the same job; an error if it was another."""
+def _kept(job: Job, content: str) -> dict[str, Any] | None:
+    """What an earlier attempt left, if it was the same job; an error if it was another.
+
+    Args:
+        content: of the arena.
+    """
     job.folder.mkdir(parents=True, exist_ok=True)
     file, record = job.folder / "outcome.json", job.folder / "job.json"
     asked = {**plain(asdict(job.entrant.config)), "arena": repr(job.arena), "seed": job.seed}
     if job.entrant.labels is not None:
         asked["labels"] = str(job.entrant.labels)
+        content += digest(job.entrant.labels) if job.entrant.labels.is_file() else ""
+    asked["content"] = content
     if not record.exists():
         write_json(record, asked)
     try:
@@ -189,6 +200,18 @@ def _kept(job: Job) -> dict[str, Any] | None:
         outcome: dict[str, Any] | None = json.loads(file.read_text()) if file.exists() else None
     except ValueError:
         raise UserError(f"{job.folder} is damaged; delete it to run this part again") from None
+    if "content" not in found:
+        print(
+            f"warning: an earlier version made {job.folder} and kept nothing of its inputs: what has "
+            "changed in them since cannot be noticed",
+            file=sys.stderr,
+        )
+        del asked["content"]
+    elif found["content"] != content:
+        raise UserError(
+            f"images or labels are not what they were when {job.folder} was made: put the old files "
+            "back, or use another --out"
+        )
     if found != json.loads(json.dumps(asked)):
         raise UserError(f"{job.folder} is of a comparison with other settings; use another --out")
     return outcome
