@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 import toys
-from reteach import sealed
+from reteach import files, sealed
 from reteach.engine import distributed, snapshot
 from reteach.engine.run import Run
 from reteach.errors import UserError
@@ -168,6 +168,29 @@ def test_a_damaged_snapshot_never_takes_the_place_of_the_one_before_it(tmp_path)
     for one, step in ((file, 8), (snapshot.previous(file), 7)):
         sealed.check(one, "")
         assert snapshot.steps_in(one) == step
+
+
+def test_the_last_snapshot_has_its_name_until_the_new_one_takes_it(tmp_path, monkeypatch):
+    file = tmp_path / "snapshot.pt"
+    snapshot.save(file, small(), 1, "stamp")
+    steps = []
+    monkeypatch.setattr(files.os, "fsync", lambda number: steps.append(snapshot.steps_in(file)))
+    for step in (2, 3):
+        snapshot.save(file, small(), step, "stamp")
+        assert file.exists()
+    assert steps == [1, 2]
+    assert [one.name for one in sorted(tmp_path.iterdir())] == ["snapshot.previous.pt", file.name]
+
+
+def test_without_hard_links_the_one_before_is_kept_too(tmp_path, monkeypatch):
+    def none(*given: Any) -> None:
+        raise OSError(95, "not supported")
+
+    monkeypatch.setattr(snapshot.os, "link", none)
+    file = tmp_path / "snapshot.pt"
+    for step in (1, 2):
+        snapshot.save(file, small(), step, "stamp")
+    assert (snapshot.steps_in(file), snapshot.steps_in(snapshot.previous(file))) == (2, 1)
 
 
 def test_a_kill_between_the_two_renames_costs_one_snapshot(tmp_path):

@@ -196,7 +196,7 @@ def test_a_changed_image_in_a_shard_is_noticed(tmp_path, capsys):
     shard(tmp_path / "a.tar", tmp_path / "photos")
     stopped(["--images", str(tmp_path / "a.tar")], tmp_path / "run")
     shard(tmp_path / "a.tar", tmp_path / "photos", changed=5)
-    assert "image '05' in" in refused(tmp_path / "run", capsys)
+    assert "image 'a/05' in" in refused(tmp_path / "run", capsys)
 
 
 def with_contents(change: int = 0) -> Any:

@@ -144,7 +144,8 @@ def previous(path: Path) -> Path:
 
 
 def kept(path: Path) -> bool:
-    """Whether there is a snapshot: the last one, or (after a crash between two renames) the one before."""
+    """Whether there is a snapshot: the last one, or the one before, after a crash where a file system has
+    no hard links."""
     return path.exists() or previous(path).exists()
 
 
@@ -155,7 +156,20 @@ def save(path: Path, algorithm: Any, step: int, stamp: str) -> None:
         torch.save({"step": step, "stamp": stamp, "state": state}, part)
         sealed.seal(part)
         if path.exists():
-            os.replace(path, previous(path))
+            _keep_as_previous(path)
+
+
+def _keep_as_previous(path: Path) -> None:
+    """Give the last snapshot its second name; it loses the first only when the new one takes it."""
+    link = path.with_name(f".{previous(path).name}")
+    try:
+        link.unlink(missing_ok=True)
+        os.link(path, link)
+        os.replace(link, previous(path))
+    except (
+        OSError
+    ):  # no hard links in this file system: for a moment there is only the previous one
+        os.replace(path, previous(path))
 
 
 def steps_in(path: Path) -> int:
