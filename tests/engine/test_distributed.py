@@ -68,7 +68,7 @@ def test_a_batch_is_shared_out_without_overlap():
 
 def test_one_process_needs_no_group():
     assert (distributed.rank(), distributed.world()) == (0, 1)
-    assert distributed.any_rank(True, torch.device("cpu"))
+    assert distributed.agreed(True, False, device=torch.device("cpu")) == [True, False]
     assert distributed.average({"a": 1.0}) == {"a": 1.0}
     assert torch.equal(distributed.gather(torch.ones(2)), torch.ones(2))
     with distributed.group(torch.device("cpu")):

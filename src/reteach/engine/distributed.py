@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from ..errors import UserError
+
 T = TypeVar("T")
 
 
@@ -49,13 +51,34 @@ def barrier() -> None:
         dist.barrier()
 
 
-def any_rank(flag: bool, device: torch.device) -> bool:
-    """True everywhere when it is true in one process (an interrupt reaches only some)."""
+def agreed(*flags: bool, device: torch.device) -> list[bool]:
+    """Each flag as it holds for all: true when it is true in one process. One message for all flags.
+
+    What a process sees by itself (its clock, a signal, its files) may decide nothing that the others
+    have to do too: they would wait for each other for ever.
+    """
     if world() == 1:
-        return flag
-    told = torch.tensor(int(flag), device=device)
+        return list(flags)
+    told = torch.tensor(flags, dtype=torch.int32, device=device)
     dist.all_reduce(told, dist.ReduceOp.MAX)
-    return bool(told.item())
+    return [bool(flag) for flag in told.tolist()]
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """A block, without exchange inside, that all processes leave at the same time and in the same way:
+    a user's error in one is raised in all. It is also a barrier."""
+    if world() == 1:
+        yield
+        return
+    error = ""
+    try:
+        yield
+    except UserError as caught:
+        error = str(caught)
+    errors = gather_objects(error)
+    if first := next(filter(None, errors), ""):
+        raise UserError(first)
 
 
 def gather(part: Tensor) -> Tensor:
@@ -67,23 +90,21 @@ def gather(part: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def broadcast(value: Tensor | None, source: int) -> Tensor:
-    """What process ``source`` holds, in every process; the others pass None."""
+def gather_objects(value: T) -> list[T]:
+    """The values of all processes, in rank order."""
     if world() == 1:
-        assert value is not None
-        return value
-    box = [value.cpu() if value is not None else None]
-    dist.broadcast_object_list(box, src=source)
-    assert box[0] is not None
-    return box[0]
+        return [value]
+    box: list[Any] = [None] * world()
+    dist.all_gather_object(box, value)
+    return box
 
 
-def share(value: T) -> T:
-    """The first process's value, in every process."""
+def share(value: T, source: int = 0) -> T:
+    """The value of process ``source``, in every process."""
     if world() == 1:
         return value
     box = [value]
-    dist.broadcast_object_list(box, src=0)
+    dist.broadcast_object_list(box, src=source)
     return box[0]
 
 

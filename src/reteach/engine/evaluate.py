@@ -21,18 +21,24 @@ from .learner import Predictor, one_view
 def outputs(of: Callable[[Tensor], Tensor], scan: Scan) -> Iterator[tuple[Rows, Tensor]]:
     """``of(x)`` (B, C) for every readable image, as (rows, outputs); the same in every process.
 
-    Several processes take turns, batch by batch, and exchange what they computed.
+    Of several processes each reads and computes every so many-th batch, and then they exchange what they
+    have. An image is left out where the process that reads it cannot: so all have the same rows.
     """
     if distributed.world() == 1:
         for rows, x in scan:
             yield rows, of(x)
         return
     rank, world = distributed.rank(), distributed.world()
-    batches = [
-        (rows, of(x) if number % world == rank else None) for number, (rows, x) in enumerate(scan)
-    ]
-    for number, (rows, mine) in enumerate(batches):
-        yield rows, distributed.broadcast(mine, number % world)
+    every = np.arange(len(scan.dataset))
+    batches = [every[i : i + scan.batch_size] for i in range(0, len(every), scan.batch_size)]
+    mine = np.concatenate([every[:0], *batches[rank::world]])
+    done: dict[int, tuple[Rows, Tensor]] = {}
+    for at, x in replace(scan, dataset=scan.dataset.subset(mine)):
+        done[int(mine[at[0]]) // scan.batch_size] = mine[at], of(x).cpu()
+    for number in range(len(batches)):
+        found = distributed.share(done.pop(number, None), source=number % world)
+        if found is not None:
+            yield found
 
 
 def scores(predictor: Predictor, scan: Scan) -> tuple[Rows, NDArray[np.float32]]:

@@ -108,8 +108,10 @@ class Run:
         asked |= {"steps": repr(steps), "parts": repr(parts), "seed": repr(self.seed)}
         stamp = self._claim(name, asked)
         file = self._stage(name) / "snapshot.pt" if self.folder else None
-        start = snapshot.load(file, algorithm, stamp) if file and snapshot.kept(file) else 0
-        distributed.barrier()  # nobody may write a snapshot before everybody has read it
+        start = 0
+        if file and distributed.share(snapshot.kept(file)):
+            with distributed.together():  # nobody writes a snapshot before everybody has read it
+                start = snapshot.load(file, algorithm, stamp)
         self.log.rewind(name, start)
         if file is not None and distributed.rank() == 0:
             remove_parts(file.parent, file.name)  # what a kill left half-written
@@ -129,18 +131,19 @@ class Run:
         if self.folder is None:
             return compute()
         file = self._stage(name) / f"{stamp}.npz"
-        if not file.exists():
+        # one looks for all: another could come when the file has just been written, and not compute
+        if not distributed.share(file.exists()):
             try:
                 value = compute()
             except UserError:
                 self._disclaim(name)
                 raise
-            if distributed.rank() == 0:
-                with atomic_path(file) as part:
-                    with open(part, "wb") as out:
-                        np.savez(out, **value)  # type: ignore[arg-type]
-                    sealed.seal(part)
-            distributed.barrier()
+            with distributed.together():
+                if distributed.rank() == 0:
+                    with atomic_path(file) as part:
+                        with open(part, "wb") as out:
+                            np.savez(out, **value)  # type: ignore[arg-type]
+                        sealed.seal(part)
         return _arrays(file)
 
     def _disclaim(self, name: str) -> None:
@@ -219,6 +222,7 @@ class _Loop:
 
     def run(self, start: int, judge: Judge | None, eval_every: int) -> None:
         log_every = max(1, min(50, self.steps // 100))
+        alone = distributed.world() == 1
         sums = _Sums()
         last_save = time.monotonic()
         with ExitStack() as stack:
@@ -237,17 +241,19 @@ class _Loop:
                     _seed(seed, part.x.device)
                     sums.add(self.algorithm.step(part))
                 done = batch.step + 1
-                if not sums.on_device and not sums.finite():
+                due = done % log_every == 0 or done == self.steps
+                if alone and not sums.on_device and not sums.finite():
                     self._diverged(batch.step)
-                stop = (
-                    distributed.any_rank(interrupted(), batch.x.device)
-                    if (distributed.world() == 1 or done % log_every == 0)
-                    else False
-                )
-                if done % log_every == 0 or done == self.steps or stop:
-                    if not sums.finite():
-                        self._diverged(batch.step)
+                stop = late = False
+                if alone or due:  # several processes decide at these steps only, and as one
+                    late = time.monotonic() - last_save > self.owner.snapshot_seconds
+                    stop, late = distributed.agreed(
+                        interrupted(), late and distributed.rank() == 0, device=batch.x.device
+                    )
+                if due or stop:
                     measured = distributed.average(sums.means())
+                    if not np.isfinite(list(measured.values())).all():
+                        self._diverged(batch.step)
                     sums = _Sums()
                     self.owner.log.write(
                         {"stage": self.name, "step": done, "kind": "train"} | measured
@@ -255,8 +261,7 @@ class _Loop:
                     words = " ".join(f"{k} {v:.4g}" for k, v in list(measured.items())[:2])
                 if judge and (done % eval_every == 0 or done == self.steps):
                     self._evaluate(done, judge)
-                late = time.monotonic() - last_save > self.owner.snapshot_seconds
-                if done == self.steps or stop or (late and done % log_every == 0):
+                if done == self.steps or stop or (late and due):
                     self._save(done)
                     last_save = time.monotonic()
                 show(done, words)
@@ -270,12 +275,15 @@ class _Loop:
                 self.owner.log.write(where | {"predictor": name} | summary.compute())
 
     def _save(self, step: int) -> None:
-        path = snapshot.finite(self.algorithm)
-        if path is not None:
-            self._diverged(step - 1, f"{path} is not finite")
-        if self.file is not None and distributed.rank() == 0:
-            snapshot.save(self.file, self.algorithm, step, self.stamp)
-        distributed.barrier()
+        with distributed.together():
+            path = snapshot.finite(self.algorithm)
+            if path is not None:
+                self._diverged(step - 1, f"{path} is not finite")
+        if self.file is None:
+            return
+        with distributed.together():
+            if distributed.rank() == 0:
+                snapshot.save(self.file, self.algorithm, step, self.stamp)
 
     def _diverged(self, step: int, what: str = "the loss is not finite") -> None:
         names = self.stream.dataset.items if len(self.stream.dataset) < 10**6 else []

@@ -10,7 +10,9 @@ from typing import final
 import numpy as np
 
 from ..data.dataset import Dataset
+from ..data.quarantine import Examined, examine
 from ..data.sources import ArraySource, Source
+from ..engine import distributed
 from ..errors import UserError
 from ..labels import LabelSet, Single, stratified
 from ..options import Data
@@ -165,14 +167,13 @@ def set_aside(
         originals: what a run that goes on was begun with, of which these are the images of ``option``,
             found at ``where``, with the labels of ``table``.
     """
-    from ..data.quarantine import examine
-
     wanted = np.unique(dataset.rows)
     quiet = isinstance(dataset.source, ArraySource)
     with progress("checking images", len(wanted), quiet=quiet) as show:
         found = examine(
             dataset.source, rows=wanted, workers=workers(data), progress=show, cache=cache_folder()
         )
+    found = _agreed(found)
     dataset, reasons = (originals or Originals()).hold(option, where, table, dataset, found)
     broken = [entry for entry in found.broken if entry.item in reasons]
     if broken and data.on_error == "fail":
@@ -188,6 +189,15 @@ def set_aside(
         why = next(iter(reasons.values()))
         raise UserError(f"none of the {len(wanted)} images can be used, first: {why}")
     return dataset.subset(np.flatnonzero(~bad)) if bad.any() else dataset
+
+
+def _agreed(found: Examined) -> Examined:
+    """What no process can use: a slow disk loses an image to one and not to another."""
+    parts = distributed.gather_objects(found.broken)
+    broken = sorted({entry.item: entry for part in parts for entry in part}.values())
+    digests = found.digests.copy()
+    digests[[entry.row for entry in broken if entry.row >= 0]] = 0
+    return Examined(broken, digests)
 
 
 def cache_folder() -> Path:

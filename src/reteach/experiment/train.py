@@ -141,7 +141,8 @@ def _train(
     try:
         algorithm = load_recipe(recipe)(setup, config.settings, run)
         seconds = time.monotonic() - start
-        inputs.quarantine.update(setup.broken)
+        for part in distributed.gather_objects(setup.broken):  # each read other images
+            inputs.quarantine.update(part)
         if distributed.rank() == 0:
             write_csv(folder / "quarantine.csv", sorted(inputs.quarantine.items()))
         finish.finish(config, folder, inputs, setup, algorithm)

@@ -14,7 +14,7 @@ those with the largest losses, a share that rises through the training, are
   of an image gives ``share`` divided by the number of epochs, from the second epoch on.
 * *How many.* The k largest, k = ⌈share · B · C⌉; the authors take all that equal the k-th as well, among
   them, when there are few unnamed labels with a loss, every label with the loss 0.
-* *Several processes* choose within their own part of the batch.
+* *Several processes* choose within their own part of the batch; what is corrected for good is so in all.
 
 A share of 0 is the sigmoid baseline.
 """
@@ -30,6 +30,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.stream import Batch
+from ..engine import distributed
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
@@ -99,7 +100,8 @@ class LargeLoss(Algorithm):
             flipped = torch.where(doubted, 1 - y, y)
             losses = F.binary_cross_entropy_with_logits(logits.float(), flipped, reduction="none")
         if self.surprise == "permanent":
-            self.present[batch.rows] |= doubted
+            rows, found = distributed.gather(batch.rows), distributed.gather(doubted)
+            self.present[rows] |= found
         loss = batch.mean(losses.mean(-1))
         self.learner.update(loss, batch)
         return {"loss": loss.detach(), "doubted": doubted.float().sum(-1).mean()}
