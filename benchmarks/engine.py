@@ -29,7 +29,7 @@ from reteach.methods.distill import lesson
 from reteach.methods.mile import ContinuingMile, Mile, Transmission
 from reteach.methods.supervised import Supervised
 from reteach.models import zoo
-from reteach.schedules import Constant
+from reteach.schedules import Constant, Cycles
 
 STEPS = 60
 N = 1024
@@ -101,11 +101,13 @@ def main() -> None:
     def mile(k_t: int, k_s: int, cycle: bool = False) -> Algorithm:
         images_once = Scan(data, Plain(), prepare, told.batch_size) if cycle else None
         transmission = Transmission(lesson("threshold"), images=images_once)
-        return Mile(learner(), learner(), transmission, k_t, k_s)
+        return Mile(learner(), learner(), transmission, Cycles.of(k_t, k_s))
 
     def continuing() -> Algorithm:
         transmission = Transmission(lesson("threshold"))
-        return ContinuingMile(learner(), network().requires_grad_(False), transmission, 40, 20)
+        return ContinuingMile(
+            learner(), network().requires_grad_(False), transmission, Cycles.of(40, 20)
+        )
 
     contenders: dict[str, Callable[[], None]] = {
         "bare loop": bare(),

@@ -12,7 +12,7 @@ from torch import nn
 from reteach.data.augment import CropFlip, Plain
 from reteach.data.dataset import Dataset
 from reteach.data.sources import ArraySource
-from reteach.data.stream import Epochs, Prepare, Scan, Stream
+from reteach.data.stream import Epochs, Prepare, Scan, Stream, Turns
 from reteach.engine.algorithm import Algorithm
 from reteach.engine.learner import Learner, Predictor
 from reteach.labels import Single
@@ -25,12 +25,12 @@ from reteach.methods.elr import Elr
 from reteach.methods.entropy_max import UNKNOWN, EntropyMaximisation, Rounds
 from reteach.methods.expected_positive import ExpectedPositive
 from reteach.methods.large_loss import From, LargeLoss, Rising, Surprise
-from reteach.methods.mile import Calibrated, ContinuingMile, Mile, Transmission
+from reteach.methods.mile import Calibrated, ContinuingMile, Mile, Transmission, drawn
 from reteach.methods.nct import Balancing, ByEpoch, Nct, TargetVariability
 from reteach.methods.role import Estimates, Role
 from reteach.methods.semi import Student
 from reteach.methods.supervised import Supervised
-from reteach.schedules import Constant, Cosine, Schedule
+from reteach.schedules import Constant, Cosine, Cycles, Schedule
 
 CLASSES = ("ant", "bee", "cat")
 PREPARE = Prepare((0.5,), (0.25,), channels=1)
@@ -92,22 +92,42 @@ def scan(data: Dataset | None = None) -> Scan:
 
 
 def mile(relabel: str = "batch", k_t: int = 3, k_s: int = 2, **more: Any) -> Mile:
-    images = scan() if relabel == "cycle" else None
-    transmission = Transmission(lesson("threshold", rho=0.3), images=images)
-    return Mile(learner(1), learner(2), transmission, k_t, k_s, **more)
+    passing = {name: more.pop(name) for name in ("union", "sample") if name in more}
+    return Mile(learner(1), learner(2), passed(relabel, **passing), Cycles.of(k_t, k_s), **more)
 
 
-def continuing(relabel: str = "batch") -> ContinuingMile:
+def continuing(relabel: str = "batch", **more: Any) -> ContinuingMile:
+    teacher = network(1).requires_grad_(False)
+    passing = passed(relabel, **{"union": True} | more)
+    return ContinuingMile(learner(1), teacher, passing, Cycles.of(3, 2))
+
+
+def passed(relabel: str, union: bool = False, sample: bool = False) -> Transmission:
+    """Label sets above a threshold or drawn, perhaps with the given label."""
+    what = lesson("threshold", rho=0.3)
+    if sample:
+        what = Lesson(what.interaction, drawn, what.imitation, what.link)
     images = scan() if relabel == "cycle" else None
-    transmission = Transmission(lesson("threshold", rho=0.3), union=True, images=images)
-    return ContinuingMile(learner(1), network(1).requires_grad_(False), transmission, 3, 2)
+    return Transmission(what, union, images, draws=7 if sample else None)
+
+
+def half_labelled() -> Dataset:
+    """The data set, with no label known of its second half."""
+    data = dataset()
+    return data.with_labels(Single(np.where(np.arange(40) < 20, data.labels.index, -1), CLASSES))
+
+
+def half_unlabelled(cycles: Cycles) -> Stream:
+    """What MILe sees of labelled and unlabelled images."""
+    turns = Turns(Epochs(np.arange(20), 0, "labelled"), Epochs(np.arange(40), 0, "all"), cycles)
+    return stream(half_labelled(), order=turns)
 
 
 def mile_mixture(soft: bool) -> Mile:
     """MILe whose teacher is calibrated; random labels tell nothing, so that ρ stands in."""
     sets = Calibrated(scan(), soft, otherwise=0.3)
     what = Lesson(sigmoid_bce, sets, sigmoid_bce, "sigmoid")
-    return Mile(learner(1), learner(2), Transmission(what, calibrated=sets), 3, 2)
+    return Mile(learner(1), learner(2), Transmission(what, calibrated=sets), Cycles.of(3, 2))
 
 
 def nct(**more: Any) -> Nct:
@@ -153,13 +173,23 @@ ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
     "elr": lambda: Elr(learner(), torch.zeros(40, 3)),
     "mile": mile,
     "mile cycle": lambda: mile("cycle"),
+    "mile union": lambda: mile(union=True),
+    "mile sample": lambda: mile(sample=True),
+    "mile sample cycle": lambda: mile("cycle", sample=True),
+    "mile unlabelled": lambda: mile(),
+    "mile unlabelled sample cycle": lambda: mile("cycle", sample=True, union=True),
     "mile copy": lambda: mile(at_copy="copy"),
     "mile reset": lambda: mile(at_copy="reset"),
-    "mile soft": lambda: Mile(learner(1), learner(2), Transmission(lesson("soft")), 3, 2),
+    "mile uneven": lambda: Mile(learner(1), learner(2), passed("cycle"), Cycles(12, 5, 4)),
+    "mile soft": lambda: Mile(
+        learner(1), learner(2), Transmission(lesson("soft")), Cycles.of(3, 2)
+    ),
     "mile mixture": lambda: mile_mixture(soft=False),
     "mile mixture soft": lambda: mile_mixture(soft=True),
     "mile continuing": continuing,
     "mile continuing cycle": lambda: continuing("cycle"),
+    "mile continuing sample cycle": lambda: continuing("cycle", sample=True),
+    "mile continuing sets": lambda: continuing(union=False),
     "an-ls": lambda: Supervised(learner(), Smoothed(0.1), "sigmoid"),
     "wan": lambda: Supervised(learner(), weak, "sigmoid"),
     "epr": lambda: ExpectedPositive(learner(), 1.5),
@@ -189,6 +219,11 @@ ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
     ),
 }
 """Every step method in every form that has state of its own: the rows of the contract."""
+
+STREAMS: dict[str, Callable[[], Stream]] = {
+    name: lambda: half_unlabelled(Cycles.of(3, 2)) for name in ALGORITHMS if "unlabelled" in name
+}
+"""What some of them learn from; the others from :func:`stream`."""
 
 
 def weights(algorithm: Algorithm) -> dict[str, torch.Tensor]:

@@ -46,9 +46,9 @@ class Mile:
     """Multi-label iterated learning (Rajeswar et al. 2022): label sets out of single labels."""
 
     k_t: int | None = None
-    """Teacher steps per cycle (interaction); by default a 15th of all steps: ten cycles."""
+    """Teacher steps per cycle (interaction); by default so many that ten whole cycles fill the budget."""
     k_s: int | None = None
-    """Student steps per cycle (imitation); by default half of k_t."""
+    """Student steps per cycle (imitation); by default about half of k_t, so that whole cycles fill it."""
     rho: Literal["mixture"] | float = 0.25
     """Threshold on the teacher's sigmoid for a pseudo-label; mixture: calibrate the teacher in each cycle
     and take what is more likely present than not."""

@@ -6,9 +6,25 @@ folder keeps them whole in ``config.yaml``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from .errors import UserError
+
+
+def refuse_unused(settings: Any, why: str, *names: str) -> None:
+    """Refuse settings that were changed although nothing will look at them.
+
+    Args:
+        settings: a dataclass whose fields have defaults.
+        why: ends the sentence "--temperature has no effect".
+        names: of the fields that have none.
+    """
+    for field in fields(settings):
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        if field.name in names and getattr(settings, field.name) != default:
+            raise UserError(f"--{field.name.replace('_', '-')} has no effect {why}; leave it out")
 
 
 @dataclass(frozen=True)

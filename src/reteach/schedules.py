@@ -91,3 +91,62 @@ class Warmup:
         if step >= self.steps:
             return self.then(step)
         return self.start + (self.then(self.steps) - self.start) * (step + 1) / (self.steps + 1)
+
+
+@final
+@dataclass(frozen=True)
+class Turn:
+    """Whose step it is in :class:`Cycles`.
+
+    Args:
+        cycle: counted from 0.
+        first: whether it is the first side's.
+        number: steps that this side has had before, in all cycles.
+        begins: whether it is the side's first step in this cycle.
+    """
+
+    cycle: int
+    first: bool
+    number: int
+    begins: bool
+
+
+@final
+@dataclass(frozen=True)
+class Cycles:
+    """Two sides that take turns: step -> whose turn it is, in each cycle first the one, then the other.
+
+    ``count`` whole cycles fill ``steps`` steps, of which the second side has ``second``. Where these do not
+    divide, the turns of a side differ by a step or two. After ``steps`` it all goes on alike.
+    """
+
+    steps: int
+    count: int
+    second: int
+
+    @staticmethod
+    def of(k_first: int, k_second: int) -> Cycles:
+        """Cycles of ``k_first`` steps and then ``k_second``, however many."""
+        return Cycles(k_first + k_second, 1, k_second)
+
+    def begin(self, cycle: int) -> tuple[int, int]:
+        """The steps of the first and of the second side before a cycle."""
+        second = cycle * self.second // self.count
+        return cycle * self.steps // self.count - second, second
+
+    def before(self, step: int) -> tuple[int, int]:
+        """The steps of the first and of the second side before ``step``."""
+        cycle = self.cycle(step)
+        (first, second), end = self.begin(cycle), self.begin(cycle + 1)[0]
+        done = step - first - second
+        return first + min(done, end - first), second + max(0, done - (end - first))
+
+    def cycle(self, step: int) -> int:
+        """The cycle that a step belongs to."""
+        return ((step + 1) * self.count - 1) // self.steps
+
+    def __call__(self, step: int) -> Turn:
+        cycle = self.cycle(step)
+        begun, done, end = self.begin(cycle), self.before(step), self.begin(cycle + 1)
+        side = 0 if done[0] < end[0] else 1
+        return Turn(cycle, side == 0, done[side], done[side] == begun[side])

@@ -290,6 +290,20 @@ def test_mile_on_labelled_and_unlabelled_images(world):
     assert json.loads((out / "run.json").read_text())["n_unlabeled"] == 12
 
 
+def test_mile_on_label_sets_and_unlabelled_images(world):
+    """Nothing is known of the unlabelled ones: they reach the student alone."""
+    table, out = world / "sets.csv", world / "run-sets"
+    names = (world / "labels.csv").read_text().splitlines()[1:]
+    classes = sorted({line.split(",")[1] for line in names})
+    both = [f"{line.split(',')[0]},{';'.join(classes)}" for line in names[:3]]
+    table.write_text("\n".join(["item,labels", *both, *names[3:]]) + "\n")
+    given = ["--images", f"{world}/photos", "--labels", str(table), "--out", str(out)]
+    more = ["--unlabeled", f"{world}/val", "--rebalance", "--union"]
+    assert main(["train", "mile", *given, *QUICK, *more]) == 0
+    found = json.loads((out / "run.json").read_text())
+    assert found["n_unlabeled"] == 12
+
+
 def test_a_teacher_from_another_run(world, trained):
     given = ["--images", f"{world}/photos", "--labels", f"{world}/labels.csv"]
     teacher = ["--teacher", str(trained), "--out", str(world / "student")]

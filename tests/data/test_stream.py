@@ -10,6 +10,7 @@ import toys
 from reteach.data.stream import Draws, Epochs, Prepare, Turns
 from reteach.errors import UserError
 from reteach.labels import rebalanced
+from reteach.schedules import Cycles
 
 
 def batches(stream, start=0, stop=12):
@@ -65,7 +66,7 @@ def test_rebalanced_draws():
 
 def test_turns():
     first, second = Epochs(np.arange(10), 0, "a"), Epochs(np.arange(100, 130), 0, "b")
-    order = Turns(first, second, 2, 3)
+    order = Turns(first, second, Cycles.of(2, 3))
     got = [order.rows(t, 5) for t in range(10)]
     expected = [first, first, second, second, second] * 2
     number = {id(first): 0, id(second): 0}

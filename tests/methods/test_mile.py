@@ -18,12 +18,13 @@ from reteach.data.sources import ArraySource
 from reteach.data.stream import Epochs, Scan, Turns
 from reteach.engine.evaluate import outputs
 from reteach.engine.run import Run
+from reteach.errors import UserError
 from reteach.labels import Single
 from reteach.losses import sigmoid_bce
 from reteach.methods.distill import Distill, exceeding, lesson, most_likely
-from reteach.methods.mile import Calibrated, Mile, Transmission, drawn
+from reteach.methods.mile import Calibrated, Mile, Transmission, _wasted, drawn, plan
 from reteach.methods.supervised import Supervised
-from reteach.schedules import Constant
+from reteach.schedules import Constant, Cycles
 
 RHO, K_T, K_S, STEPS, RATE = 0.3, 3, 2, 13, 0.1
 
@@ -88,7 +89,9 @@ def test_equals_the_algorithm_box(relabel):
     images = toys.scan() if relabel == "cycle" else None
     transmission = Transmission(lesson("threshold", rho=RHO), images=images)
     rate = Constant(RATE)
-    mile = Mile(toys.learner(1, rate=rate), toys.learner(2, rate=rate), transmission, K_T, K_S)
+    mile = Mile(
+        toys.learner(1, rate=rate), toys.learner(2, rate=rate), transmission, Cycles.of(K_T, K_S)
+    )
     Run.memory().train("train", mile, toys.stream(), steps=STEPS)
     teacher, student = algorithm_1(relabel)
     for ours, literal in ((mile.teacher.model, teacher), (mile.student.model, student)):
@@ -114,7 +117,7 @@ def test_continuing_student_goes_on_from_the_teachers_weights():
     """The authors' variant: through the first k_t steps it is the sigmoid baseline, then it is it too
     where the pseudo-labels happen to be the labels."""
     algorithm = toys.continuing()
-    algorithm.k_t = 9
+    algorithm.cycles = Cycles.of(9, 2)
     Run.memory().train("train", algorithm, toys.stream(), steps=9)
     baseline = Supervised(toys.learner(1), sigmoid_bce, "sigmoid")
     Run.memory().train("train", baseline, toys.stream(), steps=9)
@@ -159,7 +162,9 @@ def test_unlabelled_images_reach_the_student_alone():
     index = data.labels.index.copy()
     index[20:] = -1
     data = data.with_labels(Single(index, toys.CLASSES))
-    order = Turns(Epochs(np.arange(20), 0, "labelled"), Epochs(np.arange(40), 0, "all"), 3, 2)
+    order = Turns(
+        Epochs(np.arange(20), 0, "labelled"), Epochs(np.arange(40), 0, "all"), Cycles.of(3, 2)
+    )
     stream = toys.stream(data, order=order, augment=Plain())
     seen = {"teacher": set(), "student": set()}
     for batch in stream.batches(0, 25):
@@ -239,3 +244,102 @@ def test_scores_that_tell_nothing_leave_the_papers_threshold():
     sets = Calibrated(images, otherwise=0.25)
     sets.begin(lambda x: torch.zeros(len(x), 8), fresh=True)
     assert sets(torch.tensor([[0.0, -2.0]])).tolist() == [[True, False]]
+
+
+def _walk(cycles: Cycles, total: int) -> list[tuple[int, int]]:
+    """(k_t, k_s) of each cycle, counted step by step; the last one may be cut."""
+    found: list[list[int]] = []
+    seen = [0, 0]
+    for step in range(total):
+        turn = cycles(step)
+        side = 0 if turn.first else 1
+        begins = turn.begins
+        if turn.first and begins:
+            found.append([0, 0])
+        assert begins == (found[-1][side] == 0)
+        assert turn.cycle == len(found) - 1
+        assert turn.first <= (found[-1][1] == 0)  # the teacher first
+        assert turn.number == seen[side]
+        seen[side] += 1
+        found[-1][side] += 1
+        assert cycles.before(step + 1) == tuple(seen)
+    return [(k_t, k_s) for k_t, k_s in found]
+
+
+BUDGETS = [*range(2, 60), 97, 100, 150, 300, 1001, 1500, 2003, 5004]
+
+
+def test_whole_cycles_fill_every_budget():
+    """What is left open: no step is thrown away, no cycle is without its student."""
+    for total in BUDGETS:
+        for k_t, k_s in [(None, None), *((k, None) for k in (1, 2, 7, 66, 2000))] + [
+            (None, k) for k in (1, 2, 7, 66, 2000)
+        ]:
+            if (k_t or 0) >= total or (k_s or 0) >= total:
+                continue
+            found = _walk(plan(total, k_t, k_s), total)
+            assert sum(map(sum, found)) == total
+            assert min(map(min, found)) >= 1, (total, k_t, k_s)
+            assert k_t is None or {t for t, _ in found} == {k_t}
+            assert k_s is None or {s for _, s in found} == {k_s}
+            students = sum(s for _, s in found)
+            if k_t is None and total > 7:
+                assert students >= total / 4, (total, k_s)
+            for side in zip(*found, strict=True):
+                assert max(side) - min(side) <= 2
+            if k_t is k_s is None and total >= 30:
+                assert len(found) == 10
+                assert abs(students - total / 3) < 1
+
+
+def test_schedules_that_are_given_hold():
+    assert _walk(plan(13, 3, 2), 13) == [(3, 2), (3, 2), (3, 0)]
+    assert _walk(plan(1500, None, None), 1500) == [(100, 50)] * 10
+    assert _walk(plan(5004, 2000, None), 5004) == [(2000, 3004)]
+    for total, k_t, k_s in ((1001, 2000, None), (1001, None, 2000), (1, None, None), (9, 0, 1)):
+        with pytest.raises(UserError):
+            plan(total, k_t, k_s)
+
+
+@pytest.mark.parametrize(
+    ("total", "k_t", "k_s", "words"),
+    [
+        (5004, 2000, 2000, ["last 1004 of 5004 steps"]),
+        (5004, 2000, 1000, ["only 1004 of 5004 steps"]),
+        (1000, 90, 10, ["only 100 of 1000 steps"]),
+        (1001, 900, None, ["only 101 of 1001 steps"]),
+        (1500, 100, 50, []),
+        (1001, None, None, []),
+    ],
+)
+def test_a_budget_that_the_student_does_not_get_is_told(total, k_t, k_s, words):
+    said = _wasted(plan(total, k_t, k_s), total)
+    assert all(any(word in line for line in said) for word in words)
+    assert bool(said) == bool(words)
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_the_teacher_is_copied_once_per_cycle_however_many_parts(parts):
+    mile = toys.mile(k_t=3, k_s=2)
+    Run.memory().train("train", mile, toys.stream(), steps=3, parts=parts)
+    assert int(mile.teacher.model[1].num_batches_tracked) == 3 * parts
+
+
+def test_drawn_pseudo_labels_of_a_cycle_are_its_own():
+    teacher = toys.learner(1).infer
+    passed = toys.passed("cycle", sample=True)
+    first, again, other = (passed.memorise(teacher, cycle) for cycle in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first.dtype == torch.bool
+    p = torch.cat([teacher(x) for _, x in toys.scan()]).sigmoid()
+    many = torch.stack([passed.memorise(teacher, cycle) for cycle in range(300)]).float().mean(0)
+    assert torch.allclose(many, p, atol=0.13)  # 4.5 standard deviations
+
+
+def test_only_sets_are_counted_as_pseudo_labels():
+    """Logits that are passed on softly are no labels per image."""
+    for name, counted in (("mile", True), ("mile soft", False)):
+        algorithm = toys.ALGORITHMS[name]()
+        said = [algorithm.step(batch) for batch in toys.stream().batches(0, 5)]
+        assert any("pseudo_labels" in told for told in said) == counted

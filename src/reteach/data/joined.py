@@ -9,7 +9,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..labels import Single
+from ..labels import LabelSet, Multi, Single
 from .dataset import Dataset
 from .sources import Source, moving
 
@@ -47,19 +47,37 @@ class Joined:
 
 
 def with_unlabeled(labelled: Dataset, unlabeled: Dataset) -> Dataset:
-    """Both data sets as one; the second's items have no label.
+    """Both data sets as one; nothing is known of the second's items.
 
-    Only single labels can say *unlabelled*; the labelled part must be ``Single``.
+    Label sets keep for each of these that every class is unknown: 8 bytes times C.
     """
-    given = labelled.labels
-    if not isinstance(given, Single):
-        raise ValueError("only a data set of single labels can be joined with unlabelled images")
-    index = np.concatenate([given.index, np.full(len(unlabeled), -1)])
+    given, n = labelled.labels, len(unlabeled)
+    labels: LabelSet
+    if isinstance(given, Single):
+        labels = Single(np.concatenate([given.index, np.full(n, -1)]), given.classes)
+    elif isinstance(given, Multi):
+        labels = _none_known(given, n)
+    else:
+        raise ValueError("soft labels cannot say that an image has none")
     return Dataset(
         Joined(labelled.source, unlabeled.source),
-        Single(index, given.classes),
+        labels,
         np.concatenate([labelled.rows, unlabeled.rows + len(labelled.source)]),
         None
         if labelled.digests is None or unlabeled.digests is None
         else np.concatenate([labelled.digests, unlabeled.digests]),
     )
+
+
+def _none_known(given: Multi, n: int) -> Multi:
+    """The label sets, and ``n`` more items of which everything is unknown."""
+    c = given.num_classes
+    more = np.arange(1, n + 1)
+    old = given.unknown or Multi.from_pairs(more[:0], more[:0], len(given), given.classes)
+    unknown = Multi(
+        np.concatenate([old.starts, old.starts[-1] + c * more]),
+        np.concatenate([old.columns, np.tile(np.arange(c), n)]),
+        given.classes,
+    )
+    starts = np.concatenate([given.starts, np.full(n, given.starts[-1])])
+    return Multi(starts, given.columns, given.classes, unknown)

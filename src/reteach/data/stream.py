@@ -20,6 +20,7 @@ from torch import Tensor
 from .. import rng
 from ..errors import UserError
 from ..labels import LabelSet, Rows
+from ..schedules import Cycles
 from .dataset import Dataset
 from .reader import Augment, read
 
@@ -225,7 +226,7 @@ class Draws(Order):
 @final
 @dataclass(frozen=True, eq=False)
 class Turns(Order):
-    """Two orders that take turns: ``k_first`` batches of one, then ``k_second`` of the other.
+    """Two orders that take turns, each going on where it was.
 
     MILe on labelled and unlabelled data (Section 4.2) is this order under the same algorithm: the
     teacher's steps see labelled images, the student's steps all of them.
@@ -233,14 +234,11 @@ class Turns(Order):
 
     first: Order
     second: Order
-    k_first: int
-    k_second: int
+    cycles: Cycles
 
     def rows(self, step: int, batch_size: int) -> Rows:
-        cycle, phase = divmod(step, self.k_first + self.k_second)
-        if phase < self.k_first:
-            return self.first.rows(cycle * self.k_first + phase, batch_size)
-        return self.second.rows(cycle * self.k_second + phase - self.k_first, batch_size)
+        turn = self.cycles(step)
+        return (self.first if turn.first else self.second).rows(turn.number, batch_size)
 
 
 @final

@@ -21,7 +21,7 @@ from ..data.joined import with_unlabeled
 from ..data.reader import Augment
 from ..data.stream import Draws, Epochs, Order, Prepare, Scan, Stream
 from ..errors import UserError
-from ..labels import Single, rebalanced
+from ..labels import Single, Soft, rebalanced
 from ..models.heads import classifier_of, set_prior_bias
 from ..schedules import Constant, Cosine, Drop, Drops, Schedule, Warmup, linear_scaling
 from . import distributed
@@ -117,7 +117,7 @@ class Setup:
             print(f"warning: {text}", file=sys.stderr, flush=True)
 
     def everything(self) -> Dataset:
-        """Labelled and unlabelled images as one data set; those without a label have -1."""
+        """Labelled and unlabelled images as one data set, in which nothing is known of the latter."""
         return self.train if self.unlabeled is None else with_unlabeled(self.train, self.unlabeled)
 
     def learner(
@@ -166,16 +166,11 @@ class Setup:
         order: Order | None = None,
         augment: Augment | None = None,
     ) -> Stream:
-        """Training batches; by default of the labelled images in shuffled epochs."""
+        """Training batches; by default of the labelled images, in the order of :meth:`order`."""
         dataset = self.train if dataset is None else dataset
-        if order is None and self.balanced_epoch is not None:
-            assert isinstance(dataset.labels, Single)
-            order = BalancedEpochs(dataset.labels, self.balanced_epoch, self.seed, name)
-        elif order is None and self.rebalance:
-            order = Draws(rebalanced(dataset.labels), self.seed, name)
         return Stream(
             dataset,
-            order or Epochs(np.arange(len(dataset)), self.seed, name),
+            order or self.order(dataset, name),
             self.training.batch_size,
             augment or self.augment(),
             self.prepare,
@@ -186,6 +181,20 @@ class Setup:
             distributed.world(),
             self.broken,
         )
+
+    def order(self, dataset: Dataset, name: str) -> Order:
+        """Which labelled images come when: in shuffled epochs, or every class equally often.
+
+        Of soft labels the most likely class counts in class-balanced epochs.
+        """
+        labels = dataset.labels
+        if self.balanced_epoch is not None:
+            one = labels.argmax() if isinstance(labels, Soft) else labels
+            assert isinstance(one, Single)
+            return BalancedEpochs(one, self.balanced_epoch, self.seed, name)
+        if self.rebalance:
+            return Draws(rebalanced(labels), self.seed, name)
+        return Epochs(np.flatnonzero(labels.known()), self.seed, name)
 
     def scan(self, dataset: Dataset, of: Frozen | None = None) -> Scan:
         """One un-augmented pass over a data set, as the networks here see it, or as ``of`` does."""

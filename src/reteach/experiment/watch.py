@@ -1,4 +1,4 @@
-"""Watching a training for the failure that looks like success."""
+"""Watching a training for the failures that look like success."""
 
 from __future__ import annotations
 
@@ -12,28 +12,37 @@ _IN_A_ROW = 3
 @final
 @dataclass(eq=False)
 class CollapseWatch:
-    """Notices when a multi-label model drifts to *every class present*.
+    """Notices when a multi-label model drifts to *every class present*, or is taught *no class at all*.
 
     Many short generations of MILe end there: on images with many objects F1 at a fixed threshold then
     looks best while the ranking is at chance. A log sink: it sees each record and warns once, when a
     teacher's pseudo-labels hold nearly all classes for a while, or when a model that was once better
-    predicts nearly all. (An untrained sigmoid network starts there, and is no collapse.)
+    predicts nearly all. (An untrained sigmoid network starts there, and is no collapse.) Of many classes the
+    opposite happens: none passes ρ, and the student learns that nothing is present. It warns once when most
+    images have no pseudo-label for a while.
 
     Args:
         num_classes: C.
         share: of the C classes per image, above which a model says nothing any more.
+        least: pseudo-labels per image, below which at least half of the images have none.
         name: of what is watched, for the message.
     """
 
     num_classes: int
     share: float = 0.9
+    least: float = 0.5
     name: str = ""
     warnings: list[str] = field(default_factory=list)
     _full: int = field(default=0, init=False)
+    _empty: int = field(default=0, init=False)
+    _collapsed: bool = field(default=False, init=False)
+    _starving: bool = field(default=False, init=False)
     _healthy: set[str] = field(default_factory=set, init=False)
 
     def __call__(self, record: dict[str, Any]) -> None:
-        if self.num_classes < 3 or self.warnings:
+        if record.get("pseudo_labels") is not None:
+            self._starved(record["pseudo_labels"], record["step"])
+        if self.num_classes < 3 or self._collapsed:
             return
         limit = self.share * self.num_classes
         pseudo, predicted = record.get("pseudo_labels"), record.get("labels_per_image")
@@ -50,10 +59,27 @@ class CollapseWatch:
             elif who in self._healthy:
                 self._warn(f"{predicted:.1f} predicted labels", record["step"])
 
+    def _starved(self, pseudo: float, step: int) -> None:
+        if pseudo >= self.least:
+            self._empty = 0
+            return
+        self._empty += 1
+        if self._empty == _IN_A_ROW and not self._starving:
+            self._starving = True
+            self._say(
+                f"the pseudo-labels are mostly empty: {pseudo:.2g} per image of {self.num_classes} classes "
+                f"at step {step}; the student learns that nothing is present. Try --student continuing, "
+                "--union or a lower --rho"
+            )
+
     def _warn(self, count: str, step: int, advice: str = "") -> None:
-        self.warnings.append(
+        self._collapsed = True
+        self._say(
             f"collapse to every class present: {count} per image of {self.num_classes} classes at "
             f"step {step}; F1 is no longer to be trusted{advice}"
         )
+
+    def _say(self, warning: str) -> None:
+        self.warnings.append(warning)
         name = f"{self.name}: " if self.name else ""
-        print(f"warning: {name}{self.warnings[-1]}", file=sys.stderr, flush=True)
+        print(f"warning: {name}{warning}", file=sys.stderr, flush=True)

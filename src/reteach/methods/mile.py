@@ -26,6 +26,10 @@ What the paper leaves open, and what we do:
   (:mod:`reteach.relabel.presence`) on its scores of some training images and on their given labels; what is
   more likely present than not is taught, or with ``--soft-sets`` the probability itself. While the scores
   do not tell present from absent, as at first, ρ is the paper's 0.25.
+* *Cycles.* k_t and k_s that are given hold. What is left open is chosen so that whole cycles fill the budget:
+  ten of them, a third of each the student's, where both are.
+* *Unlabelled images* (Section 4.2) come in the student's steps alone, and so ``--rebalance`` and
+  ``--balanced-epoch`` hold for the teacher's, which see labelled images.
 * *Lessons.* Figure 5 replaces the thresholded sets by soft or hard softmax labels: ``--lesson``.
 
 The phase is arithmetic on the step, so the alternation has no state of its own. A teacher in its
@@ -44,17 +48,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .. import rng
 from ..data.stream import Batch, Epochs, Scan, Stream, Turns
 from ..engine.algorithm import Algorithm
 from ..engine.evaluate import outputs
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
 from ..errors import UserError
-from ..labels import Single
+from ..labels import Rows, Single
 from ..losses import sigmoid_bce, sigmoid_bce_sum
 from ..models.presence import Presence
+from ..options import refuse_unused
 from ..relabel.presence import calibrate
 from ..relabel.sketch import Sketch
+from ..schedules import Cycles, Turn
 from .distill import Lesson, lesson
 
 if TYPE_CHECKING:
@@ -115,12 +122,15 @@ class Transmission:
         union: add the given label to each pseudo-label set.
         images: scan the data set once per cycle for the targets, instead of labelling each batch.
         calibrated: the lesson's targets, where they are made by calibration.
+        draws: seed of the pseudo-labels of a cycle, where they are drawn; those of a batch are drawn with
+            the step's own random numbers.
     """
 
     lesson: Lesson
     union: bool = False
     images: Scan | None = None
     calibrated: Calibrated | None = None
+    draws: int | None = None
 
     def begin(self, teacher: Callable[[Tensor], Tensor], fresh: bool) -> None:
         """Make ready to teach; ``fresh`` at the first step of a teacher."""
@@ -138,11 +148,18 @@ class Transmission:
     def _with_given(self, targets: Tensor, batch: Batch) -> Tensor:
         return torch.maximum(targets.float(), batch.y) if self.union else targets.float()
 
-    def memorise(self, teacher: Callable[[Tensor], Tensor]) -> Tensor:
-        """(N, C) targets of the whole data set, in the lesson's own type (bool for label sets)."""
+    def memorise(self, teacher: Callable[[Tensor], Tensor], cycle: int) -> Tensor:
+        """(N, C) targets of the whole data set, in the lesson's own type (bool for label sets).
+
+        They are a function of the teacher and the cycle, so that a resumed run makes the same again.
+        """
         assert self.images is not None
+        draws = None if self.draws is None else rng.fold(self.draws, "cycle", cycle)
+        say = self.lesson.targets if draws is None else torch.sigmoid
         memory: Tensor | None = None
-        for rows, found in outputs(lambda x: self.lesson.targets(teacher(x)), self.images):
+        for rows, found in outputs(lambda x: say(teacher(x)), self.images):
+            if draws is not None:
+                found = found > _chances(draws, rows, found)
             if memory is None:
                 n = len(self.images.dataset)
                 memory = torch.zeros(n, found.shape[-1], dtype=found.dtype, device=found.device)
@@ -150,6 +167,16 @@ class Transmission:
         if memory is None:
             raise UserError("no image could be read for the pseudo-labels of a cycle")
         return memory.to(self.images.prepare.device)
+
+    def counted(self, targets: Tensor) -> dict[str, Tensor]:
+        """Labels per image, where targets are sets."""
+        return {"pseudo_labels": targets.sum(-1).mean()} if self.lesson.link == "sigmoid" else {}
+
+
+def _chances(seed: int, rows: Rows, like: Tensor) -> Tensor:
+    """A number in [0, 1) for each of the rows and classes of ``like`` (B, C), where that is."""
+    places = rows[:, None] * like.shape[-1] + np.arange(like.shape[-1])
+    return torch.from_numpy(rng.uniform(seed, places)).to(like)
 
 
 @final
@@ -160,7 +187,8 @@ class Mile(Algorithm):
     Args:
         teacher, student: two learners of the same architecture.
         transmission: what the student is taught.
-        k_t, k_s: steps of interaction and of imitation per cycle, ≥ 1.
+        cycles: when it is the teacher's turn (k_t steps of interaction), and when the student's (k_s of
+            imitation).
         at_copy: what happens to the teacher's optimiser state when it takes the student's weights.
         judged: which of the two is *the* model.
     """
@@ -168,36 +196,31 @@ class Mile(Algorithm):
     teacher: Learner
     student: Learner
     transmission: Transmission
-    k_t: int
-    k_s: int
+    cycles: Cycles
     at_copy: AtCopy = "keep"
     judged: Literal["student", "teacher"] = "student"
     _memory: Tensor | None = field(default=None, init=False)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        phase = batch.step % (self.k_t + self.k_s)
-        if phase == 0:
+        turn, lesson = self.cycles(batch.step), self.transmission.lesson
+        begins = turn.begins and batch.part == 0
+        if turn.first and begins:
             self.teacher.copy_from(self.student, self.at_copy)  # line 2
-        if phase < self.k_t:  # lines 3-7, interaction
-            learner, y, loss_of = self.teacher, batch.y, self.transmission.lesson.interaction
+        if turn.first:  # lines 3-7, interaction
+            learner, y, loss_of = self.teacher, batch.y, lesson.interaction
         else:  # lines 8-13, imitation
-            learner, y, loss_of = (
-                self.student,
-                self._pseudo(batch, phase),
-                self.transmission.lesson.imitation,
-            )
+            learner, y, loss_of = self.student, self._pseudo(batch, turn, begins), lesson.imitation
         loss = batch.mean(loss_of(learner(batch.x), y))
         learner.update(loss, batch)
-        return _measured(phase < self.k_t, loss, y)
+        return _measured(self.transmission, turn, loss, y)
 
-    def _pseudo(self, batch: Batch, phase: int) -> Tensor:
+    def _pseudo(self, batch: Batch, turn: Turn, fresh: bool) -> Tensor:
         """ỹ of the batch (line 10)."""
-        fresh = phase == self.k_t and batch.part == 0
         self.transmission.begin(self.teacher.infer, fresh)
         if self.transmission.images is None:
             return self.transmission.targets(self.teacher.infer, batch)
         if self._memory is None or fresh:
-            self._memory = self.transmission.memorise(self.teacher.infer)
+            self._memory = self.transmission.memorise(self.teacher.infer, turn.cycle)
         return self.transmission.recall(self._memory, batch)
 
     def predictors(self) -> dict[str, Predictor]:
@@ -214,39 +237,37 @@ class ContinuingMile(Algorithm):
     Args:
         student: the one learner, used in both phases.
         teacher: a module of the same architecture, overwritten at each cycle.
-        transmission, k_t, k_s: as in :class:`Mile`.
+        transmission, cycles: as in :class:`Mile`.
     """
 
     student: Learner
     teacher: nn.Module
     transmission: Transmission
-    k_t: int
-    k_s: int
+    cycles: Cycles
     _memory: Tensor | None = field(default=None, init=False)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        phase = batch.step % (self.k_t + self.k_s)
-        lesson = self.transmission.lesson
-        if phase < self.k_t:
+        turn, lesson = self.cycles(batch.step), self.transmission.lesson
+        if turn.first:
             y, loss_of = batch.y, lesson.interaction
         else:
-            y, loss_of = self._pseudo(batch, phase), lesson.imitation
+            fresh = turn.begins and batch.part == 0
+            y, loss_of = self._pseudo(batch, turn, fresh), lesson.imitation
         loss = batch.mean(loss_of(self.student(batch.x), y))
         self.student.update(loss, batch)
-        return _measured(phase < self.k_t, loss, y)
+        return _measured(self.transmission, turn, loss, y)
 
-    def _pseudo(self, batch: Batch, phase: int) -> Tensor:
+    def _pseudo(self, batch: Batch, turn: Turn, fresh: bool) -> Tensor:
         infer = Predictor(
             (self.teacher,), self.transmission.lesson.link, self.student.precision
         ).logits
-        fresh = phase == self.k_t and batch.part == 0
         if fresh:
             self.teacher.load_state_dict(self.student.model.state_dict())
         self.transmission.begin(infer, fresh)
         if self.transmission.images is None:
             return self.transmission.targets(infer, batch)
         if self._memory is None or fresh:
-            self._memory = self.transmission.memorise(infer)
+            self._memory = self.transmission.memorise(infer, turn.cycle)
         return self.transmission.recall(self._memory, batch)
 
     def predictors(self) -> dict[str, Predictor]:
@@ -255,16 +276,19 @@ class ContinuingMile(Algorithm):
         return {"student": self.student.predictor(link), "teacher": teacher}
 
 
-def _measured(interaction: bool, loss: Tensor, y: Tensor) -> dict[str, Tensor]:
-    loss = loss.detach()
-    if interaction:
-        return {"teacher_loss": loss}
-    return {"student_loss": loss, "pseudo_labels": y.sum(-1).mean()}
+def _measured(transmission: Transmission, turn: Turn, loss: Tensor, y: Tensor) -> dict[str, Tensor]:
+    if turn.first:
+        return {"teacher_loss": loss.detach()}
+    return {"student_loss": loss.detach(), **transmission.counted(y)}
 
 
 def train(setup: Setup, options: Options, run: Run) -> Mile | ContinuingMile:
     """MILe on the labelled images, and on unlabelled ones too where there are any (Section 4.2)."""
-    k_t, k_s = _schedule(options, setup.total)
+    _check(options)
+    cycles = plan(setup.total, options.k_t, options.k_s)
+    if options.student == "algorithm1":
+        for line in _wasted(cycles, setup.total):
+            setup.warn(line)
     bce = sigmoid_bce_sum if options.class_sum else sigmoid_bce
     calibrated = None
     if options.rho == "mixture":
@@ -274,28 +298,37 @@ def train(setup: Setup, options: Options, run: Run) -> Mile | ContinuingMile:
         what = lesson(options.lesson, rho=_rho(options), temperature=options.temperature, bce=bce)
     if options.sample:
         what = Lesson(what.interaction, drawn, what.imitation, what.link)
-    if options.lesson != "threshold" and (options.sample or options.union):
-        raise UserError("--sample and --union are about label sets: they need --lesson threshold")
-    stream = _stream(setup, k_t, k_s)
+    stream = _stream(setup, cycles)
     images = setup.scan(stream.dataset) if options.relabel == "cycle" else None
-    transmission = Transmission(what, options.union, images, calibrated)
+    draws = rng.fold(setup.seed, "train", "pseudo-labels") if options.sample else None
+    transmission = Transmission(what, options.union, images, calibrated, draws)
     student = setup.learner(prior_bias=options.prior_bias)
     algorithm: Mile | ContinuingMile
     if options.student == "continuing":
         teacher = copy.deepcopy(student.model).requires_grad_(False)
-        algorithm = ContinuingMile(student, teacher, transmission, k_t, k_s)
+        algorithm = ContinuingMile(student, teacher, transmission, cycles)
     else:
         teacher_learner = setup.learner(prior_bias=options.prior_bias)
         algorithm = Mile(
-            teacher_learner,
-            student,
-            transmission,
-            k_t,
-            k_s,
-            options.at_copy,
-            options.judged,
+            teacher_learner, student, transmission, cycles, options.at_copy, options.judged
         )
     return run.train("train", algorithm, stream, **setup.budget())
+
+
+def _check(options: Options) -> None:
+    """Refuse settings that contradict each other, or that nothing would look at."""
+    if options.lesson != "threshold" and (options.sample or options.union):
+        raise UserError("--sample and --union are about label sets: they need --lesson threshold")
+    if options.lesson != "threshold":
+        why = f"with --lesson {options.lesson}, which has no label sets"
+        refuse_unused(options, why, "rho", "class_sum")
+    if options.lesson != "soft":
+        refuse_unused(options, "without --lesson soft", "temperature")
+    if options.sample:
+        refuse_unused(options, "with --sample, which has no threshold", "rho")
+    if options.student == "continuing":
+        why = "with --student continuing, which is one network"
+        refuse_unused(options, why, "at_copy", "judged")
 
 
 def _rho(options: Options) -> float:
@@ -318,18 +351,57 @@ def _calibrated(setup: Setup, options: Options) -> Calibrated:
     return Calibrated(setup.scan(setup.train.subset(np.sort(few))), options.soft_sets)
 
 
-def _schedule(options: Options, steps: int) -> tuple[int, int]:
-    """(k_t, k_s): as told, or ten cycles with twice as many teacher as student steps."""
-    k_t = max(1, steps // 15) if options.k_t is None else options.k_t
-    k_s = max(1, k_t // 2) if options.k_s is None else options.k_s
-    if k_t < 1 or k_s < 1:
+def plan(total: int, k_t: int | None, k_s: int | None) -> Cycles:
+    """The cycles of ``total`` steps. What is None is chosen so that whole cycles fill the budget.
+
+    Of two that are given each cycle has just so many steps, and the last one may be cut. One that is given
+    holds in every cycle; the student gets a third of the budget, or as near to it as whole cycles come,
+    and not less than a quarter, where the given one leaves so much.
+
+    Raises:
+        UserError: one of the two would have no step.
+    """
+    if (k_t is not None and k_t < 1) or (k_s is not None and k_s < 1):
         raise UserError(f"k_t and k_s must be at least 1, got k_t={k_t}, k_s={k_s}")
-    if k_t >= steps:
+    if k_t is not None and k_t >= total:
         raise UserError(
             f"the student would never learn: its turn comes after k_t={k_t} teacher steps, and there "
-            f"are {steps} in all; lower --k-t or raise --epochs"
+            f"are {total} in all; leave out or lower --k-t, or raise --epochs"
         )
-    return k_t, k_s
+    if k_t is not None and k_s is not None:
+        return Cycles.of(k_t, k_s)
+    if k_t is not None:
+        count = max(1, min(2 * total // (3 * k_t), total // (k_t + 1)))
+        return Cycles(total, count, total - count * k_t)
+    if k_s is not None:
+        if k_s >= total:
+            raise UserError(
+                f"k_s={k_s} leaves no step of {total} to the teacher: leave out or lower --k-s, or "
+                "raise --epochs"
+            )
+        count = min(max(round(total / (3 * k_s)), -(-total // (4 * k_s))), total // (k_s + 1))
+        return Cycles(total, count, count * k_s)
+    if total < 2:
+        raise UserError("mile needs two steps, one of the teacher and one of the student; got 1")
+    return Cycles(total, max(1, min(10, total // 3)), max(1, total // 3))
+
+
+def _wasted(cycles: Cycles, total: int) -> list[str]:
+    """What is to be said of a budget that does not go to the student."""
+    lines = []
+    (_, student), begun = cycles.before(total), cycles.begin(cycles.cycle(total - 1))
+    left = total - sum(begun)
+    if student == begun[1]:
+        lines.append(
+            f"the last {left} of {total} steps are a teacher's that no student learns from: leave out "
+            "--k-t or --k-s, and whole cycles fill the budget"
+        )
+    if student < total / 4:
+        lines.append(
+            f"the student has only {student} of {total} steps: lower --k-t, raise --k-s or leave one "
+            "of them out"
+        )
+    return lines
 
 
 def drawn(logits: Tensor) -> Tensor:
@@ -337,16 +409,14 @@ def drawn(logits: Tensor) -> Tensor:
     return torch.bernoulli(logits.sigmoid()).bool()
 
 
-def _stream(setup: Setup, k_t: int, k_s: int) -> Stream:
+def _stream(setup: Setup, cycles: Cycles) -> Stream:
     """Labelled images; where there are unlabelled ones, the student's steps see all of them."""
     if setup.unlabeled is None:
         return setup.stream()
     everything = setup.everything()
-    labelled = np.flatnonzero(everything.labels.known())
     order = Turns(
-        Epochs(labelled, setup.seed, "labelled"),
+        setup.order(everything, "labelled"),
         Epochs(np.arange(len(everything)), setup.seed, "everything"),
-        k_t,
-        k_s,
+        cycles,
     )
     return setup.stream(dataset=everything, order=order)
