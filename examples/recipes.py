@@ -81,5 +81,8 @@ if __name__ == "__main__":
         sys.exit(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
     method, settings = RECIPES[name]
     with tempfile.TemporaryDirectory() as folder:
-        extra = smoke(Path(folder), method == "mile") if rest == ["--smoke"] else rest
+        extra = rest
+        if rest == ["--smoke"]:
+            extra = smoke(Path(folder), method == "mile")
+            settings = {name: value for name, value in settings.items() if name != "epochs"}
         sys.exit(main(["train", method, *flags(settings), *extra]))

@@ -154,7 +154,7 @@ class NoisyStudent:
     generations: int = 3
     """How many models one after the other, sharing the budget."""
     noise: int = 9
-    """Magnitude of the students' RandAugment (RGB images); 0: none."""
+    """Magnitude of the students' RandAugment, where --augment is crop; 0: none."""
     dropout: float = 0.2
     """Dropout before the students' output layer, where the architecture has it."""
     drop_path: float = 0.0
@@ -328,6 +328,7 @@ class Method:
         recipe: "module:function" that trains it: (setup, settings, run) -> algorithm.
         labels: what it can learn from: one label per image, label sets, or either.
         network: the setting that, where it is given, stands for --model.
+        unlabeled: whether it also learns from images without labels.
         unknown: whether it leaves out classes of which it is unknown if an image has them.
     """
 
@@ -335,6 +336,7 @@ class Method:
     recipe: str
     labels: Literal["one", "sets", "either"]
     network: str | None = None
+    unlabeled: bool = False
     unknown: bool = False
 
 
@@ -343,7 +345,7 @@ METHODS: dict[str, Method] = {
     "sigmoid": Method(Sigmoid, "reteach.methods.supervised:train_sigmoid", "either", unknown=True),
     "asl": Method(Asl, "reteach.methods.supervised:train_asl", "sets", unknown=True),
     "elr": Method(Elr, "reteach.methods.elr:train", "one"),
-    "mile": Method(Mile, "reteach.methods.mile:train", "either"),
+    "mile": Method(Mile, "reteach.methods.mile:train", "either", unlabeled=True),
     "an-ls": Method(AnLs, "reteach.methods.assume_negative:train_smoothed", "either"),
     "wan": Method(Wan, "reteach.methods.assume_negative:train_weak", "either"),
     "epr": Method(Epr, "reteach.methods.expected_positive:train", "either"),
@@ -351,8 +353,10 @@ METHODS: dict[str, Method] = {
     "em-apl": Method(EmApl, "reteach.methods.entropy_max:train", "either"),
     "large-loss": Method(LargeLoss, "reteach.methods.large_loss:train", "either"),
     "distill": Method(Distill, "reteach.methods.distill:train", "one"),
-    "noisy-student": Method(NoisyStudent, "reteach.methods.noisy_student:train", "one"),
-    "semi": Method(Semi, "reteach.methods.semi:train", "one", network="student"),
+    "noisy-student": Method(
+        NoisyStudent, "reteach.methods.noisy_student:train", "one", unlabeled=True
+    ),
+    "semi": Method(Semi, "reteach.methods.semi:train", "one", network="student", unlabeled=True),
     "nct": Method(Nct, "reteach.methods.nct:train", "one"),
     "dml": Method(Dml, "reteach.methods.nct:train_dml", "one"),
     "variability": Method(Variability, "reteach.methods.nct:train_variability", "one"),

@@ -200,6 +200,10 @@ def _flags(file: Path) -> list[str]:
     flags: list[str] = []
     for name, value in settings.items():
         flag = f"--{str(name).replace('_', '-')}"
+        if value is None:
+            continue  # the default
+        if isinstance(value, list) and None in value:
+            raise UserError(f"--config {file}: {name} has an empty entry")
         if isinstance(value, dict):
             raise UserError(f"--config {file}: {name} must be a plain value, not a group")
         if isinstance(value, bool):

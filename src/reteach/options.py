@@ -13,17 +13,21 @@ from typing import Any, Literal
 from .errors import UserError
 
 
-def refuse_unused(settings: Any, why: str, *names: str) -> None:
+def refuse_unused(settings: Any, why: str, *names: str, usual: Any = None) -> None:
     """Refuse settings that were changed although nothing will look at them.
 
     Args:
         settings: a dataclass whose fields have defaults.
         why: ends the sentence "--temperature has no effect".
         names: of the fields that have none.
+        usual: the same dataclass as it is unless told otherwise; by default that of its own defaults.
     """
     for field in fields(settings):
+        if field.name not in names:
+            continue
         default = field.default if field.default_factory is MISSING else field.default_factory()
-        if field.name in names and getattr(settings, field.name) != default:
+        default = default if usual is None else getattr(usual, field.name)
+        if getattr(settings, field.name) != default:
             raise UserError(f"--{field.name.replace('_', '-')} has no effect {why}; leave it out")
 
 
@@ -108,7 +112,7 @@ class Training:
     epochs: float = 10.0
     """Passes over the training images; both models of a method count together."""
     steps: int | None = None
-    """Number of batches (backward passes) instead of --epochs."""
+    """Number of batches (backward passes); give this or --epochs."""
     batch_size: int = 128
     """Images per step, over all processes."""
     accumulate: int = 1
@@ -135,9 +139,9 @@ class Training:
     """crop: random resized crop + flip; crop-flip: shift by 4 pixels + flip, for small images; auto:
     crop for photos, none for arrays of small images."""
     randaugment: int = 0
-    """Magnitude of RandAugment; 0: off."""
+    """Magnitude of RandAugment, on top of --augment crop; 0: off."""
     cutout: float = 0.0
-    """Side of the erased square as a share of the image; 0: off."""
+    """Side of the erased square as a share of the image, on top of --augment crop; 0: off."""
     seed: int = 0
     """Of every random choice."""
 

@@ -21,9 +21,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from reteach.catalog import Mile
 from reteach.cli import main
 from reteach.commands.runs import show_metrics
+from reteach.experiment.config import build, load
 from reteach.labels import Multi, Single
+from reteach.options import Model
 from reteach.tables import LabelTable, read_labels, write_labels
 
 SMALL = ["--model", "reteach_tiny", "--image-size", "16", "--workers", "0", "--device", "cpu"]
@@ -326,7 +329,34 @@ def test_settings_from_yaml(world, capsys):
     assert caught.value.code == 2
 
 
+def test_null_in_yaml_is_the_default(world, tmp_path):
+    """Not a file called None."""
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(
+        "k_t: null\ninit:\nvectors: null\nlr: null\nunlabeled: ~\nval_images: null\nmodel: null\nwandb:\n"
+    )
+    given = ["--images", f"{world}/photos", "--labels", f"{world}/labels.csv"]
+    out = tmp_path / "run"
+    told = ["--config", str(settings), *QUICK, "--out", str(out)]
+    assert main(["train", "mile", *given, *told]) == 0
+    kept = load(out / "config.yaml")
+    assert kept.settings == Mile()
+    assert (kept.model.init, kept.data.unlabeled, kept.output.wandb) == (None, None, None)
+    assert build(Model, {"model": None, "init": None}, "here") == Model()
+    settings.write_text("finetune_lr: [0.1, null]\n")
+    assert main(["train", "semi", "--config", str(settings)]) == 2
+
+
 FAULTS = {
+    "unlabeled": (["train distill {d} --unlabeled {w}/val"], "has no effect with distill"),
+    "two budgets": (["train softmax {d} --epochs 3"], "--epochs has no effect beside --steps"),
+    "drop at": (["train softmax {d} --drop-at 0.5"], "has no effect without --schedule drop"),
+    "cutout": (["train softmax {d} --augment none --cutout 0.5"], "without --augment crop"),
+    "two validations": (
+        ["train softmax {d} --val-images {w}/val --val-fraction 0.2"],
+        "--val-fraction has no effect beside --val-images",
+    ),
+    "nobody judges": (["train softmax {d} --val-fraction 0 --eval-every 2"], "without validation"),
     "missing folder": (["train mile --images {w}/nowhere"], "does not exist"),
     "empty folder": (["train mile --images {w}/empty"], "no images"),
     "no labels": (["train mile --images {w}/photos"], "--labels is needed"),

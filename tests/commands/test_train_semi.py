@@ -91,6 +91,8 @@ def test_a_run_as_the_teacher_and_picks_of_elsewhere(world, tmp_path, capsys, mo
     words[words.index("--out") + 1] = str(tmp_path / "third")
     at = words.index("--teacher-run")
     words[at : at + 2] = ["--picks", str(tmp_path / "first" / "picks.parquet")]
+    assert main(words) == 2, "K is for those who select"
+    del words[words.index("--per-class") : words.index("--top") + 2]
     assert main(words) == 0
     assert not (tmp_path / "third" / "picks.parquet").exists()
 

@@ -79,6 +79,7 @@ def test_the_held_out_images_have_no_say(world, tmp_path):
             (tmp_path / f"{kind}.csv").write_text("\n".join(text) + "\n")
         out = tmp_path / str(number)
         words = command(world, "fc-only", out, "--folds", "2")
+        del words[words.index("--val-fraction") : words.index("--out")]
         words += ["--labels", f"{tmp_path}/train.csv", "--val-labels", f"{tmp_path}/val.csv"]
         assert main(words) == 0
         heads.append(load_file(out / "models" / "model" / "model.safetensors"))
@@ -131,6 +132,9 @@ def test_full_ft_has_the_settings_of_the_paper(world, tmp_path):
     [
         ("fc-only", ["--folds", "1"], "--folds must be at least 2, got 1"),
         ("fc-only", ["--val-fraction", "0"], "judged on images of its own"),
+        ("fc-only", ["--lr", "0.1"], "--lr has no effect with --mode fc-only"),
+        ("fc-only", ["--rebalance"], "--rebalance has no effect with --mode fc-only"),
+        ("full-ft", ["--folds", "3"], "--folds has no effect with --mode full-ft"),
         ("fc-only", ["--predictor", "techer"], "the run has no model 'techer'"),
         ("full-ft", ["--predictor", "techer"], "the run has no model 'techer'"),
         ("full-ft", ["--images", "missing"], "missing does not exist"),

@@ -244,7 +244,7 @@ def test_selections_at_random_unbalanced_and_by_logit(monkeypatch, tmp_path):
     seen = watched(monkeypatch)
     tags = LabelTable(tuple(PILE.items), PILE.labels, "tags")
     write_labels(tmp_path / "tags.csv", tags)
-    options = replace(QUICK, selection="balanced-with-tags", tags=tmp_path / "tags.csv")
+    options = Semi(per_class=20, selection="balanced-with-tags", tags=tmp_path / "tags.csv")
     semi.train(setup(), options, Run.memory(3))
     assert list(seen) == ["3-pretrain", "4-finetune"], "chance needs no teacher"
     chosen = seen["3-pretrain"][1].dataset
@@ -275,7 +275,7 @@ def test_a_teacher_and_picks_from_elsewhere(monkeypatch, tmp_path):
     assert list(seen) == ["3-pretrain", "4-finetune"]
     assert seen["3-pretrain"][2] == 36, "what a teacher would take is the student's"
     mine = seen["3-pretrain"][1].dataset
-    semi.train(setup(), replace(QUICK, picks=tmp_path / "picks.parquet"), Run.memory(3))
+    semi.train(setup(), Semi(picks=tmp_path / "picks.parquet"), Run.memory(3))
     again = seen["3-pretrain"][1].dataset
     np.testing.assert_array_equal(again.rows, mine.rows)
     np.testing.assert_array_equal(again.labels.index, mine.labels.index)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
 from tyro.conf import Positional
 
-from ..options import Data, Output, Training
+from ..options import Data, Output, Training, refuse_unused
+
+USUAL = Training(epochs=300, schedule="drops", weight_decay=1e-3)
+"""How a network is fine-tuned unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,7 @@ class Transfer:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     data: Data = field(default_factory=Data)
-    training: Training = field(
-        default_factory=lambda: Training(epochs=300, schedule="drops", weight_decay=1e-3)
-    )
+    training: Training = field(default_factory=lambda: USUAL)
     output: Output = field(default_factory=Output)
 
     def run(self) -> None:
@@ -36,13 +37,14 @@ class Transfer:
         from ..experiment.transfer import fc_only, full_ft
         from .runs import announce, show_metrics
 
+        training = self._used()
         if self.mode == "full-ft":
             announce(
                 full_ft(
                     self.run_folder,
                     self.predictor,
                     self.data,
-                    self.training,
+                    training,
                     self.output,
                     self.device,
                 )
@@ -60,6 +62,22 @@ class Transfer:
         )
         print(f"numbers: {out}/transfer.json")
         print(f"next:    reteach predict {out} --images FOLDER --out labels.parquet")
+
+    def _used(self) -> Training:
+        """The settings of the training; what this mode would not look at is refused."""
+        training, why = self.training, f"with --mode {self.mode}"
+        if self.mode == "full-ft":
+            refuse_unused(self, why, "folds")
+            if training.steps is None:
+                return training
+            why = "beside --steps, which says how long"
+            refuse_unused(training, why, "epochs", usual=USUAL)
+            return replace(training, epochs=Training.epochs)
+        names = [f.name for f in fields(training) if f.name != "seed"]
+        refuse_unused(training, why, *names, usual=USUAL)
+        refuse_unused(self.data, why, "unlabeled", "rebalance", "balanced_epoch", "resident")
+        refuse_unused(self.output, why, "eval_every", "tensorboard", "wandb")
+        return training
 
 
 def _fresh() -> Path:

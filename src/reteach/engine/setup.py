@@ -106,6 +106,17 @@ class Setup:
         return self.balanced_epoch * self.training.batch_size
 
     @property
+    def crops(self) -> bool:
+        """Whether the training images are randomly resized crops, which RandAugment and cutout go with."""
+        return self.frames is None and self._augmentation() == "crop"
+
+    def _augmentation(self) -> str:
+        """``--augment``, without *auto*."""
+        if self.training.augment != "auto":
+            return self.training.augment
+        return "none" if self.image_size is None else "crop"
+
+    @property
     def peak(self) -> float:
         """The highest learning rate of a training from scratch."""
         return _peak(self.training)
@@ -214,15 +225,13 @@ class Setup:
         RandAugment is for RGB images; where the images are kept small and plain it stays off, and so it
         does for videos, of which a clip is taken.
         """
-        kind, size = self.training.augment, self.image_size
+        kind, size = self._augmentation(), self.image_size
         if self.frames is not None:
             assert size is not None
-            if kind == "none":
+            if self.training.augment == "none":
                 return EvalClips(size, self.frames, clips=1)
             return TrainClip(size, self.frames)
         magnitude = self.training.randaugment if randaugment is None else randaugment
-        if kind == "auto":
-            kind = "none" if size is None else "crop"
         if kind == "none":
             return Plain() if size is None else Eval(size)
         if size is None:

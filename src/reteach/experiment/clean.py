@@ -108,7 +108,8 @@ def _judge(command: Clean, config: Config, folder: Path, inputs: Inputs, device:
     )
     recipe = load_recipe(METHODS[config.method].recipe)
     scores = held_out_scores(setup, recipe, config.settings, split["fold"], run)
-    inputs.quarantine.update(setup.broken)
+    for part in distributed.gather_objects(setup.broken):
+        inputs.quarantine.update(part)
     readable = np.isfinite(scores[:, 0])
     sizes = np.bincount(split["group"])
     return Judged(

@@ -17,8 +17,16 @@ from ..errors import UserError, closest
 from ..files import atomic_write
 
 # What may change between two attempts at the same run, because it changes no number.
-FREE = {"out", "workers", "device", "snapshot_seconds", "tensorboard", "wandb", "compile", "cache"}
-FREE |= {"parallel"}
+FREE = {
+    "out",
+    "workers",
+    "device",
+    "snapshot_seconds",
+    "tensorboard",
+    "wandb",
+    "compile",
+    "parallel",
+}
 
 
 @final
@@ -89,14 +97,18 @@ def difference(old: Config, new: Config) -> str | None:
 
 
 def build(cls: type[Any], values: dict[str, Any], where: str) -> Any:
-    """A dataclass from plain values, each turned into its field's type."""
+    """A dataclass from plain values, each turned into its field's type; None stands for the default."""
     known = {f.name for f in fields(cls)}
     hints = typing.get_type_hints(cls)
     for name in values:
         if name not in known:
             raise UserError(f"{where}: unknown setting {name!r}{closest(name, sorted(known))}")
     return cls(
-        **{name: parse(value, hints[name], f"{where}: {name}") for name, value in values.items()}
+        **{
+            name: parse(value, hints[name], f"{where}: {name}")
+            for name, value in values.items()
+            if value is not None
+        }
     )
 
 

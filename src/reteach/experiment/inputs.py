@@ -15,7 +15,7 @@ from ..data.sources import ArraySource, Source
 from ..engine import distributed
 from ..errors import UserError
 from ..labels import LabelSet, Single, stratified
-from ..options import Data
+from ..options import Data, refuse_unused
 from ..progress import note, progress
 from ..score_classes import read_classes
 from ..tables import Kind, read_labels
@@ -53,6 +53,8 @@ def open_inputs(data: Data, seed: int, originals: Originals | None = None) -> In
         raise UserError("--images is missing: a folder, an .npz file, tar shards or hf:NAME")
     if not 0 <= data.val_fraction < 1:
         raise UserError(f"--val-fraction must lie in [0, 1), got {data.val_fraction}")
+    if data.val_images is not None or data.val_labels is not None:
+        refuse_unused(data, "beside --val-images or --val-labels", "val_fraction")
     if not 0 < data.fraction <= 1:
         raise UserError(f"--fraction must lie in (0, 1], got {data.fraction:g}")
     if seed < 0:

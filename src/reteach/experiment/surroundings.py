@@ -25,6 +25,7 @@ from ..errors import UserError
 from ..labels import Multi, Single
 from ..models import zoo
 from ..models.class_tokens import read_vectors
+from ..options import refuse_unused
 from ..progress import progress
 from . import config as configs
 from .inputs import Inputs, workers
@@ -58,6 +59,10 @@ def make_setup(
         raise UserError(f"--eval-every must be at least 1, got {config.output.eval_every}")
     if training.accumulate < 1:
         raise UserError(f"--accumulate must be at least 1, got {training.accumulate}")
+    if training.steps is not None:
+        refuse_unused(training, "beside --steps, which says how long", "epochs")
+    if training.schedule != "drop":
+        refuse_unused(training, "without --schedule drop", "drop_at")
     check_labels(config.method, inputs.train)
     check_epochs(data, inputs.train)
     source = inputs.train.source
@@ -103,6 +108,8 @@ def make_setup(
     )
     if judge is None and inputs.val is not None and len(inputs.val):
         setup = replace(setup, judge=Judge((Evaluation("val", setup.scan(inputs.val)),)))
+    if frames is None and not setup.crops:
+        refuse_unused(training, "without --augment crop", "randaugment", "cutout")
     # below AVX-512 PyTorch has only a naive convolution in half precision
     if device.type == "cpu" and model.precision != "fp32" and cpu.get_cpu_capability() == "AVX2":
         setup.warn(
@@ -203,6 +210,16 @@ def clip_frames(model: options.Model, training: options.Training, inputs: Inputs
     if model.frames is not None and model.frames < 1:
         raise UserError(f"--frames must be at least 1, got {model.frames}")
     return takes if model.frames is None else model.frames
+
+
+def check_unlabeled(method: str, data: options.Data) -> None:
+    """Refuse unlabelled images where the method has no use for them."""
+    if data.unlabeled is not None and not METHODS[method].unlabeled:
+        able = [name for name, other in METHODS.items() if other.unlabeled]
+        raise UserError(
+            f"--unlabeled has no effect with {method}, which learns from --images alone; leave it out, or "
+            f"use {', '.join(able[:-1])} or {able[-1]}"
+        )
 
 
 def check_labels(method: str, dataset: Dataset) -> None:

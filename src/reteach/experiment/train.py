@@ -22,6 +22,7 @@ from ..engine.run import Run
 from ..errors import Interrupted, UserError
 from ..files import write_json
 from ..models import weights
+from ..options import refuse_unused
 from ..report import run_report
 from . import config as configs
 from . import finish
@@ -29,7 +30,7 @@ from .claims import claim, new_folder
 from .inputs import Inputs, open_inputs
 from .originals import Originals, originals_of
 from .saved import choose_device
-from .surroundings import load_recipe, make_setup
+from .surroundings import check_unlabeled, load_recipe, make_setup
 from .watch import CollapseWatch
 
 
@@ -42,6 +43,7 @@ def train(config: configs.Config, *, moved: bool = False, forgiving: bool = Fals
     """
     method = METHODS[config.method]
     assert isinstance(config.settings, method.settings)
+    check_unlabeled(config.method, config.data)
     device = choose_device(config.model.device)
     with distributed.group(device):
         folder = distributed.share(new_folder(config))
@@ -92,6 +94,8 @@ def _train(
     if warning := originals.warning():
         setup.warn(warning)
     setup.broken.update(originals.gone)
+    if setup.judge is None:
+        refuse_unused(config.output, "without validation images", "eval_every")
     if config.model.init is not None and distributed.rank() == 0:
         print(
             f"starting from {weights.load(setup.build(seed=0), config.model.init)}", file=sys.stderr

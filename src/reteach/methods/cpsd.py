@@ -80,6 +80,7 @@ from ..engine.side_by_side import side_by_side
 from ..errors import UserError
 from ..labels import Rows
 from ..losses import Loss, bernoulli_kl, squared_error
+from ..options import refuse_unused
 from ..progress import progress
 from ..relabel.cooccurrence import Cooccurrence, Side
 from ..relabel.cut import ROUNDS
@@ -263,6 +264,27 @@ def _check(options: Options) -> None:
         raise UserError(f"--parallel must be at least 1, got {options.parallel}")
     if options.imitation_weight < 0:
         raise UserError(f"--imitation-weight must not be negative, got {options.imitation_weight}")
+    _refuse_unused(options)
+
+
+def _refuse_unused(options: Options) -> None:
+    """Refuse settings that nothing would look at."""
+    if options.imitation != "kl":
+        refuse_unused(options, "without --imitation kl", "temperature")
+    if options.imitation_weight == 0:
+        why = "with --imitation-weight 0: the student does not listen"
+        refuse_unused(options, why, "imitation", "temperature")
+    if options.partition is not None:
+        refuse_unused(options, "with --partition, which has the subsets", "subsets")
+    elif options.subsets == 0:
+        why = "with --subsets 0: there are no teachers"
+        refuse_unused(options, why, "sides", "tau", "twins", "teacher_images", "teacher_share")
+        refuse_unused(options, why, "parallel", "imitation", "imitation_weight", "temperature")
+    elif options.subsets == 1:
+        names = ("tau",) if options.twins else ("sides", "tau")
+        refuse_unused(options, "with --subsets 1: all sides are alike", *names)
+    if options.sides in ("random", "two-random"):
+        refuse_unused(options, f"with --sides {options.sides}, which are drawn", "tau")
 
 
 def _sides(setup: Setup, options: Options, run: Run) -> dict[str, Subsets]:
@@ -329,6 +351,8 @@ def _tasks(
                 chosen.append((name, classes, _images(setup, options, name, classes)))
                 found[classes] = name
             whose[-1].append(found[classes])
+    if len(chosen) == len(found):
+        refuse_unused(options, "where no subset stands on both sides", "twins")
     budget = setup.total * options.teacher_share
     images = sum(len(rows) for _, _, rows in chosen)
     tasks = [

@@ -27,6 +27,7 @@ from ..engine.run import Run
 from ..errors import UserError
 from ..losses import Loss, sigmoid_bce, soft_xent, softmax_xent
 from ..models.presence import Link
+from ..options import refuse_unused
 from .supervised import Supervised
 
 if TYPE_CHECKING:
@@ -103,6 +104,10 @@ class Distill(Algorithm):
 
 def train(setup: Setup, options: Options, run: Run) -> Distill:
     """Teacher for half of the budget (or taken from another run), student for the rest."""
+    if options.target != "soft":
+        refuse_unused(options, "without --target soft", "temperature")
+    if options.target != "threshold":
+        refuse_unused(options, "without --target threshold", "rho")
     what = lesson(options.target, rho=options.rho, temperature=options.temperature)
     if options.teacher is not None:
         teacher = setup.frozen(options.teacher).predictor

@@ -25,6 +25,7 @@ from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
 from ..losses import softmax_xent
+from ..options import refuse_unused
 
 if TYPE_CHECKING:
     from ..catalog import Elr as Options
@@ -67,6 +68,8 @@ class Elr(Algorithm):
 
 def train(setup: Setup, options: Options, run: Run) -> Elr:
     """ELR on the labelled images."""
+    if options.lam == 0:
+        refuse_unused(options, "with --lam 0, which is plain softmax", "beta")
     stream = setup.stream()
     memory = torch.zeros(len(stream.dataset), stream.dataset.labels.num_classes)
     algorithm = Elr(setup.learner(), memory.to(setup.device), options.beta, options.lam)

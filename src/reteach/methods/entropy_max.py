@@ -35,6 +35,7 @@ from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
 from ..errors import UserError
 from ..losses_partial import entropy
+from ..options import refuse_unused
 
 if TYPE_CHECKING:
     from ..catalog import EmApl
@@ -132,6 +133,12 @@ def train(setup: Setup, options: EmApl, run: Run) -> EntropyMaximisation:
         raise UserError("--negatives and --undecided are shares: they must lie in [0, 1]")
     if options.rounds < 0:
         raise UserError(f"--rounds must not be negative, got {options.rounds}")
+    if options.rounds == 0:
+        why = "with --rounds 0: there are no pseudo-negatives"
+        refuse_unused(options, why, "beta", "negatives", "undecided")
+    elif options.negatives == 0:
+        why = "with --negatives 0: there are no pseudo-negatives"
+        refuse_unused(options, why, "beta", "undecided", "rounds")
     labels = setup.train.labels
     algorithm = EntropyMaximisation(
         setup.learner(),

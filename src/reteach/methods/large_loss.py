@@ -35,6 +35,7 @@ from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
 from ..errors import UserError
+from ..options import refuse_unused
 from ..schedules import Schedule
 
 if TYPE_CHECKING:
@@ -124,6 +125,8 @@ def train(setup: Setup, options: Options, run: Run) -> LargeLoss:
     """Large-loss rejection or correction on the labelled images."""
     if not 0 <= options.share < 1:
         raise UserError(f"--share must lie in [0, 1), got {options.share}")
+    if options.share == 0:
+        refuse_unused(options, "with --share 0: no label is doubted", "surprise")
     images, classes = len(setup.train), setup.train.labels.num_classes
     share: Schedule = Rising(options.share, setup.total)
     present = torch.zeros(0, classes, dtype=torch.bool, device=setup.device)

@@ -54,6 +54,7 @@ from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
 from ..errors import UserError
 from ..losses import soft_xent, softmax_xent
+from ..options import refuse_unused
 from ..schedules import Constant, Schedule
 
 if TYPE_CHECKING:
@@ -203,11 +204,18 @@ def train(setup: Setup, options: Options, run: Run) -> Nct:
     if options.ramp <= 0:
         raise UserError(f"--ramp must be positive, got {options.ramp}")
     _share("--alpha", options.alpha)
+    if options.alpha == 0:
+        why = "with --alpha 0: the peers do not see each other"
+        refuse_unused(options, why, "balancing", "beta", "ramp", "temperature")
+    elif options.balancing == "constant":
+        refuse_unused(options, "with --balancing constant", "beta", "ramp")
     alpha: Schedule = Constant(options.alpha)
     if options.balancing == "ramp":
         balancing = Balancing(options.alpha, options.beta, options.ramp * epochs)
         alpha = _by_epoch(setup, balancing)
     rate = _variability(setup, options, epochs)
+    if options.target_variability == 0:
+        refuse_unused(options, "with --target-variability 0", "flip")
     peers = _peers(setup, options.peer_model)
     nct = Nct(*peers, alpha, rate, _temperature(options), options.flip, options.predict)
     return _run(setup, nct, run)
@@ -216,6 +224,8 @@ def train(setup: Setup, options: Options, run: Run) -> Nct:
 def train_dml(setup: Setup, options: Dml, run: Run) -> Nct:
     """Deep mutual learning: a fixed α, and labels as they are."""
     _share("--alpha", options.alpha)
+    if options.alpha == 0:
+        refuse_unused(options, "with --alpha 0: the peers do not see each other", "temperature")
     alpha, never = Constant(options.alpha), Constant(0.0)
     nct = Nct(*_peers(setup, None), alpha, never, _temperature(options), judged=options.predict)
     return _run(setup, nct, run)
@@ -260,8 +270,21 @@ def _variability(setup: Setup, options: Options | Variability, epochs: float) ->
     if high < low:
         raise UserError(f"--target-variability {high} is below --least-variability {low}")
     if high == 0:
+        refuse_unused(options, "with --target-variability 0", "quiet_epochs")
         return Constant(0.0)
-    return _by_epoch(setup, TargetVariability(low, high, options.quiet_epochs, epochs))
+    rate = _by_epoch(setup, TargetVariability(low, high, options.quiet_epochs, epochs))
+    if low < high and rate(_last(setup)) == low:
+        why = (
+            f"in {epochs:.3g} epochs of each network, {options.quiet_epochs:g} of them quiet: the share "
+            f"of changed labels stays {low:g}"
+        )
+        setup.warn(f"--target-variability has no effect {why}; raise --epochs")
+    return rate
+
+
+def _last(setup: Setup) -> int:
+    """The last step of the training."""
+    return int(setup.budget(0.5)["steps"]) - 1
 
 
 def _share(option: str, value: float) -> None:

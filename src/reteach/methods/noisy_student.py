@@ -6,9 +6,10 @@ trained to its end, which is the difference from MILe's short-lived generations.
 
 What we do: three generations by default, under one budget of backward passes, cut equally. Labelled
 images keep their labels and unlabelled ones get soft labels; without unlabelled images (as in MILe's
-ablation) every image is relabelled. Noise is RandAugment on the input (``--noise``), where images are
-RGB, dropout and stochastic depth where the architecture has them (``--dropout``, ``--drop-path``). The
-teacher that labels is not noised. Soft labels keep the classes above ``--least`` (0.001).
+ablation) every image is relabelled. Noise is RandAugment on the input (``--noise``), where crops are
+made (without them it says so), dropout and stochastic depth where the architecture has them
+(``--dropout``, ``--drop-path``). The teacher that labels is not noised. Soft labels keep the classes
+above ``--least`` (0.001).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ..engine.run import Arrays, Run
 from ..errors import UserError
 from ..labels import Soft
 from ..losses import softmax_xent
+from ..options import refuse_unused
 from .supervised import Supervised
 
 if TYPE_CHECKING:
@@ -35,6 +37,15 @@ def train(setup: Setup, options: Options, run: Run) -> Supervised:
     """Generation after generation; returns the last one."""
     if options.generations < 1:
         raise UserError(f"noisy student needs at least one generation, got {options.generations}")
+    if options.generations == 1:
+        why = "with --generations 1: there is a teacher and no student"
+        refuse_unused(options, why, "noise", "dropout", "drop_path", "least")
+        if setup.unlabeled is not None:
+            raise UserError(f"--unlabeled has no effect {why}; leave it out")
+    elif options.noise and not setup.crops:
+        why = "without --augment crop: the students' images are not changed by RandAugment"
+        refuse_unused(options, why, "noise")
+        setup.warn(f"--noise {options.noise} has no effect {why}; dropout alone is their noise")
     share = 1 / options.generations
     everything = setup.everything()
     data: Dataset = setup.train.labelled()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 from ..errors import UserError
+from ..options import refuse_unused
 from ..relabel.topk import Rule
 from ..schedules import Drops, Schedule, Warmup
 
@@ -33,6 +34,7 @@ def make_plan(setup: Setup, options: Options) -> Plan:
         UserError: a setting that is out of range, contradicts another, or leaves nothing.
     """
     _check(options)
+    _refuse_unused(setup, options)
     total, rates = setup.total, options.finetune_lr or (setup.peak / 400,)
     tunings = options.rounds * (len(rates) + 1 if len(rates) > 1 else 1)
     teacher = max(1, total // 5) if options.teacher_steps is None else options.teacher_steps
@@ -61,6 +63,42 @@ def pretraining(setup: Setup, options: Options, steps: int) -> Schedule:
 def _trains_teacher(options: Options) -> bool:
     ranks = options.picks is None and options.selection != "balanced-with-tags"
     return ranks and options.teacher_run is None
+
+
+def _refuse_unused(setup: Setup, options: Options) -> None:
+    """Refuse settings that no stage looks at."""
+    if setup.training.batch_size <= 256:
+        why = "with batches of up to 256 images, which start at their full rate"
+        refuse_unused(options, why, "pretrain_warmup")
+    if options.finetune_steps == 0 and not options.weak_steps:
+        refuse_unused(options, "with --finetune-steps 0", "finetune_lr")
+    if options.selection != "unbalanced-ranked":
+        refuse_unused(options, "without --selection unbalanced-ranked", "frequencies")
+    if options.selection == "balanced-with-tags":
+        why = "with --selection balanced-with-tags: no model ranks"
+        refuse_unused(options, why, "top", "rank_by", "minimum")
+    elif not options.weak_steps:
+        why = "without --weak-steps or --selection balanced-with-tags"
+        refuse_unused(options, why, "tags")
+    if options.picks is not None and options.rounds == 1:
+        names = ("per_class", "top", "selection", "rank_by", "minimum", "frequencies", "exclude")
+        refuse_unused(options, "with --picks, which are selected already", *names)
+    if not _trains_teacher(options):
+        refuse_unused(options, "where no teacher is trained", "teacher_steps")
+    if not _trains_teacher(options) or options.weak_steps:
+        why = (
+            "in semi where no teacher is trained by it: pretraining and fine-tuning have their own"
+        )
+        refuse_unused(setup.training, why, "schedule", "drop_at", "warmup")
+    if not _trains_teacher(options) and options.finetune_steps == 0 and _balances(setup):
+        raise UserError(
+            "--rebalance and --balanced-epoch have no effect where nothing learns from the labelled "
+            "images; leave them out"
+        )
+
+
+def _balances(setup: Setup) -> bool:
+    return setup.rebalance or setup.balanced_epoch is not None
 
 
 def _check(options: Options) -> None:

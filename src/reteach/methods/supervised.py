@@ -21,6 +21,7 @@ from ..engine.run import Run
 from ..losses import Loss, sigmoid_bce, sigmoid_bce_sum, smooth, softmax_xent
 from ..losses_asymmetric import Asymmetric
 from ..models.presence import Link
+from ..options import refuse_unused
 
 if TYPE_CHECKING:
     from ..catalog import Asl, Sigmoid, Softmax
@@ -72,6 +73,8 @@ def train_asl(setup: Setup, options: Asl, run: Run) -> Supervised:
 
 def asymmetric_loss(options: Asl) -> Asymmetric:
     """The loss with a method's settings."""
+    if options.gamma_neg == options.gamma_pos == 0:
+        refuse_unused(options, "where both gammas are 0: nothing is focused", "focus_gradient")
     return Asymmetric(options.gamma_neg, options.gamma_pos, options.shift, options.focus_gradient)
 
 
