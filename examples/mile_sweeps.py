@@ -22,23 +22,31 @@ from reteach.experiment.entrants import entrants
 from reteach.options import Model, Training
 
 SWEEPS = {
-    "schedule": (("rho=0.1",), ("k_t=25,50,100,200,400", "k_s=25,50,100,200")),
-    "threshold": (("k_t=100", "k_s=50"), ("rho=0.05,0.1,0.15,0.25,0.4,0.6",)),
-    "lessons": (("rho=0.1",), ("lesson=soft,hard,threshold", "k_t=100,1000")),
+    "schedule": ((("rho=0.1",), ("k_t=25,50,100,200,400", "k_s=25,50,100,200")),),
+    "threshold": ((("k_t=100", "k_s=50"), ("rho=0.05,0.1,0.15,0.25,0.4,0.6",)),),
+    "lessons": (
+        ((), ("lesson=soft,hard", "k_t=100,1000")),
+        (("rho=0.1",), ("lesson=threshold", "k_t=100,1000")),
+    ),
 }
+"""The parts of each figure: (settings, swept settings)."""
 
 
 def plan(figure: str, out: Path, smoke: bool) -> Plan:
     """One figure's sweep."""
-    settings, sweep = SWEEPS[figure]
     model = Model("reteach_tiny", channels_last=True, device="cpu")
     steps = 120 if smoke else 1500
     training = Training(
         steps=steps, batch_size=8 if smoke else 128, optimizer="adam", lr=1e-3, schedule="constant"
     )
-    if smoke:
-        sweep = tuple(",".join(text.removesuffix(",1000").split(",")[:2]) for text in sweep)
-    chosen, swept = entrants(("mile",), model, training, settings, sweep)
+    chosen, swept = (), {}
+    for settings, sweep in SWEEPS[figure]:
+        if smoke:
+            sweep = tuple(",".join(text.removesuffix(",1000").split(",")[:2]) for text in sweep)
+        more, values = entrants(("mile",), model, training, settings, sweep)
+        chosen += more
+        for name, found in values.items():
+            swept[name] = list(dict.fromkeys([*swept.get(name, []), *found]))
     return Plan(
         f"MILe: {figure}",
         "2×2 grids of handwritten digits under one label each, as in the demo.",
