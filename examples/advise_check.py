@@ -45,18 +45,27 @@ def contenders(advice: dict[str, Any], most: int) -> dict[str, tuple[str, bool]]
 
 def trained(text: str, plain: str, seed: int, folder: Path, smoke: bool) -> Path:
     """Run a command, and plain training on the labels that it keeps if it cleans."""
-    words, few = shlex.split(text)[1:], ["--steps", "3"] if smoke else []
+    words = shlex.split(text)[1:]
     if words[0] == "relabel":
         kept = folder / "clean.parquet"
         at = words.index("--out")
         words[at : at + 2] = ["--out", str(kept), "--seed", str(seed)]
         if not kept.exists():
-            done([*words, *few])
+            done(short(words) if smoke else words)
         words = shlex.split(plain)[1:]
         words[words.index("--labels") + 1] = str(kept)
     run = folder / "run"
-    done([*words, *few, "--seed", str(seed), "--out", str(run)])
+    done([*(short(words) if smoke else words), "--seed", str(seed), "--out", str(run)])
     return run
+
+
+def short(words: list[str]) -> list[str]:
+    """The same command with three steps as its whole budget."""
+    words = list(words)
+    for option in ("--epochs", "--steps"):
+        while option in words:
+            del words[words.index(option) : words.index(option) + 2]
+    return [*words, "--steps", "3"]
 
 
 def judged(

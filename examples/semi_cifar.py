@@ -132,7 +132,7 @@ def run(
                 Data(
                     str(data / "labelled.npz"),
                     val_fraction=0,
-                    unlabeled=str(data / "pile.npz"),
+                    unlabeled=str(data / "pile.npz") if METHODS[method].unlabeled else None,
                     rebalance=rebalance,
                 ),
                 Model("reteach_mid", channels_last=True, device="cpu"),
