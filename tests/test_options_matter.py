@@ -53,8 +53,8 @@ NO_EFFECT = {
 
 ELSEWHERE = {
     **dict.fromkeys(
-        ("images", "labels", "val_images", "val_labels", "val_fraction", "fraction"),
-        "which images there are is decided before a method: test_cli_runs, test_inputs_matter",
+        ("images", "labels", "val_images", "val_labels", "val_fraction", "val_empty", "fraction"),
+        "which images there are is decided before a method: test_cli_runs",
     ),
     "frames": "of videos: test_video_runs",
     "init": "a file: test_models_weights",
