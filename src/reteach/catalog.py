@@ -167,8 +167,9 @@ class NoisyStudent:
 class Semi:
     """Billion-scale semi-supervised learning (Yalniz et al. 2019): teacher, picks, student, fine-tuning."""
 
-    per_class: int = 16_000
-    """K: unlabelled images picked for each class; 16,000 out of 100 million in the paper."""
+    per_class: int | None = None
+    """K: unlabelled images picked for each class; by default as many as all picks together are 16% of the
+    unlabelled images, the paper's ratio (16,000 of 100 million for 1,000 classes), but at least 10."""
     top: int | None = None
     """P: how many classes of an image count; by default 10, or all where there are fewer."""
     student: str | None = None

@@ -50,6 +50,50 @@ def test_the_issue_command(
     assert "warning" not in said.err
 
 
+def test_k_by_the_papers_ratio_and_k_that_is_too_large(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """3,000 images, ten classes, all ten of which are kept of each image: as score writes them."""
+    table = toy.rows(1, items=3_000, classes=10, per_item=10, levels=10**6)
+    names = [f"c{n}" for n in range(10)]
+    written, known = tmp_path / "s.parquet", tmp_path / "known.parquet"
+    toy.write(written, table, classes=names)
+    toy.write(known, table, classes=names, top="10")
+    out = tmp_path / "o.parquet"
+    for scores in (written, known):  # counted, and from the metadata
+        run(Select, scores, "--out", out)
+        assert "K = 48 per class, by the paper's ratio" in capsys.readouterr().out
+        assert toy.read(out) == toy.oracle(table, dict.fromkeys(range(10), 48))
+    out.unlink()
+    for scores, k, words in (
+        (written, 16_000, "picks each of 3,000 images for 10.0 of 10 classes"),
+        (known, 16_000, "more than the 3,000 unlabelled images"),
+        (known, 2_000, "too many of 3,000 images for 10 classes"),
+    ):
+        with pytest.raises(UserError, match=f"{words}.*give --per-class 48$"):
+            run(Select, scores, "--per-class", k, "--out", out)
+        assert not out.exists()
+
+
+def test_a_part_may_hold_what_a_whole_may_not(tmp_path: Path) -> None:
+    """Merged, the picks of 8 parts of 10 images are those of the whole, 20 per class."""
+    whole = toy.rows(2, items=80, classes=5, per_item=5, levels=10**6)
+    names = [f"c{n}" for n in range(5)]
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for n in range(8):
+        part = toy.write(tmp_path / f"{n}.parquet", whole[50 * n : 50 * n + 50], classes=names)
+        run(Select, part, "--per-class", 20, "--part", "--out", parts / f"{n}.parquet")
+    with pytest.raises(UserError, match=r"picks each of 10 images for 5\.0 of 5 classes"):
+        run(Select, part, "--per-class", 20, "--out", tmp_path / "o.parquet")
+    with pytest.raises(UserError, match="do not tell how many images there were: give --per-class"):
+        run(Select, parts, "--out", tmp_path / "o.parquet")
+    run(Select, parts, "--per-class", 20, "--out", tmp_path / "o.parquet")
+    assert toy.read(tmp_path / "o.parquet") == toy.oracle(whole, dict.fromkeys(range(5), 20))
+    with pytest.raises(UserError, match="--part needs --per-class"):
+        run(Select, parts, "--part")
+
+
 def test_what_is_missing_is_said(
     scores: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -150,3 +150,57 @@ def test_a_teacher_of_other_classes_is_refused(world, tmp_path, capsys):
     assert (
         "was trained on another class list: 'a' is in one of them only" in capsys.readouterr().err
     )
+
+
+@pytest.fixture(scope="module")
+def piles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """100 labelled and 3,000 unlabelled images of ten classes: each a bright row of pixels of its own."""
+    root = tmp_path_factory.mktemp("ten")
+    rng = np.random.default_rng(0)
+    for name, size in (("labelled", 100), ("web", 3_000)):
+        index = np.arange(size) % 10
+        images = rng.integers(0, 120, (size, 12, 12), np.uint8)
+        images[np.arange(size), index + 1] += 100
+        labels = {"labels": index, "classes": np.array([f"row {c}" for c in range(10)])}
+        np.savez(root / f"{name}.npz", images=images, **(labels if name == "labelled" else {}))
+    return root
+
+
+def ten(piles: Path, out: Path, *more: str) -> list[str]:
+    data = ["--images", f"{piles}/labelled.npz", "--unlabeled", f"{piles}/web.npz"]
+    words = [
+        "train",
+        "semi",
+        *data,
+        "--model",
+        "reteach_tiny",
+        "--optimizer",
+        "adam",
+        "--lr",
+        "0.01",
+        "--steps",
+        "120",
+    ]
+    words += ["--batch-size", "16", "--device", "cpu", "--val-fraction", "0.3", "--out", str(out)]
+    return [*words, *more]
+
+
+def test_the_default_k_on_3000_images_of_ten_classes(piles, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(ten(piles, out)) == 0
+    assert "--per-class 48: by the paper's ratio, for 3,000 unlabelled" in capsys.readouterr().err
+    assert json.loads((out / "run.json").read_text())["derived"] == {"per_class": 48}
+    picks = pq.read_table(out / "picks.parquet")
+    assert len(picks) <= 480
+    assert len(picks) / len(set(picks["item"].to_pylist())) < 2
+    judged = json.loads((out / "evaluation.json").read_text())["val"]
+    assert judged["pretrained"]["metrics"]["accuracy"] > 0.5, "chance is 0.1"
+
+
+def test_k_too_large_for_3000_images_is_refused_before_the_teacher(piles, tmp_path, capsys):
+    for k in ("16000", "2000"):
+        assert main(ten(piles, tmp_path / k, "--per-class", k)) == 2
+        said = capsys.readouterr().err.splitlines()
+        assert said[-1].startswith("reteach: K = ")
+        assert said[-1].endswith("give --per-class 48")
+        assert not (tmp_path / k).exists(), "no teacher was trained"

@@ -24,6 +24,7 @@ from reteach.labels import Single, Soft
 from reteach.methods import semi, semi_plan
 from reteach.methods.supervised import Supervised
 from reteach.options import Model, Training
+from reteach.relabel.best import Candidates
 from reteach.schedules import Drops, Warmup
 from reteach.tables import LabelTable, write_labels
 
@@ -171,9 +172,9 @@ def test_a_finished_run_scores_nothing_again(tmp_path, monkeypatch):
 
 
 def test_one_class_per_image_and_no_limit_is_pseudo_labelling(monkeypatch):
-    """P = 1 and K ≥ M: every image under the teacher's first choice."""
+    """P = 1 and K = M: every image under the teacher's first choice."""
     seen = watched(monkeypatch)
-    student = semi.train(setup(), Semi(per_class=1000, top=1), Run.memory(3))
+    student = semi.train(setup(), Semi(per_class=120, top=1), Run.memory(3))
     chosen = seen["3-pretrain"][1].dataset
     order = np.argsort(chosen.rows)
     _, found = scores(student.predictors()["teacher"], toys.scan(PILE))
@@ -281,6 +282,29 @@ def test_a_teacher_and_picks_from_elsewhere(monkeypatch, tmp_path):
     np.testing.assert_array_equal(again.labels.index, mine.labels.index)
 
 
+def test_k_follows_the_pile_by_the_papers_ratio(tmp_path, capsys):
+    made = setup()
+    semi.train(made, Semi(top=2), Run(tmp_path, 3, quiet=True))
+    assert made.derived == {"per_class": 10}, "0.16 · 120 / 3 is 6, below the floor"
+    assert "--per-class 10: by the paper's ratio, for 120 unlabelled" in capsys.readouterr().err
+    picks = pq.read_table(tmp_path / "picks.parquet")
+    assert np.bincount(picks["class"].to_numpy()).tolist() == [10, 10, 10]
+
+
+def test_picks_in_which_an_image_stands_in_most_classes_are_refused(monkeypatch, tmp_path):
+    """A teacher whose every class likes the same images: few images, each in all three lists."""
+    monkeypatch.setattr(semi, "_candidates", lambda *_: Candidates(
+        np.repeat(np.arange(120), 3), np.tile(np.arange(3), 120),
+        np.repeat(np.linspace(0, 1, 120, dtype=np.float32), 3), np.zeros(360, np.float32),
+    ))  # fmt: skip
+    words = "K = 20 per class picks each of 20 images for 3.0 of 3 classes on average; .* 10$"
+    seen = watched(monkeypatch)
+    with pytest.raises(UserError, match=words):
+        semi.train(setup(), replace(QUICK, top=3), Run(tmp_path, 3, quiet=True))
+    assert list(seen) == ["1-teacher"]
+    assert not (tmp_path / "picks.parquet").exists()
+
+
 def test_the_schedule_of_pretraining():
     """From 0.1 to 0.1/256·1536 = 0.6, then 13 halvings: 14 equal parts."""
     made = setup(batch_size=1536, lr=None)
@@ -296,7 +320,7 @@ def test_the_schedule_of_pretraining():
 
 def test_a_class_without_images_is_named(monkeypatch, tmp_path):
     made = setup()
-    options = replace(QUICK, per_class=200, top=1, exclude=(tmp_path / "never.txt",))
+    options = replace(QUICK, per_class=120, top=1, exclude=(tmp_path / "never.txt",))
     run = Run(tmp_path / "run", 3, quiet=True)
     student = semi.train(made, replace(options, exclude=()), run)
     _, found = scores(student.predictors()["teacher"], toys.scan(PILE))
@@ -322,6 +346,11 @@ TAGS = {"tags": Path("t.csv")}
     ("changed", "message"),
     [
         ({"per_class": 0}, "K, the picks per class, must be at least 1, got 0"),
+        ({"per_class": 121}, "K = 121 per class is more than the 120 unlabelled images; .* 10$"),
+        (
+            {"per_class": 100, "top": 3},
+            "an image would stand in most of them; give --per-class 10$",
+        ),
         ({"top": 0}, "P, the classes per item, must be at least 1, got 0"),
         ({"top": 4}, "P, the classes per item, is 4, but there are only 3 classes"),
         ({"rounds": 0}, "--rounds must be at least 1, got 0"),

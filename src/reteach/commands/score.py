@@ -98,4 +98,4 @@ class Score:
                 f"warning: {many:,} could not be read: {self.out}/unreadable.csv", file=sys.stderr
             )
         print(f"scores: {self.out}")
-        print(f"next:   reteach select {self.out} --per-class 1000 --out picks.parquet")
+        print(f"next:   reteach select {self.out} --out picks.parquet")

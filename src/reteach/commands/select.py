@@ -23,8 +23,9 @@ class Select:
     """A score table: a Parquet file or a folder of shards with item, class, score. Picks are one
     too, so parts that were selected apart merge by selecting from their folder. With --by random
     also a label table of tags."""
-    per_class: int
-    """K: images per class."""
+    per_class: int | None = None
+    """K: images per class; by default as many as all picks together are 16% of the images, the paper's
+    ratio (16,000 of 100 million for 1,000 classes), but at least 10. Picks of parts need it."""
     out: Path = Path("picks.parquet")
     """The picks (.parquet): item, class, score, rank."""
     top: int | None = None
@@ -42,6 +43,9 @@ class Select:
     """The class list, one name per line, where the score table does not hold it."""
     seed: int = 0
     """Of --by random."""
+    part: bool = False
+    """These are the scores of a part of the images, and K is that of the whole: select from the picks of all
+    parts afterwards. A part may pick an image for most classes; a whole is refused."""
     memory: int = 512
     """MB of memory; what does not fit is kept beside --out while it runs."""
     threads: int | None = None
@@ -58,6 +62,8 @@ class Select:
     def __post_init__(self) -> None:
         if (self.page is None) != (self.images is None):
             raise UserError("a page of images needs both --page and --images")
+        if self.part and self.per_class is None:
+            raise UserError("--part needs --per-class: K follows from the whole, not from a part")
         if self.memory < 64:
             raise UserError(f"--memory must be at least 64 (MB), got {self.memory}")
         if self.threads is not None and self.threads < 1:
@@ -75,8 +81,8 @@ class Select:
         from ..relabel.topk import Rule, select
         from ..score_classes import read_classes
 
-        rule = Rule(self.per_class, self.top, self.by, self.minimum, self.seed)
         table = open_shards(self.scores)
+        rule = Rule(self.per_class, self.top, self.by, self.minimum, self.seed)
         with progress("selecting", table.rows) as tell:
             found = select(
                 table,
@@ -87,6 +93,7 @@ class Select:
                 if self.frequencies is None
                 else read_frequencies(self.frequencies),
                 exclude=read_exclusions(self.exclude),
+                part=self.part,
                 limits=Limits(self.memory, self.threads),
                 tell=tell,
             )
@@ -94,6 +101,8 @@ class Select:
             print(line, file=sys.stderr)
         for line in found.excluded:
             print(f"excluded: {line}")
+        if self.per_class is None:
+            print(f"K = {found.per_class:,} per class, by the paper's ratio")
         print(
             f"{found.counts.sum():,} picks for {len(found.classes) - len(found.empty):,} of "
             f"{len(found.classes):,} classes, out of {found.rows:,} rows"

@@ -72,6 +72,7 @@ class Setup:
         workers: decoding processes.
         broken: collects item -> reason for images that could not be read.
         warnings: collects what the user should know, for the run folder.
+        derived: collects settings that were left open and follow from the data, for the run folder.
     """
 
     train: Dataset
@@ -92,6 +93,7 @@ class Setup:
     workers: int = 0
     broken: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    derived: dict[str, int] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -126,6 +128,13 @@ class Setup:
         self.warnings.append(text)
         if distributed.rank() == 0:
             print(f"warning: {text}", file=sys.stderr, flush=True)
+
+    def derive(self, name: str, value: int, why: str) -> int:
+        """Take a value for a setting that was left open, say it, and keep it for the run folder."""
+        self.derived[name] = value
+        if distributed.rank() == 0:
+            print(f"--{name.replace('_', '-')} {value}: {why}", file=sys.stderr, flush=True)
+        return value
 
     def everything(self) -> Dataset:
         """Labelled and unlabelled images as one data set, in which nothing is known of the latter."""

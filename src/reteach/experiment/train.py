@@ -138,6 +138,8 @@ def _train(
         if distributed.rank() == 0:
             said = [*watch.warnings, *setup.warnings]
             facts.update(status=state, message=message, warnings=said, **more)
+            if setup.derived:
+                facts["derived"] = setup.derived
             write_json(folder / "run.json", facts)
 
     status("running")

@@ -34,6 +34,8 @@ What the paper leaves open, and what we do:
   drawn with the square-root resampling of Mahajan et al. (2018); pretrained and fine-tuned at the
   rates above. The output layer is kept, since tags are matched to the classes themselves.
 * The sizes of ``unbalanced-ranked`` follow Instagram's hashtags; here ``--frequencies``, or D's own.
+* K for other numbers of images and classes: :func:`reteach.relabel.quotas.paper_ratio`. Picks in which an
+  image stands in most classes are refused: a student that is to give each image every class learns none.
 * A class for which nothing is picked is named, and the student meets it in fine-tuning only.
 """
 
@@ -63,7 +65,15 @@ from ..losses import softmax_xent
 from ..relabel.best import Candidates, Picks, best, draw, read_picks, write_picks
 from ..relabel.hashtags import square_root
 from ..relabel.item_lists import read_exclusions
-from ..relabel.quotas import align, balanced, proportional, read_frequencies
+from ..relabel.quotas import (
+    align,
+    balanced,
+    check_per_class,
+    check_picks,
+    paper_ratio,
+    proportional,
+    read_frequencies,
+)
 from ..relabel.topk import Rule
 from ..relabel.weak import WeakLabels, weak_labels
 from ..schedules import Drops
@@ -151,18 +161,21 @@ def train(setup: Setup, options: Options, run: Run) -> Student:
 def _selection(setup: Setup, options: Options, pile: Dataset) -> Selection:
     """What stage 2 goes by, out of the settings and the files that they name."""
     classes, items = pile.classes, pile.items
-    rule = Rule(options.per_class, by="random", seed=setup.seed)
+    k = _per_class(setup, options, pile)
+    rule = Rule(k, by="random", seed=setup.seed)
     if options.selection != "balanced-with-tags":
         top = min(10, len(classes)) if options.top is None else options.top
-        rule = Rule(options.per_class, top, options.rank_by, options.minimum)
+        rule = Rule(k, top, options.rank_by, options.minimum)
     rule.check(len(classes))
-    quotas = balanced(options.per_class, len(classes))
+    if options.picks is None:
+        check_per_class(k, len(pile), len(classes), rule.top)
+    quotas = balanced(k, len(classes))
     if options.selection == "unbalanced-ranked":
         counts = setup.train.labels.counts()
         if options.frequencies is not None:
             read = read_frequencies(options.frequencies)
             counts = align(read, classes, str(options.frequencies))
-        quotas = proportional(options.per_class, counts)
+        quotas = proportional(k, counts)
     given = None
     if options.picks is not None:
         given, others = read_picks(options.picks, items, classes)
@@ -190,6 +203,19 @@ def _never(setup: Setup, options: Options, items: Sequence[str]) -> list[str]:
         if not there.issuperset(exclude.items):
             setup.warn(f"--exclude {line}")
     return exclude.items
+
+
+def _per_class(setup: Setup, options: Options, pile: Dataset) -> int:
+    """K: as given, or by the paper's ratio; picks of elsewhere need none."""
+    if options.per_class is not None:
+        return options.per_class
+    k = paper_ratio(len(pile), len(pile.classes))
+    if options.picks is not None:
+        return k
+    why = (
+        f"by the paper's ratio, for {len(pile):,} unlabelled images and {len(pile.classes)} classes"
+    )
+    return setup.derive("per_class", k, why)
 
 
 def _teacher(
@@ -248,6 +274,8 @@ def _select(
         raise UserError(
             "no unlabelled image is selected for any class: look at --minimum, --exclude"
         )
+    k = int(np.bincount(picks.cls).max() if picks is selection.given else quotas.mean())
+    check_picks(len(picks), len(np.unique(picks.row)), k, len(pile), len(pile.classes))
     _say_what_is_missing(setup, picks, quotas)
     if run.folder is not None and picks is not selection.given and distributed.rank() == 0:
         write_picks(run.folder / f"{name}.parquet", picks, items, pile.classes, quotas, rule)

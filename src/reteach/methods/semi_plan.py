@@ -112,7 +112,7 @@ def _check(options: Options) -> None:
         value = getattr(options, name)
         if value is not None and value < least:
             raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
-    Rule(options.per_class, options.top)  # K and P
+    Rule(1 if options.per_class is None else options.per_class, options.top)  # K and P
     if any(not rate > 0 for rate in options.finetune_lr):
         raise UserError(f"--finetune-lr must be positive, got {min(options.finetune_lr):g}")
     if not 0 <= options.pretrain_warmup <= 1:

@@ -2,6 +2,13 @@
 
 Billion-scale semi-supervised learning (Yalniz et al. 2019), Section 4.4: *balanced-ranked* takes K per
 class; *unbalanced-ranked* as many in all, spread like the tags' frequencies (a Zipfian tail).
+
+K where the user gives none. The paper's K (Section 4.1) is 16,000 of 100 million images for 1,000 classes,
+and is "adjusted for each random subset proportionally" (Section 4.3): 16k, 8k and 4k of 100M, 50M and 25M.
+Its Figure 5 is flat from 4k to 32k of 100M. With another number of classes C it has no ablation. The images
+of a class are about M / C of M, so the share of a class's images that is picked, on which it depends how many
+picks are right, is about K · C / M: that we keep. In other words the picks of all classes together come to
+:data:`SHARE` of the images. Where this leaves next to nothing, :data:`FLOOR` is ours.
 """
 
 from __future__ import annotations
@@ -18,6 +25,71 @@ from ..errors import UserError, closest
 from ..spreadsheet import unguard
 
 Counts = NDArray[np.int64]
+
+
+SHARE = 16_000 * 1_000 / 100_000_000
+"""Picks of all classes together, as a share of the unlabelled images: the paper's default."""
+FLOOR = 10
+"""Images per class that a student needs at the least, where there are so many for each."""
+
+
+def paper_ratio(images: int, classes: int) -> int:
+    """K by the paper's ratio: 0.16 · images / classes, 16,000 for its 100 million images and 1,000 classes.
+
+    At least :data:`FLOOR`, or as many as there are for each class, and 1.
+    """
+    return max(round(SHARE * images / classes), min(FLOOR, images // classes), 1)
+
+
+def too_many(per_image: float, classes: int) -> bool:
+    """Whether images that were picked for so many classes on average carry most of all classes.
+
+    Of two classes that is three images in four that carry both.
+    """
+    return per_image > max(1.5, classes / 2)
+
+
+def check_per_class(per_class: int, images: int, classes: int, top: int | None) -> None:
+    """Refuse a K that the images cannot fill, or only by standing in most classes, before they are scored.
+
+    Args:
+        top: P; None: all classes of an image count.
+
+    Raises:
+        UserError: names a smaller K.
+    """
+    if per_class > images:
+        why = f"more than the {images:,} unlabelled images"
+    elif too_many(min(per_class * classes / images, top or classes), classes):
+        why = f"too many of {images:,} images for {classes} classes: an image would stand in most of them"
+    else:
+        return
+    raise UserError(f"K = {per_class:,} per class is {why}; {_smaller(per_class, images, classes)}")
+
+
+def check_picks(picks: int, picked: int, per_class: int, images: int, classes: int) -> None:
+    """Refuse picks in which an image stands in most classes: a student cannot learn from them.
+
+    Args:
+        picks: (image, class) pairs.
+        picked: different images among them.
+        images: that could be picked from.
+
+    Raises:
+        UserError: names a smaller K.
+    """
+    if picked and too_many(picks / picked, classes):
+        raise UserError(
+            f"K = {per_class:,} per class picks each of {picked:,} images for {picks / picked:.1f} of "
+            f"{classes} classes on average; {_smaller(per_class, images, classes)}"
+        )
+
+
+def _smaller(per_class: int, images: int, classes: int) -> str:
+    if per_class == 1:
+        return "these images or scores do not tell the classes apart: give more images, or a lower --top"
+    smaller = max(1, min(paper_ratio(images, classes), per_class // 2))
+    return f"give --per-class {smaller}"
 
 
 def balanced(per_class: int, classes: int) -> Counts:

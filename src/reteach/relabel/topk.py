@@ -29,9 +29,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from .database import Limits, database
+from .database import Database, Limits, database
 from .item_lists import Exclusions
-from .quotas import align, balanced, proportional
+from .quotas import (
+    align,
+    balanced,
+    check_per_class,
+    check_picks,
+    paper_ratio,
+    proportional,
+    too_many,
+)
 from .score_shards import CLASSES, RULE, TEACHER, Layout, Shards, Skipped
 from .shard_classes import find_classes
 from .topk_sql import Damaged, Ranking
@@ -45,7 +53,8 @@ class Rule:
     """What is to be picked.
 
     Args:
-        per_class: K, at least 1: picks per class (with frequencies: on average).
+        per_class: K, at least 1: picks per class (with frequencies: on average); None: by the paper's
+            ratio, see :func:`~reteach.relabel.quotas.paper_ratio`.
         top: P: only so many classes of each item count, those of its highest scores; None: all.
         by: the column that ranks, or ``random``: K drawn at random from each class's rows, which
             may be a label table of tags ("balanced-with-tags").
@@ -53,14 +62,14 @@ class Rule:
         seed: of the random draw, which is a function of seed, class and item alone.
     """
 
-    per_class: int
+    per_class: int | None
     top: int | None = None
     by: Literal["score", "logit", "random"] = "score"
     minimum: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.per_class < 1:
+        if self.per_class is not None and self.per_class < 1:
             raise UserError(f"K, the picks per class, must be at least 1, got {self.per_class}")
         if self.top is not None and self.top < 1:
             raise UserError(f"P, the classes per item, must be at least 1, got {self.top}")
@@ -85,6 +94,8 @@ class Selected:
 
     rows: int
     """Rows of the table."""
+    per_class: int
+    """K, as it was given or follows from the number of images."""
     classes: tuple[str, ...]
     quotas: NDArray[np.int64]
     counts: NDArray[np.int64]
@@ -115,6 +126,7 @@ def select(
     classes: Sequence[str] | None = None,
     frequencies: Mapping[str, float] | None = None,
     exclude: Exclusions | None = None,
+    part: bool = False,
     limits: Limits | None = None,
     tell: Progress | None = None,
 ) -> Selected:
@@ -129,22 +141,25 @@ def select(
         classes: the class list, where the table does not have it in its metadata.
         frequencies: of the classes: quotas follow them and add up to K · C.
         exclude: items that are never picked.
+        part: the table is a part of a larger one, whose picks will be merged: K is that of the whole.
 
     Raises:
         UserError: an exclude list of which no item is in the table; a table that lacks a column, mixes
             teachers or class lists, or has no readable shard; P above the number of classes; picks that
-            were made by narrower options.
+            were made by narrower options; unless ``part``, a K that is too large for the images, or picks
+            of most classes for each image.
     """
     _check_columns(shards.layout, rule, shards.path)
     with database("the selection", limits or Limits(), out.parent) as db:
         names, shards = find_classes(db, shards, classes)
         rule.check(len(names))
+        k = rule.per_class or paper_ratio(_count_to_pick_from(db, shards), len(names))
+        if not part and shards.layout.rule is None and _counted(shards.layout):
+            check_per_class(k, count_items(db, shards), len(names), rule.top or shards.layout.top)
         if frequencies is None:
-            quotas = balanced(rule.per_class, len(names))
+            quotas = balanced(k, len(names))
         else:
-            quotas = proportional(
-                rule.per_class, align(frequencies, names, "the class frequencies")
-            )
+            quotas = proportional(k, align(frequencies, names, "the class frequencies"))
         parts = _parts(shards, rule, quotas)
         rank = Ranking(db, shards, names, rule.by, rule.minimum, rule.seed)
         exclude = exclude or Exclusions()
@@ -161,18 +176,49 @@ def select(
             except Damaged:
                 continue  # its shard is set aside; what was read of it goes as well
         excluded = exclude.found(rank.excluded(), "the scores", rank.example())
+        counts = rank.counts()
+        if not part:
+            picks, picked = int(counts.sum()), rank.count_items()
+            if too_many(picks / max(picked, 1), len(names)):
+                check_picks(picks, picked, k, count_items(db, rank.table), len(names))
         listed = shards.layout.classes or classes
         rank.write(out, _metadata(shards.layout, rule, listed, quotas))
         table = rank.table
         return Selected(
             table.rows,
+            k,
             names,
             quotas,
-            rank.counts(),
+            counts,
             table.skipped,
             rank.repeated(),
             tuple(excluded),
         )
+
+
+def _counted(layout: Layout) -> bool:
+    """Whether the number of items follows from the number of rows."""
+    return layout.classes_are == "lists" or layout.top is not None
+
+
+def count_items(db: Database, table: Shards) -> int:
+    """The items of a table: of scores as ``reteach score`` writes them, without reading it."""
+    if table.layout.classes_are == "lists":
+        return table.rows
+    if table.layout.top is not None:
+        return max(1, table.rows // table.layout.top)
+    files = [shard.file for shard in table.shards]
+    sql = "select count(distinct item) from read_parquet($files, hive_partitioning = false)"
+    return int(db.run(sql, files)[0][0])
+
+
+def _count_to_pick_from(db: Database, table: Shards) -> int:
+    """How many items K follows from."""
+    if table.layout.rule is not None:
+        raise UserError(
+            f"{table.path} holds picks, which do not tell how many images there were: give --per-class"
+        )
+    return count_items(db, table)
 
 
 def described(rule: Rule, quotas: NDArray[np.int64]) -> str:

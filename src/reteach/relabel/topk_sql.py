@@ -157,6 +157,10 @@ class Ranking:
             found[cls] = count
         return found
 
+    def count_items(self) -> int:
+        """How many different items stand in the rows."""
+        return int(self._db.run("select count(distinct item) from kept")[0][0])
+
     def repeated(self) -> tuple[str, str] | None:
         """Some item and class that stand in several of the rows."""
         rows = self._db.run(
