@@ -168,12 +168,37 @@ def _local(settings: Any, flag: str = "") -> None:
 def _parse(command: Any, name: str, rest: list[str]) -> Any:
     import tyro
 
+    _refuse_repeated_flags(rest)  # before --config puts its flags beside them
     return tyro.cli(
         command,
         args=_with_config(rest),
         prog=f"reteach {name}",
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
     )
+
+
+def _refuse_repeated_flags(words: list[str]) -> None:
+    """A flag given twice is an error: the parser would take the last and say nothing.
+
+    Spellings of one flag count together: ``--k-t 1``, ``--k_t=1``, ``--cache`` and ``--no-cache``.
+    """
+    seen: dict[str, str] = {}
+    for word in words:
+        if word == "--":
+            break
+        if word.startswith("--"):
+            flag = word.partition("=")[0]
+            if (first := seen.get(_setting(flag))) is not None:
+                what = f"{flag} is given twice" if flag == first else f"{first} and {flag} are given"
+                raise UserError(
+                    f"{what}, and only the last would count: give it once, with all its values"
+                )
+            seen[_setting(flag)] = flag
+
+
+def _setting(flag: str) -> str:
+    """The setting that a flag is for, as one spelling."""
+    return flag.removeprefix("--").replace("_", "-").removeprefix("no-")
 
 
 def _with_config(rest: list[str]) -> list[str]:
@@ -190,7 +215,9 @@ def _flags(file: Path) -> list[str]:
     import yaml
 
     try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        settings = yaml.safe_load(text)
+        _refuse_repeated_settings(yaml.compose(text, yaml.SafeLoader), file)
     except OSError as error:
         raise UserError(f"--config {file}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -215,6 +242,17 @@ def _flags(file: Path) -> list[str]:
     return flags
 
 
+def _refuse_repeated_settings(node: Any, file: Path) -> None:
+    """A setting that stands twice in a YAML file is an error: its reader would take the last."""
+    seen: set[str] = set()
+    for key, value in node.value if getattr(node, "id", "") == "mapping" else ():
+        name = _setting(f"--{key.value}")
+        if name in seen:
+            raise UserError(f"--config {file}: {name!r} stands there twice: give it once")
+        seen.add(name)
+        _refuse_repeated_settings(value, file)
+
+
 def _help(group: str | None = None) -> str:
     shown = {n: line for n, (_, line) in TABLE.items() if group in (None, n.split()[0])}
     width = max(map(len, shown))
@@ -228,6 +266,9 @@ def _help(group: str | None = None) -> str:
             *lines,
             "",
             "reteach COMMAND --help explains its settings. To begin: reteach demo",
+            "",
+            "--config takes settings from a file, as 'name: value' lines; a flag on the command line wins over",
+            "the file. A flag given twice is an error; one that takes several values takes them all at once.",
         ]
     )
 
