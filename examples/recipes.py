@@ -4,7 +4,7 @@
     python examples/recipes.py imagenet-r50-mile --images train/ --val-images val/
     python examples/recipes.py imagenet-r50-mile --smoke # eight generated photos, two steps, on a CPU
 
-A recipe is a dictionary of the settings that `reteach train` takes; whatever follows overrides it. Run
+A recipe is a dictionary of the settings that `reteach train` takes; whatever follows wins over it. Run
 one under `torchrun --nproc-per-node 8 examples/recipes.py …` for several GPUs: the batch size is that of
 all processes together.
 """
@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import yaml
 from PIL import Image
 
 from reteach.cli import main
@@ -85,4 +86,6 @@ if __name__ == "__main__":
         if rest == ["--smoke"]:
             extra = smoke(Path(folder), method == "mile")
             settings = {name: value for name, value in settings.items() if name != "epochs"}
-        sys.exit(main(["train", method, *flags(settings), *extra]))
+        recipe = Path(folder) / "recipe.yaml"
+        recipe.write_text(yaml.safe_dump(settings))
+        sys.exit(main(["train", method, "--config", str(recipe), *extra]))

@@ -114,6 +114,18 @@ def test_rebalancing_draws_each_class_equally():
     assert rebalanced(both) == pytest.approx([0.75, 0.25])
 
 
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+def test_rebalancing_weights_an_image_by_its_class_frequency_to_the_exponent(exponent):
+    counts = [90, 9, 0, 1]
+    labels = Single(np.repeat(np.arange(4), counts), CLASSES)
+    weights = [counts[c] ** -exponent for c in labels.index]
+    p = rebalanced(labels, exponent)
+    assert p == pytest.approx([w / sum(weights) for w in weights])
+    per_class = [p[labels.index == c].sum() for c in (0, 1, 3)]
+    roots = [n ** (1 - exponent) for n in (90, 9, 1)]
+    assert per_class == pytest.approx([r / sum(roots) for r in roots])
+
+
 def gaps() -> Multi:
     """Three items, in which it is unknown whether some classes are present."""
     unknown = multi([{1}, set(), {0, 1, 2, 3}])

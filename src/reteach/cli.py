@@ -171,7 +171,7 @@ def _parse(command: Any, name: str, rest: list[str]) -> Any:
     _refuse_repeated_flags(rest)  # before --config puts its flags beside them
     return tyro.cli(
         command,
-        args=_with_config(rest),
+        args=_valued(_with_config(rest)),
         prog=f"reteach {name}",
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
     )
@@ -189,7 +189,9 @@ def _refuse_repeated_flags(words: list[str]) -> None:
         if word.startswith("--"):
             flag = word.partition("=")[0]
             if (first := seen.get(_setting(flag))) is not None:
-                what = f"{flag} is given twice" if flag == first else f"{first} and {flag} are given"
+                what = (
+                    f"{flag} is given twice" if flag == first else f"{first} and {flag} are given"
+                )
                 raise UserError(
                     f"{what}, and only the last would count: give it once, with all its values"
                 )
@@ -199,6 +201,24 @@ def _refuse_repeated_flags(words: list[str]) -> None:
 def _setting(flag: str) -> str:
     """The setting that a flag is for, as one spelling."""
     return flag.removeprefix("--").replace("_", "-").removeprefix("no-")
+
+
+def _valued(words: list[str]) -> list[str]:
+    """``--rebalance`` without a number as ``--rebalance 1``, and ``--no-rebalance`` as 0: it was a switch."""
+    made: list[str] = []
+    for word, after in zip(words, [*words, ""][1:], strict=True):
+        made.append("--rebalance=0" if word == "--no-rebalance" else word)
+        if word == "--rebalance" and not _number(after):
+            made[-1] = "--rebalance=1"
+    return made
+
+
+def _number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _with_config(rest: list[str]) -> list[str]:
@@ -267,8 +287,8 @@ def _help(group: str | None = None) -> str:
             "",
             "reteach COMMAND --help explains its settings. To begin: reteach demo",
             "",
-            "--config takes settings from a file, as 'name: value' lines; a flag on the command line wins over",
-            "the file. A flag given twice is an error; one that takes several values takes them all at once.",
+            "--config takes settings from a file, as 'name: value' lines; the command line wins over it.",
+            "A flag given twice is an error; one that takes several values takes them all at once.",
         ]
     )
 

@@ -453,17 +453,20 @@ def stratified(labels: LabelSet, fraction: float, seed: int) -> Rows:
     return np.sort(items[rank < np.maximum(1, np.round(fraction * sizes[group]))])
 
 
-def rebalanced(labels: LabelSet) -> NDArray[np.float64]:
-    """(N,) sampling probabilities that draw every class equally often.
+def rebalanced(labels: LabelSet, exponent: float = 1.0) -> NDArray[np.float64]:
+    """(N,) sampling probabilities, each in proportion to the frequency of the item's class to the power of
+    minus ``exponent``.
 
-    The class rebalancing of MoPro (Li et al. 2021) that MILe uses on WebVision: an image is drawn
-    with probability 1 / (its class's count · C). An item of several classes adds up its shares,
-    unlabelled and empty items are never drawn.
+    1 draws every class equally often, 0.5 in proportion to the root of its frequency, 0 as often as it
+    occurs. MoPro (Li et al. 2021) weights by 0.5, and only where it retrains the classifier on a frozen
+    encoder; MILe has "the same class rebalancing strategy" on WebVision, and does not say where. An item of
+    several classes adds up its shares, unlabelled and empty items are never drawn.
     """
     rows, columns, weights = labels.pairs()
     rows, columns = rows[weights > 0], columns[weights > 0]
     if not len(rows):
         raise UserError("class rebalancing needs at least one label")
-    share = 1.0 / np.bincount(columns, minlength=labels.num_classes)[columns]
+    counts = np.bincount(columns, minlength=labels.num_classes)[columns]
+    share = counts.astype(np.float64) ** -float(exponent)
     total = np.bincount(rows, share, minlength=len(labels))
     return np.asarray(total / total.sum())

@@ -61,8 +61,10 @@ class Data:
     """More images, without labels (mile, noisy-student, semi)."""
     fraction: float = 1.0
     """Train on this share of each class's labelled images (0.01, 0.05, 0.1, 1 in MILe)."""
-    rebalance: bool = False
-    """Draw every class equally often, as MoPro and MILe do on WebVision."""
+    rebalance: float = 0.0
+    """Draw an image with a weight of its class's frequency to the power of minus this: 1 (also without a
+    number) draws every class equally often, 0.5 in proportion to the root of its frequency. MoPro has 0.5,
+    only where it retrains the classifier; how MILe follows it on WebVision is not known."""
     balanced_epoch: int | None = None
     """Let an epoch be so many batches with every class equally often (NCT on Clothing1M: 1000), instead
     of a pass over the images."""

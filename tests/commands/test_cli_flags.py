@@ -12,13 +12,16 @@ import pytest
 
 from reteach import cli
 from reteach.errors import UserError
+from reteach.experiment.config import build
+from reteach.options import Data
 
 
 def flags(command: Any) -> Iterator[str]:
     """Every flag of a command, its groups' flags among them."""
     for field in fields(command):
-        if is_dataclass(kind := field.default_factory):
-            yield from flags(kind)
+        made = field.default_factory() if callable(field.default_factory) else None
+        if is_dataclass(made):
+            yield from flags(type(made))
         else:
             yield f"--{field.name.replace('_', '-')}"
 
@@ -58,7 +61,9 @@ def test_several_values_after_one_flag_are_all_taken():
 
 def test_the_command_line_wins_over_a_file(tmp_path: Path):
     file = tmp_path / "c.yaml"
-    file.write_text("finetune_lr: [0.1, 0.2]\ncache: true\nper_class: 5\nsteps: 7\nrebalance: true\n")
+    file.write_text(
+        "finetune_lr: [0.1, 0.2]\ncache: true\nper_class: 5\nsteps: 7\nrebalance: true\n"
+    )
     words = ["--finetune-lr", "0.3", "--no-cache", "--per-class", "6", "--no-rebalance"]
     for order in (["--config", str(file), *words], [*words, "--config", str(file)]):
         made = parsed("train semi", *order)
@@ -67,6 +72,23 @@ def test_the_command_line_wins_over_a_file(tmp_path: Path):
         assert made.data.cache is False
         assert not made.data.rebalance
         assert made.training.steps == 7, "what the command line does not say is the file's"
+
+
+@pytest.mark.parametrize(
+    ("words", "exponent"),
+    [
+        ([], 0.0),
+        (["--rebalance"], 1.0),  # the switch that it was
+        (["--rebalance", "--cache"], 1.0),
+        (["--rebalance", "0.5"], 0.5),
+        (["--rebalance=0.5"], 0.5),
+        (["--no-rebalance"], 0.0),
+    ],
+)
+def test_rebalance_takes_an_exponent_and_is_still_a_switch(words, exponent, tmp_path):
+    assert parsed("train mile", *words).data.rebalance == exponent
+    old = build(Data, {"rebalance": bool(exponent)}, "config.yaml")
+    assert old.rebalance == bool(exponent), "what older runs have in their config.yaml"
 
 
 def test_a_setting_that_stands_twice_in_a_file_is_refused(tmp_path: Path):

@@ -28,6 +28,7 @@ from reteach.experiment.config import build, load
 from reteach.labels import Multi, Single
 from reteach.options import Model
 from reteach.tables import LabelTable, read_labels, write_labels
+from words import override
 
 SMALL = ["--model", "reteach_tiny", "--image-size", "16", "--workers", "0", "--device", "cpu"]
 QUICK = [*SMALL, "--steps", "12", "--batch-size", "8"]
@@ -248,7 +249,7 @@ def test_a_signal_to_the_whole_group_is_for_the_run_alone(world):
     out = world / "group"
     given = ["--images", f"{world}/photos", "--labels", f"{world}/labels.csv", *SMALL]
     given += ["--workers", "1", "--steps", "6000", "--batch-size", "8", "--out", str(out)]
-    command = [sys.executable, "-m", "reteach", "train", "softmax", *given]
+    command = [sys.executable, "-m", "reteach", *override("train", "softmax", *given)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     log = out / "metrics.jsonl"
     for _ in range(900):
@@ -424,7 +425,7 @@ def test_faults_are_one_line_and_exit_code_2(world, trained, capsys, fault):
     command = template.replace("{d}", whole).replace("{w}", str(world)).split()
     before = set((world / "runs").glob("*")) if (world / "runs").exists() else set()
     os.chdir(world)
-    assert main(command) == 2
+    assert main(override(*command)) == 2
     told = [line for line in capsys.readouterr().err.splitlines() if line]
     assert len(told) == 1, told
     assert words in told[0]

@@ -88,6 +88,7 @@ def test_the_published_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         {
             "info/synsets.txt": "n01 tench\nn02 goldfish\nn03 shark\n",
             "info/train_filelist_google.txt": "google/a.jpg 0\ngoogle/b.jpg 2\ngoogle/c.jpg 1\n",
+            "info/train_filelist_flickr.txt": "flickr/d.jpg 2\nflickr/e.jpg 1\n",
             "info/val_filelist.txt": "v.jpg 2\n",
         },
     )
@@ -99,7 +100,7 @@ def test_the_published_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["convert", "clothing1m", str(clothing), "--out", str(out)]) == 0
     assert read_labels(out).labels.names() == [["T-Shirt"], ["Shirt"]]
     assert main(["convert", "webvision", str(webvision), "--first", "2", "--out", str(out)]) == 0
-    assert read_labels(out).items == ("google/a.jpg", "google/c.jpg")
+    assert read_labels(out).items == ("google/a.jpg", "google/c.jpg", "flickr/e.jpg")
     assert main(["convert", "webvision", str(webvision), "--split", "val", "--out", str(out)]) == 0
     assert read_labels(out).labels.names() == [["n03"]]
     assert main(["convert", "tiny-imagenet", str(tiny), "--out", str(out)]) == 0
@@ -107,7 +108,10 @@ def test_the_published_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert open_source(tiny, table.items).read(0).shape == (64, 64, 3)
     capsys.readouterr()
     for words, reason in (
-        (["webvision", str(webvision), "--split", "vall"], "--split must be one of train, val"),
+        (
+            ["webvision", str(webvision), "--split", "vall"],
+            "--split must be one of train, google, f",
+        ),
         (["clothing1m", str(clothing), "--first", "2"], "--first takes the first classes of webvi"),
         (["cifar10n", str(tmp_path / "no.pt")], "no.pt does not exist"),
         (["cifar", str(tiny)], "holds no CIFAR train data"),

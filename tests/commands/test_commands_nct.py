@@ -149,6 +149,7 @@ def test_epochs_that_are_balanced_over_the_classes(folder, capsys):
     for more, reason in (
         (["--balanced-epoch", "0"], "--balanced-epoch must be at least 1"),
         (["--balanced-epoch", "2", "--rebalance"], "give one of them"),
+        (["--rebalance", "1.5"], "--rebalance must lie in [0, 1], got 1.5"),
         (["--schedule", "drop", "--drop-at", "2"], "--drop-at must lie in [0, 1]"),
     ):
         assert main(["train", "nct", *given(folder), *more, "--out", str(folder / "bad")]) == 2

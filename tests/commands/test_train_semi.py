@@ -15,6 +15,7 @@ from commands.test_cli_runs import photo
 from reteach.cli import main
 from reteach.data.stream import Stream
 from reteach.experiment.saved import load_models
+from words import override
 
 NAMES = ("dark", "grey", "light")
 QUICK = ["--image-size", "16", "--workers", "0", "--device", "cpu", "--batch-size", "8"]
@@ -39,7 +40,8 @@ def command(world: Path, out: Path, *more: str) -> list[str]:
     data = ["--images", f"{world}/labelled", "--labels", f"{world}/labels.csv"]
     models = ["--teacher", "reteach_small", "--student", "reteach_tiny"]
     sizes = ["--unlabeled", f"{world}/web", "--per-class", "10", "--top", "3", "--steps", "30"]
-    return ["train", "semi", *data, *models, *sizes, *QUICK, "--out", str(out), *more]
+    words = [*data, *models, *sizes, *QUICK, "--out", str(out), *more]
+    return override("train", "semi", *words)
 
 
 def test_the_issue_command_survives_a_crash(world, tmp_path, capsys):
@@ -168,21 +170,9 @@ def piles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ten(piles: Path, out: Path, *more: str) -> list[str]:
     data = ["--images", f"{piles}/labelled.npz", "--unlabeled", f"{piles}/web.npz"]
-    words = [
-        "train",
-        "semi",
-        *data,
-        "--model",
-        "reteach_tiny",
-        "--optimizer",
-        "adam",
-        "--lr",
-        "0.01",
-        "--steps",
-        "120",
-    ]
+    words = ["--model", "reteach_tiny", "--optimizer", "adam", "--lr", "0.01", "--steps", "120"]
     words += ["--batch-size", "16", "--device", "cpu", "--val-fraction", "0.3", "--out", str(out)]
-    return [*words, *more]
+    return ["train", "semi", *data, *words, *more]
 
 
 def test_the_default_k_on_3000_images_of_ten_classes(piles, tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from reteach.cli import main
 from reteach.data.dataset import Dataset
 from reteach.data.sources import open_source
 from reteach.experiment.saved import load_models
+from words import override
 
 SMALL = ["--workers", "0", "--device", "cpu"]
 
@@ -36,7 +38,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(world: Path, mode: str, out: Path, *more: str) -> list[str]:
     given = ["transfer", f"{world}/run", "--images", f"{world}/birds", "--mode", mode]
-    return [*given, *SMALL, "--val-fraction", "0.25", "--out", str(out), *more]
+    return override(*given, *SMALL, "--val-fraction", "0.25", "--out", str(out), *more)
 
 
 def test_fc_only(world, tmp_path, capsys):
@@ -127,6 +129,23 @@ def test_full_ft_has_the_settings_of_the_paper(world, tmp_path):
     assert f"lr: {0.0025 / 256 * 16}" in text
 
 
+def test_full_ft_keeps_the_normalisation_of_the_run(world, tmp_path):
+    """Of weights that a run began from, and that wanted pixels as they are: no architecture's default."""
+    run = tmp_path / "run"
+    shutil.copytree(world / "run", run)
+    other = {"mean": [0.1, 0.2, 0.3], "std": [1.0, 2.0, 4.0]}
+    for file in (run / "models" / "index.json", run / "models" / "model" / "config.json"):
+        found = json.loads(file.read_text())
+        found.update(other) if "mean" in found else found["pretrained_cfg"].update(other)
+        file.write_text(json.dumps(found))
+    words = command(world, "full-ft", tmp_path / "out", "--steps", "1", "--batch-size", "8")
+    words[1] = str(run)
+    assert main(words) == 0
+    before, after = load_models(run, "cpu"), load_models(tmp_path / "out", "cpu")
+    assert after.prepare == before.prepare
+    assert after.prepare.std == (1.0, 2.0, 4.0)
+
+
 @pytest.mark.parametrize(
     ("mode", "more", "words"),
     [
@@ -138,6 +157,11 @@ def test_full_ft_has_the_settings_of_the_paper(world, tmp_path):
         ("fc-only", ["--predictor", "techer"], "the run has no model 'techer'"),
         ("full-ft", ["--predictor", "techer"], "the run has no model 'techer'"),
         ("full-ft", ["--images", "missing"], "missing does not exist"),
+        ("full-ft", ["--folds", "3"], "--mode full-ft has no use for --folds: leave it out"),
+        ("full-ft", ["--unlabeled", "more"], "--mode full-ft has no use for --unlabeled"),
+        ("fc-only", ["--epochs", "5"], "--mode fc-only has no use for --epochs: leave it out"),
+        ("fc-only", ["--rebalance"], "--mode fc-only has no use for --rebalance"),
+        ("fc-only", ["--wandb", "mine"], "--mode fc-only has no use for --wandb"),
     ],
 )
 def test_faults_are_one_line(world, tmp_path, capsys, mode, more, words):

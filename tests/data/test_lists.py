@@ -28,6 +28,7 @@ CLOTHING = {
 WEBVISION = {
     "info/synsets.txt": "n01 tench, Tinca tinca\nn02 goldfish\nn03 shark\n",
     "info/train_filelist_google.txt": "google/q0001/a b.jpg 0\ngoogle/q2/c.jpg 2\ngoogle/q3/d.jpg 1\n",
+    "info/train_filelist_flickr.txt": "flickr/q0001/e.jpg 2\nflickr/q0002/f.jpg 0\n",
     "info/val_filelist.txt": "val000001.jpg 2\nval000002.jpg 0\n",
 }
 TINY = {
@@ -50,11 +51,29 @@ def test_clothing1m(tmp_path):
 
 def test_webvision_and_its_first_classes(tmp_path):
     root = write(tmp_path, WEBVISION)
-    assert webvision(root, "train").labels.names() == [["n01"], ["n03"], ["n02"]]
-    table = webvision(root, "train", first=2)
+    assert webvision(root, "google").labels.names() == [["n01"], ["n03"], ["n02"]]
+    table = webvision(root, "google", first=2)
     assert table.items == ("google/q0001/a b.jpg", "google/q3/d.jpg")
     assert table.labels.classes == ("n01", "n02")
     assert webvision(root, "val", first=2).items == ("val_images_256/val000002.jpg",)
+
+
+def test_webvision_train_is_both_lists_google_and_flickr(tmp_path):
+    root = write(tmp_path, WEBVISION)
+    table = webvision(root, "train")
+    assert table.items == (
+        "google/q0001/a b.jpg", "google/q2/c.jpg", "google/q3/d.jpg",
+        "flickr/q0001/e.jpg", "flickr/q0002/f.jpg",
+    )  # fmt: skip
+    assert table.labels.names() == [["n01"], ["n03"], ["n02"], ["n03"], ["n01"]]
+    assert webvision(root, "train", first=1).items == ("google/q0001/a b.jpg", "flickr/q0002/f.jpg")
+    assert webvision(root, "flickr").items == table.items[3:]
+    (root / "info" / "train_filelist_flickr.txt").unlink()
+    assert len(webvision(root, "google").items) == 3
+    with pytest.raises(
+        UserError, match=r"train_filelist_flickr.txt does not exist: .* --split google"
+    ):
+        webvision(root, "train")
 
 
 def test_tiny_imagenet(tmp_path):

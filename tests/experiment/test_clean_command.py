@@ -26,6 +26,7 @@ from reteach.options import Model, Training
 from reteach.relabel.clean import detection
 from reteach.scores import ItemIndex, open_scores
 from reteach.tables import read_labels
+from words import override
 
 N, COPIES = 240, 5
 HOSTILE = '<b onclick="x">three</b>'
@@ -55,7 +56,8 @@ def world(tmp_path_factory) -> Path:
 def arguments(world: Path, out: Path, *more: str) -> list[str]:
     given = ["--images", f"{world}/digits.npz", "--labels", f"{world}/given.csv", "--folds", "3"]
     quick = ["--model", "reteach_tiny", "--steps", "40", "--batch-size", "32", "--device", "cpu"]
-    return ["relabel", "clean", *given, *quick, "--optimizer", "adam", "--out", str(out), *more]
+    given += [*quick, "--optimizer", "adam", "--out", str(out)]
+    return override("relabel", "clean", *given, *more)
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +206,7 @@ def test_killed_within_a_fold_it_goes_on_from_the_snapshot(tmp_path):
     ],
 )
 def test_bad_input_is_one_clear_line(world, tmp_path, more, words, capsys):
-    assert main([*arguments(world, tmp_path / "new.parquet"), *more]) == 2
+    assert main(arguments(world, tmp_path / "new.parquet", *more)) == 2
     err = capsys.readouterr().err.strip()
     assert words in err
     assert "\n" not in err

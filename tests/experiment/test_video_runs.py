@@ -25,8 +25,10 @@ from reteach.commands.runs import Predict
 from reteach.data.stream import Batch, Stream
 from reteach.errors import UserError
 from reteach.experiment.config import Config
+from reteach.experiment.saved import load_models
 from reteach.experiment.train import train as start
 from reteach.tables import read_labels
+from words import override
 
 pytest.importorskip("av")
 
@@ -59,7 +61,7 @@ def train(videos: Path, out: Path, *more: str) -> dict[str, torch.Tensor]:
         "--snapshot-seconds",
         "0",
     ]
-    assert cli.main([*words, *SMALL, *more]) == 0
+    assert cli.main(override(*words, *SMALL, *more)) == 0
     return load_file(out / "models" / "model" / "model.safetensors")
 
 
@@ -110,6 +112,17 @@ def test_score_and_select(run: Path, home: Path) -> None:
     # the same films, encoded again: other bytes (Matroska numbers its files at random), equal frames
     assert all(pair["item"] == pair["against"] for pair in pairs[:6])
     assert pairs[5]["distance"] < 1e-5 < pairs[6]["distance"]
+
+
+def test_full_ft_keeps_the_clip_length(run: Path, home: Path, videos: Path) -> None:
+    """3 frames, as the run was told, where the network's own are 4."""
+    words = ["transfer", str(run), "--images", str(videos), "--steps", "1", "--batch-size", "8"]
+    words += ["--workers", "0", "--device", "cpu", "--out", str(home / "tuned")]
+    assert cli.main(words) == 0
+    before, after = (load_models(folder, "cpu") for folder in (run, home / "tuned"))
+    assert (after.frames, after.image_size) == (before.frames, before.image_size) == (3, 16)
+    assert after.prepare == before.prepare
+    assert "frames: 3" in (home / "tuned" / "config.yaml").read_text()
 
 
 def test_a_label_table_names_the_videos(home: Path, videos: Path) -> None:

@@ -33,7 +33,8 @@ class Convert:
     split: str | None = None
     """nuswide: train (the default), test or all; voc: a list such as ImageSets/Main/train.txt; cifar: train
     or test; cifar10n: worse_label, aggre_label, random_label1 …; cifar100n: noisy_label; clothing1m:
-    noisy_train, clean_train, clean_val or clean_test; tiny-imagenet, webvision: train or val."""
+    noisy_train, clean_train, clean_val or clean_test; tiny-imagenet: train or val; webvision: train (its
+    Google and its Flickr list), google or flickr (one of them), or val."""
     first: int | None = None
     """webvision: only the first so many classes (papers often take 50)."""
     classes: Path | None = None

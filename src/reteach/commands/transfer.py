@@ -10,13 +10,18 @@ from tyro.conf import Positional
 
 from ..options import Data, Output, Training, refuse_unused
 
-USUAL = Training(epochs=300, schedule="drops", weight_decay=1e-3)
-"""How a network is fine-tuned unless told otherwise."""
+
+def _birds() -> Training:
+    """The paper's settings on CUB-200-2011 (Table 13)."""
+    return Training(epochs=300, schedule="drops", weight_decay=1e-3)
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """See how well what a run has learned serves for other classes: fine-tuned, or with a new last layer."""
+    """See how well what a run has learned serves for other classes: fine-tuned, or with a new last layer.
+
+    Images reach the network as in the run: image size, clip length, normalisation.
+    """
 
     run_folder: Positional[Path]
     """The run whose network is taken."""
@@ -29,7 +34,7 @@ class Transfer:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     data: Data = field(default_factory=Data)
-    training: Training = field(default_factory=lambda: USUAL)
+    training: Training = field(default_factory=_birds)
     output: Output = field(default_factory=Output)
 
     def run(self) -> None:
@@ -66,17 +71,18 @@ class Transfer:
     def _used(self) -> Training:
         """The settings of the training; what this mode would not look at is refused."""
         training, why = self.training, f"with --mode {self.mode}"
+        refuse_unused(self.data, why, "unlabeled")
         if self.mode == "full-ft":
             refuse_unused(self, why, "folds")
             if training.steps is None:
                 return training
             why = "beside --steps, which says how long"
-            refuse_unused(training, why, "epochs", usual=USUAL)
+            refuse_unused(training, why, "epochs", usual=_birds())
             return replace(training, epochs=Training.epochs)
         names = [f.name for f in fields(training) if f.name != "seed"]
-        refuse_unused(training, why, *names, usual=USUAL)
-        refuse_unused(self.data, why, "unlabeled", "rebalance", "balanced_epoch", "resident")
-        refuse_unused(self.output, why, "eval_every", "tensorboard", "wandb")
+        refuse_unused(training, why, *names, usual=_birds())
+        refuse_unused(self.data, why, "rebalance", "balanced_epoch", "cache", "resident")
+        refuse_unused(self.output, why, *(f.name for f in fields(Output) if f.name != "out"))
         return training
 
 

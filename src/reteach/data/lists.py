@@ -4,8 +4,9 @@
 
 * Clothing1M — ``noisy_label_kv.txt`` and ``clean_label_kv.txt`` (path and class number), key lists such
   as ``noisy_train_key_list.txt``, ``category_names_eng.txt``;
-* WebVision — ``info/train_filelist_google.txt``, ``info/val_filelist.txt`` (path and class number) and
-  ``info/synsets.txt``; papers often take the first 50 classes;
+* WebVision — ``info/train_filelist_google.txt`` and ``info/train_filelist_flickr.txt`` (together its 2.4
+  million training images), ``info/val_filelist.txt`` (each path and class number), ``info/synsets.txt``;
+  papers often take the first 50 classes of Google's images;
 * Tiny-ImageNet — ``train/n…/images``, ``val/val_annotations.txt``, ``wnids.txt``.
 """
 
@@ -21,6 +22,7 @@ from ..labels import Single
 from ..tables import LabelTable
 
 Clothing = Literal["noisy_train", "clean_train", "clean_val", "clean_test"]
+Webvision = Literal["train", "google", "flickr", "val"]
 
 
 def clothing1m(root: Path, part: Clothing) -> LabelTable:
@@ -35,10 +37,17 @@ def clothing1m(root: Path, part: Clothing) -> LabelTable:
     return _table(keys, [known[key] for key in keys], classes, f"Clothing1M {part}", labelled)
 
 
-def webvision(root: Path, part: Literal["train", "val"], first: int | None = None) -> LabelTable:
-    """WebVision's Google images or its validation images, of the ``first`` classes (all by default).
+def webvision(root: Path, part: Webvision, first: int | None = None) -> LabelTable:
+    """WebVision's training images, those of one source, or its validation images.
 
     Items are relative to ``root``; validation images lie in ``val_images_256``.
+
+    Args:
+        part: ``train`` is ``google`` and ``flickr``.
+        first: so many classes; None: all.
+
+    Raises:
+        UserError: a missing or damaged list, too many classes asked for.
     """
     info = root / "info"
     lines = _lines(info / "synsets.txt")
@@ -46,12 +55,24 @@ def webvision(root: Path, part: Literal["train", "val"], first: int | None = Non
     if first is not None and not 1 <= first <= len(classes):
         raise UserError(f"WebVision has {len(classes)} classes, cannot take the first {first}")
     wanted = len(classes) if first is None else first
-    file = info / ("train_filelist_google.txt" if part == "train" else "val_filelist.txt")
-    pairs = _pairs(file)
-    wrong = next((n for _, n in pairs if not 0 <= n < len(classes)), None)
-    if wrong is not None:
-        raise UserError(f"{file}: class {wrong} of {len(classes)}")
-    folder = "" if part == "train" else "val_images_256/"
+    files = {
+        "train": ("train_filelist_google.txt", "train_filelist_flickr.txt"),
+        "google": ("train_filelist_google.txt",),
+        "flickr": ("train_filelist_flickr.txt",),
+        "val": ("val_filelist.txt",),
+    }[part]
+    pairs: list[tuple[str, int]] = []
+    for file in (info / name for name in files):
+        if part == "train" and not file.is_file():
+            raise UserError(
+                f"{file} does not exist: the training images are Google's and Flickr's; for those of one "
+                "source give --split google or --split flickr"
+            )
+        pairs += (found := _pairs(file))
+        wrong = next((n for _, n in found if not 0 <= n < len(classes)), None)
+        if wrong is not None:
+            raise UserError(f"{file}: class {wrong} of {len(classes)}")
+    folder = "val_images_256/" if part == "val" else ""
     kept = [(f"{folder}{name}", number) for name, number in pairs if number < wanted]
     names, numbers = [name for name, _ in kept], [number for _, number in kept]
     return _table(names, numbers, classes[:wanted], f"WebVision {part}", file)

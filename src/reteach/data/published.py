@@ -17,7 +17,7 @@ SPLITS: dict[Published, tuple[str, ...]] = {
     "cifar100n": ("noisy_label",),
     "clothing1m": get_args(lists.Clothing),
     "tiny-imagenet": ("train", "val"),
-    "webvision": ("train", "val"),
+    "webvision": get_args(lists.Webvision),
 }
 """The parts of each; the first is the default."""
 

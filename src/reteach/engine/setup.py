@@ -66,7 +66,7 @@ class Setup:
         prepare: normalisation for this network.
         total: steps of the whole budget: backward passes, all models and stages together.
         seed: of the run.
-        rebalance: draw every class equally often.
+        rebalance: draw images by their class's frequency to the power of minus this; 0: shuffled epochs.
         balanced_epoch: batches of an epoch with every class equally often; None: epochs are passes.
         eval_every: steps between evaluations.
         workers: decoding processes.
@@ -87,7 +87,7 @@ class Setup:
     seed: int
     unlabeled: Dataset | None = None
     frames: int | None = None
-    rebalance: bool = False
+    rebalance: float = 0.0
     balanced_epoch: int | None = None
     eval_every: int | None = None
     workers: int = 0
@@ -213,7 +213,7 @@ class Setup:
             assert isinstance(one, Single)
             return BalancedEpochs(one, self.balanced_epoch, self.seed, name)
         if self.rebalance:
-            return Draws(rebalanced(labels), self.seed, name)
+            return Draws(rebalanced(labels, self.rebalance), self.seed, name)
         return Epochs(np.flatnonzero(labels.known()), self.seed, name)
 
     def scan(self, dataset: Dataset, of: Frozen | None = None) -> Scan:

@@ -245,7 +245,9 @@ def check_labels(method: str, dataset: Dataset) -> None:
 
 
 def check_epochs(data: options.Data, dataset: Dataset) -> None:
-    """Refuse class-balanced epochs that cannot be made."""
+    """Refuse draws and epochs by class that cannot be made."""
+    if not 0 <= data.rebalance <= 1:
+        raise UserError(f"--rebalance must lie in [0, 1], got {data.rebalance:g}")
     if data.balanced_epoch is None:
         return
     if data.balanced_epoch < 1:

@@ -64,6 +64,7 @@ def full_ft(
         options.Model(
             info.architecture,
             image_size=saved.image_size,
+            frames=saved.frames,
             init=place / "model.safetensors",
             device=device,
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -96,6 +97,8 @@ def load(model: nn.Module, path: Path) -> LoadReport:
             f"{path} ({layout.name}) does not fit {architecture}: {problem}{layout.hint}"
         )
     model.load_state_dict(tensors, strict=False)
+    if normal := _normalisation_beside(Path(path)):
+        set_config(model, config | normal)
     if layout.unit_range:
         set_config(model, config | {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)})
     return LoadReport(
@@ -122,6 +125,15 @@ def misfit(
             return f"{name} is {there} in the file and {here} in the model"
     extra = next((name for name in tensors if name not in state), None)
     return None if extra is None else f"the model has no {extra}"
+
+
+def _normalisation_beside(path: Path) -> dict[str, tuple[float, ...]]:
+    """Mean and standard deviation that the weights of a timm folder were trained with: its config.json."""
+    try:
+        kept = json.loads((path.parent / "config.json").read_bytes())["pretrained_cfg"]
+        return {key: tuple(float(v) for v in kept[key]) for key in ("mean", "std")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}  # weights that are no folder of timm's
 
 
 def set_config(model: Any, config: dict[str, Any]) -> None:
