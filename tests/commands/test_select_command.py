@@ -228,11 +228,11 @@ def test_an_exclude_list_of_other_names_is_an_error(
     with pytest.raises(
         UserError, match=r"wrong\.csv: none of its 1 items is in the scores"
     ) as found:
-        run(Select, scores, "--per-class", 60, "--out", out, "--exclude",
+        run(Select, scores, "--per-class", 60, "--top", 1, "--out", out, "--exclude",
             tmp_path / "right.txt", tmp_path / "wrong.csv")  # fmt: skip
     assert f"first: 'shard/{items[5]}'; items there are called like" in str(found.value)
     assert not out.exists()
-    run(Select, scores, "--per-class", 60, "--out", out, "--exclude",
+    run(Select, scores, "--per-class", 60, "--top", 1, "--out", out, "--exclude",
         tmp_path / "right.txt", tmp_path / "none.txt")  # fmt: skip
     said = capsys.readouterr().out
     assert "right.txt: 3 of its 4 items are in the scores" in said

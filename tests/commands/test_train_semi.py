@@ -94,7 +94,9 @@ def test_a_run_as_the_teacher_and_picks_of_elsewhere(world, tmp_path, capsys, mo
     at = words.index("--teacher-run")
     words[at : at + 2] = ["--picks", str(tmp_path / "first" / "picks.parquet")]
     assert main(words) == 2, "K is for those who select"
-    del words[words.index("--per-class") : words.index("--top") + 2]
+    assert "--per-class has no effect with --picks" in capsys.readouterr().err
+    for flag in ("--per-class", "--top"):
+        del words[words.index(flag) : words.index(flag) + 2]
     assert main(words) == 0
     assert not (tmp_path / "third" / "picks.parquet").exists()
 
@@ -111,6 +113,7 @@ def test_a_run_as_the_teacher_and_picks_of_elsewhere(world, tmp_path, capsys, mo
             ["--exclude", "{root}/drop.txt", "{root}/other.csv"],
             "other.csv: none of its 1 items is in",
         ),
+        (["--model", "resnet50"], "--model resnet50 has no effect beside --student reteach_tiny"),
     ],
 )
 def test_faults_are_one_line(world, tmp_path, capsys, more, words):
@@ -129,8 +132,8 @@ def test_several_exclude_lists_go_with_the_run(world, tmp_path, capsys, monkeypa
     (world / "a.txt").write_text("00.jpg\n01.jpg\nelsewhere.jpg\n")
     (world / "b.csv").write_text("item\n02.jpg\n")
     monkeypatch.chdir(world)
-    words = command(world, tmp_path / "run", "--per-class", "40", "--exclude", "a.txt", "b.csv")
-    assert main(words) == 0
+    words = command(world, tmp_path / "run", "--per-class", "45", "--top", "1")
+    assert main([*words, "--exclude", "a.txt", "b.csv"]) == 0
     assert f"{world}/a.txt: 2 of its 3 items are in the unlabelled" in capsys.readouterr().err
     picked = set(pq.read_table(tmp_path / "run" / "picks.parquet")["item"].to_pylist())
     assert len(picked) == 42

@@ -281,6 +281,18 @@ def test_a_teacher_and_picks_from_elsewhere(monkeypatch, tmp_path):
     np.testing.assert_array_equal(again.rows, mine.rows)
     np.testing.assert_array_equal(again.labels.index, mine.labels.index)
 
+    item = mine.items[0]
+    (tmp_path / "never.txt").write_text(f"{item}\n")
+    options = Semi(picks=tmp_path / "picks.parquet", exclude=(tmp_path / "never.txt",))
+    semi.train(setup(), options, Run.memory(3))
+    fewer = seen["3-pretrain"][1].dataset
+    assert fewer.rows.tolist() == [row for row in mine.rows.tolist() if row != mine.rows[0]]
+
+    second = replace(QUICK, picks=tmp_path / "picks.parquet", rounds=2)
+    semi.train(setup(60), second, Run.memory(3))
+    counts = seen["6-pretrain"][1].dataset.labels.counts()
+    assert counts.max() == 20, "K is for the round in which the student selects"
+
 
 def test_k_follows_the_pile_by_the_papers_ratio(tmp_path, capsys):
     made = setup()
@@ -359,6 +371,7 @@ TAGS = {"tags": Path("t.csv")}
         ({"finetune_steps": 40}, "budget of 40 steps leaves none for pretraining: 8 .* 40 for"),
         ({"finetune_lr": (0.1, 0.0)}, "--finetune-lr must be positive, got 0"),
         ({"pretrain_warmup": 2.0}, r"--pretrain-warmup must lie in \[0, 1\], got 2"),
+        ({"pretrain_warmup": 0.2}, "--pretrain-warmup has no effect with batches of up to 256"),
         ({"weak_steps": 4}, "--weak-steps needs --tags"),
         ({"selection": "balanced-with-tags"}, "balanced-with-tags needs --tags"),
         ({"picks": Path("p"), "teacher_run": Path("r")}, "--teacher-run and --picks exclude"),
@@ -368,6 +381,13 @@ TAGS = {"tags": Path("t.csv")}
             "with --teacher-run no teacher is trained: leave --weak-steps away",
         ),
         ({"selection": "balanced-with-tags", "rounds": 2, **TAGS}, "has no use for --rounds"),
+        (TAGS, "--tags has no effect without --weak-steps"),
+        ({"frequencies": Path("f")}, "--frequencies has no effect without --selection unbal"),
+        ({"finetune_steps": 0, "finetune_lr": (0.1,)}, "--finetune-lr has no effect with"),
+        ({"picks": Path("p")}, "--per-class has no effect with --picks"),
+        ({"picks": Path("p"), "per_class": None}, "--top has no effect with --picks"),
+        ({"teacher_run": Path("r"), "teacher_steps": 3}, "--teacher-steps has no effect where no"),
+        ({"selection": "balanced-with-tags", **TAGS}, "--top has no effect with --selection bal"),
     ],
 )
 def test_bad_settings_are_named(changed, message, tmp_path, monkeypatch):

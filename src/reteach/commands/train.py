@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, make_dataclass
 from typing import Any
 
 from ..catalog import METHODS
+from ..errors import UserError
 from ..options import Data, Model, Output, Training
 
 
@@ -26,7 +27,15 @@ class _Train:
 
         method = type(self).__name__.replace("_", "-")
         settings: Any = self.settings  # type: ignore[attr-defined]
+        self._refuse_two_networks(METHODS[method].network, settings)
         announce(train(Config(method, settings, self.data, self.model, self.training, self.output)))
+
+    def _refuse_two_networks(self, name: str | None, settings: Any) -> None:
+        network = None if name is None else getattr(settings, name)
+        if network is not None and self.model.model not in (Model.model, network):
+            raise UserError(
+                f"--model {self.model.model} has no effect beside --{name} {network}: leave it out"
+            )
 
 
 for _name, _method in METHODS.items():

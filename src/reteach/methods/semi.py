@@ -62,7 +62,7 @@ from ..engine.setup import Frozen
 from ..errors import UserError
 from ..labels import Single
 from ..losses import softmax_xent
-from ..relabel.best import Candidates, Picks, best, draw, read_picks, write_picks
+from ..relabel.best import Candidates, Picks, best, draw, read_picks, without, write_picks
 from ..relabel.hashtags import square_root
 from ..relabel.item_lists import read_exclusions
 from ..relabel.quotas import (
@@ -167,7 +167,7 @@ def _selection(setup: Setup, options: Options, pile: Dataset) -> Selection:
         top = min(10, len(classes)) if options.top is None else options.top
         rule = Rule(k, top, options.rank_by, options.minimum)
     rule.check(len(classes))
-    if options.picks is None:
+    if options.picks is None or options.rounds > 1:
         check_per_class(k, len(pile), len(classes), rule.top)
     quotas = balanced(k, len(classes))
     if options.selection == "unbalanced-ranked":
@@ -179,15 +179,15 @@ def _selection(setup: Setup, options: Options, pile: Dataset) -> Selection:
     given = None
     if options.picks is not None:
         given, others = read_picks(options.picks, items, classes)
-        quotas = np.ones_like(quotas)
         if others:
             setup.warn(f"{others} picks of {options.picks} are not among the unlabelled images")
+    never = _never(setup, options, items)
     return Selection(
         rule,
         quotas,
-        _never(setup, options, items),
+        never,
         None if options.tags is None else weak_labels(options.tags, items, classes),
-        given,
+        None if given is None else without(given, items, never),
     )
 
 
@@ -210,7 +210,7 @@ def _per_class(setup: Setup, options: Options, pile: Dataset) -> int:
     if options.per_class is not None:
         return options.per_class
     k = paper_ratio(len(pile), len(pile.classes))
-    if options.picks is not None:
+    if options.picks is not None and options.rounds == 1:
         return k
     why = (
         f"by the paper's ratio, for {len(pile):,} unlabelled images and {len(pile.classes)} classes"
@@ -260,12 +260,12 @@ def _select(
     name: str,
 ) -> Picks:
     """Stage 2: D̂, also as the table ``name`` in the run folder."""
-    rule, quotas, items = selection.rule, selection.quotas, pile.items
+    rule, quotas, items, given = selection.rule, selection.quotas, pile.items, selection.given
     if teacher is not None:
         found = _candidates(setup, pile, teacher, rule.top or 1, run, stage)
         picks = best(found, items, quotas, rule, selection.never)
-    elif selection.given is not None:
-        picks = selection.given
+    elif given is not None:
+        picks = given
     else:
         assert selection.weak is not None
         weak = selection.weak
@@ -274,10 +274,10 @@ def _select(
         raise UserError(
             "no unlabelled image is selected for any class: look at --minimum, --exclude"
         )
-    k = int(np.bincount(picks.cls).max() if picks is selection.given else quotas.mean())
+    k = int(np.bincount(picks.cls).max() if picks is given else quotas.mean())
     check_picks(len(picks), len(np.unique(picks.row)), k, len(pile), len(pile.classes))
-    _say_what_is_missing(setup, picks, quotas)
-    if run.folder is not None and picks is not selection.given and distributed.rank() == 0:
+    _say_what_is_missing(setup, picks, np.ones_like(quotas) if picks is given else quotas)
+    if run.folder is not None and picks is not given and distributed.rank() == 0:
         write_picks(run.folder / f"{name}.parquet", picks, items, pile.classes, quotas, rule)
     return picks
 

@@ -81,7 +81,7 @@ def _refuse_unused(setup: Setup, options: Options) -> None:
         why = "without --weak-steps or --selection balanced-with-tags"
         refuse_unused(options, why, "tags")
     if options.picks is not None and options.rounds == 1:
-        names = ("per_class", "top", "selection", "rank_by", "minimum", "frequencies", "exclude")
+        names = ("per_class", "top", "selection", "rank_by", "minimum", "frequencies")
         refuse_unused(options, "with --picks, which are selected already", *names)
     if not _trains_teacher(options):
         refuse_unused(options, "where no teacher is trained", "teacher_steps")

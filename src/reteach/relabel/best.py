@@ -159,6 +159,12 @@ def read_picks(path: Path, items: Sequence[str], classes: Sequence[str]) -> tupl
     return Picks(row, cls, score, _ranks(cls, len(classes))), int((~known).sum())
 
 
+def without(picks: Picks, items: Sequence[str], exclude: Iterable[str]) -> Picks:
+    """The picks that are not of an excluded item, with the ranks that they had."""
+    kept = _allowed(items, exclude)[picks.row]
+    return Picks(picks.row[kept], picks.cls[kept], picks.score[kept], picks.rank[kept])
+
+
 def _allowed(items: Sequence[str], exclude: Iterable[str]) -> NDArray[np.bool_]:
     """(N,) which items are not excluded."""
     never = set(exclude)
