@@ -53,7 +53,10 @@ NO_EFFECT = {
 
 ELSEWHERE = {
     **dict.fromkeys(
-        ("images", "labels", "val_images", "val_labels", "val_fraction", "val_empty", "fraction"),
+        (
+            *("images", "labels", "kind", "classes", "fraction"),
+            *("val_images", "val_labels", "val_kind", "val_empty", "val_fraction"),
+        ),
         "which images there are is decided before a method: test_cli_runs",
     ),
     "frames": "of videos: test_video_runs",
@@ -77,6 +80,7 @@ SHARED = (options.Data, options.Model, options.Training, options.Output)
 OTHERS: dict[str, Any] = {
     # shared
     "unlabeled": "more",
+    "rebalance": 1.0,
     "balanced_epoch": 2,
     "model": "reteach_small",
     "image_size": 7,

@@ -98,7 +98,7 @@ def _refuse_unused(setup: Setup, options: Options) -> None:
 
 
 def _balances(setup: Setup) -> bool:
-    return setup.rebalance or setup.balanced_epoch is not None
+    return setup.rebalance > 0 or setup.balanced_epoch is not None
 
 
 def _check(options: Options) -> None:
