@@ -16,7 +16,7 @@ ROOT = Path(reteach.__file__).parent
 LAYERS = [
     ("errors",),
     ("files", "rng", "progress", "sealed", "spreadsheet"),
-    ("labels", "options", "catalog"),
+    ("labels", "options", "catalog", "table_files"),
     ("tables", "losses", "losses_asymmetric", "losses_partial", "schedules", "score_columns"),
     ("scores",),
     ("score_classes",),

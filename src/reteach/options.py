@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .errors import UserError
+from .table_files import Kind
 
 
 def refuse_unused(settings: Any, why: str, *names: str, usual: Any = None) -> None:
@@ -41,7 +42,7 @@ class Data:
     may hold videos instead."""
     labels: Path | None = None
     """Label table (.csv or .parquet: item, labels). Without it, class folders give the labels."""
-    kind: Literal["single", "multi", "soft"] | None = None
+    kind: Kind | None = None
     """What --labels holds: single (an empty cell: unknown), multi (label sets; an empty cell: none of the
     classes is present) or soft. By default what the table's column kind says."""
     classes: Path | None = None
@@ -53,7 +54,7 @@ class Data:
     val_empty: Literal["none", "unknown"] = "none"
     """What an empty set among the labels to validate or test on says. none: the image has none of the
     classes, and counts; unknown: nobody could tell (ReaL), and it is left out."""
-    val_kind: Literal["single", "multi", "soft"] | None = None
+    val_kind: Kind | None = None
     """The same as --kind, for --val-labels and --test-labels."""
     val_fraction: float = 0.1
     """Share of the labelled images held out for validation where no --val-… is given; 0: none."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import UserError
+from ..table_files import Kind
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Advise:
     """A folder of class folders, a flat folder, an .npz file, tar shards, or hf:NAME[:SPLIT]."""
     labels: Path | None = None
     """Label table. Without it, class folders give the labels."""
-    kind: Literal["single", "multi", "soft"] | None = None
+    kind: Kind | None = None
     """What --labels holds; by default what the table's column kind says."""
     classes: Path | None = None
     """The class list, one name per line; by default the table's column classes, or the names in it."""

@@ -8,6 +8,7 @@ from typing import Literal
 
 from ..errors import UserError
 from ..options import Model, Training
+from ..table_files import Kind
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Clean:
     """A folder of class folders, a flat folder, an .npz file, tar shards, or hf:NAME[:SPLIT]."""
     labels: Path | None = None
     """Label table, one label per image. Without it, class folders give the labels."""
-    kind: Literal["single", "multi", "soft"] | None = None
+    kind: Kind | None = None
     """What --labels holds; by default what the table's column kind says."""
     classes: Path | None = None
     """The class list, one name per line; by default the table's column classes, or the names in it."""

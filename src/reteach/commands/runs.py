@@ -12,6 +12,7 @@ from typing import Any, Literal
 from tyro.conf import Positional
 
 from ..errors import UserError
+from ..table_files import Kind
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Evaluate:
     """A run folder, or score tables: .parquet files or folders of them, one per model."""
     labels: Path | None = None
     """Label table; class folders of --images need none."""
-    kind: Literal["single", "multi", "soft"] | None = None
+    kind: Kind | None = None
     """What --labels holds, of a run folder's images; by default what the table's column kind says."""
     original: Path | None = None
     """Original single labels beside reassessed sets in --labels: accuracy is against these, ReaL

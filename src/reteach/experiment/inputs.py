@@ -18,7 +18,8 @@ from ..labels import LabelSet, Single, stratified
 from ..options import Data, refuse_unused
 from ..progress import note, progress
 from ..score_classes import read_classes
-from ..tables import Kind, read_labels
+from ..table_files import Kind
+from ..tables import read_labels
 from .originals import Originals
 
 

@@ -19,7 +19,8 @@ from ..files import write_json
 from ..labels import LabelSet, Multi, Rows, Single
 from ..progress import progress
 from ..scores import ScoreWriter
-from ..tables import Kind, LabelTable, check_suffix, read_labels, write_labels
+from ..table_files import Kind
+from ..tables import LabelTable, check_suffix, read_labels, write_labels
 from .finish import THRESHOLD
 from .inputs import labelled, labelled_dataset
 from .saved import Saved, load_models
