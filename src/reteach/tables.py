@@ -201,12 +201,17 @@ def write_labels(
     content |= {c: pa.array(values, pa.list_(pa.string())) for c, values in lists.items()}
     content |= {c: pa.array(values, pa.list_(pa.float32())) for c, values in numbers.items()}
     constant = {"kind": kind, "classes": listed, "source": table.source}
-    content |= {
-        c: pa.array([text] * n, pa.string()).dictionary_encode() for c, text in constant.items()
-    }
+    content |= {column: repeated(text, n) for column, text in constant.items()}
     meta = {"reteach.classes": listed, "reteach.kind": kind}  # of a table without rows
     with atomic_path(path) as part:
         pq.write_table(pa.table(content).replace_schema_metadata(meta), part)
+
+
+def repeated(text: str, n: int) -> Any:
+    """An Arrow column of n equal texts, kept once: copies of a long class list would fill the memory."""
+    import pyarrow as pa
+
+    return pa.DictionaryArray.from_arrays(np.zeros(n, np.int32), pa.array([text], pa.string()))
 
 
 def check_suffix(path: Path) -> None:

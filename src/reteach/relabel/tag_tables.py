@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..files import atomic_path
+from ..tables import repeated
 from .database import Database, Limits, database
 from .hashtags import Matcher
 
@@ -129,10 +130,7 @@ def _write(db: Database, out: Path, classes: tuple[str, ...]) -> int:
                 [item for item, _ in batch],
                 [[classes[cls] for _, cls, _ in group] for _, group in batch],
                 [[float(weight) for _, _, weight in group] for _, group in batch],
-                *(
-                    pa.array([text] * len(batch)).dictionary_encode()
-                    for text in ("soft", json.dumps(classes), "hashtags")
-                ),
+                *(repeated(text, len(batch)) for text in ("soft", json.dumps(classes), "hashtags")),
             ]
             writer.write_table(pa.table(columns, schema=schema))
     return written
