@@ -49,8 +49,9 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "DGPD": {"sides": "dis"},
     "CPSD": {},
     "CPSD, KL": {"imitation": "kl"},
-    "CPSD, summed": {"imitation": "sum"},
-    "CPSD, teachers see all": {"teacher_images": "all"},
+    "CPSD, averaged": {"imitation": "mean"},
+    "CPSD, teachers see theirs": {"teacher_images": "theirs"},
+    "CPSD, gradient of the formula": {"focus_gradient": True},
 }
 
 FIGURE: dict[str, dict[str, Any]] = {

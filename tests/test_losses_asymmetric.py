@@ -56,7 +56,9 @@ def test_gradient_is_that_of_finite_differences(
     x, y = batch()
     known = torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) < 0.7
     assert torch.autograd.gradcheck(
-        lambda z: asymmetric(z, y, known, gamma_neg=gamma_neg, gamma_pos=gamma_pos, shift=shift),
+        lambda z: asymmetric(
+            z, y, known, gamma_neg=gamma_neg, gamma_pos=gamma_pos, shift=shift, focus_gradient=True
+        ),
         x.requires_grad_(),
     )
 

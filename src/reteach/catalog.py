@@ -283,8 +283,9 @@ class Asl:
     """The same for positives."""
     shift: float = 0.05
     """Negatives below this probability count nothing; 0 for Q2L."""
-    focus_gradient: bool = True
-    """Let the gradient go through the focusing factors, or hold them fixed as the authors do."""
+    focus_gradient: bool = False
+    """Let the gradient go through the focusing factors; by default they are held fixed, as in the code of
+    ASL's and CPSD's authors."""
     prior_bias: bool = False
     """Start the output bias at the class frequencies."""
 
@@ -304,13 +305,14 @@ class Cpsd(Asl):
     twins: bool = False
     """Train a subset that stands on both sides twice, from other weights: with --subsets 1 two whole
     teachers, a control."""
-    teacher_images: Literal["theirs", "all"] = "theirs"
-    """What a teacher sees: the images with one of its classes, or all."""
+    teacher_images: Literal["all", "theirs"] = "all"
+    """What a teacher sees: all images (the authors' code), or those with one of its classes (the paper's
+    text)."""
     teacher_share: float = 0.5
     """Share of the budget that all teachers have together, each by the number of its images."""
-    imitation: Literal["sum", "mean", "kl"] = "mean"
-    """Squared error of the logits summed over the classes (Eq. 6) or averaged (the authors' code), or
-    the KL divergence of the probabilities."""
+    imitation: Literal["sum", "mean", "kl"] = "sum"
+    """Squared error of the logits summed over the classes (Eq. 6 and the authors' code), its mean over
+    them, or the KL divergence of the probabilities."""
     imitation_weight: float = 1.0
     """Weight of the imitation beside the labels (1 in Eq. 7)."""
     temperature: float = 1.0

@@ -12,8 +12,9 @@ of the student in CPSD (Xu et al. 2022, Eq. 4). With p = σ(x) and targets y,
   and timm's signature has γ⁺ = 1.
 * *No floor.* ASL and timm clamp probabilities at 1e-8, so that a positive with logit below −18 has no
   gradient. Here −log p is a softplus of the logit: the same to 1e-6 above that floor, right below it.
-* *Gradient.* That of the formula. The authors of ASL and of CPSD hold the focusing factors (1 − p)^γ⁺ and
-  q^γ⁻ constant in it, as timm does by option: ``focus_gradient=False``.
+* *Gradient.* The codes of ASL and of CPSD hold the focusing factors (1 − p)^γ⁺ and q^γ⁻ constant in it
+  (``disable_torch_grad_focal_loss=True``), and so do we. ``focus_gradient=True`` is the gradient of the
+  formula.
 * *Soft targets* weigh the two terms, so that the loss is linear in y and a target of 0.3 means three
   positives in ten.
 
@@ -40,7 +41,7 @@ def asymmetric(
     gamma_neg: float = 4.0,
     gamma_pos: float = 0.0,
     shift: float = 0.05,
-    focus_gradient: bool = True,
+    focus_gradient: bool = False,
 ) -> Tensor:
     """ASL per example, summed over the classes.
 
@@ -74,7 +75,7 @@ class Asymmetric:
     gamma_neg: float = 4.0
     gamma_pos: float = 0.0
     shift: float = 0.05
-    focus_gradient: bool = True
+    focus_gradient: bool = False
 
     def __post_init__(self) -> None:
         if self.gamma_neg < 0 or self.gamma_pos < 0:

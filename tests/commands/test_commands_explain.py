@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -188,3 +189,19 @@ def test_what_cannot_be_shown_is_one_clear_line(world, tmp_path, capsys, words, 
     assert main([*command.split(), *words.format(w=world).split()]) == 2
     assert message in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (tmp_path / "cam.html").exists()
+
+
+def test_a_teacher_of_one_class_is_explained(world, tmp_path):
+    """The class that stands alone in its subset has two teachers on its page like any other."""
+    sides = {"co": [["cat"], ["dog", "hat", "tie"]], "dis": [["cat", "hat"], ["dog", "tie"]]}
+    (tmp_path / "alone.json").write_text(json.dumps(sides))
+    words = (
+        f"train cpsd --images {world}/photos --labels {world}/tags.parquet --steps 8 --batch-size 8 "
+        f"--partition {tmp_path}/alone.json --model reteach_tiny --image-size 16 --workers 0"
+    )
+    assert main([*words.split(), "--out", str(world / "alone"), "--device", "cpu"]) == 0
+    page = explained(
+        world, tmp_path / "cam.html", f"--classes cat --labels {world}/tags.parquet", run="alone"
+    )
+    titles = [b.text for b in section(page, "class-1").all("b")]
+    assert {"co-1", "dis-1"} <= set(titles)

@@ -174,7 +174,7 @@ def test_no_teachers_is_the_baseline():
 @pytest.mark.parametrize("augment", ["crop-flip", "none"])
 def test_one_subset_is_self_distillation(augment):
     """The whole method with k = 1 against a teacher and a student written out."""
-    settings = Cpsd(subsets=1, teacher_share=0.25, teacher_images="all")
+    settings = Cpsd(subsets=1, teacher_share=0.25)
     found = trained(settings, augment=augment)
     (specialist,) = found.specialists().values()
     assert specialist.classes == CLASSES
@@ -189,7 +189,7 @@ def test_one_subset_is_self_distillation(augment):
         z = learner(batch.x)
         with torch.no_grad():
             t = teacher.learner.model.eval()(batch.x)
-        learner.update((loss_of(z, batch.y) + (z - t).square().mean(1)).mean(), batch)
+        learner.update((loss_of(z, batch.y) + (z - t).square().sum(1)).mean(), batch)
     mine, theirs = student(found), learner.model.state_dict()
     assert all(torch.allclose(mine[n], theirs[n], atol=1e-5) for n in mine)
 
@@ -253,7 +253,35 @@ def test_one_subset_has_one_teacher_unless_twins_are_wanted():
     assert not equal(*states)
 
 
-def test_teachers_see_the_images_of_their_classes(monkeypatch):
+def test_defaults_are_those_of_the_authors_code():
+    """Summed squares, teachers of all images, focusing factors held fixed (dis_B_cpsd.py)."""
+    told = Cpsd()
+    assert (told.imitation, told.teacher_images, told.focus_gradient) == ("sum", "all", False)
+    assert cpsd._imitation(told) is squared_error
+    assert Asl().focus_gradient is Asymmetric().focus_gradient is False
+
+
+def alone(folder: Path) -> Path:
+    """A partition with a subset of one class, as the authors' of COCO has ``person``."""
+    file = folder / "alone.json"
+    file.write_text(json.dumps({"co": [["b", "c", "d", "e", "f"], ["a"]], "dis": [list(CLASSES)]}))
+    return file
+
+
+def test_a_subset_of_one_class_trains(tmp_path):
+    """Its teacher sees images without the class too, one after the other and side by side."""
+    settings = Cpsd(partition=alone(tmp_path))
+    one = trained(settings, Run(tmp_path / "one", quiet=True), steps=40)
+    teacher = one.specialists()["co-2"]
+    assert teacher.classes == ("a",)
+    assert teacher.predictor.scores(torch.zeros(3, 1, 12, 12)).shape == (3, 1)
+    assert one.sides[0].logits(torch.zeros(3, 1, 12, 12)).shape == (3, 6)
+    both = replace(settings, parallel=2)
+    two = trained(both, Run(tmp_path / "two", quiet=True), steps=40)
+    assert equal(student(one), student(two))
+
+
+def test_teachers_see_all_images_or_those_of_their_classes(monkeypatch):
     seen: dict[str, set[int]] = {}
     learned = Run.train
 
@@ -262,13 +290,13 @@ def test_teachers_see_the_images_of_their_classes(monkeypatch):
         return learned(self, name, algorithm, stream, **more)
 
     monkeypatch.setattr(Run, "train", note)
-    found = trained(Cpsd(subsets=2))
+    found = trained(Cpsd(subsets=2, teacher_images="theirs"))
     present = photos().labels.present()
     for name, teacher in found.specialists().items():
         columns = [CLASSES.index(c) for c in teacher.classes]
         assert seen[name] == set(np.flatnonzero(present[:, columns].any(1)).tolist())
     assert len(seen["train"]) == 60
-    trained(Cpsd(subsets=2, teacher_images="all"))
+    trained(Cpsd(subsets=2))
     assert {len(rows) for rows in seen.values()} == {60}
 
 
@@ -421,7 +449,7 @@ def test_other_settings_are_refused_on_resume(tmp_path):
         (Cpsd(gamma_neg=-1), "--gamma-neg and --gamma-pos must not be negative"),
         (Cpsd(shift=1), r"--shift must lie in \[0, 1\), got 1"),
         (
-            Cpsd(subsets=6),
+            Cpsd(subsets=6, teacher_images="theirs"),
             "subset co-1 is class 'a' alone: .* use fewer --subsets, or --teacher-images all",
         ),
     ],
@@ -438,7 +466,7 @@ def test_a_subset_without_images_is_named(tmp_path):
     data = data.with_labels(Multi.from_dense(present, CLASSES))
     file = tmp_path / "p.json"
     file.write_text(json.dumps({"co": [["a", "b", "c", "d"], ["e", "f"]], "dis": [list(CLASSES)]}))
-    settings = Cpsd(partition=file)
+    settings = Cpsd(partition=file, teacher_images="theirs")
     with pytest.raises(UserError, match=r"subset co-2 \('e', 'f'\) has no image to learn from"):
         cpsd.train(setup(settings, data), settings, Run.memory())
     cut = Cpsd(subsets=2)  # the search deals such classes out

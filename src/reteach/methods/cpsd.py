@@ -7,7 +7,7 @@ and a student of all classes learns from the labels and from what both sides say
 
     S_ij = e_ij / n_i,  P⁺ = ½ (S^(1/τ) + its transpose),  P⁻ = 1 − P⁺                  (Eq. 1)
     subsets by normalised cut of P⁺ and of P⁻                                            (Eq. 2)
-    teacher t = argmin L_cls over the images with a class of C_t, of these classes      (Eqs. 3-4)
+    teacher t = argmin L_cls of the classes of C_t                                       (Eqs. 3-4)
     ŷ⁺, ŷ⁻ = the logits of a side's teachers, put together in class order               (Eq. 5)
     L_kd = ½ (‖ŷˢ − ŷ⁺‖² + ‖ŷˢ − ŷ⁻‖²)                                                  (Eq. 6)
     student = argmin L_cls + L_kd                                                        (Eq. 7)
@@ -25,15 +25,18 @@ What the paper leaves open or misprints, and what we do:
 * *The weights* of L_cls and the two halves of L_kd are 1, ½, ½ in Eqs. 6-7 and ½, ¼, ¼ in the authors'
   code: the same up to a factor 2 in the step size, which Adam does not feel. We keep Eq. 7's.
   Of one side alone (CGPD, DGPD) L_kd is ‖ŷˢ − ŷ‖²: the mean over the sides there are.
-* *The square* is a sum over the classes in Eq. 6 and a mean in the code; L_cls is a sum in both. So the
-  imitation weighs C times less in the code. The default is ``--imitation mean``; ``sum`` is Eq. 6. Either
-  way the loss is averaged over the batch, where Eqs. 4 and 6 add up.
+* *The square* is a sum over the classes in Eq. 6 and in the code (``MSELoss(reduce=True,
+  size_average=False)`` adds up), as L_cls is: ``--imitation sum``, the default. ``mean`` is ours and weighs
+  C times less. Either way the loss is averaged over the batch, where Eqs. 4 and 6 add up.
 * *Averaged weights.* The code keeps an average of the weights (0.9997), the paper is silent:
   ``--average``, off by default. Then teachers teach and the student predicts with their averages.
 * *Start.* All networks of the paper start from the same published weights. From scratch, teachers have
   each their own random start, and the student has that of every other method.
-* *Images of a teacher* are those with one of its classes (``--teacher-images theirs``). A teacher may
-  then be asked about images of a kind that it never saw; ``all`` is the alternative.
+* *Images of a teacher* are those "which contain categories in C_t" in the paper's Section 3.1, and all of
+  them in the code, whose data sets narrow the labels and filter nothing: ``--teacher-images all``, the
+  default. So a teacher of one class learns too (the code's partition of COCO has ``person`` alone). With
+  ``theirs`` it would see no negative, which is an error, and others are asked about images of a kind that
+  they never saw.
 * *Budget.* The paper gives 20 epochs to each teacher and 80 to the student. Here all share one budget
   of backward passes: the teachers get ``--teacher-share`` of it, each by the number of its images, so
   that all make the same number of epochs; the student gets the rest.
@@ -44,7 +47,8 @@ What the paper leaves open or misprints, and what we do:
 * *Teachers' logits* are computed once for all images where these always look the same (``--augment
   none``), and for each batch where they do not.
 * *A class without a positive image* is warned of, not refused: a rare tag may lose its last image to
-  the validation split. The search deals such classes out evenly; a subset of nothing else is an error.
+  the validation split. The search deals such classes out evenly; a teacher of nothing else learns that
+  they are absent, and is an error with ``--teacher-images theirs``.
 * *A subset that stands on both sides* has one teacher, who speaks for both; ``--twins`` trains two.
 
 Limits: k = 1 is self-distillation (SD), one whole teacher. No teachers (``--subsets 0``) is the
@@ -428,7 +432,7 @@ class Divergence:
 
 
 def mean_squared_error(logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """The square of Eq. 6 averaged over the classes, as in the authors' code."""
+    """The square of Eq. 6 averaged over the classes: neither the paper nor its code."""
     return squared_error(logits, teacher_logits) / logits.shape[-1]
 
 

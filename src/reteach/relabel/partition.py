@@ -9,8 +9,8 @@ Xu et al., IJCAI 2022, Section 3.2: build the graphs P⁺ and P⁻ of
   (:mod:`reteach.relabel.cut`) goes on from these and from random ones by the cut they stand for.
 * *Balance.* The paper is silent. Plain k-means on P⁻ may return subsets of 73, 5, 1, 1 and 1 classes,
   because dis-occurrence has hardly any structure: the best of all cuts is less than 1% below a random
-  one. A teacher of a single class, trained on the images that contain it, would never see a negative.
-  So each subset has at least max(2, C / 8k) classes, unless told otherwise.
+  one. Such subsets are no decomposition: one teacher has nearly the whole task. So each subset has at
+  least max(2, C / 8k) classes, unless told otherwise.
 * *Classes without information* (never, always or only alone in an image; see ``cooccurrence``) have no
   say in the cut. They are dealt out afterwards, one by one to the smallest subset, so that each class
   still has one teacher per side; the result names them.

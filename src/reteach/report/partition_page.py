@@ -104,8 +104,8 @@ def _cuts(found: Sequence[Decomposition]) -> Section:
     )
     least = sorted({each.side(side).least for each in found for side in SIDES})
     guard = (
-        f"Each subset has at least {' or '.join(map(str, least))} classes: a teacher of one class, "
-        "trained on the images that contain it, would never see a negative. K-means alone has no such "
+        f"Each subset has at least {' or '.join(map(str, least))} classes, so that no teacher has "
+        "nearly the whole task. K-means alone has no such "
         "guard. Independent searches that agree are no proof of the optimum, but make another unlikely."
     )
     lead = "The normalised cut is the sum over the subsets of the share of ties that leave them."
