@@ -86,7 +86,8 @@ class Model:
     model: str = "resnet18"
     """Any architecture of timm (resnet101, tresnet_l, resnext50_32x4d.fb_swsl_ig1b_ft_in1k …), one with a
     token per class (resnet101_tf, q2l_resnet101 …), or for small images reteach_tiny, reteach_mid,
-    reteach_mean, reteach_small, reteach_max, preact_resnet18, preact_resnet18_arazo; for videos r2plus1d_18, r2plus1d_34, reteach_video."""
+    reteach_mean, reteach_small, reteach_max, preact_resnet18, preact_resnet18_arazo; for videos
+    r2plus1d_18, r2plus1d_34, reteach_video."""
     image_size: int | None = None
     """Side of the square input in pixels; by default the model's own, or the arrays' size."""
     frames: int | None = None

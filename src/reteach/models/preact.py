@@ -2,8 +2,9 @@
 
 He et al. 2016, "Identity mappings in deep residual networks": normalisation and activation come before
 each convolution. Both forms begin with one 3 × 3 convolution at full resolution and no pooling, have plain
-1 × 1 convolutions where a block changes shape, which take the block's pre-activation, and pool what the last
-stage gives directly: without the normalisation and activation that He et al. have there. 11.2 million weights.
+1 × 1 convolutions where a block changes shape, which take the block's pre-activation, and pool what the
+last stage gives directly: without the normalisation and activation that He et al. have there. 11.2 million
+weights.
 
 * ``preact_resnet18``, of NCT's published code: the identity carries the block's input untouched.
 * ``preact_resnet18_arazo``, of Arazo et al. 2019, whose setting NCT says it follows: normalisation and
@@ -123,9 +124,7 @@ _CONFIG: dict[str, Any] = {
     "first_conv": "conv1",
     "classifier": "fc",
 }
-default_cfgs = generate_default_cfgs(
-    {"preact_resnet18": _CONFIG, "preact_resnet18_arazo": _CONFIG}
-)
+default_cfgs = generate_default_cfgs({"preact_resnet18": _CONFIG, "preact_resnet18_arazo": _CONFIG})
 
 
 @register_model
