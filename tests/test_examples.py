@@ -73,7 +73,7 @@ def test_cpsd_ablation(tmp_path):
     run("cpsd_ablation.py", str(tmp_path), *chosen)
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert {"baseline", "CPSD", "every class present"} <= results.keys()
-    assert {"map", "cf1", "of1"} <= results["CPSD"].keys()
+    assert {"map", "cf1@0.5", "of1@0.5", "cf1@0.8", "of1@0.8"} <= results["CPSD"].keys()
 
 
 def test_cpsd_networks(tmp_path):

@@ -190,10 +190,11 @@ def test_what_an_empty_set_says_is_not_asked_of_single_labels(trained, world, tm
 
 
 def test_the_metric_that_fits_the_labels_comes_first(capsys):
-    numbers = {"accuracy": 0.5, "f1@0.25": 0.4, "map": 0.3, "labels_per_image": 1.0, "cf1": 0.2}
+    numbers = {"accuracy": 0.5, "f1@0.25": 0.4, "map": 0.3, "labels_per_image": 1.0}
+    numbers |= {"cf1@0.5": 0.2, "cf1@0.8": 0.1}
     for true, real, first, last in (
         (1.0, {}, "accuracy", "labels/image"),
-        (2.5, {}, "mAP", "accuracy"),
+        (2.5, {}, "mAP", "labels/image"),
         (2.5, {"real_accuracy": 0.6}, "accuracy", "labels/image"),
     ):
         show_metrics({"model": numbers | real | {"true_labels_per_image": true}})

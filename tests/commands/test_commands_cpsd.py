@@ -64,7 +64,9 @@ def test_trains_on_label_sets(world, tmp_path, method, labels):
     out = tmp_path / "run"
     assert reteach(world, f"train {method} --out {out}", labels) == 0
     judged = json.loads((out / "evaluation.json").read_text())["val"]
-    assert {"map", "cf1", "of1"} <= next(iter(judged.values()))["metrics"].keys()
+    assert {"map", "cf1@0.5", "of1@0.5", "cf1@0.8", "of1@0.8"} <= next(iter(judged.values()))[
+        "metrics"
+    ].keys()
 
 
 def test_a_finished_run_is_evaluated_on_a_table_with_gaps(world, tmp_path, capsys):
@@ -162,5 +164,5 @@ def test_ablations_are_comparisons(world, tmp_path):
     rows = {"asl", "cpsd subsets=1", "cpsd subsets=2", "asl, stopped early", "every class present"}
     assert results.keys() == rows
     for name in rows:
-        assert {"map", "cf1", "of1"} <= results[name].keys()
+        assert {"map", "cf1@0.5", "of1@0.5", "cf1@0.8", "of1@0.8"} <= results[name].keys()
     assert (out / "report.html").exists()

@@ -15,8 +15,9 @@ SCORES, TRUTH = random_batch(200, 8)
 GIVEN = np.random.default_rng(3).integers(-1, 8, 200)
 ALWAYS = {
     "n", "accuracy", "top5", "f1@0.25", "f1@0.5", "map", "labels_per_image@0.25",
-    "labels_per_image", "true_labels_per_image", "precision@0.25", "cp", "cr", "cf1", "op", "or",
-    "of1", "ece", "ece_labels", "n_accuracy", "n_sets", "f1@top1", "labels_per_image@top1",
+    "labels_per_image", "true_labels_per_image", "precision@0.25", "ece", "ece_labels",
+    "n_accuracy", "n_sets", "f1@top1", "labels_per_image@top1",
+    *(f"{name}@{at}" for name in ("cp", "cr", "cf1", "op", "or", "of1") for at in (0.5, 0.8)),
 }  # fmt: skip
 
 
@@ -41,6 +42,23 @@ def test_keys_and_values() -> None:
     assert out["labels_per_image"] == pytest.approx((SCORES > 0.25).sum() / 200)
     assert out["labels_per_image@0.25"] == out["labels_per_image"]
     assert out["true_labels_per_image"] == pytest.approx(TRUTH.sum() / 200)
+
+
+@pytest.mark.parametrize("at", [0.5, 0.8])
+def test_counts_at_both_thresholds_are_those_of_loops(at: float) -> None:
+    """CP … OF1 at 0.5 and at the 0.8 of CPSD's code, each under the name of its threshold."""
+    out = summary().compute()
+    precision, recall, hits, predicted, true = [], [], 0, 0, 0
+    for c in range(8):
+        tp = sum(SCORES[i, c] > at and TRUTH[i, c] for i in range(200))
+        guessed, there = sum(SCORES[:, c] > at), sum(TRUTH[:, c])
+        precision.append(tp / guessed if guessed else 0.0)
+        recall.append(tp / there)
+        hits, predicted, true = hits + tp, predicted + guessed, true + there
+    cp, cr, op, or_ = np.mean(precision), np.mean(recall), hits / predicted, hits / true
+    expected = {"cp": cp, "cr": cr, "cf1": 2 * cp * cr / (cp + cr)}
+    expected |= {"op": op, "or": or_, "of1": 2 * op * or_ / (op + or_)}
+    assert {name: out[f"{name}@{at}"] for name in expected} == pytest.approx(expected)
 
 
 def test_given_labels_take_over_accuracy() -> None:
@@ -124,7 +142,9 @@ def test_every_class_is_what_constant_scores_get() -> None:
 def test_every_class_without_labels_or_images() -> None:
     trivial = trivial_every_class(np.zeros((3, 4), bool))
     assert trivial["f1@0.5"] == 0
-    assert np.isnan([trivial[k] for k in ("map", "cp", "cr", "cf1", "op", "or", "of1")]).all()
+    assert np.isnan(
+        [trivial[k] for k in ("map", "cp@0.5", "cr@0.5", "cf1@0.5", "op@0.8", "or@0.8", "of1@0.8")]
+    ).all()
     with pytest.raises(UserError, match="at least one image"):
         trivial_every_class(np.zeros((0, 4), bool))
 

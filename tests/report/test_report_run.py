@@ -156,7 +156,9 @@ def test_every_metric_of_every_predictor_is_shown(run_page: str, tmp_path: Path)
         "map": "mAP",
         "ece": "Calibration error",
         "ece_labels": "Calibration error, all labels",
-        **{name: name.upper() for name in ("cp", "cr", "cf1", "op", "or", "of1")},
+        **{f"{name}@0.5": f"{name.upper()} at 0.5" for name in ("cp", "cr", "cf1")},
+        **{f"{name}@0.8": f"{name.upper()} at 0.8" for name in ("op", "or")},
+        "of1": "OF1 at 0.5",
     }
     shown = {**titles, **plain, **counts}
     assert set(student) - set(shown) == {"n", "labels_per_image@0.25"}  # the same number twice

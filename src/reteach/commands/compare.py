@@ -107,7 +107,7 @@ def show_results(
     results: dict[str, dict[str, dict[str, float]]], folder: Path, page: Path | None = None
 ) -> None:
     """A table on standard output: methods in rows, mean ± deviation in columns."""
-    from .runs import SHOWN, show_table
+    from .runs import OF_SETS, SHOWN, show_table
 
     judged = {
         "best": "best",
@@ -117,7 +117,7 @@ def show_results(
         "wrong_accuracy": "wrong labels fitted",
     }
     clean = any("best" in row for row in results.values())
-    titles = judged | {"map": "mAP"} if clean else SHOWN | {"cf1": "CF1", "of1": "OF1"}
+    titles = judged | {"map": "mAP"} if clean else SHOWN | OF_SETS
     # As on the page: what the comparison is about comes first.
     columns = list(dict.fromkeys(key for row in results.values() for key in row if key in titles))
     rows = [(name, *(_cell(row.get(key)) for key in columns)) for name, row in results.items()]

@@ -218,10 +218,11 @@ SHOWN = {
 }
 OF_SETS = {
     "map": "mAP",
-    "cf1": "CF1",
-    "of1": "OF1",
-    **{key: SHOWN[key] for key in SHOWN if key not in ("map", "accuracy", "real_accuracy")},
-    "accuracy": "accuracy",
+    "cf1@0.5": "CF1@0.5",
+    "of1@0.5": "OF1@0.5",
+    "cf1@0.8": "CF1@0.8",
+    "of1@0.8": "OF1@0.8",
+    **{key: SHOWN[key] for key in ("f1@0.5", "f1@tuned", "labels_per_image")},
 }
 """The same where the images are judged by label sets."""
 

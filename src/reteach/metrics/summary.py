@@ -18,6 +18,8 @@ from .kept import LIMIT, Kept, pack
 from .ranking import MeanAveragePrecision
 
 _TOP = 5
+AT = (0.5, 0.8)
+"""Thresholds of CP … OF1; the rows of single classes are at the first."""
 
 
 @final
@@ -49,7 +51,7 @@ class Summary:
         self._f1 = [ExampleF1(t) for t in thresholds]
         self._tuned = [ExampleF1(tuned)] if tuned is not None else []
         self._first = TopF1()
-        self._counts = CountsAt(0.5)
+        self._counts = [CountsAt(t) for t in AT]
         self._accuracy = Accuracy()
         self._top = Accuracy(_TOP)
         self._real = Accuracy()
@@ -111,7 +113,8 @@ class Summary:
             self._against(asked, present)
         for metric in (*self._f1, *self._tuned, self._first):
             metric.update(values, present, mask)
-        self._counts.update(values, present, mask)
+        for counts in self._counts:
+            counts.update(values, present, mask)
         self.top_calibration.update(asked, present)
         self.label_calibration.update(values, present, mask)
         self._kept.add(pack(values, present, mask))
@@ -142,7 +145,8 @@ class Summary:
         ``true_labels_per_image``  true labels per image
         ``precision@T``            mean share of right ones among an image's predicted labels at
                                    the first threshold; 0 where none is predicted
-        ``cp cr cf1 op or of1``    by class and over all labels, at 0.5
+        ``cp@T cr@T cf1@T``,       by class and over all labels, at 0.5 and at 0.8, the threshold of CPSD's
+        ``op@T or@T of1@T``        code
         ``ece``, ``ece_labels``    calibration error of the top score, and of all scores
         =========================  ==============================================================
         """
@@ -164,7 +168,9 @@ class Summary:
         out["labels_per_image"] = first.labels_per_image()
         out["true_labels_per_image"] = first.true_labels_per_image()
         out[f"precision@{first.threshold:g}"] = first.precision()
-        out |= self._counts.compute()
+        for counts in self._counts:
+            named = counts.compute().items()
+            out |= {f"{name}@{counts.threshold:g}": value for name, value in named}
         out["ece"] = self.top_calibration.compute()
         out["ece_labels"] = self.label_calibration.compute()
         return out
@@ -188,7 +194,7 @@ class Summary:
         """A row per class: ``class``, ``support``, ``ap``, and at 0.5 ``precision, recall, f1``."""
         if not self.n:
             return []
-        each = self._counts.per_class()
+        each = self._counts[0].per_class()
         columns = (each.support, self.ranking.per_class(), each.precision, each.recall, each.f1)
         names = ("class", "support", "ap", "precision", "recall", "f1")
         rows = zip(self.classes, *(column.tolist() for column in columns), strict=True)
@@ -220,6 +226,14 @@ def trivial_every_class(
     cp = float(frequency[frequency > 0].mean()) if share else float("nan")
     recall = 1.0 if share else float("nan")
     first = f"{thresholds[0]:g}"
+    counted = {
+        "cp": cp,
+        "cr": recall,
+        "cf1": 2 * cp / (cp + 1),
+        "op": share if share else float("nan"),
+        "or": recall,
+        "of1": 2 * share / (share + 1) if share else float("nan"),
+    }
     return {
         "n": float(n),
         **{f"f1@{t:g}": f1 for t in thresholds},
@@ -229,12 +243,7 @@ def trivial_every_class(
         "labels_per_image": float(predicted.mean()),
         "true_labels_per_image": float(true.mean()),
         f"precision@{first}": float(np.mean(true / np.maximum(predicted, 1))),
-        "cp": cp,
-        "cr": recall,
-        "cf1": 2 * cp / (cp + 1),
-        "op": share if share else float("nan"),
-        "or": recall,
-        "of1": 2 * share / (share + 1) if share else float("nan"),
+        **{f"{name}@{t:g}": value for t in AT for name, value in counted.items()},
     }
 
 

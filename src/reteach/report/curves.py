@@ -28,8 +28,10 @@ JUDGED = (
 )
 JUDGED_OF_SETS = (
     "map",
-    "cf1",
-    "of1",
+    "cf1@0.5",
+    "of1@0.5",
+    "cf1@0.8",
+    "of1@0.8",
     "f1@0.25",
     "f1@0.5",
     "f1@tuned",

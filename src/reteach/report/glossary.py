@@ -150,12 +150,6 @@ _KNOWN = {
             "count",
             0,
         ),
-        Metric("cp", "CP", "Precision at 0.5, computed per class, then averaged.", OVER),
-        Metric("cr", "CR", "Recall at 0.5, computed per class, then averaged.", OVER),
-        Metric("cf1", "CF1", "Harmonic mean of CP and CR.", OVER),
-        Metric("op", "OP", "Precision at 0.5 over all labels of all images together.", OVER),
-        Metric("or", "OR", "Recall at 0.5 over all labels of all images together.", OVER),
-        Metric("of1", "OF1", "Harmonic mean of OP and OR.", OVER),
         Metric(
             "ece",
             "Calibration error",
@@ -221,17 +215,30 @@ _KNOWN = {
         ),
     )
 }
-_AT = re.compile(r"(f1|precision|labels_per_image)@([0-9.eE+-]+)")
+_OVER = {
+    "cp": "Precision of labels scored above {at}, computed per class, then averaged.",
+    "cr": "Recall of labels scored above {at}, computed per class, then averaged.",
+    "cf1": "Harmonic mean of CP and CR, of labels scored above {at}.",
+    "op": "Precision of labels scored above {at}, over all labels of all images together.",
+    "or": "Recall of labels scored above {at}, over all labels of all images together.",
+    "of1": "Harmonic mean of OP and OR, of labels scored above {at}.",
+}
+_AT = re.compile(rf"(f1|precision|labels_per_image|{'|'.join(_OVER)})@([0-9.eE+-]+)")
 
 
 def metric(name: str) -> Metric:
     """The words for a metric; an unknown one goes by its own name."""
     if name in _KNOWN:
         return _KNOWN[name]
-    match = _AT.fullmatch(name)
+    # Earlier versions wrote CP … OF1 without their threshold, which was 0.5.
+    match = _AT.fullmatch(f"{name}@0.5" if name in _OVER else name)
     if match is None:
         return Metric(name, name.replace("_", " "), "", OTHER, "plain", 0)
     kind, threshold = match.groups()
+    if kind in _OVER:
+        return Metric(
+            name, f"{kind.upper()} at {threshold}", _OVER[kind].format(at=threshold), OVER
+        )
     if kind == "f1":
         text = (
             "F1 of each image's label set (classes scored above "
