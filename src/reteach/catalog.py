@@ -300,6 +300,9 @@ class Cpsd(Asl):
     """Partitions by co-occurrence and dis-occurrence, one of them, or random ones as controls."""
     partition: Path | None = None
     """The subsets, a file of 'reteach partition', in place of --subsets and --tau."""
+    partition_method: Literal["search", "spectral"] = "search"
+    """Search for the smallest normalised cut, or spectral clustering alone (Eq. 2), whose subsets can be
+    single classes."""
     tau: float = 2.0
     """Smoothing of the affinities; 2 in the authors' code, 3 in the paper."""
     twins: bool = False

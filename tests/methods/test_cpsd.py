@@ -28,6 +28,8 @@ from reteach.losses import bernoulli_kl, squared_error
 from reteach.losses_asymmetric import Asymmetric
 from reteach.methods import cpsd
 from reteach.methods.supervised import Supervised, train_asl
+from reteach.relabel.cooccurrence import Cooccurrence
+from reteach.relabel.partition import partition
 
 CLASSES = ("a", "b", "c", "d", "e", "f")
 
@@ -245,6 +247,13 @@ def test_classes_that_go_together_share_a_co_teacher_and_no_dis_teacher():
         assert home["dis"][one] != home["dis"][other]
 
 
+def test_the_partition_can_be_the_papers_spectral_one():
+    seen = Cooccurrence.of(photos().labels)
+    found = trained(Cpsd(subsets=3, partition_method="spectral"))
+    teachers = [t.classes for name, t in found.specialists().items() if name.startswith("co")]
+    assert tuple(teachers) == partition(seen, 3, "co", how="spectral").subsets
+
+
 def test_one_subset_has_one_teacher_unless_twins_are_wanted():
     assert list(trained(Cpsd(subsets=1)).specialists()) == ["co-1"]
     twins = trained(Cpsd(subsets=1, twins=True)).specialists()
@@ -444,6 +453,8 @@ def test_other_settings_are_refused_on_resume(tmp_path):
         (Cpsd(sides="random", subsets=7), "--subsets 7 is more than the 6 classes"),
         (Cpsd(teacher_share=1), r"--teacher-share must lie in \(0, 1\), got 1"),
         (Cpsd(imitation_weight=-1), "--imitation-weight must not be negative"),
+        (Cpsd(partition_method="spectral", sides="random"), "--partition-method spectral cuts"),
+        (Cpsd(partition_method="spectral", partition=Path("p.json")), "leave out --partition"),
         (Cpsd(temperature=0), "--temperature must be positive"),
         (Cpsd(tau=0), "--tau must be positive, got 0"),
         (Cpsd(gamma_neg=-1), "--gamma-neg and --gamma-pos must not be negative"),

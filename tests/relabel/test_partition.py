@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from reteach.commands.partition import Partition as Command
 from reteach.errors import UserError
 from reteach.labels import Multi, Single
-from reteach.relabel.cooccurrence import SIDES, Cooccurrence, read_cooccurrence
+from reteach.relabel.cooccurrence import SIDES, Cooccurrence, Side, read_cooccurrence
 from reteach.relabel.cut import canonical, climb, normalized_cut, search, whole
 from reteach.relabel.decomposition import decompose, read_subsets, write_decompositions
 from reteach.relabel.partition import partition, random_subsets, suggest
@@ -124,6 +125,46 @@ def test_spectral_clustering_sees_blocks_and_leaves_no_subset_empty() -> None:
     assert {tuple(canonical(row)) for row in found} == {tuple(np.arange(12) % 3)}
     for row in spectral_partitions(seen.affinity("dis"), 6, starts=4, seed=0):
         assert np.bincount(row, minlength=6).min() >= 1
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_plain_spectral_is_the_best_k_means_of_equation_2(side: Side) -> None:
+    """Eigenvectors by the book, and every assignment of eight classes to three centres tried."""
+    seen = Cooccurrence.of(tagged(size=8))
+    affinity = seen.affinity(side)
+    degree = np.diag(affinity.sum(1) ** -0.5)
+    laplacian = degree @ (np.diag(affinity.sum(1)) - affinity) @ degree  # D^-1/2 L D^-1/2
+    values, vectors = np.linalg.eigh(laplacian)
+    rows = vectors[:, np.argsort(values)[:3]]
+
+    def apart(labels: np.ndarray) -> float:
+        groups = [rows[labels == t] for t in range(3)]
+        return sum(float(((g - g.mean(0)) ** 2).sum()) for g in groups if len(g))
+
+    every = map(np.array, itertools.product(range(3), repeat=8))
+    best = min(apart(labels) for labels in every if len(set(labels.tolist())) == 3)
+    found = partition(seen, 3, side, how="spectral")
+    names = [next(t for t, s in enumerate(found.subsets) if c in s) for c in seen.classes]
+    assert apart(np.array(names)) == pytest.approx(best, abs=1e-6)
+    assert found.searches == 0
+    assert found.cut == pytest.approx(slow_cut(affinity, np.array(names), 3), abs=1e-9)
+    assert found.cut >= partition(seen, 3, side, smallest=1).cut - 1e-9
+
+
+def test_plain_spectral_guards_no_size(tmp_path: Path, capsys: Any) -> None:
+    seen = Cooccurrence.of(tagged())
+    with pytest.raises(UserError, match="--smallest is for --method search"):
+        partition(seen, 3, "co", how="spectral", smallest=2)
+    np.savez(tmp_path / "c.npz", counts=seen.counts, pairs=seen.pairs, names=seen.classes)
+    out, page = tmp_path / "p.json", tmp_path / "p.html"
+    Command(
+        cooccurrence=tmp_path / "c.npz", subsets="6", method="spectral", out=out, report=page
+    ).run()
+    content = json.loads(out.read_text())
+    assert content["method"] == "spectral"
+    assert "no search" in capsys.readouterr().out
+    assert sorted(c for s in content["dis"] for c in s) == sorted(seen.classes)
+    assert "at least" not in page.read_text().split("Independent")[0]
 
 
 def test_planted_topics_are_found_together_and_apart() -> None:

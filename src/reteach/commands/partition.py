@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import UserError
 
@@ -28,8 +28,11 @@ class Partition:
     """Number of subsets per side; several as 2,3,5; 'auto' takes the widest eigengap up to 10."""
     tau: float = 2.0
     """Smoothing of the affinities; 2 in the authors' code, 3 in the paper."""
+    method: Literal["search", "spectral"] = "search"
+    """Search for the smallest normalised cut, or spectral clustering alone (the paper's Eq. 2), whose subsets
+    can be single classes."""
     smallest: int | None = None
-    """Classes per subset at least; by default max(2, classes / (8 · subsets))."""
+    """Classes per subset at least (search only); by default max(2, classes / (8 · subsets))."""
     seed: int = 0
     """Of the search and the random controls."""
     out: Path = Path("partition.json")
@@ -94,7 +97,13 @@ class Partition:
                 return bars.enter_context(progress(f"{k} subsets, {side}-occurrence", ROUNDS))
 
             return decompose(
-                seen, k, tau=self.tau, smallest=self.smallest, seed=self.seed, tell=tell
+                seen,
+                k,
+                tau=self.tau,
+                smallest=self.smallest,
+                how=self.method,
+                seed=self.seed,
+                tell=tell,
             )
 
 
@@ -128,8 +137,8 @@ def summary(found: Decomposition) -> list[str]:
 
 def _line(k: int, side: str, half: Half) -> str:
     sizes = ", ".join(str(len(subset)) for subset in half.subsets)
+    found = f"{half.agreed} of {half.searches} searches agree" if half.searches else "no search"
     return (
         f"{k} subsets by {side}-occurrence: cut {half.cut:.4f} (random {half.random.mean():.4f}, "
-        f"k-means {half.spectral:.4f}; {half.agreed} of {half.searches} searches agree), "
-        f"sizes {sizes}"
+        f"k-means {half.spectral:.4f}; {found}), sizes {sizes}"
     )

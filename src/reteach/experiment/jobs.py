@@ -144,7 +144,7 @@ def run_job(job: Job) -> dict[str, Any]:
     few = test.subset(gallery.chosen(len(test), 12))
     _, shown = scores(predictor, setup.scan(few))
     history = _history(log.records, name, "test")
-    metrics = OF_SETS
+    metrics: tuple[str, ...] = OF_SETS
     if isinstance(inputs.train.labels, Single):
         metrics = OF_SINGLE if isinstance(test.labels, Single) else METRICS
     values = {metric: history[-1].get(metric) for metric in (*metrics, *contest.also)}

@@ -6,7 +6,7 @@ into k subsets twice, once so that classes of a subset share images (*co*) and o
 and a student of all classes learns from the labels and from what both sides say:
 
     S_ij = e_ij / n_i,  P⁺ = ½ (S^(1/τ) + its transpose),  P⁻ = 1 − P⁺                  (Eq. 1)
-    subsets by normalised cut of P⁺ and of P⁻                                            (Eq. 2)
+    subsets by normalised cut of P⁺ and of P⁻ (``--partition-method``)                   (Eq. 2)
     teacher t = argmin L_cls of the classes of C_t                                       (Eqs. 3-4)
     ŷ⁺, ŷ⁻ = the logits of a side's teachers, put together in class order               (Eq. 5)
     L_kd = ½ (‖ŷˢ − ŷ⁺‖² + ‖ŷˢ − ŷ⁻‖²)                                                  (Eq. 6)
@@ -266,6 +266,12 @@ def _check(options: Options) -> None:
         raise UserError(f"--temperature must be positive, got {options.temperature}")
     if options.parallel < 1:
         raise UserError(f"--parallel must be at least 1, got {options.parallel}")
+    cuts = options.partition is None and options.sides in ("both", "co", "dis")
+    if options.partition_method == "spectral" and not cuts:
+        raise UserError(
+            "--partition-method spectral cuts the classes, and here they are not cut: leave out "
+            "--partition, and take --sides both, co or dis"
+        )
     if options.imitation_weight < 0:
         raise UserError(f"--imitation-weight must not be negative, got {options.imitation_weight}")
     _refuse_unused(options)
@@ -303,7 +309,14 @@ def _sides(setup: Setup, options: Options, run: Run) -> dict[str, Subsets]:
         "partition",
         partial(_partitioned, setup, options, names),
         labels=setup.train.labels,
-        asked=(options.subsets, options.tau, options.sides, str(options.partition), setup.seed),
+        asked=(
+            options.subsets,
+            options.tau,
+            options.partition_method,
+            options.sides,
+            str(options.partition),
+            setup.seed,
+        ),
     )
     return {
         name: tuple(
@@ -325,7 +338,7 @@ def _partitioned(setup: Setup, options: Options, names: Sequence[str]) -> Arrays
         if subsets is None:
             k = len(next(iter(read.values()))) if read else options.subsets
             if name in ("co", "dis"):
-                subsets = _cut(setup, k, "co" if name == "co" else "dis", options.tau)
+                subsets = _cut(setup, k, "co" if name == "co" else "dis", options)
             else:
                 subsets = random_subsets(classes, k, rng.fold(setup.seed, "subsets", number))
         out[name] = np.empty(len(classes), np.int64)
@@ -334,10 +347,12 @@ def _partitioned(setup: Setup, options: Options, names: Sequence[str]) -> Arrays
     return out
 
 
-def _cut(setup: Setup, k: int, side: Side, tau: float) -> Subsets:
+def _cut(setup: Setup, k: int, side: Side, options: Options) -> Subsets:
     seen = Cooccurrence.of(setup.train.labels, "the training set")
     with progress(f"{k} subsets, {side}-occurrence", ROUNDS) as tell:
-        return partition(seen, k, side, tau=tau, tell=tell).subsets
+        return partition(
+            seen, k, side, tau=options.tau, how=options.partition_method, tell=tell
+        ).subsets
 
 
 def _tasks(

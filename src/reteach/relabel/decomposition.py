@@ -2,7 +2,7 @@
 
 ``partition.json`` holds, for one number of subsets::
 
-    {"subsets": 5, "tau": 2.0, "seed": 0, "classes": 80, "items": 82081,
+    {"subsets": 5, "tau": 2.0, "method": "search", "seed": 0, "classes": 80, "items": 82081,
      "co": [["airplane", …], …], "dis": [[…], …], "random": [[…], …],
      "cut": {"co": 3.0067, "dis": 4.0222},
      "sides": {"co": {"spectral": …, "random": {"mean": …, "std": …, "least": …, "n": 200}, …}, …},
@@ -24,7 +24,7 @@ import numpy as np
 from ..errors import UserError
 from ..files import atomic_write
 from .cooccurrence import SIDES, Cooccurrence, Side
-from .partition import Partition, Subsets, Tell, partition, random_subsets
+from .partition import How, Partition, Subsets, Tell, partition, random_subsets
 
 
 @final
@@ -35,6 +35,7 @@ class Decomposition:
     Args:
         subsets: k.
         tau: of Eq. (1).
+        how: by a search for the smallest cut, or by k-means alone.
         seed: of the search and the controls.
         co: joint patterns: classes together that share images.
         dis: category-specific patterns: classes together that do not.
@@ -43,6 +44,7 @@ class Decomposition:
 
     subsets: int
     tau: float
+    how: How
     seed: int
     co: Partition
     dis: Partition
@@ -59,15 +61,16 @@ def decompose(
     *,
     tau: float = 2.0,
     smallest: int | None = None,
+    how: How = "search",
     seed: int = 0,
     tell: Callable[[Side], Tell] = lambda side: lambda done, words: None,
 ) -> Decomposition:
     """Partition the classes on both sides; see :func:`reteach.relabel.partition.partition`."""
     co, dis = (
-        partition(seen, k, side, tau=tau, smallest=smallest, seed=seed, tell=tell(side))
+        partition(seen, k, side, tau=tau, smallest=smallest, how=how, seed=seed, tell=tell(side))
         for side in SIDES
     )
-    return Decomposition(k, tau, seed, co, dis, random_subsets(seen.classes, k, seed))
+    return Decomposition(k, tau, how, seed, co, dis, random_subsets(seen.classes, k, seed))
 
 
 def write_decompositions(path: Path, seen: Cooccurrence, found: Sequence[Decomposition]) -> None:
@@ -127,6 +130,7 @@ def _content(found: Decomposition) -> dict[str, Any]:
     return {
         "subsets": found.subsets,
         "tau": found.tau,
+        "method": found.how,
         "seed": found.seed,
         "co": [list(subset) for subset in found.co.subsets],
         "dis": [list(subset) for subset in found.dis.subsets],

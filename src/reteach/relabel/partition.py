@@ -6,11 +6,12 @@ Xu et al., IJCAI 2022, Section 3.2: build the graphs P⁺ and P⁻ of
 
 * *The objective is the cut itself.* Eq. (2) relaxes the normalised cut, and k-means on the embedding is a
   heuristic for the relaxed one. Here k-means gives the first candidates, and a search
-  (:mod:`reteach.relabel.cut`) goes on from these and from random ones by the cut they stand for.
+  (:mod:`reteach.relabel.cut`) goes on from these and from random ones by the cut they stand for:
+  ``how="search"``, the default. ``how="spectral"`` is Eq. (2) and k-means alone, as printed.
 * *Balance.* The paper is silent. Plain k-means on P⁻ may return subsets of 73, 5, 1, 1 and 1 classes,
   because dis-occurrence has hardly any structure: the best of all cuts is less than 1% below a random
   one. Such subsets are no decomposition: one teacher has nearly the whole task. So each subset has at
-  least max(2, C / 8k) classes, unless told otherwise.
+  least max(2, C / 8k) classes, unless told otherwise. ``spectral`` has no such guard.
 * *Classes without information* (never, always or only alone in an image; see ``cooccurrence``) have no
   say in the cut. They are dealt out afterwards, one by one to the smallest subset, so that each class
   still has one teacher per side; the result names them.
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +30,12 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..rng import fold
 from .cooccurrence import Cooccurrence, Side
-from .cut import Draws, Labels, normalized_cut, search, whole
-from .spectral import eigengap, spectral_partitions
+from .cut import Draws, Found, Labels, canonical, normalized_cut, search, whole
+from .spectral import eigengap, plain_spectral, spectral_partitions
 
 Subsets = tuple[tuple[str, ...], ...]
 Tell = Callable[[int, str], None]
+How = Literal["search", "spectral"]
 
 MOST = 2000  # classes: the search is quadratic in them
 _CONTROLS = 200
@@ -50,7 +52,7 @@ class Partition:
         subsets: class names, each subset in class order, the largest subset first.
         cut: normalised cut of the subsets, zero diagonal, over the classes that have ties.
         agreed: independent searches that ended with this very cut.
-        searches: how many searches there were.
+        searches: how many searches there were; 0: k-means alone.
         spectral: the smallest cut that k-means on the eigenvectors reached by itself.
         spectral_sizes: and its subsets' sizes, which nothing guards.
         random: cuts of random partitions of equal sizes.
@@ -77,6 +79,7 @@ def partition(
     *,
     tau: float = 2.0,
     smallest: int | None = None,
+    how: How = "search",
     seed: int = 0,
     tell: Tell = lambda done, words: None,
 ) -> Partition:
@@ -90,12 +93,13 @@ def partition(
         side: ``co`` puts classes together that share images, ``dis`` those that do not.
         tau: of Eq. (1).
         smallest: classes per subset at least; by default max(2, C / 8k), as far as there are so many.
+        how: ``search`` for the smallest cut, or ``spectral``: Eq. (2) and k-means alone.
         seed: of the random starts and controls.
         tell: told of the round, of :data:`~reteach.relabel.cut.ROUNDS` at most, and the cut so far.
 
     Raises:
-        UserError: k or ``smallest`` do not fit the number of classes, or no two classes occur
-            together.
+        UserError: k or ``smallest`` do not fit the number of classes, ``smallest`` is asked of
+            ``spectral``, or no two classes occur together.
     """
     size = len(seen.classes)
     _check(k, size)
@@ -107,20 +111,26 @@ def partition(
         )
     weights = whole(affinity)
     tied = np.flatnonzero(weights.sum(axis=0))
-    least = _least(smallest, k, size, len(tied))
+    if how == "spectral" and smallest is not None:
+        raise UserError("--smallest is for --method search: k-means alone does not guard the sizes")
+    least = _least(1 if how == "spectral" else smallest, k, size, len(tied))
     core = weights[np.ix_(tied, tied)]
     exact = affinity[np.ix_(tied, tied)]
     starts = spectral_partitions(core, k, _SPECTRAL, fold(seed, "k-means", side, k))
     reached = np.array([normalized_cut(core, start, k) for start in starts])
     starts = starts[np.round(reached, 9).argsort(kind="stable")]
-    found = search(
-        core,
-        k,
-        least=least,
-        seed=fold(seed, "search", side, k),
-        starts=starts,
-        tell=tell,
-    )
+    if how == "spectral":
+        plain = plain_spectral(core, k, _SPECTRAL, fold(seed, "plain", side, k))
+        found = Found(canonical(plain), normalized_cut(core, plain, k), 0, 0)
+    else:
+        found = search(
+            core,
+            k,
+            least=least,
+            seed=fold(seed, "search", side, k),
+            starts=starts,
+            tell=tell,
+        )
     draws = Draws(fold(seed, "control", side, k))
     labels = np.full(size, -1, np.int64)
     labels[tied] = found.labels

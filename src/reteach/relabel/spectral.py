@@ -50,6 +50,24 @@ def spectral_partitions(weights: Matrix, k: int, starts: int, seed: int) -> Labe
     )
 
 
+def plain_spectral(weights: Matrix, k: int, starts: int, seed: int) -> Labels:
+    """(C,) CPSD's Eq. (2) and nothing else: k-means on the rows of the first k eigenvectors.
+
+    Of ``starts`` runs the one of the least squared distances to the centres, which is what k-means minimises,
+    whatever cut it stands for. Subsets can be single classes, but none is empty.
+    """
+    _, vectors = laplacian_spectrum(weights)
+    rows = np.round(vectors[:, :k] @ vectors[:, :k].T * _DIGITS) / _DIGITS
+    found = _k_means(rows, k, starts, Draws(seed))
+    return np.asarray(found[np.argmin([_inertia(rows, labels, k) for labels in found])])
+
+
+def _inertia(points: Matrix, labels: Labels, k: int) -> float:
+    """Σ of squared distances to the centres, rounded to what all machines agree on."""
+    centres = np.stack([points[labels == t].mean(axis=0) for t in range(k)])
+    return float(np.round(((points - centres[labels]) ** 2).sum() * _DIGITS))
+
+
 def _k_means(points: Matrix, k: int, starts: int, draws: Draws) -> Labels:
     """(starts, C) Lloyd's algorithm from k-means++ seeds."""
     out = np.empty((starts, len(points)), np.int64)

@@ -82,7 +82,7 @@ def _cuts(found: Sequence[Decomposition]) -> Section:
             f"{formats.decimal(float(half.random.mean()), 4)} ± "
             f"{formats.decimal(float(half.random.std(ddof=1)), 4)}",
             formats.decimal(half.spectral, 4),
-            f"{half.agreed} of {half.searches}",
+            f"{half.agreed} of {half.searches}" if half.searches else formats.DASH,
             tag("td", ", ".join(str(len(subset)) for subset in half.subsets)),
             tag("td", ", ".join(map(str, half.spectral_sizes))),
         )
@@ -104,9 +104,13 @@ def _cuts(found: Sequence[Decomposition]) -> Section:
     )
     least = sorted({each.side(side).least for each in found for side in SIDES})
     guard = (
-        f"Each subset has at least {' or '.join(map(str, least))} classes, so that no teacher has "
-        "nearly the whole task. K-means alone has no such "
-        "guard. Independent searches that agree are no proof of the optimum, but make another unlikely."
+        ""
+        if found[0].how == "spectral"
+        else (
+            f"Each subset has at least {' or '.join(map(str, least))} classes, so that no teacher has "
+            "nearly the whole task. K-means alone has no such "
+            "guard. Independent searches that agree are no proof of the optimum, but make another unlikely."
+        )
     )
     lead = "The normalised cut is the sum over the subsets of the share of ties that leave them."
     body = join(
