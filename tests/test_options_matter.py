@@ -64,6 +64,7 @@ ELSEWHERE = {
     "pretrained": "a download: test_models_zoo",
     "vectors": "a file: test_tokens",
     "partition": "a file: test_cpsd",
+    "partition_method": "of few classes the same cut: test_cpsd",
     "teacher_run": "a run: test_semi",
     "picks": "a file: test_semi",
     "tags": "a file: test_semi",

@@ -252,6 +252,7 @@ def test_the_partition_can_be_the_papers_spectral_one():
     found = trained(Cpsd(subsets=3, partition_method="spectral"))
     teachers = [t.classes for name, t in found.specialists().items() if name.startswith("co")]
     assert tuple(teachers) == partition(seen, 3, "co", how="spectral").subsets
+    assert tuple(teachers) != partition(seen, 3, "co").subsets
 
 
 def test_one_subset_has_one_teacher_unless_twins_are_wanted():
@@ -453,8 +454,11 @@ def test_other_settings_are_refused_on_resume(tmp_path):
         (Cpsd(sides="random", subsets=7), "--subsets 7 is more than the 6 classes"),
         (Cpsd(teacher_share=1), r"--teacher-share must lie in \(0, 1\), got 1"),
         (Cpsd(imitation_weight=-1), "--imitation-weight must not be negative"),
-        (Cpsd(partition_method="spectral", sides="random"), "--partition-method spectral cuts"),
-        (Cpsd(partition_method="spectral", partition=Path("p.json")), "leave out --partition"),
+        (Cpsd(partition_method="spectral", sides="random"), "--partition-method .*which are drawn"),
+        (
+            Cpsd(partition_method="spectral", partition=Path("p.json")),
+            "--partition-method .*has the subsets",
+        ),
         (Cpsd(temperature=0), "--temperature must be positive"),
         (Cpsd(tau=0), "--tau must be positive, got 0"),
         (Cpsd(gamma_neg=-1), "--gamma-neg and --gamma-pos must not be negative"),

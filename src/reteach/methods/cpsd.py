@@ -266,12 +266,6 @@ def _check(options: Options) -> None:
         raise UserError(f"--temperature must be positive, got {options.temperature}")
     if options.parallel < 1:
         raise UserError(f"--parallel must be at least 1, got {options.parallel}")
-    cuts = options.partition is None and options.sides in ("both", "co", "dis")
-    if options.partition_method == "spectral" and not cuts:
-        raise UserError(
-            "--partition-method spectral cuts the classes, and here they are not cut: leave out "
-            "--partition, and take --sides both, co or dis"
-        )
     if options.imitation_weight < 0:
         raise UserError(f"--imitation-weight must not be negative, got {options.imitation_weight}")
     _refuse_unused(options)
@@ -279,22 +273,23 @@ def _check(options: Options) -> None:
 
 def _refuse_unused(options: Options) -> None:
     """Refuse settings that nothing would look at."""
+    cut = ("tau", "partition_method")
     if options.imitation != "kl":
         refuse_unused(options, "without --imitation kl", "temperature")
     if options.imitation_weight == 0:
         why = "with --imitation-weight 0: the student does not listen"
         refuse_unused(options, why, "imitation", "temperature")
     if options.partition is not None:
-        refuse_unused(options, "with --partition, which has the subsets", "subsets")
+        refuse_unused(options, "with --partition, which has the subsets", "subsets", *cut)
     elif options.subsets == 0:
         why = "with --subsets 0: there are no teachers"
-        refuse_unused(options, why, "sides", "tau", "twins", "teacher_images", "teacher_share")
+        refuse_unused(options, why, "sides", *cut, "twins", "teacher_images", "teacher_share")
         refuse_unused(options, why, "parallel", "imitation", "imitation_weight", "temperature")
     elif options.subsets == 1:
-        names = ("tau",) if options.twins else ("sides", "tau")
+        names = cut if options.twins else ("sides", *cut)
         refuse_unused(options, "with --subsets 1: all sides are alike", *names)
     if options.sides in ("random", "two-random"):
-        refuse_unused(options, f"with --sides {options.sides}, which are drawn", "tau")
+        refuse_unused(options, f"with --sides {options.sides}, which are drawn", *cut)
 
 
 def _sides(setup: Setup, options: Options, run: Run) -> dict[str, Subsets]:
