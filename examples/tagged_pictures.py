@@ -23,14 +23,21 @@ Part = tuple[NDArray[np.uint8], NDArray[np.bool_]]
 """Pictures, or features as pictures, and which classes are there."""
 
 
-def clothing(packs: Path, few: bool) -> tuple[list[Part], tuple[str, ...]]:
-    """Photos for training, validation and test; tags of at least 50 photos."""
+def clothing(
+    packs: Path, few: bool, split: int = 0, size: tuple[int, int] = (80, 128)
+) -> tuple[list[Part], tuple[str, ...]]:
+    """Photos for training, validation and test; tags of at least 50 photos.
+
+    Args:
+        split: number of the random division into the three.
+        size: width and height of the photos in pixels.
+    """
     with np.load(packs / "ccp_multilabel.npz", allow_pickle=False) as pack:
         jpeg, starts, tags = pack["jpeg"], pack["offsets"], pack["labels"] > 0
         names = pack["label_names"].astype(str)
     kept = (tags.sum(0) >= (1 if few else 50)) & ~np.isin(names, DROPPED)
-    order = np.random.default_rng(0).permutation(len(tags))
-    images = np.stack([picture(jpeg, starts, row, (80, 128)) for row in order])
+    order = np.random.default_rng(split).permutation(len(tags))
+    images = np.stack([picture(jpeg, starts, row, size) for row in order])
     labels = tags[order][:, kept]
     cuts = (len(tags) * np.array([0, 0.65, 0.8, 1])).astype(int).tolist()
     parts = [(images[a:b], labels[a:b]) for a, b in pairwise(cuts)]
