@@ -35,7 +35,9 @@ def main() -> None:
         theirs = AsymmetricLossMultiLabel(gamma_neg=4, gamma_pos=0, clip=0.05)
 
         def our_loss(x: Tensor, y: Tensor = targets) -> Tensor:
-            return asymmetric(x, y, gamma_neg=4, gamma_pos=0, shift=0.05).mean()
+            return asymmetric(
+                x, y, gamma_neg=4, gamma_pos=0, shift=0.05, focus_gradient=True
+            ).mean()
 
         def their_loss(x: Tensor, y: Tensor = targets, loss: torch.nn.Module = theirs) -> Tensor:
             value: Tensor = loss(x, y)

@@ -72,7 +72,7 @@ def bare(setup: Setup, settings: Cpsd, tasks: list[cpsd.SubTask], sides: list[li
             for side in said:
                 with torch.no_grad():
                     target = side(x)
-                loss = loss + (logits - target).square().mean() / len(said)
+                loss = loss + (logits - target).square().sum(1).mean() / len(said)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
