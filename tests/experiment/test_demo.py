@@ -4,8 +4,62 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import fields
+
+import pytest
+
+from reteach.cli import main
+from reteach.commands import demo
+from reteach.methods.mile import plan
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--steps 60", "--steps must be at least 150, got 60"),
+        ("--steps 149", "--steps must be at least 150"),
+        ("--steps 0", "--steps must be at least 150"),
+        ("--seeds 0", "--seeds must be at least 1"),
+        ("--processes 0", "--processes must be at least 1"),
+        ("--processes -1", "--processes must be at least 1"),
+        ("--out file", "--out file: File exists"),
+        ("--out file/below", "--out file/below: Not a directory"),
+    ],
+)
+def test_what_is_impossible_is_refused_before_any_training(
+    words, said, tmp_path, monkeypatch, capsys
+):
+    """In one line that names no flag which ``demo`` lacks."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("reteach.experiment.compare.finished", _trains)
+    assert main(["demo", *words.split()]) == 2
+    (line,) = (text for text in capsys.readouterr().err.splitlines() if "reteach:" in text)
+    assert said in line
+    flags = set(re.findall(r"--([a-z-]+)", line))
+    assert flags <= {f.name for f in fields(demo.Demo)}
+
+
+def _trains(*_: object) -> None:
+    raise AssertionError("something was trained")
+
+
+@pytest.mark.parametrize("steps", [150, 151, 199, 200, 299, 300, 1000, 1001, 1500])
+def test_every_number_of_steps_ends_with_the_student(steps):
+    """Else MILe would warn, and name flags that the demo lacks."""
+    cycles = plan(steps, demo.TEACHER, None)
+    assert sum(cycles.before(steps)) == steps
+    assert not cycles(steps - 1).first
+    assert cycles.before(steps)[1] >= steps / 4
+
+
+def test_the_demo_has_the_cycles_of_the_documented_figures():
+    """100 steps of the teacher, 50 of the student."""
+    ours, documented = plan(demo.Demo.steps, demo.TEACHER, None), plan(demo.Demo.steps, 100, 50)
+    assert all(ours(step) == documented(step) for step in range(demo.Demo.steps))
 
 
 def test_the_demo_shows_what_it_claims(tmp_path):

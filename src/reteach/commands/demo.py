@@ -7,7 +7,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import UserError
 from ..options import Model, Training
+
+TEACHER = 100
+"""Steps of MILe's teacher before each turn of its student; the student has the rest of a cycle."""
+LEAST = TEACHER * 3 // 2
+"""Steps of the shortest training in which the student has a third, as in the long one."""
 
 
 @dataclass(frozen=True)
@@ -19,16 +25,13 @@ class Demo:
     seeds: int = 3
     """Repetitions, each with other pictures and other weights."""
     steps: int = 1500
-    """Backward passes of each method."""
+    """Backward passes of each method: at least 150, one turn each of MILe's teacher and student."""
     processes: int | None = None
     """Trainings at a time; by default one per core."""
 
     def run(self) -> None:
         """Compare, print the table and say where the page is."""
-        from ..errors import UserError
-
-        if self.seeds < 1 or self.steps < 1:
-            raise UserError("--seeds and --steps must be at least 1")
+        self._check()
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small nets want one thread
         from ..experiment.arena import DigitGrids
         from ..experiment.compare import Plan, compare
@@ -45,7 +48,7 @@ class Demo:
             steps=self.steps, batch_size=128, optimizer="adam", lr=1e-3, schedule="constant"
         )
         chosen, sweep = entrants(
-            ("softmax", "sigmoid", "mile"), model, training, ("k_t=100", "k_s=50", "rho=0.1")
+            ("softmax", "sigmoid", "mile"), model, training, (f"k_t={TEACHER}", "rho=0.1")
         )
         plan = Plan(
             "reteach demo",
@@ -66,8 +69,18 @@ class Demo:
                 "The networks memorise 1,500 pictures. A baseline stopped at its best validation mAP "
                 "is the control for that, and needs label sets on validation images to be stopped by.",
             ),
-            processes=self.processes or os.cpu_count() or 1,
+            processes=os.cpu_count() or 1 if self.processes is None else self.processes,
         )
         show_results(compare(plan), plan.folder)
         print("next:   reteach train mile --images photos/ --labels labels.csv")
         print("        (photos/ with a folder per class needs no --labels)")
+
+    def _check(self) -> None:
+        """Refuse, before anything is trained, what one of the three methods could not do."""
+        if self.seeds < 1:
+            raise UserError(f"--seeds must be at least 1, got {self.seeds}")
+        if self.steps < LEAST:
+            raise UserError(
+                f"--steps must be at least {LEAST}, got {self.steps}: MILe's student learns after each "
+                f"{TEACHER} steps of its teacher"
+            )

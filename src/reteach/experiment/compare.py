@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
-from ..files import write_json
+from ..errors import UserError
+from ..files import local, write_json
 from . import rows
 from .arena import Arena
 from .entrants import Entrant
@@ -44,10 +45,13 @@ def compare(plan: Plan) -> dict[str, Any]:
     """Run what has not been run yet, then write ``results.json``, ``comparison.json`` and the report.
 
     Returns: the content of ``results.json``.
+
+    Raises:
+        UserError: no process to work in, no folder to write to; a training that cannot be.
     """
     from ..report import comparison_report
 
-    plan.folder.mkdir(parents=True, exist_ok=True)
+    _ready(plan)
     jobs = [
         Job(entrant, plan.arena, seed, job_folder(plan.folder, entrant, seed))
         for entrant in plan.entrants
@@ -94,3 +98,14 @@ def compare(plan: Plan) -> dict[str, Any]:
     write_json(plan.folder / "results.json", results)
     comparison_report(plan.folder)
     return results
+
+
+def _ready(plan: Plan) -> None:
+    """The folder is there, before anything is read or trained."""
+    if plan.processes < 1:
+        raise UserError(f"--processes must be at least 1, got {plan.processes}")
+    local(plan.folder, "--out")
+    try:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {plan.folder}: {error.strerror}; name another folder") from None
