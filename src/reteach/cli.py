@@ -10,12 +10,13 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
 from . import __version__
 from .catalog import METHODS
-from .errors import Interrupted, UserError, closest
+from .errors import Interrupted, UserError
 
 TABLE: dict[str, tuple[str, str]] = {
     "demo": (
@@ -130,23 +131,72 @@ def _main(words: list[str]) -> int:
     if words[0] in ("-V", "--version"):
         print(f"reteach {__version__}")
         return 0
-    name = next((n for n in (" ".join(words[:2]), words[0]) if n in TABLE), None)
-    if name is None:
-        group = [n for n in TABLE if n.split()[0] == words[0]]
-        if group and (len(words) == 1 or words[1] in ("-h", "--help")):
-            print(_help(words[0]))
-            return 0
-        known = sorted(group or TABLE)
-        said = " ".join(words[:2]) if group else words[0]
-        raise UserError(
-            f"unknown command {said!r}{closest(said, known)} (reteach --help lists all)"
-        )
+    if words[0] not in TABLE and _begins(words[0]) and (words[1:] or ["-h"])[0] in ("-h", "--help"):
+        print(_help(words[0]))
+        return 0
+    name = _named(words)
     module, attribute = TABLE[name][0].split(":")
     command = getattr(importlib.import_module(module), attribute.replace("-", "_"))
     parsed = _parse(command, name, words[len(name.split()) :])
     _local(parsed)
     parsed.run()
     return 0
+
+
+def _begins(word: str) -> bool:
+    """Whether there are commands of two words of which this is the first."""
+    return any(name.startswith(f"{word} ") for name in TABLE)
+
+
+def _named(words: list[str]) -> str:
+    """The command that the words begin with.
+
+    Raises:
+        UserError: there is none; says which could be meant.
+    """
+    if " ".join(words[:2]) in TABLE:
+        return " ".join(words[:2])
+    first, second = words[0], "".join(word for word in words[1:2] if not word.startswith("-"))
+    if _begins(first) and (second or first not in TABLE):
+        raise UserError(_unknown_second(first, second))
+    if first not in TABLE:
+        raise UserError(_unknown(first, second))
+    return first
+
+
+def _unknown_second(first: str, second: str) -> str:
+    """What to say where commands begin with this word and none goes on like this."""
+    if not second:
+        return f"reteach {first} needs one more word (reteach {first} --help lists them)"
+    named = {n.split()[1]: n for n in TABLE if n.startswith(f"{first} ")}
+    return f"unknown command '{first} {second}'{_meant([second], named)} (reteach --help lists all)"
+
+
+def _unknown(first: str, second: str) -> str:
+    """What to say where no command begins with this word.
+
+    It may be a first word, a second one whose first was forgotten, or both words may be mistyped.
+    """
+    named = {n.split()[0]: n.split()[0] for n in TABLE} | {n: n for n in TABLE}
+    named = {n.split()[-1]: n for n in TABLE} | named
+    said = [first, f"{first} {second}"] if second else [first]
+    return f"unknown command {first!r}{_meant(said, named)} (reteach --help lists all)"
+
+
+def _meant(said: list[str], named: dict[str, str]) -> str:
+    """A hint of the commands whose words are nearest to what was said.
+
+    Args:
+        named: words -> the command that they stand for.
+    """
+    nearness: dict[str, float] = {}
+    for word, command in named.items():
+        ratio = max(SequenceMatcher(None, text.lower(), word).ratio() for text in said)
+        nearness[command] = max(ratio, nearness.get(command, 0.0))
+    order = sorted(nearness, key=lambda command: -nearness[command])
+    best = nearness[order[0]]
+    near = [command for command in order[:3] if nearness[command] >= best - 0.05]
+    return f"; did you mean {' or '.join(near)}?" if best >= 0.6 else ""
 
 
 def _local(settings: Any, flag: str = "") -> None:
@@ -171,7 +221,7 @@ def _parse(command: Any, name: str, rest: list[str]) -> Any:
     _refuse_repeated_flags(rest)  # before --config puts its flags beside them
     return tyro.cli(
         command,
-        args=_valued(_with_config(rest)),
+        args=_valued(_with_config(rest, command, name)),
         prog=f"reteach {name}",
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
     )
@@ -221,56 +271,23 @@ def _number(word: str) -> bool:
     return True
 
 
-def _with_config(rest: list[str]) -> list[str]:
-    """``--config FILE.yaml`` as the flags it stands for; flags given beside it come later and win."""
-    if "--config" not in rest:
+def _with_config(rest: list[str], command: Any, name: str) -> list[str]:
+    """``--config FILE.yaml`` as the flags it stands for, without what the command line says itself."""
+    at = next((i for i, word in enumerate(rest) if word.partition("=")[0] == "--config"), None)
+    if at is None:
         return rest
-    at = rest.index("--config")
-    if at + 1 >= len(rest):
+    equals, file = rest[at].partition("=")[1:]
+    after = at + 1 if equals else at + 2
+    file = file if equals else "".join(rest[at + 1 : after])
+    if not file or (not equals and file.startswith("--")):
         raise UserError("--config needs a YAML file")
-    return [*_flags(Path(rest[at + 1])), *rest[:at], *rest[at + 2 :]]
+    from .experiment.config_flags import flags
 
-
-def _flags(file: Path) -> list[str]:
-    import yaml
-
-    try:
-        text = file.read_text(encoding="utf-8")
-        settings = yaml.safe_load(text)
-        _refuse_repeated_settings(yaml.compose(text, yaml.SafeLoader), file)
-    except OSError as error:
-        raise UserError(f"--config {file}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"--config {file}: {' '.join(str(error).split())[:150]}") from None
-    if not isinstance(settings, dict):
-        raise UserError(f"--config {file}: expected settings as 'name: value' lines")
-    flags: list[str] = []
-    for name, value in settings.items():
-        flag = f"--{str(name).replace('_', '-')}"
-        if value is None:
-            continue  # the default
-        if isinstance(value, list) and None in value:
-            raise UserError(f"--config {file}: {name} has an empty entry")
-        if isinstance(value, dict):
-            raise UserError(f"--config {file}: {name} must be a plain value, not a group")
-        if isinstance(value, bool):
-            flags.append(flag if value else f"--no-{flag[2:]}")
-        elif isinstance(value, list):
-            flags += [flag, *map(str, value)]
-        else:
-            flags += [flag, str(value)]
-    return flags
-
-
-def _refuse_repeated_settings(node: Any, file: Path) -> None:
-    """A setting that stands twice in a YAML file is an error: its reader would take the last."""
-    seen: set[str] = set()
-    for key, value in node.value if getattr(node, "id", "") == "mapping" else ():
-        name = _setting(f"--{key.value}")
-        if name in seen:
-            raise UserError(f"--config {file}: {name!r} stands there twice: give it once")
-        seen.add(name)
-        _refuse_repeated_settings(value, file)
+    rest = rest[:at] + rest[after:]
+    said = {_setting(word.partition("=")[0]) for word in rest if word.startswith("--")}
+    told = flags(Path(file), command, name)
+    more = [word for key, words in told.items() if _setting(key) not in said for word in words]
+    return [*rest, *more]
 
 
 def _help(group: str | None = None) -> str:
@@ -288,6 +305,7 @@ def _help(group: str | None = None) -> str:
             "reteach COMMAND --help explains its settings. To begin: reteach demo",
             "",
             "--config takes settings from a file, as 'name: value' lines; the command line wins over it.",
+            "A run's own is one: reteach train mile --config runs/mile-1/config.yaml trains it once more.",
             "A flag given twice is an error; one that takes several values takes them all at once.",
         ]
     )

@@ -102,3 +102,44 @@ def test_a_setting_that_stands_twice_in_a_file_is_refused(tmp_path: Path):
 def test_help_says_who_wins(capsys):
     assert cli.main(["--help"]) == 0
     assert "A flag given twice is an error" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("trian", "train"),
+        ("trian --images photos", "train"),
+        ("trian mile", "train mile"),
+        ("tarin photos/", "train"),
+        ("Train", "train"),
+        ("train mlie --images photos", "train mile"),
+        ("train noisystudent", "train noisy-student"),
+        ("train MILe", "train mile"),
+        ("mile", "train mile"),
+        ("softmx", "train softmax"),
+        ("relable clean", "relabel clean"),
+        ("relabel claen", "relabel clean"),
+        ("hashtag tags.csv", "relabel hashtags"),
+        ("evalute runs/mile-1", "evaluate"),
+        ("predcit", "predict"),
+        ("prob compression", "probe compression"),
+        ("noise estimat", "noise estimate"),
+    ],
+)
+def test_a_mistyped_command_is_told_the_one_that_is_meant(words, meant, capsys):
+    assert cli.main(words.split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"; did you mean {meant}? (reteach --help lists all)" in line
+
+
+@pytest.mark.parametrize("words", ["xyz", "xyz abc", "train xyzzy", "noise photos", "--steps 5"])
+def test_words_that_are_near_no_command_get_no_hint(words, capsys):
+    assert cli.main(words.split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("reteach: unknown command")
+    assert "did you mean" not in line
+
+
+def test_half_a_command_says_what_it_lacks(capsys):
+    assert cli.main(["train", "--images", "photos"]) == 2
+    assert "reteach train needs one more word" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -326,9 +327,20 @@ def test_settings_from_yaml(world, capsys):
     assert main(["train", "mile", "--config", str(settings), "--out", str(out), "--k-t", "3"]) == 0
     assert "k_t: 3" in (out / "config.yaml").read_text()
     settings.write_text("imagse: x\n")
-    with pytest.raises(SystemExit) as caught:
-        main(["train", "mile", "--config", str(settings)])
-    assert caught.value.code == 2
+    assert main(["train", "mile", "--config", str(settings)]) == 2
+    assert "'imagse'; did you mean images" in capsys.readouterr().err
+
+
+def test_a_runs_own_config_trains_it_again(trained, tmp_path, monkeypatch):
+    """Into a new folder, and to the same weights."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "mile", f"--config={trained / 'config.yaml'}"]) == 0
+    again = tmp_path / "runs/mile-1"
+    old, new = load(trained / "config.yaml"), load(again / "config.yaml")
+    assert replace(new, output=old.output) == old
+    weights = "models/student/model.safetensors"
+    one, two = load_file(trained / weights), load_file(again / weights)
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_null_in_yaml_is_the_default(world, tmp_path):

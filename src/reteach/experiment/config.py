@@ -116,7 +116,7 @@ def parse(value: Any, hint: Any, where: str) -> Any:
     """A plain value (or the text of one) as the annotated type of a setting."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
-        if type(None) in arguments and (value is None or value == "none"):
+        if type(None) in arguments and (value is None or (value == "none" and not _choice(hint))):
             return None
         *others, last = (a for a in arguments if a is not type(None))
         for other in others:
@@ -124,9 +124,9 @@ def parse(value: Any, hint: Any, where: str) -> Any:
                 return parse(value, other, where)
         return parse(value, last, where)
     if origin is typing.Literal:
-        if value not in arguments:
+        if (word := _word(value)) not in arguments:
             raise UserError(f"{where} must be one of {', '.join(arguments)}, got {value!r}")
-        return value
+        return word
     if origin is tuple:
         return tuple(parse(entry, arguments[0], where) for entry in _entries(value))
     if hint is bool:
@@ -135,6 +135,8 @@ def parse(value: Any, hint: Any, where: str) -> Any:
         if str(value).lower() in ("true", "false"):
             return str(value).lower() == "true"
     try:
+        if isinstance(value, list | tuple | dict) or (hint is int and isinstance(value, bool)):
+            raise TypeError
         if hint is Path or hint is str:
             return hint(value)
         if hint is int and float(value) == int(float(value)):
@@ -145,6 +147,18 @@ def parse(value: Any, hint: Any, where: str) -> Any:
         pass
     name = getattr(hint, "__name__", str(hint))
     raise UserError(f"{where} must be a {name}, got {value!r}")
+
+
+def _choice(hint: Any) -> bool:
+    """Whether "none" is one of the values to choose from."""
+    return any("none" in typing.get_args(argument) for argument in typing.get_args(hint))
+
+
+def _word(value: Any) -> Any:
+    """What YAML takes for a number or a truth value (1, yes), as the word that was meant."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if isinstance(value, int) else value
 
 
 def _entries(value: Any) -> list[Any]:
