@@ -6,9 +6,8 @@
 The images stay on the device and are cropped and flipped there. The folder is CIFAR as published, binary
 or Python form. As in the paper, the noise keeps the true label as one of the draws, and r_max is 0.1, 0.3,
 0.5 (CIFAR-100: 0.1, 0.7, 0.7), which the paper chose on validation images for each level. The network is
-that of NCT's code (preact_resnet18). Otherwise than there, 2% of the images are held out, the momentum is
-Nesterov's where theirs is plain, and biases and normalisation do not decay. Interrupted, it goes on where it
-was.
+that of NCT's code (preact_resnet18), and the momentum is plain. Otherwise than there, 2% of the images are held
+out, and biases and normalisation do not decay. Interrupted, it goes on where it was.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from reteach.tables import LabelTable, write_labels
 
 R_MAX = {10: {0: 0.1, 20: 0.3, 50: 0.5}, 100: {0: 0.1, 20: 0.7, 50: 0.7}}
 MODEL = Model("preact_resnet18", precision="bf16", channels_last=True)
-TRAINING = Training(epochs=400, batch_size=128, optimizer="sgd", lr=0.02, weight_decay=1e-5,
+TRAINING = Training(epochs=400, batch_size=128, optimizer="sgd", nesterov=False, lr=0.02, weight_decay=1e-5,
                     schedule="drop", drop_at=0.9, augment="crop-flip")  # fmt: skip
 """400 epochs are 200 for each of the two networks."""
 

@@ -194,7 +194,7 @@ CONTEXTS: dict[str, list[dict[str, Any]]] = {
         {"imitation": "kl"},
         {"imitation_weight": 0.0},
     ],
-    "softmax": [{"schedule": "drop"}, {"augment": "crop"}],
+    "softmax": [{"schedule": "drop"}, {"augment": "crop"}, {"optimizer": "adam"}],
 }
 """Other settings beside which each setting is tried as well."""
 
@@ -324,7 +324,8 @@ def settings_of(method: str, context: dict[str, Any]) -> list[tuple[str, Any, An
         hints = typing.get_type_hints(cls)
         for f in fields(cls):
             by_method = f.name in BY_METHOD and (not context or context.keys() & APART)
-            if cls is own or by_method or (method == "softmax" and not context):
+            shared = method == "softmax" and (not context or "optimizer" in context)
+            if cls is own or by_method or shared:
                 found[f.name] = (f.name, hints[f.name], known.get(f.name, f.default))
     left_out = NO_EFFECT.keys() | ELSEWHERE.keys() | context.keys()
     return [entry for name, entry in found.items() if name not in left_out]

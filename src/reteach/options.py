@@ -29,7 +29,13 @@ def refuse_unused(settings: Any, why: str, *names: str, usual: Any = None) -> No
         default = field.default if field.default_factory is MISSING else field.default_factory()
         default = default if usual is None else getattr(usual, field.name)
         if getattr(settings, field.name) != default:
-            raise UserError(f"--{field.name.replace('_', '-')} has no effect {why}; leave it out")
+            raise UserError(f"{_flag(settings, field.name)} has no effect {why}; leave it out")
+
+
+def _flag(settings: Any, name: str) -> str:
+    """The flag that was given; a switch may have been turned off."""
+    off = getattr(settings, name) is False
+    return f"--{'no-' if off else ''}{name.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,9 @@ class Training:
     accumulate: int = 1
     """Compute each batch in so many equal parts, to save memory."""
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    """sgd has Nesterov momentum 0.9."""
+    """sgd has momentum 0.9."""
+    nesterov: bool = True
+    """Nesterov's momentum for --optimizer sgd; --no-nesterov is plain momentum, as NCT's authors train."""
     lr: float | None = None
     """Learning rate; by default 0.1 per 256 images for sgd, 0.001 for adam and adamw."""
     weight_decay: float | None = None

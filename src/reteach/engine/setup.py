@@ -287,7 +287,7 @@ def _optimizer(model: nn.Module, training: options.Training) -> torch.optim.Opti
         for (wide, is_head), parameters in groups.items()
     ]
     if training.optimizer == "sgd":
-        return torch.optim.SGD(settings, lr=0.1, momentum=0.9, nesterov=True)
+        return torch.optim.SGD(settings, lr=0.1, momentum=0.9, nesterov=training.nesterov)
     adam = torch.optim.Adam if training.optimizer == "adam" else torch.optim.AdamW
     return adam(settings, lr=1e-3)
 
