@@ -14,7 +14,7 @@ from ..data.quarantine import Examined, examine
 from ..data.sources import ArraySource, Source
 from ..engine import distributed
 from ..errors import UserError
-from ..labels import LabelSet, Single, stratified
+from ..labels import LabelSet, Rows, Single, stratified
 from ..options import Data, refuse_unused
 from ..progress import note, progress
 from ..score_classes import read_classes
@@ -69,11 +69,23 @@ def open_inputs(data: Data, seed: int, originals: Originals | None = None) -> In
     source = originals.open("--images", data.images, cache_folder())
     listed = None if data.classes is None else read_classes(data.classes)
     everything = labelled_dataset(source, data.labels, data.images, listed, kind=data.kind)
+    listed_val = _listed_validation(everything, data, originals)
     everything = set_aside(
-        everything, quarantine, data, originals, "--images", data.images, data.labels
+        everything,
+        quarantine,
+        data,
+        originals,
+        "--images",
+        data.images,
+        data.labels,
+        also=None if listed_val is None else listed_val.rows,
     )
     _enough_classes(everything.labels, data)
-    train, val = _validation(everything, data, seed, quarantine, originals)
+    if listed_val is None:
+        train, val = _validation(everything, data, seed, quarantine, originals)
+    else:
+        val = _usable(listed_val, everything, quarantine, data)
+        train = everything.subset(~np.isin(everything.rows, val.rows))
     val = without_empty(data, val)[0]
     train = labelled(train, "training")
     if not len(train):
@@ -163,21 +175,23 @@ def set_aside(
     option: str = "",
     where: str = "",
     table: Path | None = None,
+    also: Rows | None = None,
 ) -> Dataset:
     """The readable images; the others go to ``quarantine``, or stop the run with ``on_error=fail``.
 
     Args:
         originals: what a run that goes on was begun with, of which these are the images of ``option``,
             found at ``where``, with the labels of ``table``.
+        also: further rows of the source to look at, which are used elsewhere.
     """
-    wanted = np.unique(dataset.rows)
+    wanted = np.unique(dataset.rows if also is None else np.append(dataset.rows, also))
     quiet = isinstance(dataset.source, ArraySource)
     with progress("checking images", len(wanted), quiet=quiet) as show:
         found = examine(
             dataset.source, rows=wanted, workers=workers(data), progress=show, cache=cache_folder()
         )
     found = _agreed(found)
-    dataset, reasons = (originals or Originals()).hold(option, where, table, dataset, found)
+    dataset, reasons = (originals or Originals()).hold(option, where, table, dataset, found, wanted)
     broken = [entry for entry in found.broken if entry.item in reasons]
     if broken and data.on_error == "fail":
         raise UserError(
@@ -190,7 +204,7 @@ def set_aside(
     bad = np.isin(dataset.rows, left_out)
     if bad.all():
         why = next(iter(reasons.values()))
-        raise UserError(f"none of the {len(wanted)} images can be used, first: {why}")
+        raise UserError(f"none of the {len(dataset)} images can be used, first: {why}")
     return dataset.subset(np.flatnonzero(~bad)) if bad.any() else dataset
 
 
@@ -243,19 +257,36 @@ def _validation(
         )
         val = set_aside(val, quarantine, data, originals, option, data.val_images, data.val_labels)
         return everything, val
-    if data.val_labels is not None:
-        val = labelled_dataset(
-            everything.source, data.val_labels, str(data.images), classes, kind=data.val_kind
-        )
-        originals.hold_labels("--val-labels", data.val_labels, val)
-        val = replace(val, digests=everything.digests)
-        readable = np.isin(val.rows[val.labels.known()], everything.rows)
-        val = val.labelled().subset(readable)
-        rest = ~np.isin(everything.rows, val.rows)
-        return everything.subset(rest), val
     if data.val_fraction == 0:
         return everything, None
     return everything.split(data.val_fraction, seed)
+
+
+def _listed_validation(everything: Dataset, data: Data, originals: Originals) -> Dataset | None:
+    """Those of --images that --val-labels names, whether or not --labels names them too."""
+    if data.val_images is not None or data.val_labels is None:
+        return None
+    val = labelled_dataset(
+        everything.source,
+        data.val_labels,
+        str(data.images),
+        everything.classes,
+        kind=data.val_kind,
+    )
+    originals.hold_labels("--val-labels", data.val_labels, val)
+    return val.labelled()
+
+
+def _usable(val: Dataset, everything: Dataset, quarantine: dict[str, str], data: Data) -> Dataset:
+    """Those that were not set aside when all of --images were looked at."""
+    rows = [row for row, item in enumerate(val.items) if item not in quarantine]
+    if not rows:
+        raise UserError(
+            f"{data.val_labels}: none of the {len(val)} images can be used"
+            if len(val)
+            else f"{data.val_labels}: no image has a label"
+        )
+    return replace(val.subset(np.array(rows)), digests=everything.digests)
 
 
 def _unlabeled(

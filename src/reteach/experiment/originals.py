@@ -25,6 +25,7 @@ from ..data.quarantine import Examined, write_csv
 from ..data.sources import Source, open_source
 from ..errors import UserError
 from ..files import atomic_path
+from ..labels import Rows
 
 FILE, VANISHED = "inputs.npz", "vanished.csv"
 
@@ -87,14 +88,23 @@ class Originals:
         return open_folder(Path(where), sorted({*source.items, *missing}))
 
     def hold(
-        self, option: str, where: str, table: Path | None, data: Dataset, found: Examined
+        self,
+        option: str,
+        where: str,
+        table: Path | None,
+        data: Dataset,
+        found: Examined,
+        rows: Rows,
     ) -> tuple[Dataset, dict[str, str]]:
         """The data set with the digests of its images, and item -> reason of those to leave out.
+
+        Args:
+            rows: of the source, ascending, that were looked at: those of the data set, and further ones
+                that are used elsewhere.
 
         Raises:
             UserError: labels or images are not those that the run was begun with.
         """
-        rows = np.unique(data.rows)
         items = [data.source.items[row] for row in rows.tolist()]
         reasons = {entry.item: entry.reason for entry in found.broken}
         digests = found.digests.copy()
