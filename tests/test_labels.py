@@ -126,6 +126,34 @@ def test_rebalancing_weights_an_image_by_its_class_frequency_to_the_exponent(exp
     assert per_class == pytest.approx([r / sum(roots) for r in roots])
 
 
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+def test_rebalancing_weighs_soft_labels_by_their_weights_not_by_their_number(exponent):
+    """A class that a teacher thinks of everywhere, a little, is not a frequent one."""
+    draw = np.random.default_rng(0)
+    weights = draw.dirichlet((5.0, 1.0, 0.2), 40).astype(np.float32)
+    weights[weights < 0.02] = 0
+    weights[7] = 0  # nothing is known of it
+    soft = Soft.from_dense(weights, CLASSES[:3])
+    p = rebalanced(soft, exponent)
+    frequency = [sum(float(row[c]) for row in weights) for c in range(3)]
+    shares = [
+        sum(float(row[c]) * frequency[c] ** -exponent for c in range(3) if row[c])
+        for row in weights
+    ]
+    assert p == pytest.approx([share / sum(shares) for share in shares])
+    assert p[7] == 0
+
+
+def test_rebalancing_soft_labels_of_one_class_each_is_rebalancing_single_ones():
+    labels = Single(np.array([0] * 9 + [1] * 3 + [2]), CLASSES)
+    soft = Soft.from_dense(labels.array(), CLASSES)
+    assert rebalanced(soft, 0.5) == pytest.approx(rebalanced(labels, 0.5))
+    doubtful = Soft.from_dense(np.array([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9]]), CLASSES[:2])
+    assert rebalanced(doubtful)[2] > rebalanced(doubtful)[0] * 1.4, (
+        "all have an entry of each class"
+    )
+
+
 def gaps() -> Multi:
     """Three items, in which it is unknown whether some classes are present."""
     unknown = multi([{1}, set(), {0, 1, 2, 3}])

@@ -460,13 +460,14 @@ def rebalanced(labels: LabelSet, exponent: float = 1.0) -> NDArray[np.float64]:
     1 draws every class equally often, 0.5 in proportion to the root of its frequency, 0 as often as it
     occurs. MoPro (Li et al. 2021) weights by 0.5, and only where it retrains the classifier on a frozen
     encoder; MILe has "the same class rebalancing strategy" on WebVision, and does not say where. An item of
-    several classes adds up its shares, unlabelled and empty items are never drawn.
+    several classes adds up its shares, unlabelled and empty items are never drawn. Soft labels count with
+    their weights, for the frequency and for the share.
     """
     rows, columns, weights = labels.pairs()
     rows, columns = rows[weights > 0], columns[weights > 0]
     if not len(rows):
         raise UserError("class rebalancing needs at least one label")
-    counts = np.bincount(columns, minlength=labels.num_classes)[columns]
-    share = counts.astype(np.float64) ** -float(exponent)
+    weights = weights[weights > 0].astype(np.float64)
+    share = weights * labels.counts()[columns] ** -float(exponent)
     total = np.bincount(rows, share, minlength=len(labels))
     return np.asarray(total / total.sum())
