@@ -33,11 +33,41 @@ def test_it_trains(pack, tmp_path, more):
     assert main(["resume", str(tmp_path / "run")]) == 0
 
 
+@pytest.mark.parametrize("student", ["algorithm1", "continuing"])
+@pytest.mark.parametrize(
+    ("images", "says"),
+    [
+        (48, "--rho mixture needs 100 labelled images to calibrate a teacher on, and these are 48"),
+        (120, "--rho mixture could calibrate the teacher of no cycle (in the last: "),
+    ],
+)
+def test_what_never_calibrates_says_once_that_a_threshold_stood_in(
+    images, says, student, tmp_path, capsys
+):
+    """Noise under random labels; the run keeps the warning, and in which steps it was so."""
+    run = tmp_path / "run"
+    pixels = np.random.default_rng(0).integers(0, 255, (images, 12, 12), np.uint8)
+    labels = np.arange(images) % 3
+    np.savez(tmp_path / "pack.npz", images=pixels, labels=labels, classes=np.array(["a", "b", "c"]))
+    words = ["train", "mile", "--images", str(tmp_path / "pack.npz"), "--out", str(run), *QUICK]
+    words += ["--rho", "mixture", "--student", student, "--val-fraction", "0"]
+    for attempt in (words, ["resume", str(run)]):
+        assert main(attempt) == 0
+        assert capsys.readouterr().err.count("--rho mixture") == 1
+        (said,) = (
+            w for w in json.loads((run / "run.json").read_text())["warnings"] if "mixture" in w
+        )
+        assert said.startswith(says if attempt is words or images < 100 else says.split(" (")[0])
+        assert "cut at rho 0.25" in said
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    assert {line["calibrated"] for line in lines if "calibrated" in line} == {0.0}
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (["--soft-sets"], "--soft-sets teaches probabilities of presence: it needs --rho mixture"),
-        (["--rho", "mixture", "--lesson", "soft"], "it needs --lesson threshold"),
+        (["--rho", "mixture", "--lesson", "soft"], "--rho has no effect with --lesson soft"),
         (["--rho", "1.5"], "rho must lie in (0, 1) or be mixture, got 1.5"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from reteach.errors import UserError
 from reteach.labels import Single
 from reteach.losses import sigmoid_bce
 from reteach.methods.distill import Distill, exceeding, lesson, most_likely
-from reteach.methods.mile import Calibrated, Mile, Transmission, _wasted, drawn, plan
+from reteach.methods.mile import Calibrated, Mile, Transmission, _never, _wasted, drawn, plan
 from reteach.methods.supervised import Supervised
 from reteach.schedules import Constant, Cycles
 
@@ -217,6 +218,8 @@ def test_calibrated_pseudo_labels_are_the_classes_present():
         sets.begin(teacher, fresh=True)
     found = hard(teacher(x))
     assert (found.numpy() == truth).mean() > 0.97
+    told = Transmission(lesson("threshold"), calibrated=hard).counted(found.float())
+    assert told["calibrated"] == 1, "the log says that it was no threshold"
     p = soft(teacher(x))
     assert torch.equal(p > 0.5, found)
     assert ((p > 0.01) & (p < 0.99)).any()
@@ -243,7 +246,23 @@ def test_scores_that_tell_nothing_leave_the_papers_threshold():
     images, _, _ = _speaking(100)
     sets = Calibrated(images, otherwise=0.25)
     sets.begin(lambda x: torch.zeros(len(x), 8), fresh=True)
-    assert sets(torch.tensor([[0.0, -2.0]])).tolist() == [[True, False]]
+    targets = sets(torch.tensor([[0.0, -2.0]]))
+    assert targets.tolist() == [[True, False]]
+    assert "all but constant" in sets.why
+    told = Transmission(lesson("threshold"), calibrated=sets).counted(targets.float())
+    assert told["calibrated"] == 0
+
+
+@pytest.mark.parametrize(
+    ("logged", "warned"), [([0.0, 0.0], 1), ([0.0, 0.4], 0), ([1.0], 0), ([], 0)]
+)
+def test_only_a_teacher_of_no_cycle_is_warned_of(logged, warned):
+    """At first the scores tell nothing: that is as it should be."""
+    images, _, _ = _speaking(100)
+    records = [{"stage": "train", "step": 1}, *({"calibrated": share} for share in logged)]
+    said: list[str] = []
+    _never(Calibrated(images), records, SimpleNamespace(warn=said.append))
+    assert len(said) == warned
 
 
 def _walk(cycles: Cycles, total: int) -> list[tuple[int, int]]:

@@ -25,7 +25,8 @@ What the paper leaves open, and what we do:
   a threshold comes from lying below it. Instead the teacher is calibrated in each cycle
   (:mod:`reteach.relabel.presence`) on its scores of some training images and on their given labels; what is
   more likely present than not is taught, or with ``--soft-sets`` the probability itself. While the scores
-  do not tell present from absent, as at first, ρ is the paper's 0.25.
+  do not tell present from absent, as at first, ρ is the paper's 0.25; the log says in which steps
+  (``calibrated``), and a training in which it was so throughout is warned of.
 * *Cycles.* k_t and k_s that are given hold. What is left open is chosen so that whole cycles fill the budget:
   ten of them, a third of each the student's, where both are.
 * *Unlabelled images* (Section 4.2) come in the student's steps alone, and so ``--rebalance`` and
@@ -40,7 +41,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, final
 
@@ -53,13 +53,14 @@ from ..data.stream import Batch, Epochs, Scan, Stream, Turns
 from ..engine.algorithm import Algorithm
 from ..engine.evaluate import outputs
 from ..engine.learner import Learner, Predictor
+from ..engine.log import Record
 from ..engine.run import Run
 from ..errors import UserError
 from ..labels import Rows, Single
 from ..losses import sigmoid_bce, sigmoid_bce_sum
 from ..models.presence import Presence
 from ..options import refuse_unused
-from ..relabel.presence import calibrate
+from ..relabel.presence import TRUSTED, calibrate
 from ..relabel.sketch import Sketch
 from ..schedules import Cycles, Turn
 from .distill import Lesson, lesson
@@ -82,11 +83,13 @@ class Calibrated:
         images: what the teacher is calibrated on, with one label each.
         soft: pass on the probabilities of presence instead of the sets.
         otherwise: the threshold where the scores cannot tell.
+        why: it was the threshold in the last cycle; empty where the teacher could be calibrated.
     """
 
     images: Scan
     soft: bool = False
     otherwise: float = 0.25
+    why: str = field(default="", init=False)
     _presence: Presence | None = field(default=None, init=False)
     _begun: bool = field(default=False, init=False)
 
@@ -100,9 +103,17 @@ class Calibrated:
         for rows, z in outputs(teacher, self.images):
             sketch.add(z.cpu().numpy(), labels.index[rows])
         self._presence, self._begun = None, True
-        with suppress(UserError):  # too few images, or scores that are all the same
+        try:
             found = calibrate(sketch, "sigmoid")
-            self._presence = None if found.doubts else found.presence
+        except UserError as error:  # too few images, or scores that are all the same
+            self.why = str(error)
+            return
+        self.why = "; ".join(found.doubts)
+        self._presence = None if found.doubts else found.presence
+
+    def works(self) -> bool:
+        """Whether the teacher at work could be calibrated."""
+        return self._presence is not None
 
     def __call__(self, logits: Tensor) -> Tensor:
         """(B, C) targets."""
@@ -169,8 +180,13 @@ class Transmission:
         return memory.to(self.images.prepare.device)
 
     def counted(self, targets: Tensor) -> dict[str, Tensor]:
-        """Labels per image, where targets are sets."""
-        return {"pseudo_labels": targets.sum(-1).mean()} if self.lesson.link == "sigmoid" else {}
+        """Labels per image, where targets are sets; and whether they were made by calibration."""
+        found = {"pseudo_labels": targets.sum(-1).mean()} if self.lesson.link == "sigmoid" else {}
+        if self.calibrated is not None:
+            found["calibrated"] = torch.tensor(
+                float(self.calibrated.works()), device=targets.device
+            )
+        return found
 
 
 def _chances(seed: int, rows: Rows, like: Tensor) -> Tensor:
@@ -293,6 +309,7 @@ def train(setup: Setup, options: Options, run: Run) -> Mile | ContinuingMile:
     calibrated = None
     if options.rho == "mixture":
         calibrated = _calibrated(setup, options)
+        _few(calibrated, setup)
         what = Lesson(bce, calibrated, bce, "sigmoid")
     else:
         what = lesson(options.lesson, rho=_rho(options), temperature=options.temperature, bce=bce)
@@ -312,7 +329,10 @@ def train(setup: Setup, options: Options, run: Run) -> Mile | ContinuingMile:
         algorithm = Mile(
             teacher_learner, student, transmission, cycles, options.at_copy, options.judged
         )
-    return run.train("train", algorithm, stream, **setup.budget())
+    trained = run.train("train", algorithm, stream, **setup.budget())
+    if calibrated is not None:
+        _never(calibrated, run.log.records, setup)
+    return trained
 
 
 def _check(options: Options) -> None:
@@ -349,6 +369,26 @@ def _calibrated(setup: Setup, options: Options) -> Calibrated:
     rows = np.flatnonzero(labels.known())
     few = np.random.default_rng(0).permutation(rows)[:CALIBRATED_ON]
     return Calibrated(setup.scan(setup.train.subset(np.sort(few))), options.soft_sets)
+
+
+def _few(calibrated: Calibrated, setup: Setup) -> None:
+    """Warn where it is known beforehand that no teacher will be calibrated."""
+    if (images := len(calibrated.images.dataset)) < TRUSTED:
+        setup.warn(
+            f"--rho mixture needs {TRUSTED} labelled images to calibrate a teacher on, and these are "
+            f"{images}: pseudo-labels are cut at rho {calibrated.otherwise} in all cycles"
+        )
+
+
+def _never(calibrated: Calibrated, records: list[Record], setup: Setup) -> None:
+    """Warn where it turned out that no teacher was calibrated, in this attempt or an earlier one."""
+    steps = [record["calibrated"] for record in records if "calibrated" in record]
+    if len(calibrated.images.dataset) >= TRUSTED and steps and not any(steps):
+        why = f" (in the last: {calibrated.why})" if calibrated.why else ""
+        setup.warn(
+            f"--rho mixture could calibrate the teacher of no cycle{why}: all pseudo-labels were cut at "
+            f"rho {calibrated.otherwise}"
+        )
 
 
 def plan(total: int, k_t: int | None, k_s: int | None) -> Cycles:

@@ -151,6 +151,15 @@ _KNOWN = {
             0,
         ),
         Metric(
+            "calibrated",
+            "Calibrated pseudo-labels",
+            "In which share of the student's steps they came from a calibrated teacher (--rho mixture), "
+            "and not from a fixed threshold.",
+            CALIBRATION,
+            "plain",
+            0,
+        ),
+        Metric(
             "ece",
             "Calibration error",
             "How far the first choice's score is from its chance of being right, on average (expected "
