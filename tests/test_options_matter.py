@@ -85,6 +85,7 @@ OTHERS: dict[str, Any] = {
     "balanced_epoch": 2,
     "model": "reteach_small",
     "image_size": 7,
+    "resize": "square",
     "precision": "bf16",
     "epochs": 3.0,
     "steps": 5,
@@ -194,7 +195,13 @@ CONTEXTS: dict[str, list[dict[str, Any]]] = {
         {"imitation": "kl"},
         {"imitation_weight": 0.0},
     ],
-    "softmax": [{"schedule": "drop"}, {"augment": "crop"}, {"optimizer": "adam"}],
+    "softmax": [
+        {"schedule": "drop"},
+        {"augment": "crop"},
+        {"augment": "flip"},
+        {"optimizer": "adam"},
+        {"image_size": 12, "augment": "auto"},
+    ],
 }
 """Other settings beside which each setting is tried as well."""
 

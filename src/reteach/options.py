@@ -38,6 +38,11 @@ def _flag(settings: Any, name: str) -> str:
     return f"--{'no-' if off else ''}{name.replace('_', '-')}"
 
 
+Resize = Literal["square", "shorter"]
+"""How a photo becomes a square: as a whole, its sides squeezed; or its shorter side resized and the middle
+cut out."""
+
+
 @dataclass(frozen=True)
 class Data:
     """Images and labels."""
@@ -96,6 +101,10 @@ class Model:
     r2plus1d_18, r2plus1d_34, reteach_video."""
     image_size: int | None = None
     """Side of the square input in pixels; by default the model's own, or the arrays' size."""
+    resize: Resize | None = None
+    """square: the whole photo, its sides squeezed to a square, so that no labelled object is cut off;
+    shorter: the shorter side resized and the middle cut out. By default square for label sets, shorter for
+    single labels; the same in training, evaluation, prediction and the exported model."""
     frames: int | None = None
     """Frames of a clip, where --images are videos (8 or 32 in the paper); by default the model's own."""
     init: Path | None = None
@@ -147,9 +156,10 @@ class Training:
     """Largest gradient norm."""
     average: float | None = None
     """Decay of an exponential moving average of the weights, e.g. 0.999."""
-    augment: Literal["auto", "crop", "crop-flip", "none"] = "auto"
-    """crop: random resized crop + flip; crop-flip: shift by 4 pixels + flip, for small images; auto:
-    crop for photos, none for arrays of small images."""
+    augment: Literal["auto", "crop", "flip", "crop-flip", "none"] = "auto"
+    """crop: random resized crop (8% of the area or more: of label sets, objects may fall out) + flip; flip:
+    what evaluation sees + flip; crop-flip: shift by 4 pixels + flip, for small images; auto: crop for photos
+    with single labels, flip with --resize square, none for arrays of small images."""
     randaugment: int = 0
     """Magnitude of RandAugment, on top of --augment crop; 0: off."""
     cutout: float = 0.0

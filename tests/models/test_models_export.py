@@ -74,6 +74,7 @@ def test_same_outputs_here_and_in_timm(name: str, options: dict[str, Any], tmp_p
     assert list(theirs.pretrained_cfg["mean"]) == [0.25] * channels
     assert list(theirs.pretrained_cfg["label_names"]) == list(CLASSES)
     assert {file.name for file in (tmp_path / "m").iterdir()} == {
+        "README.md",
         "config.json",
         "model.safetensors",
     }

@@ -9,7 +9,7 @@ A 1-channel image stays 1-channel; images of any size, 1 pixel wide ones too, co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +18,7 @@ from typing import Any, Literal, final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -68,9 +69,78 @@ class Eval:
 
     def batch(self, images: Tensor, seeds: NDArray[np.int64]) -> Tensor:
         """(B, C, H, W) -> (B, C, S, S); ``seeds`` play no part."""
-        images = resized(images, self.resize or self.size * 256 // 224)
-        top, left = ((side - self.size) // 2 for side in images.shape[-2:])
+        images = resized(images, self.resize or self.size * 256 // 224, _as_pillow)
+        # rounded as torchvision's CenterCrop does it, so that timm sees what we see
+        top, left = (round((side - self.size) / 2) for side in images.shape[-2:])
         return images[..., top : top + self.size, left : left + self.size].contiguous()
+
+
+@final
+@dataclass(frozen=True)
+class Square:
+    """The whole image, its sides squeezed to ``size`` pixels each (bilinear, antialiased)."""
+
+    size: int
+
+    def __post_init__(self) -> None:
+        _check_size(self.size)
+
+    def __call__(self, image: Tensor, seed: int) -> Tensor:
+        """(C, H, W) -> (C, S, S)."""
+        return self.batch(image[None], np.empty(0, np.int64))[0]
+
+    def batch(self, images: Tensor, seeds: NDArray[np.int64]) -> Tensor:
+        """(B, C, H, W) -> (B, C, S, S); ``seeds`` play no part."""
+        shape = (self.size, self.size)
+        if images.shape[-2:] == shape:
+            return images
+        return _as_pillow(images, shape)
+
+
+@final
+@dataclass(frozen=True)
+class Then:
+    """One transform after another; what the first gives has one size."""
+
+    first: Any
+    second: Any
+
+    def __call__(self, image: Tensor, seed: int) -> Tensor:
+        """(C, H, W) -> whatever the second gives."""
+        out: Tensor = self.second(self.first(image, seed), seed)
+        return out
+
+    def batch(self, images: Tensor, seeds: NDArray[np.int64]) -> Tensor:
+        """(B, C, H, W) -> whatever the second gives."""
+        out: Tensor = self.second.batch(self.first.batch(images, seeds), seeds)
+        return out
+
+
+@final
+@dataclass(frozen=True)
+class Flip:
+    """Left-right flip half of the time, RandAugment, cutout; nothing is cropped.
+
+    Args:
+        randaugment, cutout: as :class:`Train` has them.
+    """
+
+    randaugment: int = 0
+    cutout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_changes(self.randaugment, self.cutout)
+
+    def __call__(self, image: Tensor, seed: int) -> Tensor:
+        """(C, H, W) -> (C, H, W)."""
+        with _seeded(seed):
+            out: Tensor = _changes(0.5, self.randaugment)(image)
+            return _erased(out, self.cutout) if self.cutout else out
+
+    def batch(self, images: Tensor, seeds: NDArray[np.int64]) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        pairs = zip(images, seeds.tolist(), strict=True)
+        return torch.stack([self(image, seed) for image, seed in pairs])
 
 
 @final
@@ -159,36 +229,52 @@ class Train:
         _check_size(self.size)
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise UserError(f"the crop's share of the image must lie in (0, 1], got {self.scale}")
-        if not 0 <= self.randaugment <= 30:
-            raise UserError(f"--randaugment must lie in 0 … 30, got {self.randaugment}")
-        for name, share in (("--cutout", self.cutout), ("the flip probability", self.flip)):
-            if not 0 <= share <= 1:
-                raise UserError(f"{name} must lie in [0, 1], got {share}")
+        if not 0 <= self.flip <= 1:
+            raise UserError(f"the flip probability must lie in [0, 1], got {self.flip}")
+        _check_changes(self.randaugment, self.cutout)
 
     def __call__(self, image: Tensor, seed: int) -> Tensor:
         """(C, H, W) -> (C, S, S)."""
         with _seeded(seed):
             out: Tensor = _pipeline(self.size, self.scale, self.flip, self.randaugment)(image)
-            return self._erased(out) if self.cutout else out
+            return _erased(out, self.cutout) if self.cutout else out
 
     def batch(self, images: Tensor, seeds: NDArray[np.int64]) -> Tensor:
         """(B, C, H, W) -> (B, C, S, S)."""
         pairs = zip(images, seeds.tolist(), strict=True)
         return torch.stack([self(image, seed) for image, seed in pairs])
 
-    def _erased(self, image: Tensor) -> Tensor:
-        side = round(self.cutout * self.size)
-        top, left = (torch.randint(self.size, (2,)) - side // 2).tolist()
-        image = image.clone()
-        image[:, max(0, top) : max(0, top + side), max(0, left) : max(0, left + side)] = _GREY
-        return image
+
+def _erased(image: Tensor, cutout: float) -> Tensor:
+    """(C, S, S) with a grey square of ``cutout`` times the side, its centre anywhere."""
+    size = image.shape[-1]
+    side = round(cutout * size)
+    top, left = (torch.randint(size, (2,)) - side // 2).tolist()
+    image = image.clone()
+    image[:, max(0, top) : max(0, top + side), max(0, left) : max(0, left + side)] = _GREY
+    return image
+
+
+def _check_changes(randaugment: int, cutout: float) -> None:
+    if not 0 <= randaugment <= 30:
+        raise UserError(f"--randaugment must lie in 0 … 30, got {randaugment}")
+    if not 0 <= cutout <= 1:
+        raise UserError(f"--cutout must lie in [0, 1], got {cutout}")
 
 
 @cache
 def _pipeline(size: int, scale: tuple[float, float], flip: float, randaugment: int) -> Any:
     from torchvision.transforms import v2  # takes seconds, and small images need none of it
 
-    steps = [v2.RandomResizedCrop(size, scale=scale, antialias=True), v2.RandomHorizontalFlip(flip)]
+    crop = v2.RandomResizedCrop(size, scale=scale, antialias=True)
+    return v2.Compose([crop, *_changes(flip, randaugment).transforms])
+
+
+@cache
+def _changes(flip: float, randaugment: int) -> Any:
+    from torchvision.transforms import v2
+
+    steps = [v2.RandomHorizontalFlip(flip)]
     if randaugment:
         steps.append(v2.RandAugment(num_ops=2, magnitude=randaugment))
     return v2.Compose(steps)
@@ -210,7 +296,28 @@ def _seeded(seed: int) -> Iterator[None]:
         generator.set_state(state)
 
 
-def resized(images: Tensor, short: int) -> Tensor:
+def _fast(images: Tensor, shape: tuple[int, int]) -> Tensor:
+    """(B, C, H, W) uint8 -> (B, C, *shape), bilinear and antialiased."""
+    return interpolate(images, shape, mode="bilinear", antialias=True)
+
+
+def _as_pillow(images: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The same by Pillow, to the last bit: timm and torchvision see files so, and torch's own rounding
+    differs by a level here and there."""
+    size = shape[::-1]
+    out = [
+        [
+            np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR))
+            for plane in image
+        ]
+        for image in images.cpu().numpy()
+    ]
+    return torch.from_numpy(np.asarray(out)).to(images.device)
+
+
+def resized(
+    images: Tensor, short: int, by: Callable[[Tensor, tuple[int, int]], Tensor] | None = None
+) -> Tensor:
     """(B, C, H, W) uint8 with the shorter side at ``short`` pixels, the longer one in proportion."""
     height, width = images.shape[-2:]
     least = min(height, width)
@@ -222,7 +329,7 @@ def resized(images: Tensor, short: int) -> Tensor:
         images = images[..., top : top + 8 * least, left : left + 8 * least]
         height, width = images.shape[-2:]
     shape = (int(short * height / least), int(short * width / least))
-    return interpolate(images, shape, mode="bilinear", antialias=True)
+    return (by or _fast)(images, shape)
 
 
 def _check_size(size: int) -> None:

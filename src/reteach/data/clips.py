@@ -20,7 +20,8 @@ from torch import Tensor
 
 from .. import rng
 from ..errors import UserError
-from .augment import Eval, Plain, resized
+from ..options import Resize
+from .augment import Eval, Plain, Square, resized
 from .reader import Augment
 
 CLIPS = 10
@@ -96,12 +97,14 @@ class EvalClips:
         return torch.stack([self(video, 0) for video in images])
 
 
-def evaluation(size: int | None, frames: int | None) -> Augment:
+def evaluation(size: int | None, frames: int | None, resize: Resize = "shorter") -> Augment:
     """How images are seen when nothing is random: ``frames`` of a clip, where they are videos."""
     if frames is not None:
         assert size is not None
         return EvalClips(size, frames)
-    return Plain() if size is None else Eval(size)
+    if size is None:
+        return Plain()
+    return Square(size) if resize == "square" else Eval(size)
 
 
 def at_once(batch_size: int, frames: int | None) -> int:

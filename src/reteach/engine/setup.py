@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from .. import options, rng
-from ..data.augment import CropFlip, Eval, Plain, Train
+from ..data.augment import CropFlip, Flip, Then, Train
 from ..data.balanced import BalancedEpochs
 from ..data.clips import EvalClips, TrainClip, at_once, evaluation
 from ..data.dataset import Dataset
@@ -41,12 +41,14 @@ class Frozen:
         image_size: side of its input; None: images keep their size.
         prepare: its normalisation.
         frames: of a clip, of a model of videos.
+        resize: how photos become squares.
     """
 
     predictor: Predictor
     image_size: int | None
     prepare: Prepare
     frames: int | None = None
+    resize: options.Resize = "shorter"
 
 
 @final
@@ -63,6 +65,7 @@ class Setup:
         frozen: run folder -> the model it holds, which must be of the same classes.
         image_size: side of the input; None where the images already have one size.
         frames: of a clip, where the images are videos.
+        resize: how photos become squares, in training and evaluation.
         prepare: normalisation for this network.
         total: steps of the whole budget: backward passes, all models and stages together.
         seed: of the run.
@@ -87,6 +90,7 @@ class Setup:
     seed: int
     unlabeled: Dataset | None = None
     frames: int | None = None
+    resize: options.Resize = "shorter"
     rebalance: float = 0.0
     balanced_epoch: int | None = None
     eval_every: int | None = None
@@ -108,15 +112,17 @@ class Setup:
         return self.balanced_epoch * self.training.batch_size
 
     @property
-    def crops(self) -> bool:
-        """Whether the training images are randomly resized crops, which RandAugment and cutout go with."""
-        return self.frames is None and self._augmentation() == "crop"
+    def changes(self) -> bool:
+        """Whether the training images are augmented in a way that RandAugment and cutout go with."""
+        return self.frames is None and self._augmentation() in ("crop", "flip")
 
     def _augmentation(self) -> str:
         """``--augment``, without *auto*."""
         if self.training.augment != "auto":
             return self.training.augment
-        return "none" if self.image_size is None else "crop"
+        if self.image_size is None:
+            return "none"
+        return "flip" if self.resize == "square" else "crop"
 
     @property
     def peak(self) -> float:
@@ -218,15 +224,10 @@ class Setup:
 
     def scan(self, dataset: Dataset, of: Frozen | None = None) -> Scan:
         """One un-augmented pass over a data set, as the networks here see it, or as ``of`` does."""
-        size, frames, prepare = (
-            (self.image_size, self.frames, self.prepare)
-            if of is None
-            else (of.image_size, of.frames, of.prepare)
-        )
-        batch_size = at_once(max(256, self.training.batch_size), frames)
-        return Scan(
-            dataset, evaluation(size, frames), prepare, batch_size, self.workers, self.broken
-        )
+        seen = self if of is None else of
+        view = evaluation(seen.image_size, seen.frames, seen.resize)
+        batch_size = at_once(max(256, self.training.batch_size), seen.frames)
+        return Scan(dataset, view, seen.prepare, batch_size, self.workers, self.broken)
 
     def augment(self, randaugment: int | None = None) -> Augment:
         """The training augmentation, with another magnitude of RandAugment where given.
@@ -241,15 +242,19 @@ class Setup:
                 return EvalClips(size, self.frames, clips=1)
             return TrainClip(size, self.frames)
         magnitude = self.training.randaugment if randaugment is None else randaugment
+        view = evaluation(size, None, self.resize)
         if kind == "none":
-            return Plain() if size is None else Eval(size)
+            return view
+        if kind == "flip":
+            flip = Flip(magnitude, self.training.cutout)
+            return flip if size is None else Then(view, flip)
         if size is None:
             height, width, *_ = self.train.source.read(int(self.train.rows[0])).shape
             if height != width:
                 raise UserError(f"images of {height}×{width} need an --image-size to be cropped")
             size = height
         if kind == "crop-flip":
-            return CropFlip(size)
+            return Then(view, CropFlip(size)) if self.resize == "square" else CropFlip(size)
         return Train(size, randaugment=magnitude, cutout=self.training.cutout)
 
     def budget(self, share: float = 1.0) -> dict[str, Any]:

@@ -49,8 +49,18 @@ def finish(
         prepare=setup.prepare,
         threshold=threshold,
         method=config.method,
+        resize=setup.resize,
+        own_size=_own_size(setup),
         specialists=algorithm.specialists(),
     )
+
+
+def _own_size(setup: Setup) -> tuple[int, int] | None:
+    """(H, W) of images that keep their size."""
+    if setup.image_size is not None:
+        return None
+    height, width = setup.train.source.read(int(setup.train.rows[0])).shape[-3:-1]
+    return height, width
 
 
 def evaluation(

@@ -109,19 +109,21 @@ def run_job(job: Job) -> dict[str, Any]:
     from . import gallery
     from .finish import THRESHOLD
     from .saved import choose_device
-    from .surroundings import load_recipe, make_setup
+    from .surroundings import load_recipe, make_setup, usual_resize
     from .watch import CollapseWatch
 
     start = time.monotonic()
     config = job.entrant.config
     contest = job.arena.open(job.seed)
+    # all see the test images alike, also those who learn from label sets in place of single labels
+    resize = usual_resize(contest.inputs.train)
     if job.entrant.labels is not None:
         contest = relabelled(contest, job.entrant.labels)
     training = replace(config.training, seed=job.seed)
     config = replace(config, training=training, data=contest.data)
     inputs, test = contest.inputs, contest.test
     assert inputs.val is not None
-    setup = make_setup(config, inputs, choose_device(config.model.device))
+    setup = make_setup(config, inputs, choose_device(config.model.device), resize=resize)
 
     def scan(data: Any) -> Scan:
         return setup.scan(data)

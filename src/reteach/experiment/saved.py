@@ -19,6 +19,7 @@ from ..models import export
 from ..models.class_heads import class_head_of
 from ..models.presence import load_presence
 from ..models.video import VideoNet
+from ..options import Resize
 from .seen import Seen
 
 INDEX = Path("models") / "index.json"
@@ -37,6 +38,7 @@ class Saved:
         prepare: normalisation.
         threshold: tuned on the run's validation images, or None; a calibration has no use for it.
         method: that trained it.
+        resize: how photos become squares; runs of before it was kept had ``shorter``.
     """
 
     predictors: dict[str, Predictor]
@@ -46,6 +48,7 @@ class Saved:
     prepare: Prepare
     threshold: float | None
     method: str
+    resize: Resize = "shorter"
 
     @property
     def predictor(self) -> Predictor:
@@ -69,7 +72,7 @@ class Saved:
     @property
     def seen(self) -> Seen:
         """How images reach the model."""
-        return Seen(self.image_size, self.frames, self.prepare)
+        return Seen(self.image_size, self.frames, self.prepare, self.resize)
 
     def scan(self, dataset: Dataset, batch_size: int, workers: int) -> Scan:
         """A pass over images as this model sees them; see :class:`~reteach.experiment.seen.Seen`.
@@ -86,7 +89,15 @@ class Saved:
 
 def fingerprint(saved: Saved, predictor: Predictor) -> str:
     """A hash of everything that a model's scores depend on, but for the machine."""
-    settings = (predictor.link, predictor.precision, saved.image_size, saved.frames, saved.classes)
+    settings: tuple[Any, ...] = (
+        predictor.link,
+        predictor.precision,
+        saved.image_size,
+        saved.frames,
+        saved.classes,
+    )
+    if saved.resize != "shorter":  # which models of before it was kept did not say
+        settings = (*settings, saved.resize)
     normal = (saved.prepare.mean, saved.prepare.std, saved.prepare.channels)
     digest = hashlib.blake2b(repr((settings, normal)).encode(), digest_size=8)
     for model in predictor.models:
@@ -107,15 +118,22 @@ def save_models(
     prepare: Prepare,
     threshold: float | None,
     method: str,
+    resize: Resize,
+    own_size: tuple[int, int] | None = None,
     specialists: dict[str, Specialist] | None = None,
 ) -> None:
-    """Write each model of each predictor in timm's layout, and what is needed to use them."""
+    """Write each model of each predictor in timm's layout, and what is needed to use them.
+
+    Args:
+        own_size: (H, W) of images that keep their size.
+    """
     index: dict[str, Any] = {
         "predictors": {},
         "specialists": {},
         "classes": classes,
         "image_size": image_size,
         "frames": frames,
+        "resize": resize,
         "mean": prepare.mean,
         "std": prepare.std,
         "channels": prepare.channels,
@@ -138,6 +156,8 @@ def save_models(
                 std=prepare.std,
                 classes=outputs,
                 image_size=image_size,
+                own_size=own_size,
+                resize=resize,
                 model_args=_options(model),
                 extra={"link": predictor.link, "method": method},
             )
@@ -199,6 +219,7 @@ def load_models(folder: Path, device: str = "auto", *, calibrated: bool = True) 
             prepare,
             index["threshold"] if plain else None,
             index["method"],
+            index.get("resize", "shorter"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / INDEX} is damaged ({error})") from None

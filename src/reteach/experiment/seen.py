@@ -11,6 +11,7 @@ from ..data.reader import Augment
 from ..data.sources import moving, shrunk
 from ..data.stream import Prepare, Scan
 from ..errors import UserError
+from ..options import Resize
 
 
 @final
@@ -22,12 +23,14 @@ class Seen:
         image_size: side of the input, None: images keep their size.
         frames: of a clip, of a model of videos; None: still images.
         prepare: normalisation.
+        resize: how photos become squares.
         whose: the model, in words.
     """
 
     image_size: int | None
     frames: int | None
     prepare: Prepare
+    resize: Resize = "shorter"
     whose: str = "the model"
 
     @property
@@ -44,7 +47,7 @@ class Seen:
         if videos != (self.frames is not None):
             takes, given = ("still images", "videos")[:: 1 if self.frames is None else -1]
             raise UserError(f"{self.whose} takes {takes}, and these are {given}")
-        return evaluation(self.image_size, self.frames)
+        return evaluation(self.image_size, self.frames, self.resize)
 
     def scan(self, dataset: Dataset, batch_size: int, workers: int) -> Scan:
         """A pass over images; see :meth:`view`.

@@ -39,9 +39,18 @@ def load_recipe(recipe: str) -> Any:
 
 
 def make_setup(
-    config: configs.Config, inputs: Inputs, device: torch.device, judge: Judge | None = None
+    config: configs.Config,
+    inputs: Inputs,
+    device: torch.device,
+    judge: Judge | None = None,
+    resize: options.Resize | None = None,
 ) -> Setup:
-    """Learners, streams and scans for these inputs; judged on the validation images by default."""
+    """Learners, streams and scans for these inputs.
+
+    Args:
+        judge: by default of the validation images.
+        resize: where --resize is not given; by default what suits the labels.
+    """
     data, model, training = config.data, config.model, config.training
     if training.batch_size < 1:
         raise UserError(f"--batch-size must be at least 1, got {training.batch_size}")
@@ -77,6 +86,13 @@ def make_setup(
     if image_size is None and not array:
         image_size = zoo.default_image_size(model.model)
     frames = clip_frames(model, training, inputs)
+    resize = model.resize or resize or usual_resize(inputs.train)
+    if frames is not None:
+        refuse_unused(model, "on videos, whose shorter side is resized", "resize")
+        resize = "shorter"
+    elif image_size is None:
+        refuse_unused(model, "on arrays, which keep their size without --image-size", "resize")
+        resize = "shorter"
     classes = inputs.train.classes
     vectors = None if model.vectors is None else read_vectors(model.vectors, classes)
     build = Networks(model, classes, channels, image_size, frames, str(device), vectors)
@@ -100,6 +116,7 @@ def make_setup(
         training=training,
         image_size=image_size,
         frames=frames,
+        resize=resize,
         prepare=prepare,
         total=total,
         seed=training.seed,
@@ -111,8 +128,8 @@ def make_setup(
     )
     if judge is None and inputs.val is not None and len(inputs.val):
         setup = replace(setup, judge=Judge((Evaluation("val", setup.scan(inputs.val)),)))
-    if frames is None and not setup.crops:
-        refuse_unused(training, "without --augment crop", "randaugment", "cutout")
+    if frames is None and not setup.changes:
+        refuse_unused(training, "without --augment crop or flip", "randaugment", "cutout")
     # below AVX-512 PyTorch has only a naive convolution in half precision
     if device.type == "cpu" and model.precision != "fp32" and cpu.get_cpu_capability() == "AVX2":
         setup.warn(
@@ -132,7 +149,12 @@ def frozen(path: Path, classes: tuple[str, ...], device: torch.device) -> Frozen
         odd = sorted(set(saved.classes) ^ set(classes))
         detail = f"{odd[0]!r} is in one of them only" if odd else "they differ in order"
         raise UserError(f"{path} was trained on another class list: {detail}")
-    return Frozen(saved.predictor, saved.image_size, saved.prepare, saved.frames)
+    return Frozen(saved.predictor, saved.image_size, saved.prepare, saved.frames, saved.resize)
+
+
+def usual_resize(dataset: Dataset) -> options.Resize:
+    """Whole photos where every object in them is labelled, the middle where one label names it."""
+    return "square" if isinstance(dataset.labels, Multi) else "shorter"
 
 
 @final

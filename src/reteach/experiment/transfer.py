@@ -64,6 +64,7 @@ def full_ft(
         options.Model(
             info.architecture,
             image_size=saved.image_size,
+            resize=saved.resize if saved.image_size and not saved.frames else None,
             frames=saved.frames,
             init=place / "model.safetensors",
             device=device,
@@ -123,6 +124,7 @@ def fc_only(
         prepare=saved.prepare,
         threshold=None,
         method="fc-only",
+        resize=saved.resize,
     )
     write_json(out / "transfer.json", found)
     return found

@@ -42,7 +42,7 @@ def train(setup: Setup, options: Options, run: Run) -> Supervised:
         refuse_unused(options, why, "noise", "dropout", "drop_path", "least")
         if setup.unlabeled is not None:
             raise UserError(f"--unlabeled has no effect {why}; leave it out")
-    elif options.noise and not setup.crops:
+    elif options.noise and not setup.changes:
         why = "without --augment crop: the students' images are not changed by RandAugment"
         refuse_unused(options, why, "noise")
         setup.warn(f"--noise {options.noise} has no effect {why}; dropout alone is their noise")

@@ -247,7 +247,9 @@ def _teacher(
     teacher = Supervised(learner, softmax_xent, "softmax")
     run.train("1-teacher", teacher, setup.stream("teacher"), **_budget(setup, plan.teacher))
     predictor = teacher.predictors()["model"]
-    return Frozen(predictor, setup.image_size, setup.prepare, setup.frames), {"teacher": predictor}
+    return Frozen(predictor, setup.image_size, setup.prepare, setup.frames, setup.resize), {
+        "teacher": predictor
+    }
 
 
 def _select(

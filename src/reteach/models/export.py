@@ -24,11 +24,13 @@ from torch import nn
 from .. import sealed
 from ..errors import UserError
 from ..files import atomic_write
+from ..options import Resize
 from . import weights, zoo
 from .tensorfiles import CONFIG, SAFETENSORS, WEIGHTS, read
 
+CARD = "README.md"
 # What of timm's description of an architecture still holds for the trained network.
-KEPT = ("fixed_input_size", "interpolation", "crop_pct", "crop_mode", "first_conv", "classifier")
+KEPT = ("fixed_input_size", "first_conv", "classifier")
 # What a config.json must not decide: where weights come from, and what stands elsewhere in it.
 NOT_OPTIONS = {
     *("name", "num_classes", "in_chans", "image_size", "img_size", "seed"),
@@ -74,6 +76,8 @@ def save(
     std: Sequence[float],
     classes: Sequence[str],
     image_size: int | None,
+    own_size: tuple[int, int] | None = None,
+    resize: Resize = "shorter",
     model_args: Mapping[str, Any],
     extra: Mapping[str, Any],
 ) -> None:
@@ -81,6 +85,8 @@ def save(
 
     Args:
         model: built by :func:`reteach.models.zoo.create` with the arguments that are given here.
+        own_size: (H, W) of images that keep their size.
+        resize: how photos become squares.
         extra: more facts to keep, as JSON allows.
 
     Raises:
@@ -89,7 +95,8 @@ def save(
     if len(classes) != num_classes:
         raise ValueError(f"{num_classes} outputs but {len(classes)} class names")
     known: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}
-    size = (image_size,) * 2 if image_size is not None else tuple(known.get("input_size", ()))[1:]
+    size = (image_size,) * 2 if image_size is not None else own_size
+    size = size or tuple(known.get("input_size", (3, 224, 224)))[1:]
     config: dict[str, Any] = {
         "architecture": architecture,
         "num_classes": num_classes,
@@ -99,9 +106,10 @@ def save(
         "pretrained_cfg": {key: known[key] for key in KEPT if known.get(key) is not None}
         | {
             "num_classes": num_classes,
-            "input_size": [in_chans, *(size or (224, 224))],
+            "input_size": [in_chans, *size],
             "mean": list(mean),
             "std": list(std),
+            **_as_timm_says(resize if image_size is not None else "square"),
         },
         "reteach": {"image_size": image_size, "extra": dict(extra)},
     }
@@ -116,7 +124,53 @@ def save(
     content = to_bytes(tensors, metadata={"format": "pt"})
     config["reteach"][WEIGHTS] = hashlib.sha256(content).hexdigest()
     atomic_write(folder / SAFETENSORS, content)
+    if "frames" not in model_args:  # timm has no transform for clips
+        atomic_write(folder / CARD, _card(architecture, classes, in_chans, size))
     atomic_write(folder / CONFIG, sealed.json_text(config, indent=2))
+
+
+def _as_timm_says(resize: Resize) -> dict[str, Any]:
+    """Our view of an image in timm's words: :class:`reteach.data.augment.Square` and ``Eval``."""
+    if resize == "square":
+        return {"interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "squash"}
+    return {"interpolation": "bilinear", "crop_pct": 0.875, "crop_mode": "center"}
+
+
+def _card(architecture: str, classes: Sequence[str], in_chans: int, size: tuple[int, ...]) -> str:
+    """How to use the folder with timm alone, or with one import where the network is ours."""
+    ours = zoo.registration(architecture)
+    lines = [f"import {ours}  # registers {architecture}"] if ours else []
+    mode = {1: "L", 3: "RGB"}.get(in_chans, "RGB")
+    lines += [
+        "import timm",
+        "import torch",
+        "from PIL import Image",
+        "",
+        'FOLDER = "."  # this folder',
+        'model = timm.create_model(f"local-dir:{FOLDER}", pretrained=True).eval()',
+        "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))",
+        f'image = Image.open("photo.jpg").convert("{mode}")',
+        "with torch.no_grad():",
+        "    scores = model(transform(image)[None])",
+    ]
+    shown = ", ".join(classes[:5]) + (", …" if len(classes) > 5 else "")
+    return "\n".join(
+        [
+            f"# {architecture}",
+            "",
+            f"{len(classes)} classes ({shown}), in the order of `label_names` in `config.json`; input "
+            f"{size[0]} × {size[1]}.",
+            "",
+            "```python",
+            *lines,
+            "```",
+            "",
+            "The transform is the one that the model was evaluated with. Without `pretrained=True` timm "
+            "builds random weights and says nothing."
+            + (f" Without `import {ours}` timm does not know the network." if ours else ""),
+            "",
+        ]
+    )
 
 
 def load(folder: Path) -> tuple[nn.Module, Info]:

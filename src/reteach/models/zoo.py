@@ -188,3 +188,9 @@ def _check_patches(model: nn.Module, name: str, image_size: int | None) -> None:
 def _line(error: Exception) -> str:
     """The first line of an error, or its kind."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def registration(name: str) -> str | None:
+    """The module whose import makes a network of ours known to timm; None for timm's own."""
+    build = timm.model_entrypoint(name.partition(".")[0])
+    return __name__ if build.__module__.startswith("reteach.") else None
