@@ -6,8 +6,8 @@
 The images stay on the device and are cropped and flipped there. The folder is CIFAR as published, binary
 or Python form. As in the paper, the noise keeps the true label as one of the draws, and r_max is 0.1, 0.3,
 0.5 (CIFAR-100: 0.1, 0.7, 0.7), which the paper chose on validation images for each level. The network is
-that of NCT's code (preact_resnet18), and the momentum is plain. Otherwise than there, 2% of the images are held
-out, and biases and normalisation do not decay. Interrupted, it goes on where it was.
+that of NCT's code (preact_resnet18), and the momentum is plain. Otherwise than there, 2% of the images
+are held out, and biases and normalisation do not decay. Interrupted, it goes on where it was.
 """
 
 from __future__ import annotations

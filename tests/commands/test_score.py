@@ -28,6 +28,7 @@ from reteach.errors import UserError
 from reteach.experiment.saved import load_models
 from reteach.experiment.score import Again, Report, Step, Total, _follow
 from reteach.scores import open_scores
+from words import override
 
 NAMES = ("dark", "grey", "light")
 
@@ -95,7 +96,8 @@ def tar(path: Path, files: list[Path], prefix: str = "") -> None:
 
 def command(world: Path, images: str, out: Path, *more: str) -> list[str]:
     given = ["score", f"{world}/run0", "--images", f"{world}/{images}", "--out", str(out)]
-    return [*given, "--top", "2", "--workers", "0", "--batch-size", "4", "--device", "cpu", *more]
+    usual = ["--top", "2", "--workers", "0", "--batch-size", "4", "--device", "cpu"]
+    return override(*given, *usual, *more)
 
 
 def shards(folder: Path) -> dict[str, bytes]:
@@ -227,7 +229,9 @@ def test_kill_minus_nine_and_go_on(world, whole, tmp_path):
     process.wait()
     seen = {file.name: file.stat().st_mtime_ns for file in out.glob("*.parquet")}
     assert 3 <= len(seen) < 8
-    (out / ".007.parquet.99.part").write_bytes(b"half")
+    half = out / ".007.parquet.elsewhere-99-a1b2.part"  # of another machine, long ago
+    half.write_bytes(b"half")
+    os.utime(half, (0, 0))
     assert main(command(world, SHARDS, out)) == 0
     assert shards(out) == whole
     assert all((out / name).stat().st_mtime_ns == stamp for name, stamp in seen.items())
@@ -337,7 +341,7 @@ def test_the_recipe_of_scale_picks_no_test_image(world, tmp_path, capsys):
         given = ["--images", f"{tmp_path}/web/z-{shard:03}.tar", "--against", f"{tmp_path}/test"]
         given += ["--within", "0.1", "--exclude", lists[shard], "--workers", "0"]
         assert main(["dedup", *given, "--out", f"{tmp_path}/pairs-{shard}.parquet"]) == 0
-    select = ["select", f"{tmp_path}/scores", "--per-class", "40", "--out"]
+    select = ["select", f"{tmp_path}/scores", "--per-class", "40", "--part", "--out"]
     assert main([*select, f"{tmp_path}/all.parquet"]) == 0
     picked = {row["item"] for row in rows_of(tmp_path / "all.parquet")}
     assert planted <= picked, "else the rest shows nothing"

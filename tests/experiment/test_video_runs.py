@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from data import films
 from reteach import cli, options
-from reteach.catalog import Softmax
+from reteach.catalog import Mile, Softmax
 from reteach.commands.runs import Predict
 from reteach.data.stream import Batch, Stream
 from reteach.errors import UserError
@@ -170,8 +170,7 @@ def test_the_two_kinds_are_not_mixed_up(home: Path, run: Path, videos: Path) -> 
     def fails(words: str, images: Path, model: str, **more: Any) -> None:
         kinds = {"training": options.Training(steps=1, **more.pop("training", {}))}
         config = Config(
-            "softmax",
-            Softmax(),
+            *more.pop("method", ("softmax", Softmax())),
             options.Data(images=str(images), workers=0, **more.pop("data", {})),
             options.Model(model=model, image_size=16, device="cpu", **more),
             output=options.Output(out=home / "bad"),
@@ -195,6 +194,7 @@ def test_the_two_kinds_are_not_mixed_up(home: Path, run: Path, videos: Path) -> 
         "--unlabeled are still images",
         videos,
         "reteach_video",
+        method=("mile", Mile()),
         data={"unlabeled": str(home / "stills")},
     )
     command = Predict(run, str(home / "stills"), home / "none.parquet", workers=0)
