@@ -201,12 +201,29 @@ def test_another_table_to_learn_from_changes_nothing_else(own):
         relabelled(contest, own / "none.csv")
 
 
+@pytest.mark.parametrize("again", [None, "own.npz"])
+def test_nobody_learns_from_test_images_that_stand_among_the_images(own, capfd, again):
+    names = read_labels(own / "labels.csv").items
+    test = LabelTable(names[:20], Single(np.arange(20) % 3, tuple("abc")))
+    write_labels(own / "test.csv", test)
+    data = Data(f"{own}/own.npz", own / "labels.csv", val_fraction=0.4)
+    contest = OwnData(data, again and f"{own}/{again}", own / "test.csv").open(0)
+    assert contest.test.items == list(names[:20])
+    assert contest.inputs.val is not None
+    assert not set(contest.inputs.train.items + contest.inputs.val.items) & set(names[:20])
+    assert len(contest.inputs.train) + len(contest.inputs.val) == 40
+    assert "labelled images are test images: they are taken out" in capfd.readouterr().err
+    write_labels(own / "all.csv", LabelTable(names, Single(np.arange(60) % 3, tuple("abc"))))
+    with pytest.raises(UserError, match="none is left to train on"):
+        OwnData(data, None, own / "all.csv").open(0)
+
+
 def test_losses_by_labels_by_schedule(own):
     """ReaL's Table 2 in small: all × cleaned labels, two lengths, judged by sets and originals."""
     test = f"--test-images {own}/own.npz --test-labels {own}/sets.parquet"
     names = read_labels(own / "labels.csv").items
-    sets = Multi.from_dense(np.tile([[1, 1, 0]], (60, 1)), tuple("abc"))
-    write_labels(own / "sets.parquet", LabelTable(names, sets))
+    sets = Multi.from_dense(np.tile([[1, 1, 0]], (30, 1)), tuple("abc"))
+    write_labels(own / "sets.parquet", LabelTable(names[30:], sets))
     command = f"compare softmax sigmoid --images {own}/own.npz --labels {own}/labels.csv {test}"
     more = f"--test-original {own}/labels.csv --also-labels {own}/clean.csv --sweep epochs=1,2"
     small = "--model reteach_tiny --device cpu --batch-size 8 --seeds 3 --processes 1 --no-early"

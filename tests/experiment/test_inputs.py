@@ -87,3 +87,8 @@ def test_they_are_checked_like_all_others(photos, tmp_path):
         (tmp_path / "photos" / item).write_bytes(b"no image")
     with pytest.raises(UserError, match="none of the 3 images can be used"):
         open_inputs(photos, 0)
+
+
+def test_images_are_not_validated_on_themselves(photos):
+    with pytest.raises(UserError, match="--val-images are --images"):
+        open_inputs(replace(photos, val_images=photos.images), 0)

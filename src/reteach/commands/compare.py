@@ -25,7 +25,7 @@ class Compare:
     """Images to judge on; without them, half of the validation images (the other half tunes the
     threshold)."""
     test_labels: Path | None = None
-    """Their label table; alone, it names test images among --images."""
+    """Their label table; alone, it names test images among --images, which then nobody learns from."""
     test_original: Path | None = None
     """Original single labels of the test images, where --test-labels are reassessed sets: accuracy is
     against these then, and ReaL accuracy against the sets."""

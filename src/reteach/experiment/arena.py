@@ -21,6 +21,7 @@ from ..engine.describe import describe
 from ..errors import UserError
 from ..labels import Single
 from ..options import Data
+from ..progress import note
 from ..sealed import digest
 from ..tables import LabelTable, read_labels
 from .inputs import Inputs, labelled, labelled_dataset, open_inputs, set_aside, without_empty
@@ -105,6 +106,9 @@ class OwnData:
             )
             test = labelled(test, "the test")
             test = set_aside(test, inputs.quarantine, self.data)
+            if where == str(self.data.images):
+                inputs = _without(inputs, test)
+            assert inputs.val is not None
             val, test = self._known(inputs.val, test)
         if not len(val) or not len(test):
             raise UserError("too few validation images to tune a threshold and to judge")
@@ -142,6 +146,26 @@ class OwnData:
         assert val_known is not None
         assert test_known is not None
         return val_known, test_known
+
+
+def _without(inputs: Inputs, test: Dataset) -> Inputs:
+    """What is learned and tuned with, without test images that stand among it.
+
+    Raises:
+        UserError: nothing is left to learn from.
+    """
+    judged = np.array(sorted(set(test.items)))
+
+    def rest(part: Dataset) -> Dataset:
+        return part.subset(np.flatnonzero(~np.isin(np.array(part.items), judged)))
+
+    train = rest(inputs.train)
+    if not len(train):
+        raise UserError("all labelled images are test images: none is left to train on")
+    if taken := len(inputs.train) - len(train):
+        note(f"{taken:,} of the labelled images are test images: they are taken out of training")
+    val = None if inputs.val is None else rest(inputs.val)
+    return replace(inputs, train=train, val=val)
 
 
 def relabelled(contest: Contest, file: Path) -> Contest:

@@ -250,6 +250,10 @@ def _validation(
 ) -> tuple[Dataset, Dataset | None]:
     classes = everything.classes
     if data.val_images is not None:
+        if data.val_images == data.images:
+            raise UserError(
+                "--val-images are --images: leave them out; --val-labels names images to validate on"
+            )
         option = "--val-images"
         source = originals.open(option, data.val_images, cache_folder())
         val = labelled_dataset(
