@@ -231,6 +231,44 @@ def test_stages_of_earlier_versions_that_kept_no_contents_are_loaded(tmp_path):
     assert toys.same(trained(toys.dataset()), trained(with_contents()))
 
 
+def test_an_image_whose_time_was_set_back_is_read_again(world, tmp_path):
+    """Of the same size and modification time, as unpacked archives have them: a new run sees it too."""
+    file = world / "photos" / "01.bmp"
+    draw = np.random.default_rng(0)
+
+    def drawn() -> bytes:
+        Image.fromarray(draw.integers(0, 255, (20, 18, 3)).astype(np.uint8)).save(file)
+        os.utime(file, (10**9, 10**9))
+        source = open_source(world / "photos")
+        found = examine(source, workers=0, cache=tmp_path / "cache")
+        return found.digests[list(source.items).index("01.bmp")].tobytes()
+
+    assert drawn() != drawn()
+
+
+def test_a_changed_weight_file_is_noticed_and_a_refused_run_stays_finished(world, tmp_path, capsys):
+    shutil.copytree(world / "whole", tmp_path / "other")
+    init = tmp_path / "init.safetensors"
+    shutil.copy(tmp_path / "other" / "models" / "model" / "model.safetensors", init)
+    given = [*("--images", str(world / "photos"), "--labels", str(world / "labels.csv"))]
+    given += ["--val-labels", str(world / "val.csv"), "--init", str(init)]
+    stopped(given, tmp_path / "run")
+    assert main(["train", "sigmoid", *given, "--out", str(tmp_path / "done"), *QUICK]) == 0
+    content = bytearray(init.read_bytes())
+    content[-1] ^= 1
+    init.write_bytes(content)
+    before = (tmp_path / "done" / "run.json").read_text()
+    for run in ("run", "done"):
+        assert f"--init {init} is not what it was" in refused(tmp_path / run, capsys)
+    assert (tmp_path / "done" / "run.json").read_text() == before
+    record = tmp_path / "done" / "stages" / "train" / "record.json"
+    shutil.copy(tmp_path / "other" / "models" / "model" / "model.safetensors", init)
+    known = json.loads(record.read_text())
+    record.write_text(json.dumps({k: v for k, v in known.items() if k != "parts"}))
+    assert "was begun by another version of reteach" in refused(tmp_path / "done", capsys)
+    assert json.loads((tmp_path / "done" / "run.json").read_text())["status"] == "finished"
+
+
 def test_only_files_with_another_stamp_are_read_again(world, tmp_path, monkeypatch):
     def look() -> Any:
         return examine(open_source(world / "photos"), workers=0, cache=tmp_path / "cache")

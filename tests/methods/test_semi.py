@@ -369,6 +369,7 @@ TAGS = {"tags": Path("t.csv")}
         ({"teacher_steps": 0}, "--teacher-steps must be at least 1, got 0"),
         ({"finetune_steps": -1}, "--finetune-steps must be at least 0, got -1"),
         ({"finetune_steps": 40}, "budget of 40 steps leaves none for pretraining: 8 .* 40 for"),
+        ({"finetune_lr": (0.1, 0.1)}, "--finetune-lr names a rate twice"),
         ({"finetune_lr": (0.1, 0.0)}, "--finetune-lr must be positive, got 0"),
         ({"pretrain_warmup": 2.0}, r"--pretrain-warmup must lie in \[0, 1\], got 2"),
         ({"pretrain_warmup": 0.2}, "--pretrain-warmup has no effect with batches of up to 256"),

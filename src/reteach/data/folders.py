@@ -102,7 +102,8 @@ class FolderSource:
             status = os.stat(self.path(row))
         except (OSError, ValueError):
             return ""
-        return f"{status.st_size}:{status.st_mtime_ns}"
+        # the time of the last change of the inode cannot be set back, as that of the content can
+        return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
 
     def path(self, row: int) -> str:
         """Where the file is."""

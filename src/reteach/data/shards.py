@@ -264,7 +264,7 @@ def _stamp(path: str) -> str:
         status = os.stat(path)
     except OSError:
         return ""
-    return f"{status.st_size}:{status.st_mtime_ns}"
+    return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
 
 
 def _digest(shards: Sequence[str]) -> str:

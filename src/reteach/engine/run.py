@@ -170,8 +170,18 @@ class Run:
         stamp = f"{rng.fold(json.dumps(asked, sort_keys=True)):016x}"
         self._chain = stamp
         if found is not None:
-            for argument in sorted(asked.keys() | found.keys()):
-                if argument.endswith(f".{CONTENTS}") and asked.get(argument) != found[argument]:
+            # what both know comes first: other settings differ in it, other versions only in the rest
+            for argument in [
+                *sorted(asked.keys() & found.keys()),
+                *sorted(asked.keys() ^ found.keys()),
+            ]:
+                if argument not in found or argument not in asked:
+                    what = argument.removeprefix("algorithm.")
+                    raise UserError(
+                        f"{self.folder} was begun by another version of reteach, which keeps other things "
+                        f"of stage {name!r} ({what}); finish it with that version, or use another --out"
+                    )
+                if argument.endswith(f".{CONTENTS}") and asked[argument] != found[argument]:
                     raise UserError(
                         f"{self.folder} was begun with other images: their content has changed since "
                         f"stage {name!r} ({argument}); put the old files back, or use another --out"

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,6 +149,35 @@ class Originals:
                 "table back, or train anew with another --out"
             )
         self.now.setdefault(option, Images([], np.zeros((0, DIGEST), np.uint8), found))
+
+    def hold_files(self, settings: Any) -> None:
+        """Note the content of each file that a setting names, such as ``--init``, or hold it against what the
+        run was begun with.
+
+        Args:
+            settings: a dataclass; settings that name folders keep their own record.
+
+        Raises:
+            UserError: a file is another one.
+        """
+        for each in fields(settings):
+            value = getattr(settings, each.name)
+            files = value if isinstance(value, tuple) else (value,)
+            paths = [path for path in files if isinstance(path, Path) and not path.is_dir()]
+            if not all(path.is_file() for path in paths) or not paths:
+                continue  # whoever reads it says what is wrong
+            option = f"--{each.name.replace('_', '-')}"
+            found = hashlib.sha256()
+            for path in paths:
+                with path.open("rb") as file:
+                    found.update(hashlib.file_digest(file, "sha256").digest())
+            digest = found.hexdigest()[:32]
+            if option in self.before and self.before[option].labels != digest:
+                raise UserError(
+                    f"{option} {paths[0]} is not what it was when {self.folder} was begun: put the old file "
+                    "back, or train anew with another --out"
+                )
+            self.now.setdefault(option, Images([], np.zeros((0, DIGEST), np.uint8), digest))
 
     def keep(self) -> None:
         """Write what the run was begun with, and what has vanished since."""

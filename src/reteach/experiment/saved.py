@@ -118,7 +118,7 @@ def save_models(
     prepare: Prepare,
     threshold: float | None,
     method: str,
-    resize: Resize,
+    resize: Resize = "shorter",
     own_size: tuple[int, int] | None = None,
     specialists: dict[str, Specialist] | None = None,
 ) -> None:

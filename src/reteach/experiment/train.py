@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import time
@@ -20,7 +21,7 @@ from ..engine import distributed
 from ..engine.log import Log, Sink, tensorboard, wandb
 from ..engine.run import Run
 from ..errors import Interrupted, UserError
-from ..files import write_json
+from ..files import atomic_write, write_json
 from ..models import weights
 from ..options import refuse_unused
 from ..report import run_report
@@ -57,6 +58,8 @@ def train(config: configs.Config, *, moved: bool = False, forgiving: bool = Fals
                     f"{folder} kept nothing of its images to know them by: --images stays"
                 )
             inputs = open_inputs(config.data, config.training.seed, originals)
+            originals.hold_files(config.model)
+            originals.hold_files(config.settings)
             if distributed.rank() == 0:
                 originals.keep()
                 if moved:
@@ -142,6 +145,7 @@ def _train(
                 facts["derived"] = setup.derived
             write_json(folder / "run.json", facts)
 
+    finished = _finished(folder)
     status("running")
     start = time.monotonic()
     try:
@@ -157,7 +161,10 @@ def _train(
         status("interrupted", message)
         raise Interrupted(f"{message}; go on with: reteach resume {folder}") from None
     except UserError as error:
-        status("failed", str(error))
+        if finished is None:
+            status("failed", str(error))
+        elif distributed.rank() == 0:  # what was refused takes nothing away from what is there
+            atomic_write(folder / "run.json", finished)
         raise
     rate = setup.total * config.training.batch_size / max(seconds, 1e-9)
     left_out = len(inputs.quarantine)
@@ -172,6 +179,16 @@ def _train(
                 file=sys.stderr,
             )
     return folder
+
+
+def _finished(folder: Path) -> str | None:
+    """The record of a run that has finished, None of any other."""
+    file = folder / "run.json"
+    try:
+        text = file.read_text(encoding="utf-8")
+        return text if json.loads(text).get("status") == "finished" else None
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def device_name(device: torch.device) -> str:

@@ -115,6 +115,8 @@ def _check(options: Options) -> None:
     Rule(1 if options.per_class is None else options.per_class, options.top)  # K and P
     if any(not rate > 0 for rate in options.finetune_lr):
         raise UserError(f"--finetune-lr must be positive, got {min(options.finetune_lr):g}")
+    if len(set(options.finetune_lr)) < len(options.finetune_lr):
+        raise UserError("--finetune-lr names a rate twice: each is tried once")
     if not 0 <= options.pretrain_warmup <= 1:
         raise UserError(f"--pretrain-warmup must lie in [0, 1], got {options.pretrain_warmup:g}")
     tags = options.selection == "balanced-with-tags"
