@@ -25,7 +25,7 @@ SETTINGS = Cpsd(subsets=2)
 
 def whole(folder: Path, augment: str) -> dict[str, dict[str, torch.Tensor]]:
     """Weights of the student and of each teacher."""
-    given = setup(SETTINGS, optimizer="sgd", lr=0.05, augment=augment)
+    given = setup(SETTINGS, optimizer="sgd", lr=0.002, augment=augment)
     algorithm = cpsd.train(given, SETTINGS, Run(folder, quiet=True))
     found = {name: t.predictor.models[0] for name, t in algorithm.specialists().items()}
     return {
