@@ -8,6 +8,10 @@ class UserError(Exception):
     """
 
 
+class Refused(UserError):
+    """A folder is of another run, configuration or version: nothing was done to it."""
+
+
 def closest(name: str, known: list[str], n: int = 5) -> str:
     """A hint of the names nearest to a mistyped one: ``"; did you mean a, b?"`` or ``""``."""
     import difflib

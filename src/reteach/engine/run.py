@@ -25,7 +25,7 @@ from torch import Tensor
 
 from .. import rng, sealed
 from ..data.stream import Stream
-from ..errors import Interrupted, UserError
+from ..errors import Interrupted, Refused, UserError
 from ..files import atomic_path, atomic_write, remove_parts
 from ..progress import progress
 from . import distributed, snapshot
@@ -177,17 +177,17 @@ class Run:
             ]:
                 if argument not in found or argument not in asked:
                     what = argument.removeprefix("algorithm.")
-                    raise UserError(
+                    raise Refused(
                         f"{self.folder} was begun by another version of reteach, which keeps other things "
                         f"of stage {name!r} ({what}); finish it with that version, or use another --out"
                     )
                 if argument.endswith(f".{CONTENTS}") and asked[argument] != found[argument]:
-                    raise UserError(
+                    raise Refused(
                         f"{self.folder} was begun with other images: their content has changed since "
                         f"stage {name!r} ({argument}); put the old files back, or use another --out"
                     )
                 if asked.get(argument) != found.get(argument):
-                    raise UserError(
+                    raise Refused(
                         f"{self.folder} was begun with another configuration: stage {name!r}, "
                         f"{argument.removeprefix('algorithm.')}: {found.get(argument)} there, "
                         f"{asked.get(argument)} now; use another --out"

@@ -20,7 +20,7 @@ from ..data.quarantine import write_csv
 from ..engine import distributed
 from ..engine.log import Log, Sink, tensorboard, wandb
 from ..engine.run import Run
-from ..errors import Interrupted, UserError
+from ..errors import Interrupted, Refused, UserError
 from ..files import atomic_write, write_json
 from ..models import weights
 from ..options import refuse_unused
@@ -161,7 +161,7 @@ def _train(
         status("interrupted", message)
         raise Interrupted(f"{message}; go on with: reteach resume {folder}") from None
     except UserError as error:
-        if finished is None:
+        if finished is None or not isinstance(error, Refused):
             status("failed", str(error))
         elif distributed.rank() == 0:  # what was refused takes nothing away from what is there
             atomic_write(folder / "run.json", finished)
