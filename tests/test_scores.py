@@ -173,6 +173,9 @@ def test_class_lists_from_files(tmp_path: Path) -> None:
     assert read_classes(tmp_path / "c.txt") == ("a", "b c")
     (tmp_path / "c.tsv").write_text("index\twnid\tlemmas\n0\tn1\ttench, x\n1\tn2\tgoldfish\n")
     assert read_classes(tmp_path / "c.tsv") == ("n1", "n2")
+    (tmp_path / "c.csv").write_text("class\na\nBread, white\n")  # once a class that nobody missed
+    with pytest.raises(UserError, match="line 3 has 2 cells for 1 columns"):
+        read_classes(tmp_path / "c.csv")
     for text, words in (("a\na\n", "'a' is listed twice"), ("\n", "is empty")):
         (tmp_path / "c.txt").write_text(text)
         with pytest.raises(UserError, match=words):

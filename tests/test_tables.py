@@ -111,6 +111,37 @@ def test_a_bare_table_says_what_its_empty_cells_were_taken_for(tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
+def test_what_another_kind_cannot_hold_is_said(tmp_path, capfd):
+    """Labels that a command reads as another kind: empty cells change their meaning, weights are lost."""
+    file = tmp_path / "t.csv"
+    for declared, kind, words in [
+        ("single", "multi", "its 1 images without a label are taken to have none of the classes"),
+        ("multi", "single", "its 1 images with none of the classes are taken as not labelled"),
+        ("multi", "multi", ""),
+        ("single", "single", ""),
+    ]:
+        file.write_text(f"item,labels,kind\na,cat,{declared}\nb,,{declared}\n")
+        read_labels(file, kind=kind)
+        said = capfd.readouterr().err
+        assert words in said if words else not said
+    file.write_text("item,labels,weight\na,cat|dog,1|2\n")
+    read_labels(file, kind="multi")
+    assert "its weights are not looked at" in capfd.readouterr().err
+
+
+def test_a_class_list_that_went_with_its_row_is_missed(tmp_path):
+    """A CSV has its class list in one row: whoever filters that row out is told, not given fewer classes."""
+    file = tmp_path / "t.csv"
+    write_labels(file, LabelTable(("a", "b"), Single(np.array([0, 2]), ("x", "never", "y"))))
+    header, first, second = file.read_text().splitlines()
+    file.write_text(f"{header}\n{second}\n")
+    with pytest.raises(UserError, match="the row that held the class list is gone"):
+        read_labels(file)
+    assert read_labels(file, classes=("x", "never", "y")).labels.classes == ("x", "never", "y")
+    file.write_text(f"{header}\n{second}\n{first}\n")
+    assert read_labels(file).labels.classes == ("x", "never", "y")
+
+
 def test_rows_that_contradict_each_other(tmp_path):
     file = tmp_path / "t.csv"
     for text, words in [

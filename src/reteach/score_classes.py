@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .errors import UserError
 from .scores import ScoreTable
+from .spreadsheet import from_csv
 
 
 def common_classes(
@@ -55,19 +56,18 @@ def read_classes(path: Path) -> tuple[str, ...]:
     ``class`` or ``name``."""
     if not path.is_file():
         raise UserError(f"class list {path} does not exist")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a UTF-8 text file") from None
     if path.suffix.lower() in (".tsv", ".csv"):
-        import csv
-
-        rows = csv.reader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        header = next(rows, [])
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+        header, rows = from_csv(path, "class list", delimiter)
         column = next((c for c in ("wnid", "class", "name") if c in header), None)
         if column is None:
             raise UserError(f"{path}: no column 'wnid', 'class' or 'name'")
-        lines = [row[header.index(column)] for row in rows if len(row) == len(header)]
+        lines = [row[column] for _, row in rows]
+    else:
+        try:
+            lines = path.read_text(encoding="utf-8-sig").split("\n")
+        except UnicodeDecodeError:
+            raise UserError(f"{path}: not a UTF-8 text file") from None
     names = [line.strip() for line in lines if line.strip()]
     if not names:
         raise UserError(f"{path}: the class list is empty")

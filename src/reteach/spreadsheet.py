@@ -1,4 +1,4 @@
-"""CSV that a spreadsheet opens without running a cell: the one definition of such a cell.
+"""CSV that a spreadsheet opens without running a cell: the one definition of such a cell, and of a row.
 
 Excel, LibreOffice and Google Sheets take text that begins with ``= + - @``, also full-width or after blanks,
 for a formula. Such a cell is written with an apostrophe before it, which :func:`unguard` takes off again:
@@ -10,7 +10,10 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from .errors import UserError
 
 _FORMULA = re.compile("'*[\\s\u200b\ufeff]*[=+\\-@\t\r＝＋－＠]")
 
@@ -37,3 +40,51 @@ def to_csv(header: Sequence[str], rows: Iterable[Sequence[str | int | float]]) -
         carriage = any(isinstance(cell, str) and "\r" in cell for cell in cells)
         (quoted if carriage else plain).writerow(cells)
     return out.getvalue()
+
+
+def from_csv(
+    path: Path, what: str, delimiter: str = ","
+) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The header of a CSV file, and its rows by column with the lines they end in; no cell is lost.
+
+    Args:
+        what: the file is called in messages, e.g. ``class list``.
+
+    Raises:
+        UserError: no such file, no UTF-8, no CSV, or a row with more or fewer cells than the header.
+    """
+    if not path.is_file():
+        raise UserError(f"{what} {path} does not exist")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=delimiter)
+            header = [unguard(name.strip()) for name in next(reader, [])]
+            return header, list(_records(path, header, reader))
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a UTF-8 text file") from None
+    except csv.Error as error:
+        raise UserError(f"{path}: not a readable CSV file ({error})") from None
+
+
+def _records(
+    path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    for number, cells in enumerate(rows, start=2):
+        if cells:
+            check_cells(path, number, len(cells), len(header))
+            yield number, dict(zip(header, map(unguard, cells), strict=True))
+
+
+def check_cells(path: Path, number: int, cells: int, columns: int) -> None:
+    """Refuse a row with more or fewer cells than the header.
+
+    Raises:
+        UserError: it names the row, counted with the header.
+    """
+    if cells < columns:
+        raise UserError(f"{path}: line {number} has {cells} of {columns} columns")
+    if cells > columns:
+        raise UserError(
+            f"{path}: line {number} has {cells} cells for {columns} columns: put a name with a comma "
+            "into double quotes"
+        )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
 from .errors import UserError
-from .spreadsheet import unguard
+from .spreadsheet import check_cells, unguard
 
 Kind = Literal["single", "multi", "soft"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -34,6 +34,8 @@ class Cells:
     kind: Kind | None
     texts: set[str]
     """Labels that were plain text, not entries of a list."""
+    list_lost: bool
+    """There is a column ``classes``, but the row that held the list is gone."""
 
 
 def read_parquet(path: Path) -> Cells:
@@ -72,6 +74,7 @@ def read_parquet(path: Path) -> Cells:
         _one_list(path, lists),
         _one_kind(path, kinds),
         texts,
+        "classes" in wanted and len(items) > 0 and not lists,
     )
 
 
@@ -153,13 +156,7 @@ def _rows_of_csv(path: Path, file: IO[str]) -> Cells:
         if not cells:
             continue
         where = f"{path}: line {number}"
-        if len(cells) < len(header):
-            raise UserError(f"{where} has {len(cells)} of {len(header)} columns")
-        if len(cells) > len(header):
-            raise UserError(
-                f"{where} has {len(cells)} cells for {len(header)} columns: put a name with a comma "
-                "into double quotes"
-            )
+        check_cells(path, number, len(cells), len(header))
         items.append(unguard(cells[at["item"]]))
         names.append(split_labels(unguard(cells[at["labels"]]), where, texts))
         if unknown is not None:
@@ -175,7 +172,8 @@ def _rows_of_csv(path: Path, file: IO[str]) -> Cells:
         if "source" in at and not source:
             source = unguard(cells[at["source"]])
     kind, classes = _one_kind(path, list(said["kind"])), _one_list(path, list(said["classes"]))
-    return Cells(items, names, weights, unknown, source, classes, kind, texts)
+    lost = "classes" in at and len(items) > 0 and classes is None
+    return Cells(items, names, weights, unknown, source, classes, kind, texts, lost)
 
 
 def split_labels(cell: str, where: str, texts: set[str] | None = None) -> list[str]:

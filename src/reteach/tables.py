@@ -95,14 +95,16 @@ def read_labels(
     """Read a label table (``.parquet`` or ``.csv``).
 
     Args:
-        kind: what the labels are to be. By default what the file says of itself; one that says
-            nothing is *soft* when it has a ``weight`` column, *multi* when some item has two labels or it
-            has an ``unknown`` column, else *single*; where empty cells depend on it, that is said on stderr.
+        kind: what the labels are to be; where the file says otherwise, what becomes of its empty cells and
+            weights is said on stderr. By default what the file says of itself; one that says nothing is
+            *soft* when it has a ``weight`` column, *multi* when some item has two labels or it has an
+            ``unknown`` column, else *single*; where empty cells depend on it, that is said on stderr too.
         classes: the class list to use; every name in the table must be in it.
 
     Raises:
         UserError: no such file, a missing column or item, an item twice, an unknown class, a label that
-            looks like a missing value, rows of different kinds or class lists, bad weights.
+            looks like a missing value, rows of different kinds or class lists, a class list that is gone
+            with the row that held it, bad weights.
     """
     path = Path(path)
     if not path.is_file():
@@ -110,6 +112,11 @@ def read_labels(
     check_suffix(path)
     raw = read_csv(path) if path.suffix.lower() == ".csv" else read_parquet(path)
     _check_items(path, raw.items)
+    if raw.list_lost and classes is None:
+        raise UserError(
+            f"{path}: the row that held the class list is gone: write it into the column classes of a row, "
+            "name a list with --classes, or remove the column: the classes are then the names that occur"
+        )
     used = {name for entry in (*raw.names, *(raw.unknown or ())) for name in entry}
     table_classes = tuple(raw.classes if raw.classes is not None else sorted(used))
     _check_missing(
@@ -117,6 +124,8 @@ def read_labels(
     )
     if kind is None:
         kind = raw.kind or _inferred(path, raw)
+    elif kind != raw.kind:
+        _say_otherwise(path, raw, kind)
     missing = used - set(table_classes)
     if missing:
         raise UserError(f"{path}: class {min(missing)!r} is not in the file's own class list")
@@ -149,7 +158,8 @@ def _check_missing(path: Path, texts: set[str]) -> None:
 
 
 def _inferred(path: Path, raw: Cells) -> Kind:
-    """What the labels of a table are that does not say so itself; said where empty cells depend on it."""
+    """What the labels of a table are that does not say so itself; said where empty cells depend on it:
+    without any, one label each means the same either way, and two labels leave no choice."""
     if raw.weights is not None:
         return "soft"
     several = raw.unknown is not None or any(len(entry) > 1 for entry in raw.names)
@@ -164,6 +174,19 @@ def _inferred(path: Path, raw: Cells) -> Kind:
             f"({', '.join(KINDS)}) settles it"
         )
     return "multi" if several else "single"
+
+
+def _say_otherwise(path: Path, raw: Cells, kind: Kind) -> None:
+    """Say what becomes of what only another kind can hold, where labels are read as ``kind``."""
+    empty, found = sum(not entry for entry in raw.names), []
+    if raw.kind == "single" and empty:
+        found.append(f"its {empty:,} images without a label are taken to have none of the classes")
+    if raw.kind is not None and kind == "single" and empty:
+        found.append(f"its {empty:,} images with none of the classes are taken as not labelled")
+    if raw.weights is not None and kind != "soft":
+        found.append("its weights are not looked at")
+    if found:
+        note(f"{path} is read as {kind}, not as {raw.kind or 'soft'}: {'; '.join(found)}")
 
 
 def write_labels(

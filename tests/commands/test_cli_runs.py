@@ -26,8 +26,9 @@ from reteach.catalog import Mile
 from reteach.cli import main
 from reteach.commands.runs import show_metrics
 from reteach.experiment.config import build, load
+from reteach.experiment.inputs import open_inputs
 from reteach.labels import Multi, Single
-from reteach.options import Model
+from reteach.options import Data, Model
 from reteach.tables import LabelTable, read_labels, write_labels
 from words import override
 
@@ -514,53 +515,45 @@ def test_torchrun_trains_the_same_network(world):
 
 
 def test_predicted_sets_train_on_as_many_images_from_every_file(world, tmp_path, capfd):
-    """'None present' is a label set: n_train is the same from Parquet, CSV and a dataframe library."""
-    pandas = pytest.importorskip("pandas")
+    """'None present' is a label set: n_train is the same through CSV and every dataframe library."""
+    duckdb, pandas, polars = map(pytest.importorskip, ("duckdb", "pandas", "polars"))
     photos = ["--images", f"{world}/photos"]
     out = tmp_path / "sigmoid"
-    assert (
-        main(
-            [
-                "train",
-                "sigmoid",
-                *photos,
-                "--labels",
-                f"{world}/labels.csv",
-                "--out",
-                str(out),
-                *QUICK,
-            ]
-        )
-        == 0
-    )
-    files = [tmp_path / "a.parquet", tmp_path / "b.csv", tmp_path / "c.parquet", tmp_path / "d.csv"]
-    for file in files[:2]:
-        assert main(["predict", str(out), *photos, "--out", str(file), "--threshold", "0.99"]) == 0
-    frame = pandas.read_parquet(files[0])
-    frame.to_parquet(files[2])
-    pandas.read_csv(files[1]).to_csv(files[3], index=False)
-    assert not any(read_labels(files[0]).labels.counts())  # nothing passes so high a threshold
-    sizes = []
-    for file in files:
-        table = read_labels(file)
-        labels = Multi.from_pairs(
-            np.array([0, 1]), np.array([0, 1]), len(table.items), table.labels.classes
-        )
-        some = frame.assign(labels=labels.names())
-        if file.suffix == ".csv":
-            some["labels"] = some["labels"].map("|".join)
-            some.to_csv(file, index=False)
-        else:
-            some.to_parquet(file)
-        run = tmp_path / file.stem
-        assert (
-            main(["train", "sigmoid", *photos, "--labels", str(file), "--out", str(run), *QUICK])
-            == 0
-        )
-        sizes.append(json.loads((run / "run.json").read_text())["n_train"])
-    assert sizes == [sizes[0]] * 4
-    assert sizes[0] > 30
+    labels = ["--labels", f"{world}/labels.csv"]
+    assert main(["train", "sigmoid", *photos, *labels, "--out", str(out), *QUICK]) == 0
+    scores = tmp_path / "scores.parquet"
+    predict = ["predict", str(out), *photos, "--out"]
+    assert main([*predict, f"{tmp_path}/x.csv", "--scores", str(scores)]) == 0
+    second = pandas.read_parquet(scores).groupby("item")["score"].nlargest(2).groupby("item").min()
+    cut = [
+        "--threshold",
+        str(float(np.float32(second.max()))),
+    ]  # nobody has two labels, many have none
+    files = {ending: tmp_path / f"ours.{ending}" for ending in ("parquet", "csv")}
+    for file in files.values():
+        assert main([*predict, str(file), *cut]) == 0
+    for name in ("pandas", "polars", "duckdb"):
+        files |= {f"{name} {e}": tmp_path / f"{name}.{e}" for e in ("parquet", "csv")}
+    ours, plain = files["parquet"], files["csv"]
+    pandas.read_parquet(ours).sample(frac=1).to_parquet(files["pandas parquet"])
+    pandas.read_csv(plain).iloc[::-1].to_csv(files["pandas csv"], index=False)
+    polars.read_parquet(ours).reverse().write_parquet(files["polars parquet"])
+    polars.read_csv(plain).reverse().write_csv(files["polars csv"])
+    for of in ("parquet", "csv"):
+        duckdb.sql(f"copy (from '{files[of]}' order by hash(item)) to '{files[f'duckdb {of}']}'")
+    counts = read_labels(ours).labels.counts()
+    assert 0 < counts.sum() < len(read_labels(ours).items)
     capfd.readouterr()
+    sizes = {}
+    for name, file in files.items():
+        inputs = open_inputs(Data(images=f"{world}/photos", labels=file, workers=0), seed=0)
+        sizes[name] = (len(inputs.train), len(inputs.val), inputs.train.classes)
+    assert set(sizes.values()) == {(33, 3, ("dark", "grey", "light"))}
+    assert "does not say" not in capfd.readouterr().err
+    run = tmp_path / "run"
+    given = ["--labels", str(plain), "--out", str(run), *QUICK]
+    assert main(["train", "sigmoid", *photos, *given]) == 0
+    assert json.loads((run / "run.json").read_text())["n_train"] == 33
 
 
 def test_softmax_learns_from_what_softmax_predicted(world, tmp_path):

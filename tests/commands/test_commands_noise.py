@@ -107,3 +107,15 @@ def test_bad_matrices_are_named(table, tmp_path, text, message):
     (tmp_path / "m.csv").write_text(text)
     with pytest.raises(UserError, match=message):
         Noise(table, tmp_path / "out.csv", "matrix", matrix=tmp_path / "m.csv").run()
+
+
+def test_images_without_a_label_are_counted_and_classes_can_be_listed(tmp_path, capsys):
+    """Which class is the next one, and how many others there are, depends on the list."""
+    (tmp_path / "clean.csv").write_text("item,labels\n0,a\n1,\n2,c\n")
+    (tmp_path / "classes.txt").write_text("a\nnever\nc\n")
+    words = ["noise", "--labels", f"{tmp_path}/clean.csv", "--kind", "pair", "--rate", "1"]
+    out = ["--out", f"{tmp_path}/noisy.csv", "--classes", f"{tmp_path}/classes.txt"]
+    assert main([*words, *out]) == 0
+    noisy = read_labels(tmp_path / "noisy.csv").labels
+    assert noisy.names() == [["never"], [], ["a"]]
+    assert "1 of 3 images have no label, and get none" in capsys.readouterr().out

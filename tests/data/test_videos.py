@@ -125,6 +125,14 @@ def test_images_beside_videos_count_alone(tmp_path: Path) -> None:
         open_source(tmp_path, ["up/photo.png", "up/0.mkv"])
 
 
+def test_what_is_no_video_to_us_is_named(tmp_path: Path) -> None:
+    films.folder(tmp_path, each=1)
+    (tmp_path / "up" / "b.3g2x").touch()
+    (tmp_path / "up" / "notes.txt").touch()
+    found = {each.item: each.reason for each in verify(open_source(tmp_path), workers=0)}
+    assert found == {"up/b.3g2x": "not a video in a known format (.3g2x)"}
+
+
 def numbered(length: int, height: int = 16, width: int = 16) -> torch.Tensor:
     """(3, T, H, W) of frames that say their number."""
     return torch.arange(length, dtype=torch.uint8).view(1, -1, 1, 1).expand(3, -1, height, width)

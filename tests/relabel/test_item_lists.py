@@ -43,3 +43,10 @@ def test_line_breaks_and_bad_files(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(UserError, match=words):
             read_items(tmp_path / name)
+
+
+def test_surplus_cells_are_an_error(tmp_path: Path) -> None:
+    """An item with a comma and no quotes would be another item, and exclude nothing."""
+    (tmp_path / "x.csv").write_text("item\nBread, white.jpg\n")
+    with pytest.raises(UserError, match="line 2 has 2 cells for 1 columns"):
+        read_items(tmp_path / "x.csv")

@@ -6,14 +6,13 @@ no mistake, or undecidable.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
+from ..spreadsheet import from_csv
 from .intervals import wilson
 from .quality import Share
 
@@ -48,25 +47,19 @@ def read_verdicts(path: Path) -> list[Verdict]:
     Raises:
         UserError: a missing column, or an answer that is not one of the three.
     """
-    if not path.is_file():
-        raise UserError(f"verdicts {path} do not exist")
-    try:
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a UTF-8 text file") from None
-    found = reader.fieldnames or []
+    found, rows = from_csv(path, "table of verdicts")
     answer = "verdict" if "verdict" in found else "answer"
     for name in ("model", "labels", "item", answer):
         if name not in found:
             raise UserError(f"{path}: no column {name!r} (found: {', '.join(found) or 'none'})")
     out = []
-    for number, row in enumerate(reader, start=2):
-        verdict = (row[answer] or "").strip().lower()
+    for number, row in rows:
+        verdict = row[answer].strip().lower()
         if verdict not in VERDICTS:
             raise UserError(
                 f"{path}: line {number}: {verdict!r} is not one of: {', '.join(VERDICTS)}"
             )
-        out.append(Verdict(row["model"] or "", row["labels"] or "", row["item"] or "", verdict))
+        out.append(Verdict(row["model"], row["labels"], row["item"], verdict))
     return out
 
 

@@ -38,6 +38,8 @@ class Noise:
     """The images, for instance."""
     seed: int = 0
     """Of the draws."""
+    classes: Path | None = None
+    """The class list, one name per line; by default the table's column classes, or the names in it."""
 
     def run(self) -> None:
         """Write the table and say how many labels are wrong."""
@@ -46,7 +48,7 @@ class Noise:
         from ..labels import Single
         from ..tables import LabelTable, read_labels, write_labels
 
-        table = read_labels(self.labels, kind="single")
+        table = read_labels(self.labels, kind="single", classes=_listed(self.classes))
         assert isinstance(table.labels, Single)
         noisy = self._noisy(table, table.labels)
         source = f"{self._words()}, seed {self.seed}"
@@ -55,6 +57,8 @@ class Noise:
         wrong = int(np.count_nonzero(noisy.index != table.labels.index))
         known = int(table.labels.known().sum())
         print(f"{self.out}: {wrong} of {known} labels are wrong ({wrong / max(known, 1):.1%})")
+        if left := len(table.items) - known:
+            print(f"{left:,} of {len(table.items):,} images have no label, and get none")
 
     def _words(self) -> str:
         if self.kind != "matrix":
@@ -102,6 +106,8 @@ class Estimate:
     """Held-out scores of the items (Parquet), such as those of reteach relabel clean."""
     out: Path
     """CSV of shares, true classes in rows, given labels in columns: what reteach noise --matrix takes."""
+    classes: Path | None = None
+    """The class list, one name per line; by default the table's column classes, or the names in it."""
 
     def run(self) -> None:
         """Write the matrix and say which confusions seem to be most frequent."""
@@ -111,8 +117,10 @@ class Estimate:
         from ..relabel import noise
         from ..tables import read_labels
 
-        table = read_labels(self.labels, kind="single")
+        table = read_labels(self.labels, kind="single", classes=_listed(self.classes))
         assert isinstance(table.labels, Single)
+        if left := len(table.items) - int(table.labels.known().sum()):
+            print(f"{left:,} of {len(table.items):,} images have no label and are left out")
         scores, classes = _dense(self.scores, table), table.labels.classes
         matrix = noise.estimated(table.labels, scores)
         _write_matrix(self.out, matrix, classes)
@@ -123,6 +131,12 @@ class Estimate:
             i, j = divmod(place, len(classes))
             if off[i, j] > 0:
                 print(f"  {off[i, j]:6.1%} of {classes[i]!r} are labelled {classes[j]!r}")
+
+
+def _listed(file: Path | None) -> tuple[str, ...] | None:
+    from ..score_classes import read_classes
+
+    return None if file is None else read_classes(file)
 
 
 def _write_matrix(file: Path, matrix: Matrix, classes: tuple[str, ...]) -> None:

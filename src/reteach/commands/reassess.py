@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from ..errors import UserError
 from ..labels import Multi, Single
 from ..progress import progress as show
 from ..score_classes import common_classes, read_classes
+from ..spreadsheet import from_csv
 from ..tables import LabelTable, read_labels
 from .propose import open_tables, used_classes
 
@@ -161,12 +160,10 @@ def _results(original: Path, reassessed: Path) -> tuple[Points, Points, list[str
 
 
 def _top1(path: Path) -> dict[str, float]:
-    if not path.is_file():
-        raise UserError(f"results {path} do not exist")
+    header, rows = from_csv(path, "table of results")
+    if not {"model", "top1"} <= set(header):
+        raise UserError(f"{path}: needs the columns 'model' and 'top1'")
     try:
-        rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
-        if not {"model", "top1"} <= set(rows.fieldnames or ()):
-            raise UserError(f"{path}: needs the columns 'model' and 'top1'")
-        return {row["model"]: float(row["top1"]) for row in rows}
-    except (UnicodeDecodeError, ValueError, TypeError):
+        return {row["model"]: float(row["top1"]) for _, row in rows}
+    except ValueError:
         raise UserError(f"{path}: a 'top1' is not a number") from None

@@ -19,34 +19,9 @@ from .videos import ENDINGS, SHORT_SIDE, decode_video, need_av
 
 RAW = (".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw", ".raw")
 COMPANIONS = (
-    *(
-        ".txt",
-        ".csv",
-        ".tsv",
-        ".json",
-        ".jsonl",
-        ".yaml",
-        ".yml",
-        ".xml",
-        ".parquet",
-        ".npy",
-        ".npz",
-    ),
-    *(
-        ".md",
-        ".html",
-        ".htm",
-        ".pdf",
-        ".log",
-        ".ini",
-        ".py",
-        ".ipynb",
-        ".sh",
-        ".mat",
-        ".pkl",
-        ".db",
-    ),
-    *(".zip", ".tar", ".gz", ".license", "license", "readme"),
+    *(".txt", ".md", ".html", ".htm", ".pdf", ".log", ".license", "license", "readme"),
+    *(".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".xml", ".ini", ".parquet"),
+    *(".npy", ".npz", ".mat", ".pkl", ".db", ".py", ".ipynb", ".sh", ".zip", ".tar", ".gz"),
 )
 """Files that lie beside images everywhere and are none: they are not mentioned."""
 
@@ -81,7 +56,7 @@ class FolderSource:
     @property
     def lost(self) -> list[tuple[str, str]]:
         """(item, reason) of the files that cannot be used, whatever is in them."""
-        return [(item, _why_not(item)) for item in self.others]
+        return [(item, _why_not(item, "an image")) for item in self.others]
 
     @property
     def place(self) -> str:
@@ -141,6 +116,11 @@ class VideoSource:
     def class_of(self) -> Sequence[str] | None:
         """The first folder on each video's way, if no video lies outside such folders."""
         return self.files.class_of
+
+    @property
+    def lost(self) -> list[tuple[str, str]]:
+        """(item, reason) of the files that cannot be used, whatever is in them."""
+        return [(item, _why_not(item, "a video")) for item in self.files.others]
 
     @property
     def place(self) -> str:
@@ -212,7 +192,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _why_not(item: str) -> str:
+def _why_not(item: str, wanted: str) -> str:
     ending = os.path.splitext(item)[1].lower()
     if ending in ENDINGS:
         return "a video among images"
@@ -220,7 +200,7 @@ def _why_not(item: str) -> str:
         return "HEIC is not read: convert it to JPEG"
     if ending in RAW:
         return "camera RAW is not read: convert it to JPEG"
-    return f"not an image in a known format ({ending or 'no ending'})"
+    return f"not {wanted} in a known format ({ending or 'no ending'})"
 
 
 def _walk(root: Path) -> tuple[list[str], list[str]]:

@@ -186,6 +186,10 @@ def relabelled(contest: Contest, file: Path) -> Contest:
     picks = np.flatnonzero(known)
     if not len(picks):
         raise UserError(f"{file}: none of the training images has a label there")
+    if left_out := len(known) - len(picks):
+        note(
+            f"{file}: {left_out:,} of {len(known):,} training images have no label there; left out"
+        )
     learn = train.subset(picks).with_labels(table.labels.take(at[picks]))
     clean = None if contest.clean is None else contest.clean.take(picks)
     return replace(contest, inputs=replace(contest.inputs, train=learn), clean=clean)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import final
 from ..errors import UserError
 from ..files import atomic_path, atomic_write
 from ..score_columns import one_line
-from ..spreadsheet import to_csv, unguard
+from ..spreadsheet import from_csv, to_csv
 
 
 @final
@@ -73,19 +71,19 @@ def read_items(path: Path) -> list[str]:
     ending = path.suffix.lower()
     if ending == ".parquet":
         return _parquet(path)
-    if ending not in (".txt", ".csv"):
+    if ending == ".csv":
+        header, rows = from_csv(path, "item list")
+        if "item" not in header:
+            raise UserError(f"{path}: no column 'item' (found: {', '.join(header)})")
+        return [row["item"] for _, row in rows]
+    if ending != ".txt":
         raise UserError(f"{path}: an item list is a .txt, .csv or .parquet file")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             text = file.read()
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a UTF-8 text file") from None
-    if ending == ".txt":
-        return [line for line in text.split("\n") if line]
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    if "item" not in (rows.fieldnames or ()):
-        raise UserError(f"{path}: no column 'item' (found: {', '.join(rows.fieldnames or ())})")
-    return [unguard(row["item"] or "") for row in rows]
+    return [line for line in text.split("\n") if line]
 
 
 def write_items(path: Path, items: Sequence[str]) -> None:

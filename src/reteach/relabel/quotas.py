@@ -13,8 +13,6 @@ picks are right, is about K · C / M: that we keep. In other words the picks of 
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError, closest
-from ..spreadsheet import unguard
+from ..spreadsheet import from_csv
 
 Counts = NDArray[np.int64]
 
@@ -136,27 +134,22 @@ def read_frequencies(path: Path) -> dict[str, float]:
     Raises:
         UserError: no such file, a missing column, a class twice, or a count that is no number >= 0.
     """
-    if not path.is_file():
-        raise UserError(f"class frequencies {path} do not exist")
-    try:
-        rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
-        missing = next((c for c in ("class", "count") if c not in (rows.fieldnames or ())), None)
-        if missing:
-            raise UserError(f"{path}: no column {missing!r}")
-        found: dict[str, float] = {}
-        for line, row in enumerate(rows, start=2):
-            name, cell = unguard(str(row["class"])), str(row["count"])
-            try:
-                value = float(cell)
-            except ValueError:
-                value = -1.0
-            if not 0 <= value < np.inf:
-                raise UserError(f"{path}: line {line}: {cell!r} is not a number of at least 0")
-            if name in found:
-                raise UserError(f"{path}: line {line}: class {name!r} is listed twice")
-            found[name] = value
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a UTF-8 text file") from None
+    header, rows = from_csv(path, "table of class frequencies")
+    missing = next((c for c in ("class", "count") if c not in header), None)
+    if missing:
+        raise UserError(f"{path}: no column {missing!r}")
+    found: dict[str, float] = {}
+    for line, row in rows:
+        name, cell = row["class"], row["count"]
+        try:
+            value = float(cell)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value < np.inf:
+            raise UserError(f"{path}: line {line}: {cell!r} is not a number of at least 0")
+        if name in found:
+            raise UserError(f"{path}: line {line}: class {name!r} is listed twice")
+        found[name] = value
     if not found:
         raise UserError(f"{path}: there are no class frequencies in it")
     return found

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..files import atomic_path
+from ..spreadsheet import from_csv
 from ..tables import repeated
 from .database import Database, Limits, database
 from .hashtags import Matcher
@@ -143,20 +144,12 @@ def read_names(path: Path) -> dict[str, str]:
     Raises:
         UserError: no such file, or a missing column.
     """
-    import csv
-
-    if not path.is_file():
-        raise UserError(f"class names {path} do not exist")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a UTF-8 text file") from None
-    rows = csv.DictReader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-    header = rows.fieldnames or ()
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    header, rows = from_csv(path, "table of class names", delimiter)
     cls = next((name for name in ("class", "wnid") if name in header), None)
     names = next((name for name in ("names", "lemmas") if name in header), None)
     if cls is None or names is None:
         raise UserError(
             f"{path}: needs the columns 'class' and 'names' (found: {', '.join(header)})"
         )
-    return {str(row[cls]): re.sub(r"[|;]", ",", str(row[names])) for row in rows}
+    return {row[cls]: re.sub(r"[|;]", ",", row[names]) for _, row in rows}
