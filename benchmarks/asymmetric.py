@@ -16,7 +16,7 @@ import torch
 from timm.loss import AsymmetricLossMultiLabel
 from torch import Tensor
 
-from reteach.losses_asymmetric import asymmetric
+from reteach.losses.asymmetric import asymmetric
 
 SHAPES = ((32, 80), (128, 80), (512, 81), (128, 1000), (64, 9605))
 

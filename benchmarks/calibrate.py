@@ -17,8 +17,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from reteach.relabel.presence import calibrate
-from reteach.relabel.sketch import Sketch
+from reteach.relabel.calibration.logit_histogram import Sketch
+from reteach.relabel.calibration.presence import calibrate
 
 BLOCK = 2000
 

@@ -15,7 +15,7 @@ from typing import get_args
 import numpy as np
 from cleanlab.filter import find_label_issues
 
-from reteach.relabel import clean
+from reteach.relabel.noise import clean
 
 
 def least(work: Callable[[], object], rounds: int) -> float:

@@ -22,18 +22,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from reteach import options
-from reteach.catalog import Cpsd
 from reteach.data.dataset import Dataset
-from reteach.data.sources import ArraySource
+from reteach.data.sources.base import ArraySource
 from reteach.engine.run import Run
 from reteach.engine.setup import Setup
-from reteach.experiment.config import Config
-from reteach.experiment.inputs import Inputs
-from reteach.experiment.surroundings import make_setup
 from reteach.labels import Multi
-from reteach.losses_asymmetric import Asymmetric
+from reteach.losses.asymmetric import Asymmetric
 from reteach.methods import cpsd
+from reteach.options import shared as options
+from reteach.options.methods import Cpsd
+from reteach.runs.config import Config
+from reteach.runs.inputs import Inputs
+from reteach.runs.setup import make_setup
 
 SIZE, IMAGES, CLASSES = 48, 512, 24
 

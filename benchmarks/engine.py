@@ -16,15 +16,15 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from reteach.data.augment import Plain
 from reteach.data.dataset import Dataset
-from reteach.data.sources import ArraySource
-from reteach.data.stream import Epochs, Prepare, Scan, Stream
+from reteach.data.loading.augment import Plain
+from reteach.data.loading.stream import Epochs, Prepare, Scan, Stream
+from reteach.data.sources.base import ArraySource
 from reteach.engine.algorithm import Algorithm
 from reteach.engine.learner import Learner
 from reteach.engine.run import Run
 from reteach.labels import Single
-from reteach.losses import sigmoid_bce
+from reteach.losses.standard import sigmoid_bce
 from reteach.methods.distill import lesson
 from reteach.methods.mile import ContinuingMile, Mile, Transmission
 from reteach.methods.supervised import Supervised

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import average_precision_score
 
-from reteach.relabel import consensus, reassessed
-from reteach.relabel.ratings import Ratings
+from reteach.relabel.raters import consensus, reassessed
+from reteach.relabel.raters.ratings import Ratings
 
 TEACH = (3, 5, 10, 20, 40, 77)
 

@@ -14,9 +14,9 @@ import argparse
 import numpy as np
 
 from reteach.analysis.curves import operating_point, point, threshold_for
-from reteach.relabel import consensus
-from reteach.relabel.golden_scores import golden_scores
-from reteach.relabel.ratings import MAYBE, NO, YES, Ratings
+from reteach.relabel.raters import consensus
+from reteach.relabel.raters.golden_scores import golden_scores
+from reteach.relabel.raters.ratings import MAYBE, NO, YES, Ratings
 
 CLASSES = 4
 

@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from reteach.data.augment import Plain, Train
 from reteach.data.dataset import Dataset
-from reteach.data.sources import ArraySource, Source, open_source
-from reteach.data.stream import Epochs, Prepare, Stream
+from reteach.data.loading.augment import Plain, Train
+from reteach.data.loading.stream import Epochs, Prepare, Stream
+from reteach.data.sources.base import ArraySource, Source, open_source
 from reteach.engine.algorithm import Algorithm
 from reteach.engine.learner import Learner
 from reteach.engine.run import Run
 from reteach.labels import Single
-from reteach.losses import softmax_xent
+from reteach.losses.standard import softmax_xent
 from reteach.methods.nct import Balancing, ByEpoch, Nct, TargetVariability
 from reteach.methods.supervised import Supervised
 from reteach.models import zoo

@@ -15,7 +15,7 @@ import io
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from reteach.data.sources import open_source
+from reteach.data.sources.base import open_source
 from reteach.duplicates.neighbours import nearest, normalised
 from reteach.duplicates.thumbnails import thumbnail
 

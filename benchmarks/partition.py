@@ -13,8 +13,8 @@ import time
 
 import numpy as np
 
-from reteach.relabel.cooccurrence import SIDES, Cooccurrence
-from reteach.relabel.partition import partition
+from reteach.relabel.partition.class_subsets import partition
+from reteach.relabel.partition.cooccurrence import SIDES, Cooccurrence
 
 
 def main() -> None:

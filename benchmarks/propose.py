@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from reteach.labels import Single
-from reteach.scores import ScoreWriter
+from reteach.scores.table import ScoreWriter
 from reteach.tables import LabelTable, write_labels
 
 BLOCK = 500  # items written at a time

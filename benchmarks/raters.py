@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from reteach.relabel import reassessed
-from reteach.relabel.consensus import answers_of
-from reteach.relabel.raters import dawid_skene
+from reteach.relabel.raters import reassessed
+from reteach.relabel.raters.consensus import answers_of
+from reteach.relabel.raters.dawid_skene import dawid_skene
 
 
 def main() -> None:

@@ -25,13 +25,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "rating")]
 
 from rating_kit import Client, label_plan, own_port, photos, start_process, wait_for  # noqa: E402
-
-from reteach.rating.bring_in import bring_in  # noqa: E402
 from reteach.rating.build import build  # noqa: E402
 from reteach.rating.export import ratings_of  # noqa: E402
+from reteach.rating.importer import bring_in  # noqa: E402
 from reteach.rating.raters import add_raters  # noqa: E402
 from reteach.rating.store import Store  # noqa: E402
-from reteach.relabel.ratings import Ratings  # noqa: E402
+from reteach.relabel.raters.ratings import Ratings  # noqa: E402
 
 IMAGES = 200  # different pictures
 

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from reteach.data.augment import Eval
-from reteach.data.decode import decode
+from reteach.data.loading.augment import Eval
+from reteach.data.loading.decode import decode
 from reteach.models import zoo
 
 ROUNDS = 3

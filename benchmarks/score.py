@@ -25,11 +25,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from reteach.data.stream import Prepare
+from reteach.data.loading.stream import Prepare
 from reteach.engine.learner import Predictor
-from reteach.experiment.saved import save_models
-from reteach.experiment.score import Scorer, Step, Task
 from reteach.models import zoo
+from reteach.runs.checkpoint import save_models
+from reteach.scoring.score import Scorer, Step, Task
 
 
 def photos(folder: Path, count: int, side: int, shards: int) -> str:

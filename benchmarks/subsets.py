@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-from reteach.relabel import subsets
+from reteach.relabel.raters import model_subsets as subsets
 
 
 def main() -> None:

@@ -23,9 +23,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from reteach.cli import main
-from reteach.commands.runs import OfRun
-from reteach.experiment.predict import evaluate
 from reteach.files import write_json
+from reteach.options.runs import OfRun
+from reteach.runs.predict import evaluate
 
 SINGLE, SETS = ("accuracy",), ("f1@0.5", "map")
 

@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 
 from reteach.files import write_json
-from reteach.relabel import clean
+from reteach.relabel.noise import clean
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,19 @@ def run(trial: Trial) -> dict[str, Any]:
     """Held-out scores, rules, and a training on what each of them keeps."""
     import torch
 
-    from reteach.catalog import Softmax
     from reteach.data.dataset import Dataset
-    from reteach.data.sources import ArraySource
+    from reteach.data.sources.base import ArraySource
     from reteach.engine.evaluate import scores
     from reteach.engine.run import Run
-    from reteach.experiment.config import Config
-    from reteach.experiment.inputs import Inputs
-    from reteach.experiment.surroundings import make_setup
     from reteach.labels import Single
     from reteach.methods.clean import held_out_scores
     from reteach.methods.supervised import train_softmax
-    from reteach.options import Model, Training
-    from reteach.relabel.folds import stratified_folds
+    from reteach.options.methods import Softmax
+    from reteach.options.shared import Model, Training
+    from reteach.relabel.noise.folds import stratified_folds
+    from reteach.runs.config import Config
+    from reteach.runs.inputs import Inputs
+    from reteach.runs.setup import make_setup
 
     with (
         np.load(trial.pack / "cifar10.npz") as pack,

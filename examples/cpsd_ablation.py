@@ -38,14 +38,14 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reteach.catalog import Asl, Cpsd, Softmax
-from reteach.commands.compare import show_results
-from reteach.experiment.compare import Plan, compare
-from reteach.experiment.config import Config
-from reteach.experiment.entrants import Entrant
-from reteach.experiment.saved import load_models
-from reteach.experiment.train import train
-from reteach.options import Data, Model, Output, Training
+from reteach.compare.compare import Plan, compare
+from reteach.compare.variants import Entrant
+from reteach.options.compare import show_results
+from reteach.options.methods import Asl, Cpsd, Softmax
+from reteach.options.shared import Data, Model, Output, Training
+from reteach.runs.checkpoint import load_models
+from reteach.runs.config import Config
+from reteach.runs.train import train
 
 CONTROLS: dict[str, dict[str, Any]] = {
     "SD": {"subsets": 1},

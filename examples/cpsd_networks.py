@@ -24,14 +24,14 @@ from tagged_pictures import prepare, scenes, tiny
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
 
-from reteach.catalog import Asl, Cpsd, Softmax
-from reteach.commands.compare import show_results
-from reteach.experiment.compare import Plan, compare
-from reteach.experiment.config import Config
-from reteach.experiment.entrants import Entrant
-from reteach.experiment.train import train
+from reteach.compare.compare import Plan, compare
+from reteach.compare.variants import Entrant
 from reteach.models.small import SmallNet
-from reteach.options import Data, Model, Output, Training
+from reteach.options.compare import show_results
+from reteach.options.methods import Asl, Cpsd, Softmax
+from reteach.options.shared import Data, Model, Output, Training
+from reteach.runs.config import Config
+from reteach.runs.train import train
 
 SIDE = 32
 

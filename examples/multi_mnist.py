@@ -14,11 +14,11 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from reteach.commands.compare import show_results
-from reteach.experiment.arena import DigitGrids
-from reteach.experiment.compare import Plan, compare
-from reteach.experiment.entrants import entrants
-from reteach.options import Model, Training
+from reteach.compare.compare import Plan, compare
+from reteach.compare.data import DigitGrids
+from reteach.compare.variants import entrants
+from reteach.options.compare import show_results
+from reteach.options.shared import Model, Training
 
 
 def plan(mnist: Path, out: Path, smoke: bool) -> Plan:

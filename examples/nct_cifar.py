@@ -24,13 +24,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from PIL import Image
 
-from reteach.commands.compare import show_results
-from reteach.experiment.arena import OwnData
-from reteach.experiment.compare import Plan, compare
-from reteach.experiment.entrants import Entrant, entrants
+from reteach.compare.compare import Plan, compare
+from reteach.compare.data import OwnData
+from reteach.compare.variants import Entrant, entrants
 from reteach.labels import Single
-from reteach.options import Data, Model, Output, Training
-from reteach.relabel import noise
+from reteach.options.compare import show_results
+from reteach.options.shared import Data, Model, Output, Training
+from reteach.relabel.noise import transition as noise
 from reteach.tables import LabelTable, write_labels
 
 RATE = {"symmetric": "0.5", "symmetric20": "0.3", "worse": "0.3"}

@@ -20,14 +20,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from reteach.commands.compare import show_results
-from reteach.data.cifar import CIFAR10, read_cifar
-from reteach.experiment.arena import OwnData
-from reteach.experiment.compare import Plan, compare
-from reteach.experiment.entrants import entrants
+from reteach.compare.compare import Plan, compare
+from reteach.compare.data import OwnData
+from reteach.compare.variants import entrants
+from reteach.data.sources.cifar import CIFAR10, read_cifar
 from reteach.labels import Single
-from reteach.options import Data, Model, Training
-from reteach.relabel import noise
+from reteach.options.compare import show_results
+from reteach.options.shared import Data, Model, Training
+from reteach.relabel.noise import transition as noise
 from reteach.tables import LabelTable, write_labels
 
 R_MAX = {10: {0: 0.1, 20: 0.3, 50: 0.5}, 100: {0: 0.1, 20: 0.7, 50: 0.7}}

@@ -24,9 +24,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from reteach.commands.clean import Clean
-from reteach.commands.compare import Compare
-from reteach.options import Data, Model, Training
+from reteach.options.clean import Clean
+from reteach.options.compare import Compare
+from reteach.options.shared import Data, Model, Training
 
 NAMES = {
     ("softmax", "all"): "Baseline",

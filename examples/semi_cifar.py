@@ -25,21 +25,21 @@ import pyarrow.parquet as pq
 from PIL import Image
 from scipy.stats import t
 
-from reteach.catalog import METHODS
-from reteach.commands.runs import OfRun
 from reteach.data.dataset import Dataset
-from reteach.data.sources import open_source
+from reteach.data.sources.base import open_source
 from reteach.engine.evaluate import outputs, top_classes
-from reteach.experiment.config import Config
-from reteach.experiment.predict import evaluate
-from reteach.experiment.saved import load_models
-from reteach.experiment.train import train
 from reteach.files import write_json
 from reteach.labels import Single
-from reteach.options import Data, Model, Output, Training
-from reteach.relabel.best import Candidates, best
-from reteach.relabel.quotas import balanced
-from reteach.relabel.topk import Rule
+from reteach.options.methods import METHODS
+from reteach.options.runs import OfRun
+from reteach.options.shared import Data, Model, Output, Training
+from reteach.relabel.selection.quotas import balanced
+from reteach.relabel.selection.topk import Rule
+from reteach.relabel.selection.topk_numpy import Candidates, best
+from reteach.runs.checkpoint import load_models
+from reteach.runs.config import Config
+from reteach.runs.predict import evaluate
+from reteach.runs.train import train
 from reteach.tables import LabelTable, write_labels
 
 KINDS = {

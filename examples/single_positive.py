@@ -32,22 +32,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from reteach.catalog import METHODS
+from reteach.compare.variants import entrants
 from reteach.data.dataset import Dataset
-from reteach.data.grids import compose, sklearn_digits
-from reteach.data.sources import ArraySource
+from reteach.data.sources.base import ArraySource
+from reteach.data.synthetic import compose, sklearn_digits
 from reteach.engine.evaluate import outputs
 from reteach.engine.run import Run
-from reteach.experiment.entrants import entrants
-from reteach.experiment.inputs import Inputs
-from reteach.experiment.surroundings import load_recipe, make_setup
 from reteach.files import write_json
 from reteach.labels import Multi, Single
 from reteach.metrics.summary import Summary, trivial_every_class
 from reteach.models.presence import odds
-from reteach.options import Model, Training
-from reteach.relabel.presence import calibrate
-from reteach.relabel.sketch import Sketch
+from reteach.options.methods import METHODS
+from reteach.options.shared import Model, Training
+from reteach.relabel.calibration.logit_histogram import Sketch
+from reteach.relabel.calibration.presence import calibrate
+from reteach.runs.inputs import Inputs
+from reteach.runs.setup import load_recipe, make_setup
 
 SHOWN = ("f1@0.25", "f1@0.5", "f1@tuned", "map", "labels", "true", "ece_labels", "never")
 FAMILY = ("an-ls", "wan", "epr", "role", "em-apl", "large-loss")

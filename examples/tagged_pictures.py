@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from reteach.experiment.arena import OwnData
+from reteach.compare.data import OwnData
 from reteach.labels import Multi
-from reteach.options import Data
+from reteach.options.shared import Data
 from reteach.tables import LabelTable, write_labels
 
 DROPPED = ("null", "skin", "hair")

@@ -15,94 +15,94 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .catalog import METHODS
 from .errors import Interrupted, UserError
+from .options.methods import METHODS
 
 TABLE: dict[str, tuple[str, str]] = {
     "demo": (
-        "reteach.commands.demo:Demo",
+        "reteach.options.demo:Demo",
         "softmax, sigmoid and MILe on real digits, in two minutes",
     ),
     "advise": (
-        "reteach.commands.advise:Advise",
+        "reteach.options.advise:Advise",
         "what the labels are like, and which method is worth trying first",
     ),
     **{
         f"train {name}": (
-            f"reteach.commands.train:{name}",
+            f"reteach.options.train:{name}",
             str(method.settings.__doc__).splitlines()[0],
         )
         for name, method in METHODS.items()
     },
-    "resume": ("reteach.commands.runs:Resume", "go on with an interrupted run"),
+    "resume": ("reteach.options.runs:Resume", "go on with an interrupted run"),
     "evaluate": (
-        "reteach.commands.runs:Evaluate",
+        "reteach.options.runs:Evaluate",
         "judge a run's model on labelled images, or score tables on reassessed labels",
     ),
-    "predict": ("reteach.commands.runs:Predict", "write a label table of what a model sees"),
+    "predict": ("reteach.options.runs:Predict", "write a label table of what a model sees"),
     "explain": (
-        "reteach.commands.explain:Explain",
+        "reteach.options.explain:Explain",
         "where a run's models look for a class: activation maps side by side",
     ),
     "calibrate": (
-        "reteach.commands.calibrate:Calibrate",
+        "reteach.options.calibrate:Calibrate",
         "probabilities of presence out of a model that learned from single labels",
     ),
-    "report": ("reteach.commands.runs:Report", "make the HTML page of a run or comparison again"),
+    "report": ("reteach.options.runs:Report", "make the HTML page of a run or comparison again"),
     "transfer": (
-        "reteach.commands.transfer:Transfer",
+        "reteach.options.transfer:Transfer",
         "a trained network on other classes: fine-tuned, or logistic regression on its features",
     ),
     "compare": (
-        "reteach.commands.compare:Compare",
+        "reteach.options.compare:Compare",
         "several methods under one budget, with intervals",
     ),
-    "noise": ("reteach.commands.noise:Noise", "make some labels wrong on purpose, exactly so many"),
+    "noise": ("reteach.options.noise:Noise", "make some labels wrong on purpose, exactly so many"),
     "noise estimate": (
-        "reteach.commands.noise:Estimate",
+        "reteach.options.noise:Estimate",
         "the noise matrix behind given labels, from held-out scores",
     ),
     "probe compression": (
-        "reteach.commands.probe:Compression",
+        "reteach.options.probe:Compression",
         "how hard random labels are to fit on a run's features",
     ),
     "relabel propose": (
-        "reteach.commands.relabel:Propose",
+        "reteach.options.relabel:Propose",
         "which classes raters are to be asked about, from several models' scores",
     ),
-    "relabel consensus": ("reteach.commands.relabel:Consensus", "raters' answers to labels"),
+    "relabel consensus": ("reteach.options.relabel:Consensus", "raters' answers to labels"),
     "relabel tasks": (
-        "reteach.commands.rate:Tasks",
+        "reteach.options.rate:Tasks",
         "proposals as tasks of similar classes, in a store for raters",
     ),
-    "rate": ("reteach.commands.rate:Rate", "serve the tasks to raters as web pages"),
+    "rate": ("reteach.options.rate:Rate", "serve the tasks to raters as web pages"),
     "relabel export": (
-        "reteach.commands.rate:Export",
+        "reteach.options.rate:Export",
         "write the answers of a rating store to a file",
     ),
     "relabel hashtags": (
-        "reteach.commands.hashtags:Hashtags",
+        "reteach.options.hashtags:Hashtags",
         "hashtags or search queries to classes",
     ),
     "relabel clean": (
-        "reteach.commands.clean:Clean",
+        "reteach.options.clean:Clean",
         "drop the labels that held-out models do not confirm",
     ),
     "score": (
-        "reteach.commands.score:Score",
+        "reteach.options.score:Score",
         "the best classes of very many images as a score table, shard by shard",
     ),
     "select": (
-        "reteach.commands.select:Select",
+        "reteach.options.select:Select",
         "the best images of every class out of a score table of any size",
     ),
-    "dedup": ("reteach.commands.dedup:Dedup", "find images that are in two sets, or twice in one"),
+    "dedup": ("reteach.options.dedup:Dedup", "find images that are in two sets, or twice in one"),
     "partition": (
-        "reteach.commands.partition:Partition",
+        "reteach.options.partition:Partition",
         "split the classes by co-occurrence and dis-occurrence",
     ),
     "convert": (
-        "reteach.commands.convert:Convert",
+        "reteach.options.convert:Convert",
         "published annotations and label lists (COCO, VOC, CIFAR-N, Clothing1M …) as a label table",
     ),
 }
@@ -281,7 +281,7 @@ def _with_config(rest: list[str], command: Any, name: str) -> list[str]:
     file = file if equals else "".join(rest[at + 1 : after])
     if not file or (not equals and file.startswith("--")):
         raise UserError("--config needs a YAML file")
-    from .experiment.config_flags import flags
+    from .runs.config_flags import flags
 
     rest = rest[:at] + rest[after:]
     said = {_setting(word.partition("=")[0]) for word in rest if word.startswith("--")}

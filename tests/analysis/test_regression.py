@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.preprocessing import StandardScaler
 
 from reteach.analysis.regression import logistic
-from reteach.relabel.folds import stratified_folds
+from reteach.relabel.noise.folds import stratified_folds
 
 GRID = (0.001, 0.01, 0.1, 1.0)
 

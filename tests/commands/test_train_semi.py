@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from commands.test_cli_runs import photo
 from reteach.cli import main
-from reteach.data.stream import Stream
-from reteach.experiment.saved import load_models
+from reteach.data.loading.stream import Stream
+from reteach.runs.checkpoint import load_models
+from tests.commands.test_train import photo
 from words import override
 
 NAMES = ("dark", "grey", "light")

@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from commands.test_cli_runs import photo
 from reteach import sealed
 from reteach.analysis.compression import features
 from reteach.cli import main
 from reteach.data.dataset import Dataset
-from reteach.data.sources import open_source
-from reteach.experiment.saved import load_models
+from reteach.data.sources.base import open_source
+from reteach.runs.checkpoint import load_models
+from tests.commands.test_train import photo
 from words import override
 
 SMALL = ["--workers", "0", "--device", "cpu"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,6 @@ def free_port() -> int:
 
 
 def worker(rank: int, world: int, port: int, name: str, folder: str) -> None:
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     os.environ.update(
         RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
     )

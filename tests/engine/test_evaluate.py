@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from reteach.data.augment import Plain
 from reteach.data.dataset import Dataset
-from reteach.data.sources import ArraySource
-from reteach.data.stream import Prepare, Scan
+from reteach.data.loading.augment import Plain
+from reteach.data.loading.stream import Prepare, Scan
+from reteach.data.sources.base import ArraySource
 from reteach.engine.evaluate import Evaluation
 from reteach.engine.learner import Predictor
 from reteach.labels import LabelSet, Multi, Single

@@ -8,8 +8,8 @@ from torch import nn
 
 from reteach.engine.setup import _optimizer
 from reteach.errors import UserError
-from reteach.options import Training
-from test_options_matter import trained
+from reteach.options.shared import Training
+from tests.options.test_options_matter import trained
 
 RATE, MOMENTUM, DECAY = 0.1, 0.9, 0.03
 

@@ -21,7 +21,7 @@ import torch._dynamo  # which training in several processes imports: once here, 
 import torch.distributed as dist
 
 import toys
-from reteach.data.stream import Scan
+from reteach.data.loading.stream import Scan
 from reteach.engine import distributed, snapshot
 from reteach.engine import run as engine
 from reteach.engine.evaluate import scores

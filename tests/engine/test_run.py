@@ -14,7 +14,7 @@ from reteach.engine.evaluate import Evaluation, Judge
 from reteach.engine.log import Log, read_records, tensorboard
 from reteach.engine.run import Run
 from reteach.errors import UserError
-from reteach.losses import softmax_xent
+from reteach.losses.standard import softmax_xent
 from reteach.methods.supervised import Supervised
 from reteach.schedules import Constant
 

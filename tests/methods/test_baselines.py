@@ -9,7 +9,7 @@ import torch
 
 import toys
 from reteach.engine.run import Run
-from reteach.losses import sigmoid_bce, softmax_xent
+from reteach.losses.standard import sigmoid_bce, softmax_xent
 from reteach.methods.elr import Elr
 from reteach.methods.supervised import Supervised
 

@@ -13,23 +13,23 @@ import torch
 from torch import nn
 
 import toys
-from reteach import options
-from reteach.catalog import Asl, Cpsd
 from reteach.data.dataset import Dataset
-from reteach.data.sources import ArraySource
-from reteach.data.stream import Epochs, Part, Stream
+from reteach.data.loading.stream import Epochs, Part, Stream
+from reteach.data.sources.base import ArraySource
 from reteach.engine.run import Run
 from reteach.errors import UserError
-from reteach.experiment.config import Config
-from reteach.experiment.inputs import Inputs
-from reteach.experiment.surroundings import make_setup
 from reteach.labels import Multi
-from reteach.losses import bernoulli_kl, squared_error
-from reteach.losses_asymmetric import Asymmetric
+from reteach.losses.asymmetric import Asymmetric
+from reteach.losses.standard import bernoulli_kl, squared_error
 from reteach.methods import cpsd
 from reteach.methods.supervised import Supervised, train_asl
-from reteach.relabel.cooccurrence import Cooccurrence
-from reteach.relabel.partition import partition
+from reteach.options import shared as options
+from reteach.options.methods import Asl, Cpsd
+from reteach.relabel.partition.class_subsets import partition
+from reteach.relabel.partition.cooccurrence import Cooccurrence
+from reteach.runs.config import Config
+from reteach.runs.inputs import Inputs
+from reteach.runs.setup import make_setup
 
 CLASSES = ("a", "b", "c", "d", "e", "f")
 

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import torch.multiprocessing as mp
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from test_cpsd import setup
-
-from reteach.catalog import Cpsd
 from reteach.engine import distributed
 from reteach.engine.run import Run
 from reteach.methods import cpsd
+from reteach.options.methods import Cpsd
+from tests.methods.test_cpsd import setup
 
 SETTINGS = Cpsd(subsets=2)
 

@@ -13,15 +13,15 @@ from torch import nn
 from torch.nn import functional as F
 
 import toys
-from reteach.data.augment import Plain
 from reteach.data.dataset import Dataset
-from reteach.data.sources import ArraySource
-from reteach.data.stream import Epochs, Scan, Turns
+from reteach.data.loading.augment import Plain
+from reteach.data.loading.stream import Epochs, Scan, Turns
+from reteach.data.sources.base import ArraySource
 from reteach.engine.evaluate import outputs
 from reteach.engine.run import Run
 from reteach.errors import UserError
 from reteach.labels import Single
-from reteach.losses import sigmoid_bce
+from reteach.losses.standard import sigmoid_bce
 from reteach.methods.distill import Distill, exceeding, lesson, most_likely
 from reteach.methods.mile import Calibrated, Mile, Transmission, _never, _wasted, drawn, plan
 from reteach.methods.supervised import Supervised

@@ -10,16 +10,17 @@ import pytest
 import torch
 
 import toys
-from reteach import catalog, options
-from reteach.data.stream import Batch
+from reteach.data.loading.stream import Batch
 from reteach.engine.learner import Learner
 from reteach.engine.run import Run
 from reteach.errors import UserError
 from reteach.labels import Single
-from reteach.losses import softmax_xent
+from reteach.losses.standard import softmax_xent
 from reteach.methods import nct
 from reteach.methods.nct import Balancing, ByEpoch, Nct, TargetVariability, changed
 from reteach.methods.supervised import Supervised
+from reteach.options import methods as catalog
+from reteach.options import shared as options
 from reteach.schedules import Constant
 
 NEVER = Constant(0.0)

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from methods.test_semi import setup
-from reteach.catalog import NoisyStudent
 from reteach.engine.run import Run
 from reteach.errors import UserError
 from reteach.methods import noisy_student
+from reteach.options.methods import NoisyStudent
+from tests.methods.test_semi import setup
 
 ONE = NoisyStudent(generations=1)
 

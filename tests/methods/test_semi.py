@@ -12,9 +12,8 @@ import pytest
 import torch
 
 import toys
-from reteach.catalog import Semi
 from reteach.data.dataset import Dataset
-from reteach.data.stream import Stream
+from reteach.data.loading.stream import Stream
 from reteach.engine.algorithm import Algorithm
 from reteach.engine.evaluate import scores
 from reteach.engine.run import Run
@@ -23,8 +22,9 @@ from reteach.errors import UserError
 from reteach.labels import Single, Soft
 from reteach.methods import semi, semi_plan
 from reteach.methods.supervised import Supervised
-from reteach.options import Model, Training
-from reteach.relabel.best import Candidates
+from reteach.options.methods import Semi
+from reteach.options.shared import Model, Training
+from reteach.relabel.selection.topk_numpy import Candidates
 from reteach.schedules import Drops, Warmup
 from reteach.tables import LabelTable, write_labels
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import toys
-from reteach.data.stream import Batch
+from reteach.data.loading.stream import Batch
 from reteach.engine.algorithm import Algorithm
 from reteach.engine.learner import Learner
 from reteach.engine.run import Run
-from reteach.losses import sigmoid_bce
-from reteach.losses_partial import entropy, expected_positives, named_only
+from reteach.losses.partial import entropy, expected_positives, named_only
+from reteach.losses.standard import sigmoid_bce
 from reteach.methods.assume_negative import Smoothed, weak
 from reteach.methods.entropy_max import Rounds, em_apl
 from reteach.methods.expected_positive import ExpectedPositive

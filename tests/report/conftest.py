@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import report_fakes as fakes
 
+import report_fakes as fakes
 from reteach.report import comparison_report, run_report
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..data.stream import Scan
+from ..data.loading.stream import Scan
 from ..engine.evaluate import outputs
 from ..errors import UserError
 from ..models.features import pooled

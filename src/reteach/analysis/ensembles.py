@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from ..scores import ItemIndex, ScoreTable
+from ..scores.table import ItemIndex, ScoreTable
 from .predictions import column_of
 
 

@@ -9,7 +9,7 @@ from typing import final
 import numpy as np
 
 from ..labels import Rows
-from ..relabel import clean
+from ..relabel.noise import clean
 
 MOST = 0.5
 """Contradicted labels where the model is surest, above which it is the model that is doubted."""
@@ -120,9 +120,9 @@ class Facts:
 def noise_range(scores: clean.Scores, given: Rows) -> Range | None:
     """The share of wrong labels, from held-out scores (N, C) and labels (N,).
 
-    The value is :func:`reteach.relabel.clean.estimated_noise`. The upper bound is the anchors' with two
+    The value is :func:`reteach.relabel.noise.clean.estimated_noise`. The upper bound is the anchors' with two
     standard errors; the lower one also allows for a model that is wrong where it is surest
-    (:data:`~reteach.relabel.clean.WEAK` of what it does not confirm). None: even where it is surest it
+    (:data:`~reteach.relabel.noise.clean.WEAK` of what it does not confirm). None: even where it is surest it
     contradicts most labels, as a model does that has hardly learned: 68% on Tiny ImageNet, whose labels
     are right.
     """

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..data.stream import Scan
+from ..data.loading.stream import Scan
 from ..engine.evaluate import outputs
 from ..engine.learner import Predictor
 from ..labels import Single

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..labels import Multi
-from ..relabel.consensus import EXPERTS, Consensus
-from ..relabel.ratings import YES, Ratings
+from ..relabel.raters.consensus import EXPERTS, Consensus
+from ..relabel.raters.ratings import YES, Ratings
 from .curves import OperatingPoint, Point, point
 from .quality import RaterQuality, rater_quality
 

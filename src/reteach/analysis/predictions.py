@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..labels import Multi
-from ..scores import Column, ItemIndex, ScoreRows, ScoreTable
+from ..scores.table import Column, ItemIndex, ScoreRows, ScoreTable
 
 Indices = NDArray[np.int64]
 Scores = NDArray[np.float32]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..relabel.consensus import answers_of
-from ..relabel.raters import count_confusions
-from ..relabel.ratings import MAYBE, NO, YES, Ratings
+from ..relabel.raters.consensus import answers_of
+from ..relabel.raters.dawid_skene import count_confusions
+from ..relabel.raters.ratings import MAYBE, NO, YES, Ratings
 from .intervals import wilson
 
 Floats = NDArray[np.float64]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..labels import Multi, Single
-from ..scores import ItemIndex, ScoreTable
+from ..scores.table import ItemIndex, ScoreTable
 from .disagreement import Disagreement, who_is_right
 from .ensembles import summed_logits
 from .intervals import wilson

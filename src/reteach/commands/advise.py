@@ -1,63 +1,340 @@
-"""``reteach advise``: what the labels are like, and which method is worth trying first."""
+"""``reteach advise``: facts from the files, the labels and a cheap held-out training; then the rules."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, final
 
-from ..errors import UserError
-from ..table_files import Kind
+import numpy as np
+from numpy.typing import NDArray
+
+from ..analysis import advice
+from ..analysis import facts as measured
+from ..analysis.advice import Given
+from ..analysis.facts import Facts, Range
+from ..analysis.intervals import wilson
+from ..data.dataset import Dataset
+from ..data.loading.quarantine import write_csv
+from ..data.sources.base import ArraySource, open_source
+from ..duplicates import labelled as copies
+from ..duplicates.find import Copies, find
+from ..duplicates.thumbnails import DEFINITION
+from ..engine.algorithm import Algorithm
+from ..engine.evaluate import scores
+from ..engine.run import Run
+from ..engine.setup import Setup
+from ..errors import Interrupted, UserError
+from ..files import write_json
+from ..labels import Single
+from ..methods.clean import held_out_scores
+from ..models import zoo
+from ..options import shared as options
+from ..options.methods import METHODS, Sigmoid, Softmax
+from ..relabel.calibration import presence
+from ..relabel.calibration.logit_histogram import Sketch
+from ..relabel.noise import clean
+from ..report.pages.advice import Doubted, Page, Piece, write_advice
+from ..runs.checkpoint import choose_device
+from ..runs.config import Config
+from ..runs.folder import claim
+from ..runs.gallery import chosen, data_url
+from ..runs.inputs import Inputs, open_inputs
+from ..runs.setup import load_recipe, make_setup
+from .clean import split_of
+
+if TYPE_CHECKING:
+    from ..options.advise import Advise
+
+BATCH, PASSES, MOST_STEPS = 64, 10, 1000
+SAMPLE = 2000
+"""Images of each fold's training on which its fit is looked at."""
+PICTURES = 12
+PAIRS = 4
+"""Shown of the copies within the images, and of those across the sets; pictures of the confused classes."""
+SHOWN = 3
+_SURE = 1e-7
 
 
+def advise(command: Advise) -> Iterator[str]:
+    """Do it; yields the lines to print.
+
+    Raises:
+        UserError: no labels, one class, too few images, or images that cannot be used.
+    """
+    config, folder = _config(command), command.out.with_suffix("")
+    inputs = open_inputs(config.data, command.seed)
+    data = inputs.train
+    small = command.small or _small(data)
+    steps = command.steps or min(MOST_STEPS, max(1, PASSES * len(data) // BATCH))
+    config = replace(
+        config,
+        model=replace(config.model, model=small, image_size=_side(data)),
+        training=replace(config.training, steps=steps),
+    )
+    _enough(data, command.folds)
+    config = claim(config, folder)
+    write_csv(folder / "quarantine.csv", sorted(inputs.quarantine.items()))
+    try:
+        held, fitted, per_image = _looked_at(command, config, folder, inputs)
+    except Interrupted as error:
+        raise Interrupted(f"{error}; to go on, give the same command again") from None
+    other = None if command.val_images is None else open_source(command.val_images)
+    within = find(data.source, workers=command.workers)
+    across = None if other is None else find(data.source, other, command.workers)
+    facts = _facts(command, data, held, fitted, per_image, within, across)
+    given = Given(
+        command.images,
+        None if command.labels is None else str(command.labels),
+        command.val_images,
+        None if command.val_labels is None else str(command.val_labels),
+        command.val_labels is not None or (other is not None and other.class_of is not None),
+        command.unlabeled,
+        facts.model,
+        isinstance(data.source, ArraySource),
+    )
+    pieces = [
+        Piece(
+            rule.title,
+            advice.command(rule, facts, given),
+            rule.finding,
+            rule.page,
+            rule.section,
+        )
+        for rule in advice.matching(facts)
+    ]
+    plain = advice.plain_command(given, facts)
+    missing = advice.gaps(facts)
+    how = (small, steps, command.folds)
+    doubted, mixed = _pictures(data, held), _mixed(facts, data, held)
+    pairs = copies.pictures(within.all(), data, None, PAIRS)
+    shared = None if across is None else copies.pictures(across.all(), data, other, PAIRS)
+    page = Page(facts, pieces, plain, missing, doubted, mixed, pairs, shared, how)
+    write_json(
+        command.out.with_suffix(".json"),
+        {
+            "facts": asdict(facts),
+            "advice": [asdict(piece) for piece in pieces],
+            "plain": plain,
+            "not_known": missing,
+            "small": small,
+            "steps": steps,
+            "folds": command.folds,
+            "seed": command.seed,
+        },
+    )
+    write_advice(command.out, page)
+    yield from _said(facts, pieces, plain)
+    yield f"page: {command.out}"
+
+
+def _said(facts: Facts, pieces: list[Piece], plain: str) -> Iterator[str]:
+    if facts.noise is not None and not facts.several:
+        yield f"wrong labels: {facts.noise.low:.0%} to {facts.noise.high:.0%}"
+    if (note := advice.doubt(facts)) is not None:
+        yield note
+    if facts.per_image is not None:
+        yield f"labels per image: {facts.per_image.value:.2f}"
+    for number, piece in enumerate(pieces[:SHOWN], 1):
+        yield f"{number}. {piece.title}  (docs/{piece.page}{', ' if piece.section else ''}{piece.section})"
+        yield f"   {piece.command}"
+    if not pieces:
+        yield "Nothing that was measured speaks for more than plain training:"
+        yield f"   {plain}"
+
+
+def _config(command: Advise) -> Config:
+    data = options.Data(
+        images=command.images,
+        labels=command.labels,
+        kind=command.kind,
+        classes=command.classes,
+        val_fraction=0.0,
+        workers=command.workers,
+    )
+    training = options.Training(
+        batch_size=BATCH, optimizer="adam", augment="none", seed=command.seed
+    )
+    folder = options.Output(out=command.out.with_suffix(""))
+    return Config("softmax", Softmax(), data=data, training=training, output=folder)
+
+
+def _small(data: Dataset) -> str:
+    if not isinstance(data.source, ArraySource):
+        return "reteach_small"
+    side = min(data.source.read(int(data.rows[0])).shape[:2])
+    return "reteach_tiny" if side < 24 else "reteach_mid" if side < 48 else "reteach_small"
+
+
+def _side(data: Dataset) -> int | None:
+    return None if isinstance(data.source, ArraySource) else 64
+
+
+def _enough(data: Dataset, folds: int) -> None:
+    if not isinstance(data.labels, Single):
+        return
+    used = int(np.count_nonzero(data.labels.counts()))
+    if len(data) < folds * used:
+        raise UserError(
+            f"{len(data)} labelled images are too few to hold out {folds} folds of {used} classes: "
+            f"{folds * used} are needed; lower --folds, or label more"
+        )
+
+
+def _looked_at(
+    command: Advise, config: Config, folder: Path, inputs: Inputs
+) -> tuple[NDArray[np.float32] | None, float | None, Range | None]:
+    """Held-out scores (N, C), the fit of what was learned, and classes per image."""
+    data = inputs.train
+    if not isinstance(data.labels, Single):
+        sizes = np.bincount(data.labels.pairs()[0], minlength=len(data))
+        mean, error = float(sizes.mean()), float(sizes.std() / len(sizes) ** 0.5)
+        return None, None, Range(mean, mean - 2 * error, mean + 2 * error)
+    setup = make_setup(config, inputs, choose_device("auto"))
+    run = Run(folder, command.seed)
+    split = run.once(
+        "split",
+        lambda: split_of(data, command.folds, config),
+        images=data,
+        folds=command.folds,
+        copies=DEFINITION,
+    )
+    recipe = Watched(load_recipe(METHODS["softmax"].recipe))
+    held = held_out_scores(setup, recipe, config.settings, split["fold"], run)
+    fits = [float(np.load(file)) for file in sorted(folder.glob("folds/*/fitted.npy"))]
+    found = _per_image(held, data.labels, "softmax")
+    if command.several == "yes" or (found is not None and found.low > measured.SEVERAL):
+        # softmax shares its probability out among the classes of an image: ask sigmoids how many. Where
+        # they cannot tell, nothing is claimed: many wrong labels look like several classes to softmax
+        other = Run(folder / "sigmoid", command.seed)
+        sigmoid = load_recipe(METHODS["sigmoid"].recipe)
+        second = held_out_scores(setup, sigmoid, Sigmoid(), split["fold"], other)
+        found = _per_image(second, data.labels, "sigmoid")
+    inputs.quarantine.update(setup.broken)
+    return held, float(np.mean(fits)), found
+
+
+@final
 @dataclass(frozen=True)
-class Advise:
-    """Look at a data set with a small network and say what to try first, and what that stands on."""
+class Watched:
+    """A recipe that leaves behind how well the trained model fits what it learned from."""
 
-    images: str
-    """A folder of class folders, a flat folder, an .npz file, tar shards, or hf:NAME[:SPLIT]."""
-    labels: Path | None = None
-    """Label table. Without it, class folders give the labels."""
-    kind: Kind | None = None
-    """What --labels holds; by default what the table's column kind says."""
-    classes: Path | None = None
-    """The class list, one name per line; by default the table's column classes, or the names in it."""
-    val_images: str | None = None
-    """Validation images: are some of them among --images?"""
-    val_labels: Path | None = None
-    """Their label table, for the commands."""
-    unlabeled: str | None = None
-    """Images without labels."""
-    model: str | None = None
-    """The network you mean to train; by default resnet18 for photos, the small one for arrays."""
-    small: str | None = None
-    """The network to look with; by default reteach_tiny, _mid or _small by the size of the images."""
-    folds: int = 4
-    """Each image is judged by a network that learned from the other folds."""
-    steps: int | None = None
-    """Batches of 64 per fold; by default ten passes over the images, at most 1,000."""
-    mirror: Literal["auto", "yes", "no"] = "auto"
-    """Does a mirrored image keep its class? auto: colour images yes, grey ones (digits, letters) no."""
-    several: Literal["auto", "yes", "no"] = "auto"
-    """Can an image hold several of the classes? auto: what the scores say, which often cannot tell."""
-    out: Path = Path("advice.html")
-    """The page; advice.json and the folder with the work, which is resumed, stand beside it."""
-    workers: int | None = None
-    """Processes that decode images."""
-    seed: int = 0
-    """Of every random choice."""
+    recipe: Any
 
-    def __post_init__(self) -> None:
-        if self.out.suffix.lower() != ".html":
-            raise UserError(f"--out {self.out}: the page is an .html file")
-        if self.folds < 2:
-            raise UserError(f"--folds must be at least 2, got {self.folds}")
-        if self.steps is not None and self.steps < 1:
-            raise UserError(f"--steps must be at least 1, got {self.steps}")
+    def __call__(self, setup: Setup, settings: Any, run: Run) -> Algorithm:
+        algorithm: Algorithm = self.recipe(setup, settings, run)
+        data = setup.train.subset(chosen(len(setup.train), SAMPLE))
+        assert isinstance(data.labels, Single)
+        rows, found = scores(next(iter(algorithm.predictors().values())), setup.scan(data))
+        if run.folder is not None:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            np.save(run.folder / "fitted.npy", (found.argmax(1) == data.labels.index[rows]).mean())
+        return algorithm
 
-    def run(self) -> None:
-        """Measure, write the page and print the first recommendations."""
-        from ..experiment.advise import advise
 
-        for line in advise(self):
-            print(line)
+def _per_image(held: NDArray[np.float32], labels: Single, link: Any) -> Range | None:
+    """Classes per image from calibrated held-out scores; None where they cannot tell."""
+    readable = np.isfinite(held[:, 0])
+    p = np.clip(held[readable].astype(np.float64), _SURE, 1 - _SURE)
+    sketch = Sketch(labels.classes)
+    sketch.add((np.log(p) - np.log1p(-p)).astype(np.float32), labels.index[readable])
+    try:
+        found = presence.calibrate(sketch, link)
+    except UserError:
+        return None
+    if found.doubts:
+        return None
+    return Range(found.labels_per_image, *sorted([*found.range, found.labels_per_image])[::2])
+
+
+def _facts(
+    command: Advise,
+    data: Dataset,
+    held: NDArray[np.float32] | None,
+    fitted: float | None,
+    per_image: Range | None,
+    within: Copies,
+    across: Copies | None,
+) -> Facts:
+    counts = data.labels.counts()
+    used = counts[counts > 0]
+    accuracy = noise = None
+    confused: tuple[measured.Confusion, ...] = ()
+    if held is not None:
+        assert isinstance(data.labels, Single)
+        readable = np.isfinite(held[:, 0])
+        given, seen = data.labels.index[readable], held[readable]
+        hits = int((seen.argmax(1) == given).sum())
+        low, high = wilson(hits, len(given))
+        accuracy = Range(hits / len(given), float(low), float(high))
+        noise = measured.noise_range(seen, given)
+        if noise is not None:
+            confused = measured.confused(seen, given, data.classes)
+    array = isinstance(data.source, ArraySource)
+    model = command.model or (command.small or _small(data) if array else "resnet18")
+    channels = data.source.read(int(data.rows[0])).shape[-1]
+    network = zoo.create(model, data.labels.num_classes, in_chans=channels, seed=0)
+    return Facts(
+        images=len(data),
+        classes=len(used),
+        sets=not isinstance(data.labels, Single),
+        unknown=data.labels.known_entries() is not None and not isinstance(data.labels, Single),
+        smallest=int(used.min()),
+        largest=int(used.max()),
+        effective=measured.effective_classes(used),
+        repeated=len(within.equal),
+        conflicting=copies.conflicting(within.equal, data),
+        across=0 if across is None else len(np.unique(across.equal.row)),
+        alike=None if within.alike is None else len(within.alike),
+        alike_conflicting=copies.conflicting(within.alike, data),
+        alike_across=0
+        if across is None or across.alike is None
+        else len(np.setdiff1d(across.alike.row, across.equal.row)),
+        unlabelled=0 if command.unlabeled is None else len(open_source(command.unlabeled)),
+        accuracy=accuracy,
+        fitted=fitted,
+        noise=noise,
+        per_image=per_image,
+        confused=confused,
+        told={"auto": None, "yes": True, "no": False}[command.several],
+        mirror=channels > 1 if command.mirror == "auto" else command.mirror == "yes",
+        model=model,
+        weights=sum(p.numel() for p in network.parameters()),
+    )
+
+
+def _pictures(data: Dataset, held: NDArray[np.float32] | None) -> list[Doubted]:
+    """Images whose label the held-out models doubt most."""
+    if held is None:
+        return []
+    assert isinstance(data.labels, Single)
+    gap = clean.suspicion(np.nan_to_num(held, nan=-1.0), data.labels.index)
+    rows = np.argsort(-gap, kind="stable")[:PICTURES]
+    return _shown(data, held, rows[gap[rows] > 0])
+
+
+def _mixed(facts: Facts, data: Dataset, held: NDArray[np.float32] | None) -> list[Doubted]:
+    """Images of the two classes that are confused most which the models take for the other one."""
+    if held is None or not facts.confused:
+        return []
+    assert isinstance(data.labels, Single)
+    seen, given = np.nan_to_num(held, nan=-1.0), data.labels.index
+    pair = [data.classes.index(name) for name in (facts.confused[0].one, facts.confused[0].other)]
+    choice, gap = seen.argmax(1), clean.suspicion(seen, given)
+    sides = [np.flatnonzero((given == a) & (choice == b)) for a, b in (pair, pair[::-1])]
+    each = [rows[np.argsort(-gap[rows], kind="stable")][: PAIRS // 2] for rows in sides]
+    return _shown(data, held, np.concatenate(each))
+
+
+def _shown(data: Dataset, held: NDArray[np.float32], rows: NDArray[np.int64]) -> list[Doubted]:
+    assert isinstance(data.labels, Single)
+    return [
+        (
+            data_url(data.source.read(int(data.rows[row]))),
+            data.source.items[int(data.rows[row])],
+            data.classes[data.labels.index[row]],
+            data.classes[int(held[row].argmax())],
+        )
+        for row in rows.tolist()
+    ]

@@ -1,67 +1,159 @@
-"""``reteach calibrate``: probabilities of presence out of a model that learned from single labels."""
+"""``reteach calibrate``: scores of images that were not learned from, and a map beside the weights."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
-from tyro.conf import Positional
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from ..errors import UserError
+from .. import sealed
+from ..data.dataset import Dataset
+from ..data.loading.stream import Scan
+from ..data.sources.base import open_source
+from ..engine.evaluate import outputs
+from ..engine.run import Run
+from ..errors import Interrupted, UserError
+from ..labels import Rows, Single
+from ..methods.clean import held_out_scores
+from ..models.presence import odds
+from ..options.methods import METHODS
+from ..progress import progress
+from ..relabel.calibration import presence
+from ..relabel.calibration.logit_histogram import Sketch
+from ..report.pages.calibration import write_calibration
+from ..runs import config as configs
+from ..runs.checkpoint import Saved, load_models, presence_file
+from ..runs.inputs import open_inputs
+from ..runs.originals import originals_of
+from ..runs.predict import decoders
+from ..runs.setup import load_recipe, make_setup
+from ..tables import read_labels
+from .clean import split_of
+
+if TYPE_CHECKING:
+    from ..options.calibrate import Calibrate
+
+_SURE = 1e-7
+"""How near to 0 and 1 a float32 probability is taken at its word."""
 
 
-@dataclass(frozen=True)
-class Calibrate:
-    """Make a run's scores probabilities of presence, without a single multi-label.
+def calibrate(command: Calibrate) -> Iterator[str]:
+    """Do it; yields the lines to print.
 
-    Needs images that the model has not learned from, best with their one label each; without --images
-    these are the run's own validation images. predict, evaluate and every later stage then use what was
-    found."""
+    Raises:
+        UserError: no images to look at, scores that cannot be calibrated, or none that tell present from
+            absent (the page is then written all the same).
+    """
+    saved = load_models(command.run_folder, command.device, calibrated=False)
+    name, predictor = saved.named(command.predictor)
+    if len(saved.classes) < 2:
+        raise UserError("calibration is about which classes are present: it needs two or more")
+    sketch = Sketch(saved.classes)
+    for scores, named in _scores(command, saved, name):
+        sketch.add(scores, named)
+    found = presence.calibrate(
+        sketch,
+        predictor.link,
+        scope=command.scope,
+        present=None if command.present == "auto" else int(command.present),
+        expected=command.expected,
+        borrow=command.borrow,
+    )
+    page = command.report or command.run_folder / "calibration.html"
+    write_calibration(page, found, f"{saved.method}, {command.run_folder.name}")
+    if found.doubts and not command.anyway:
+        raise UserError(
+            f"the scores cannot tell present from absent: {'; '.join(found.doubts)}. Nothing was "
+            f"stored, see {page}; more images, --folds or --expected may help, --anyway stores it"
+        )
+    file = presence_file(command.run_folder, name)
+    sealed.write_json(file, presence.plain(found), indent=None)
+    source = "labels" if found.named >= presence.FEW else "the model's own probabilities for"
+    yield (
+        f"{found.images} images, {source} {found.named or found.images} of them: "
+        f"{found.labels_per_image:.2f} labels per image, {found.predicted:.2f} of them above 0.5"
+    )
+    yield from (f"but: {doubt}" for doubt in found.doubts)
+    yield f"calibration: {file} (predict and evaluate use it; delete it to go back)"
+    yield f"report: {page}"
 
-    run_folder: Positional[Path]
-    """The run folder."""
-    images: str | None = None
-    """Images: a folder, an .npz file, tar shards, hf:NAME. By default the run's validation images."""
-    labels: Path | None = None
-    """Label table with one label for each of them, or for some."""
-    folds: int = 0
-    """In place of images: train so many times on the other folds of the training images, to see scores of
-    images that were not learned from. For few images, all of them in use."""
-    scope: Literal["pooled", "classes"] = "pooled"
-    """One map for all classes, or one for each, shrunk towards the common one."""
-    borrow: float = 1000.0
-    """With --scope classes: how many scores of all classes a class borrows; more for few images."""
-    present: Literal["auto", "1", "2"] = "auto"
-    """Components for classes that are present: often and seldom named ones apart, or together."""
-    expected: float | None = None
-    """Labels per image, where you know it."""
-    anyway: bool = False
-    """Keep the result even if the data do not tell present from absent."""
-    predictor: str | None = None
-    """Which of the run's models, e.g. teacher; by default the first."""
-    report: Path | None = None
-    """The page; by default calibration.html in the run folder."""
-    batch_size: int = 256
-    """Images at a time."""
-    workers: int | None = None
-    """Processes that decode images."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps."""
 
-    def __post_init__(self) -> None:
-        if self.folds == 1 or self.folds < 0:
-            raise UserError(f"--folds must be 0 or at least 2, got {self.folds}")
-        if self.folds and (self.images is not None or self.labels is not None):
-            raise UserError("--folds takes the training images: leave --images and --labels out")
-        if self.labels is not None and self.images is None:
-            raise UserError("--labels needs --images: which images are they of?")
-        if not self.borrow >= 0:
-            raise UserError(f"--borrow must not be negative, got {self.borrow}")
+def _scores(
+    command: Calibrate, saved: Saved, name: str
+) -> Iterable[tuple[NDArray[np.float32], Rows]]:
+    """(log-odds (B, C), the named class (B,) or -1) of images that the model has not learned from."""
+    if command.folds:
+        return _held_out(command, saved)
+    data = _given(command, saved) if command.images is not None else _validation(command, saved)
+    scan = saved.scan(data, command.batch_size, decoders(command.workers))
+    return _scanned(scan, saved, name)
 
-    def run(self) -> None:
-        """Calibrate, and say what was found and where it is."""
-        from ..experiment.calibrate import calibrate
 
-        for line in calibrate(self):
-            print(line)
+def _scanned(scan: Scan, saved: Saved, name: str) -> Iterator[tuple[NDArray[np.float32], Rows]]:
+    predictor = saved.predictors[name]
+    labels = scan.dataset.labels
+    assert isinstance(labels, Single)
+
+    def of(x: Tensor) -> Tensor:
+        return odds(predictor.logits(x), predictor.link)
+
+    with progress("scoring", len(scan.dataset)) as show:
+        done = 0
+        for rows, out in outputs(of, scan):
+            done += len(rows)
+            show(done)
+            yield out.cpu().numpy(), labels.index[rows]
+
+
+def _given(command: Calibrate, saved: Saved) -> Dataset:
+    """The images that were asked for, with the single labels that are known of them."""
+    assert command.images is not None
+    source = open_source(command.images)
+    data = Dataset.unlabeled(source, saved.classes)
+    if command.labels is not None:
+        table = read_labels(command.labels, kind="single", classes=saved.classes)
+        return data.with_labels(table.aligned(source.items, str(command.labels)))
+    if source.class_of is not None:
+        at = {name: i for i, name in enumerate(saved.classes)}
+        index = np.array([at.get(name, -1) for name in source.class_of], np.int64)
+        return data.with_labels(Single(index, saved.classes))
+    return data
+
+
+def _validation(command: Calibrate, saved: Saved) -> Dataset:
+    """The run's own validation images. Label sets are not looked at."""
+    config = configs.load(command.run_folder / "config.yaml")
+    inputs = open_inputs(config.data, config.training.seed, originals_of(command.run_folder))
+    if inputs.val is None or not len(inputs.val):
+        raise UserError(
+            f"{command.run_folder} has no validation images: name others with --images, or --folds 5"
+        )
+    val = inputs.val
+    if isinstance(val.labels, Single):
+        return val
+    return val.with_labels(Single(np.full(len(val), -1), saved.classes))
+
+
+def _held_out(command: Calibrate, saved: Saved) -> Iterator[tuple[NDArray[np.float32], Rows]]:
+    """Scores of the training images by models that were trained without them."""
+    config = configs.load(command.run_folder / "config.yaml")
+    inputs = open_inputs(config.data, config.training.seed, originals_of(command.run_folder))
+    data = inputs.train
+    if not isinstance(data.labels, Single):
+        raise UserError("--folds needs training images with one label each")
+    setup = make_setup(config, inputs, torch.device(saved.prepare.device))
+    run = Run(command.run_folder / "calibration", config.training.seed)
+    settings = {"images": data, "folds": command.folds}
+    split = run.once("split", lambda: split_of(data, command.folds, config), **settings)
+    recipe = load_recipe(METHODS[config.method].recipe)
+    try:
+        scores = held_out_scores(setup, recipe, config.settings, split["fold"], run)
+    except Interrupted as error:
+        raise Interrupted(f"{error}; to go on, give the same command again") from None
+    readable = np.isfinite(scores[:, 0])
+    p = np.clip(scores[readable].astype(np.float64), _SURE, 1 - _SURE)
+    yield (np.log(p) - np.log1p(-p)).astype(np.float32), data.labels.index[readable]

@@ -15,18 +15,18 @@ from ..analysis.outcome import Outcome, Sources
 from ..errors import UserError
 from ..files import atomic_write
 from ..labels import Multi, Single
-from ..relabel import consensus as agree
-from ..relabel import reassessed
-from ..relabel.golden_scores import golden_scores
-from ..relabel.known import with_gold, with_originals
-from ..relabel.raters import Answers, dawid_skene
-from ..relabel.rating_tables import RatingTable, Votes, pairs_of, read_rating_table, votes_of
-from ..score_classes import read_classes
-from ..scores import ScoreWriter
+from ..relabel.raters import consensus as agree
+from ..relabel.raters import reassessed
+from ..relabel.raters.dawid_skene import Answers, dawid_skene
+from ..relabel.raters.golden_scores import golden_scores
+from ..relabel.raters.rating_tables import RatingTable, Votes, pairs_of, read_rating_table, votes_of
+from ..relabel.raters.reference_labels import with_gold, with_originals
+from ..scores.classes import read_classes
+from ..scores.table import ScoreWriter
 from ..tables import LabelTable, read_labels, write_labels
 
 if TYPE_CHECKING:
-    from .relabel import Consensus
+    from ..options.relabel import Consensus
 
 LEAST = 1e-6  # smaller probabilities of one of many classes are not written
 
@@ -218,7 +218,7 @@ def _write(command: Consensus, outcome: Outcome) -> Iterator[str]:
     yield from _list_unlabeled(command, outcome.unlabeled)
     yield from _list_pending(command, outcome)
     if command.report is not None:
-        from ..report.consensus_page import write_consensus
+        from ..report.pages.consensus import write_consensus
 
         write_consensus(command.report, outcome)
         yield f"report: {command.report}"

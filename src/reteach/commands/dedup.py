@@ -1,106 +1,210 @@
-"""``reteach dedup``: images that stand in two sets, or twice in one."""
+"""The work of ``reteach dedup``: two sources of images in; pairs, a list and a page out."""
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, final
 
-from ..errors import UserError
+import numpy as np
+
+from ..data.loading.decode import ImageError
+from ..data.loading.parallel import cores
+from ..data.sources.base import Source, open_source
+from ..data.sources.contents import Contents
+from ..duplicates.feature_files import read_features
+from ..duplicates.neighbours import Features, nearest, normalised
+from ..duplicates.pairs import Pairs, joined, near_pairs, same_bytes
+from ..duplicates.thumbnails import ALIKE, SIDE, thumbnails
+from ..files import atomic_path
+from ..labels import Rows
+from ..progress import progress
+from ..relabel.selection.item_lists import write_items
+from ..runs.gallery import data_url
+
+if TYPE_CHECKING:
+    from ..options.dedup import Dedup
 
 
-@dataclass(frozen=True)
-class Dedup:
-    """Find images that stand in two sets, or twice in one: equal files, then equal-looking ones."""
+@final
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images, and those of them that cannot be used: row -> reason."""
 
-    images: str
-    """The images to clean: a folder, an .npz file, tar shards, hf:NAME."""
-    against: str | None = None
-    """The images they must not repeat, e.g. a validation set; by default each other."""
-    out: Path = Path("duplicates.parquet")
-    """The pairs, nearest first: item, against, distance, same_bytes, label, against_label."""
-    run_folder: Path | None = None
-    """Compare the pooled features of this run's model, in place of grey thumbnails."""
-    model: str | None = None
-    """Compare the pooled features of this architecture of timm (resnet18 in the paper), with the
-    weights of --init or --pretrained."""
-    init: Path | None = None
-    """Weight file for --model."""
-    pretrained: bool = False
-    """Take timm's published weights for --model (downloaded)."""
-    image_size: int | None = None
-    """Side of the input of --model; by default its own."""
-    features: Path | None = None
-    """Compare features that were made elsewhere: .npz with items, features or .parquet with item,
-    features."""
-    against_features: Path | None = None
-    """Features of --against; by default they are in --features too."""
-    only_bytes: bool = False
-    """Look for equal files only."""
-    neighbours: int = 10
-    """Nearest images to look at for each image of --against."""
-    pairs: int = 5000
-    """Keep at most so many pairs of pictures that are not equal files."""
-    exclude: Path | None = None
-    """Write the images to remove (.txt, .csv or .parquet), e.g. for reteach select --exclude: all
-    equal files, and what --within or --first adds."""
-    within: float | None = None
-    """Remove also images at most this far from the one they repeat."""
-    first: int | None = None
-    """Remove also the images of the first so many pairs."""
-    page: Path | None = None
-    """An HTML page with the nearest pairs side by side, to find the right --within or --first."""
-    shown: int = 200
-    """Pairs on the page."""
-    search: Literal["auto", "exact", "faiss"] = "auto"
-    """Compare all with all, or use a FAISS index; auto: FAISS above 100,000 images."""
-    recall: float = 0.95
-    """The share of true neighbours that a FAISS index must find, on a sample."""
-    memory: int = 4096
-    """MB above which a FAISS index keeps compressed codes (product quantisation), and ranks its
-    candidates by true distances."""
-    batch_size: int = 256
-    """Images at a time in the network."""
-    workers: int | None = None
-    """Processes that decode images."""
-    device: str = "auto"
-    """Of the network: auto, cpu, cuda, cuda:1, mps."""
+    source: Source
+    broken: dict[int, str] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        if self.out.suffix.lower() != ".parquet":
-            raise UserError(f"--out {self.out}: the pairs go into a .parquet file")
-        for name in ("neighbours", "pairs", "shown", "memory", "batch_size"):
-            if getattr(self, name) < 1:
-                flag = name.replace("_", "-")
-                raise UserError(f"--{flag} must be at least 1, got {getattr(self, name)}")
-        if self.within is not None and not self.within >= 0:
-            raise UserError(f"--within must not be negative, got {self.within}")
-        if self.first is not None and self.first < 0:
-            raise UserError(f"--first must not be negative, got {self.first}")
-        if not 0 < self.recall <= 1:
-            raise UserError(f"--recall must lie in (0, 1], got {self.recall}")
-        if self.exclude is None and (self.within is not None or self.first is not None):
-            raise UserError("--within and --first choose what --exclude lists: name its file")
-        given = [self.features, self.run_folder, self.model]
-        if sum(value is not None for value in given) + self.only_bytes > 1:
-            raise UserError(
-                "what is compared? one of --features, --run-folder, --model and --only-bytes"
+    def item(self, row: int) -> str:
+        """Its item id."""
+        return self.source.items[row]
+
+    def label(self, row: int) -> str | None:
+        """Its class, where the source itself has labels."""
+        names = self.source.class_of
+        return None if names is None else names[row]
+
+
+def dedup(command: Dedup) -> Iterator[str]:
+    """Do it; yields the lines to print.
+
+    Raises:
+        UserError: no images, features that are missing, or a list that cannot be written.
+    """
+    images = ImageSet(open_source(command.images))
+    single = command.against is None
+    against = images if single else ImageSet(open_source(str(command.against)))
+    found = _equal_files(images, against)
+    yield f"{len(found):,} pairs of equal files"
+    how = "no features: only equal files were looked for"
+    if not command.only_bytes:
+        base, queries, how = features(command, images, against)
+        most = command.neighbours + single  # an image is its own nearest
+        near = nearest(
+            queries,
+            base,
+            most,
+            search=command.search,
+            recall=command.recall,
+            memory_mb=command.memory,
+        )
+        if near.recall < 1:
+            yield f"nearest pictures by FAISS: recall {near.recall:.1%} on a sample"
+        if near.recall < command.recall:
+            yield f"warning: the index does not reach a recall of {command.recall:.0%}"
+        blank = _blank(base), _blank(queries)
+        pairs = near_pairs(near, single_set=single, most=command.pairs, skip=[found], blank=blank)
+        if len(pairs):
+            low, high = pairs.distance[[0, -1]]
+            yield f"{len(pairs):,} pairs of near pictures, {low:.3f} to {high:.3f} apart"
+        if command.by_thumbnails and len(pairs):
+            yield (
+                f"{int((pairs.distance <= ALIKE).sum()):,} of them are within {ALIKE:g}, where clean "
+                f"and advise take pictures for copies; to remove these too: --within {ALIKE:g}"
             )
-        if self.model is None and (self.init is not None or self.pretrained or self.image_size):
-            raise UserError("--init, --pretrained and --image-size are for --model: name it")
-        if self.against_features is not None and (self.features is None or self.against is None):
-            raise UserError("--against-features goes with --features and --against")
+        found = joined(found, pairs)
+    yield from _complaints([images] if single else [images, against])
+    _write(command.out, found, images, against)
+    yield f"pairs: {command.out}"
+    removed = _removed(command, found, images)
+    if command.exclude is not None:
+        write_items(command.exclude, removed)
+        yield f"{len(removed):,} images to remove: {command.exclude}"
+    if command.page is not None:
+        _page(command.page, command.shown, found, images, against, len(removed), how)
+        yield f"page: {command.page}"
 
-    @property
-    def by_thumbnails(self) -> bool:
-        """Whether grey thumbnails are compared, for want of features."""
-        given = (self.features, self.run_folder, self.model)
-        return not self.only_bytes and all(value is None for value in given)
 
-    def run(self) -> None:
-        """Write what was found and say how much it is."""
-        from .duplicates import dedup
+def _blank(some: Features) -> Rows:
+    """The rows of zeros: images that cannot be read, and such that show nothing to compare."""
+    return np.flatnonzero(~np.any(some, axis=1))
 
-        for line in dedup(self):
-            print(line, file=sys.stderr if line.startswith("warning") else sys.stdout)
+
+def features(command: Dedup, images: ImageSet, against: ImageSet) -> tuple[Features, Features, str]:
+    """Features of the images, of those they must not repeat, and what they are in words."""
+    if command.run_folder is not None or command.model is not None:
+        return _network_features(command, images, against)
+    if command.features is None:
+        base = normalised(thumbnails(images.source, images.broken, command.workers))
+        other = (
+            base
+            if against is images
+            else normalised(thumbnails(against.source, against.broken, command.workers))
+        )
+        return base, other, f"grey thumbnails of {SIDE}×{SIDE} pixels"
+    base = normalised(read_features(command.features, images.source.items))
+    file = command.against_features or command.features
+    other = base if against is images else normalised(read_features(file, against.source.items))
+    return base, other, f"the features in {command.features.name}"
+
+
+def _network_features(
+    command: Dedup, images: ImageSet, against: ImageSet
+) -> tuple[Features, Features, str]:
+    from ..runs.features import extract, of_network, of_run
+
+    if command.run_folder is not None:
+        eyes = of_run(command.run_folder, command.device)
+    else:
+        how = (command.init, command.pretrained, command.image_size, command.device)
+        eyes = of_network(str(command.model), *how)
+
+    def seen(one: ImageSet) -> Features:
+        crew = min(cores(), len(one.source) // 500) if command.workers is None else command.workers
+        return extract(eyes, one.source, command.batch_size, crew, command.out.parent, one.broken)
+
+    base = seen(images)
+    return base, base if against is images else seen(against), eyes.words
+
+
+def _equal_files(images: ImageSet, against: ImageSet) -> Pairs:
+    def unreadable(row: int, of_against: bool, error: Exception) -> None:
+        (against if of_against else images).broken[row] = str(error)
+
+    other = None if against is images else Contents(against.source)
+    total = len(images.source) + (len(other) if other is not None else 0)
+    with progress("equal files", total) as tell:
+        return same_bytes(Contents(images.source), other, tell, unreadable, (ImageError,))
+
+
+def _complaints(sets: Sequence[ImageSet], most: int = 10) -> Iterator[str]:
+    broken = [(one.item(row), reason) for one in sets for row, reason in one.broken.items()]
+    for item, reason in broken[:most]:
+        yield f"warning: {item} cannot be used: {reason}"
+    if len(broken) > most:
+        yield f"warning: {len(broken) - most:,} more images cannot be used"
+
+
+def _removed(command: Dedup, found: Pairs, images: ImageSet) -> list[str]:
+    chosen = found.within(-1.0 if command.within is None else command.within)
+    if command.first is not None:
+        chosen[: command.first] = True
+    return [images.item(row) for row in np.unique(found.row[chosen]).tolist()]
+
+
+def _write(path: Path, found: Pairs, images: ImageSet, against: ImageSet) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows, others = found.row.tolist(), found.against.tolist()
+    columns = {
+        "item": pa.array([images.item(row) for row in rows], pa.string()),
+        "against": pa.array([against.item(row) for row in others], pa.string()),
+        "distance": pa.array(found.distance, pa.float32()),
+        "same_bytes": pa.array(found.same_bytes, pa.bool_()),
+        "label": pa.array([images.label(row) for row in rows], pa.string()),
+        "against_label": pa.array([against.label(row) for row in others], pa.string()),
+    }
+    with atomic_path(path) as part:
+        pq.write_table(pa.table(columns), part)
+
+
+def _page(
+    path: Path,
+    shown: int,
+    found: Pairs,
+    images: ImageSet,
+    against: ImageSet,
+    removed: int,
+    how: str,
+) -> None:
+    from ..report.pages.duplicates import Duplicate, Side, write_duplicates
+
+    def side(one: ImageSet, row: int) -> Side:
+        try:
+            picture = data_url(one.source.read(row))
+        except ImageError:
+            picture = None
+        return Side(one.item(row), picture, one.label(row))
+
+    pairs = [
+        Duplicate(
+            number + 1,
+            side(images, int(found.row[number])),
+            side(against, int(found.against[number])),
+            float(found.distance[number]),
+            bool(found.same_bytes[number]),
+        )
+        for number in range(min(shown, len(found)))
+    ]
+    write_duplicates(path, pairs, len(found), removed, how)

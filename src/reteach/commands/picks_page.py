@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import UserError, closest
 
 if TYPE_CHECKING:
-    from ..report.picks_page import Pick
+    from ..report.pages.picks import Pick
 
 MOST = 50
 """Classes on a page, unless some are named."""
@@ -33,10 +33,10 @@ def write_page(
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from ..data.decode import ImageError
-    from ..data.sources import open_source
-    from ..experiment.gallery import data_url
-    from ..report.picks_page import Pick, write_picks
+    from ..data.loading.decode import ImageError
+    from ..data.sources.base import open_source
+    from ..report.pages.picks import Pick, write_picks
+    from ..runs.gallery import data_url
 
     columns = pq.read_table(picks, columns=["class", "rank"])
     if not len(columns):

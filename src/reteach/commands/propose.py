@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..labels import Single
 from ..progress import progress
-from ..relabel import subsets
-from ..relabel.propose import BroughtUp, bring_up, support
-from ..relabel.propose import propose as pool
-from ..score_classes import common_classes, read_classes
-from ..scores import ItemIndex, ScoreTable, open_scores
+from ..relabel.raters import model_subsets as subsets
+from ..relabel.raters.propose import BroughtUp, bring_up, support
+from ..relabel.raters.propose import propose as pool
+from ..scores.classes import common_classes, read_classes
+from ..scores.table import ItemIndex, ScoreTable, open_scores
 from ..tables import LabelTable, read_labels
 
 if TYPE_CHECKING:
-    from .relabel import Propose
+    from ..options.relabel import Propose
 
 
 def propose(command: Propose) -> Iterator[str]:
@@ -58,7 +58,7 @@ def propose(command: Propose) -> Iterator[str]:
             f"precision {found.precision[best]:.1%}: {', '.join(chosen)}"
         )
         if command.report is not None:
-            from ..report.subsets_page import write_subsets
+            from ..report.pages.model_subsets import write_subsets
 
             write_subsets(command.report, found, names, best, command.recall)
             yield f"report: {command.report}"

@@ -18,7 +18,7 @@ from ..analysis.reassess import reassess as judge
 from ..errors import UserError
 from ..labels import Multi, Single
 from ..progress import progress as show
-from ..score_classes import common_classes, read_classes
+from ..scores.classes import common_classes, read_classes
 from ..spreadsheet import from_csv
 from ..tables import LabelTable, read_labels
 from .propose import open_tables, used_classes
@@ -86,7 +86,7 @@ def reassess(
         further = progress(published[0], published[1])
         yield f"progress over {len(published[0])} published models: {slopes(further)}"
     if report is not None:
-        from ..report.reassess_page import write_reassessment
+        from ..report.pages.reassess import write_reassessment
 
         write_reassessment(report, found, published, further, mistakes)
         yield f"report: {report}"

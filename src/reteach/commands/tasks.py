@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..files import atomic_write
 from ..labels import Multi
-from ..rating.bring_in import bring_in
+from ..options.rate import one_store
 from ..rating.build import Plan, build, from_mistakes, from_proposals, spread
+from ..rating.class_descriptions import read_names
 from ..rating.export import ratings_csv, ratings_of, read_ratings, verdicts_csv
+from ..rating.importer import bring_in
 from ..rating.interop import CONFIG, LabelStudio, label_studio_json, read_label_studio
-from ..rating.names import read_names
 from ..rating.store import open_store
 from ..rating.views import EXAMPLES
-from ..relabel.hierarchy import co_proposal, read_hierarchy
-from ..relabel.proposals import Proposals, read_proposals
-from ..relabel.ratings import Ratings
-from ..relabel.tasks import Tasks as TaskSplit
-from ..relabel.tasks import groups, split
+from ..relabel.raters.hierarchy import co_proposal, read_hierarchy
+from ..relabel.raters.proposals import Proposals, read_proposals
+from ..relabel.raters.ratings import Ratings
+from ..relabel.raters.tasks import Tasks as TaskSplit
+from ..relabel.raters.tasks import groups, split
 from ..tables import LabelTable, read_labels
-from .rate import one_store
 
 if TYPE_CHECKING:
-    from .rate import Export, Tasks
+    from ..options.rate import Export, Tasks
 
 
 def make(command: Tasks) -> Iterator[str]:

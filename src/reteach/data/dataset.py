@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..labels import LabelSet, Multi, Single
 
 if TYPE_CHECKING:
-    from .sources import Source
+    from .sources.base import Source
 
 
 @final

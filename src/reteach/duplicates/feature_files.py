@@ -49,7 +49,7 @@ def _parquet(path: Path) -> tuple[list[str], NDArray[np.float32]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from ..score_columns import one_line
+    from ..scores.columns import one_line
 
     try:
         table = pq.read_table(path, columns=["item", "features"])

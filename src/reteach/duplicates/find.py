@@ -7,9 +7,9 @@ from typing import final
 
 import numpy as np
 
-from ..data.contents import Contents
-from ..data.decode import ImageError
-from ..data.sources import Selected, Source
+from ..data.loading.decode import ImageError
+from ..data.sources.base import Selected, Source
+from ..data.sources.contents import Contents
 from ..labels import Rows
 from .alike import alike, close_pairs
 from .neighbours import EXACT_BELOW

@@ -8,10 +8,10 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.decode import ImageError
-from ..data.parallel import Lost, cores, each
-from ..data.sources import Source, shrunk
-from ..data.videos import still
+from ..data.loading.decode import ImageError
+from ..data.loading.parallel import Lost, cores, each
+from ..data.sources.base import Source, shrunk
+from ..data.sources.videos import still
 from ..progress import progress
 from .neighbours import Features
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from .learner import Predictor
 
 if TYPE_CHECKING:
-    from ..data.stream import Batch
+    from ..data.loading.stream import Batch
 
 
 @final

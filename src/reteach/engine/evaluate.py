@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.stream import Scan
+from ..data.loading.stream import Scan
 from ..labels import LabelSet, Rows, Single
 from ..metrics.summary import Summary
 from . import distributed

@@ -24,14 +24,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import rng, sealed
-from ..data.stream import Stream
+from ..data.loading.stream import Stream
 from ..errors import Interrupted, Refused, UserError
 from ..files import atomic_path, atomic_write, remove_parts
 from ..progress import progress
 from . import distributed, snapshot
 from .algorithm import Algorithm
-from .describe import CONTENTS, describe
 from .evaluate import Judge
+from .fingerprint import CONTENTS, describe
 from .log import Log, Sink
 
 A = TypeVar("A", bound=Algorithm)

@@ -12,17 +12,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from .. import options, rng
-from ..data.augment import CropFlip, Flip, Then, Train
-from ..data.balanced import BalancedEpochs
-from ..data.clips import EvalClips, TrainClip, at_once, evaluation
+from .. import rng
 from ..data.dataset import Dataset
-from ..data.joined import with_unlabeled
-from ..data.reader import Augment
-from ..data.stream import Draws, Epochs, Order, Prepare, Scan, Stream
+from ..data.loading.augment import CropFlip, Flip, Then, Train
+from ..data.loading.balanced import BalancedEpochs
+from ..data.loading.clips import EvalClips, TrainClip, at_once, evaluation
+from ..data.loading.reader import Augment
+from ..data.loading.stream import Draws, Epochs, Order, Prepare, Scan, Stream
+from ..data.sources.concat import with_unlabeled
 from ..errors import UserError
 from ..labels import Single, Soft, rebalanced
 from ..models.heads import classifier_of, set_prior_bias
+from ..options import shared as options
 from ..schedules import Constant, Cosine, Drop, Drops, Schedule, Warmup, linear_scaling
 from . import distributed
 from .learner import Learner, Predictor

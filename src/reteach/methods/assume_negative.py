@@ -5,7 +5,7 @@ Plain *assume negative* is :func:`reteach.methods.supervised.train_sigmoid`. Two
 
 * *with label smoothing* (AN-LS): every target moves by ε towards its opposite, y ← (1 - ε) y + ε (1 - y).
   The paper writes ε/2 with ε = 0.1; its code takes 0.1 as the whole move, and so do we. This is not the
-  smoothing of softmax (:func:`reteach.losses.smooth`), which keeps the sum of the row.
+  smoothing of softmax (:func:`reteach.losses.standard.smooth`), which keeps the sum of the row.
 * *weak* (WAN): the C - 1 unnamed classes weigh 1/(C - 1) each, so that together they weigh as much as the
   named one.
 
@@ -22,12 +22,12 @@ from torch.nn import functional as F
 
 from ..engine.run import Run
 from ..errors import UserError
-from ..losses import sigmoid_bce
+from ..losses.standard import sigmoid_bce
 from .supervised import Supervised
 
 if TYPE_CHECKING:
-    from ..catalog import AnLs, Wan
     from ..engine.setup import Setup
+    from ..options.methods import AnLs, Wan
 
 
 @final

@@ -5,7 +5,7 @@ folds. For each fold we perform the following: (1) Hold the fold out and train t
 remaining 9 folds and (2) Use the resulting model to predict labels on the hold-out fold."
 
 K × (train on K − 1 folds, predict the K-th), with any method that ``reteach train`` knows. What is done
-with the predictions is in :mod:`reteach.relabel.clean`.
+with the predictions is in :mod:`reteach.relabel.noise.clean`.
 
 The paper is silent on the seeds of the K models: here all start from the same weights. A budget in
 epochs means passes over the K − 1 folds; a budget in steps is the same for each fold. Of a method with

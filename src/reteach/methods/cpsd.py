@@ -2,8 +2,8 @@
 
 Labels that go together help and mislead: a mouse is found by its laptop. So the C classes are split
 into k subsets twice, once so that classes of a subset share images (*co*) and once so that they do not
-(*dis*; Section 3.2, :mod:`reteach.relabel.partition`). One teacher per subset learns its few classes,
-and a student of all classes learns from the labels and from what both sides say:
+(*dis*; Section 3.2, :mod:`reteach.relabel.partition.class_subsets`). One teacher per subset learns its few
+classes, and a student of all classes learns from the labels and from what both sides say:
 
     S_ij = e_ij / n_i,  P⁺ = ½ (S^(1/τ) + its transpose),  P⁻ = 1 − P⁺                  (Eq. 1)
     subsets by normalised cut of P⁺ and of P⁻ (``--partition-method``)                   (Eq. 2)
@@ -19,9 +19,9 @@ What the paper leaves open or misprints, and what we do:
 
 * *Eq. 1's I* is the matrix of ones: S holds shares, and an identity would make most of P⁻ negative.
 * *τ* is 3 in the text and a square root, 2, in the authors' code: 2 by default (``--tau``).
-* *The diagonal* of P is silent. It is zero on both sides; see :mod:`reteach.relabel.cooccurrence`.
+* *The diagonal* of P is silent. It is zero on both sides; see :mod:`reteach.relabel.partition.cooccurrence`.
 * *Eq. 4* lacks its minus sign, and its shift by μ concerns negatives only; see
-  :mod:`reteach.losses_asymmetric`.
+  :mod:`reteach.losses.asymmetric`.
 * *The weights* of L_cls and the two halves of L_kd are 1, ½, ½ in Eqs. 6-7 and ½, ¼, ¼ in the authors'
   code: the same up to a factor 2 in the step size, which Adam does not feel. We keep Eq. 7's.
   Of one side alone (CGPD, DGPD) L_kd is ‖ŷˢ − ŷ‖²: the mean over the sides there are.
@@ -43,7 +43,7 @@ What the paper leaves open or misprints, and what we do:
 * *The schedule* of the code is one cycle, with cutout and RandAugment: ``--warmup``, ``--cutout``,
   ``--randaugment``.
 * *Decoding.* Teachers that run side by side (``--parallel``) and the student share the images that one
-  of them has decoded (:mod:`reteach.data.shared`), as far as half of the free memory goes.
+  of them has decoded (:mod:`reteach.data.loading.shared`), as far as half of the free memory goes.
 * *Teachers' logits* are computed once for all images where these always look the same (``--augment
   none``), and for each batch where they do not.
 * *A class without a positive image* is warned of, not refused: a rare tag may lose its last image to
@@ -70,31 +70,31 @@ import torch
 from torch import Tensor, nn
 
 from .. import rng
-from ..data.cache import free_memory
 from ..data.dataset import Dataset
-from ..data.shared import SharedSource, in_memory
-from ..data.stream import Batch, Epochs, Part
+from ..data.loading.cache import free_memory
+from ..data.loading.shared import SharedSource, in_memory
+from ..data.loading.stream import Batch, Epochs, Part
 from ..engine import distributed
 from ..engine.algorithm import Algorithm, Specialist
 from ..engine.evaluate import outputs
 from ..engine.learner import Learner, Predictor
 from ..engine.log import Sink
+from ..engine.parallel_training import side_by_side
 from ..engine.run import Arrays, Run
-from ..engine.side_by_side import side_by_side
 from ..errors import UserError
 from ..labels import Rows
-from ..losses import Loss, bernoulli_kl, squared_error
-from ..options import refuse_unused
+from ..losses.standard import Loss, bernoulli_kl, squared_error
+from ..options.shared import refuse_unused
 from ..progress import progress
-from ..relabel.cooccurrence import Cooccurrence, Side
-from ..relabel.cut import ROUNDS
-from ..relabel.decomposition import read_subsets
-from ..relabel.partition import Subsets, partition, random_subsets
+from ..relabel.partition.class_subsets import Subsets, partition, random_subsets
+from ..relabel.partition.cooccurrence import Cooccurrence, Side
+from ..relabel.partition.cut import ROUNDS
+from ..relabel.partition.decomposition import read_subsets
 from .supervised import Supervised, asymmetric_loss
 
 if TYPE_CHECKING:
-    from ..catalog import Cpsd as Options
     from ..engine.setup import Setup
+    from ..options.methods import Cpsd as Options
 
 
 @final
@@ -432,7 +432,7 @@ def _imitation(options: Options) -> Loss:
 @final
 @dataclass(frozen=True)
 class Divergence:
-    """:func:`reteach.losses.bernoulli_kl` at a temperature."""
+    """:func:`reteach.losses.standard.bernoulli_kl` at a temperature."""
 
     temperature: float
 

@@ -20,19 +20,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.stream import Batch
+from ..data.loading.stream import Batch
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
 from ..errors import UserError
-from ..losses import Loss, sigmoid_bce, soft_xent, softmax_xent
+from ..losses.standard import Loss, sigmoid_bce, soft_xent, softmax_xent
 from ..models.presence import Link
-from ..options import refuse_unused
+from ..options.shared import refuse_unused
 from .supervised import Supervised
 
 if TYPE_CHECKING:
-    from ..catalog import Distill as Options
     from ..engine.setup import Setup
+    from ..options.methods import Distill as Options
 
 Kind = Literal["soft", "hard", "threshold"]
 

@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, final
 import torch
 from torch import Tensor
 
-from ..data.stream import Batch
+from ..data.loading.stream import Batch
 from ..engine import distributed
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
-from ..losses import softmax_xent
-from ..options import refuse_unused
+from ..losses.standard import softmax_xent
+from ..options.shared import refuse_unused
 
 if TYPE_CHECKING:
-    from ..catalog import Elr as Options
     from ..engine.setup import Setup
+    from ..options.methods import Elr as Options
 
 
 @final

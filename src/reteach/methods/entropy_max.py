@@ -28,18 +28,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.stream import Batch, Scan
+from ..data.loading.stream import Batch, Scan
 from ..engine.algorithm import Algorithm
 from ..engine.evaluate import outputs
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
 from ..errors import UserError
-from ..losses_partial import entropy
-from ..options import refuse_unused
+from ..losses.partial import entropy
+from ..options.shared import refuse_unused
 
 if TYPE_CHECKING:
-    from ..catalog import EmApl
     from ..engine.setup import Setup
+    from ..options.methods import EmApl
 
 UNKNOWN = -1.0
 

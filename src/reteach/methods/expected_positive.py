@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, final
 
 from torch import Tensor
 
-from ..data.stream import Batch
+from ..data.loading.stream import Batch
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
 from ..errors import UserError
-from ..losses_partial import expected_positives, named_only
+from ..losses.partial import expected_positives, named_only
 
 if TYPE_CHECKING:
-    from ..catalog import Epr
     from ..engine.setup import Setup
+    from ..options.methods import Epr
 
 
 @final

@@ -29,18 +29,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.stream import Batch
+from ..data.loading.stream import Batch
 from ..engine import distributed
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
 from ..errors import UserError
-from ..options import refuse_unused
+from ..options.shared import refuse_unused
 from ..schedules import Schedule
 
 if TYPE_CHECKING:
-    from ..catalog import LargeLoss as Options
     from ..engine.setup import Setup
+    from ..options.methods import LargeLoss as Options
 
 Surprise = Literal["reject", "correct", "permanent"]
 

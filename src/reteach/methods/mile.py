@@ -23,10 +23,10 @@ What the paper leaves open, and what we do:
   draw them from the teacher's probabilities (``--sample``) instead of a threshold.
 * *Beyond the paper*: ``--rho mixture``. A fixed ρ has to be right for the data, and most of what it gains at
   a threshold comes from lying below it. Instead the teacher is calibrated in each cycle
-  (:mod:`reteach.relabel.presence`) on its scores of some training images and on their given labels; what is
-  more likely present than not is taught, or with ``--soft-sets`` the probability itself. While the scores
-  do not tell present from absent, as at first, ρ is the paper's 0.25; the log says in which steps
-  (``calibrated``), and a training in which it was so throughout is warned of.
+  (:mod:`reteach.relabel.calibration.presence`) on its scores of some training images and on their given
+  labels; what is more likely present than not is taught, or with ``--soft-sets`` the probability itself.
+  While the scores do not tell present from absent, as at first, ρ is the paper's 0.25; the log says in which
+  steps (``calibrated``), and a training in which it was so throughout is warned of.
 * *Cycles.* k_t and k_s that are given hold. What is left open is chosen so that whole cycles fill the budget:
   ten of them, a third of each the student's, where both are.
 * *Unlabelled images* (Section 4.2) come in the student's steps alone, and so ``--rebalance`` and
@@ -49,7 +49,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import rng
-from ..data.stream import Batch, Epochs, Scan, Stream, Turns
+from ..data.loading.stream import Batch, Epochs, Scan, Stream, Turns
 from ..engine.algorithm import Algorithm
 from ..engine.evaluate import outputs
 from ..engine.learner import Learner, Predictor
@@ -57,17 +57,17 @@ from ..engine.log import Record
 from ..engine.run import Run
 from ..errors import UserError
 from ..labels import Rows, Single
-from ..losses import sigmoid_bce, sigmoid_bce_sum
+from ..losses.standard import sigmoid_bce, sigmoid_bce_sum
 from ..models.presence import Presence
-from ..options import refuse_unused
-from ..relabel.presence import TRUSTED, calibrate
-from ..relabel.sketch import Sketch
+from ..options.shared import refuse_unused
+from ..relabel.calibration.logit_histogram import Sketch
+from ..relabel.calibration.presence import TRUSTED, calibrate
 from ..schedules import Cycles, Turn
 from .distill import Lesson, lesson
 
 if TYPE_CHECKING:
-    from ..catalog import Mile as Options
     from ..engine.setup import Setup
+    from ..options.methods import Mile as Options
 
 AtCopy = Literal["keep", "copy", "reset"]
 CALIBRATED_ON = 2000

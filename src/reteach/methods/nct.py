@@ -47,20 +47,20 @@ import torch
 from torch import Tensor
 
 from .. import rng
-from ..data.stream import Batch
+from ..data.loading.stream import Batch
 from ..engine.algorithm import Algorithm
-from ..engine.aside import aside, rejoin
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
+from ..engine.side_stream import aside, rejoin
 from ..errors import UserError
-from ..losses import soft_xent, softmax_xent
-from ..options import refuse_unused
+from ..losses.standard import soft_xent, softmax_xent
+from ..options.shared import refuse_unused
 from ..schedules import Constant, Schedule
 
 if TYPE_CHECKING:
-    from ..catalog import Dml, Ensemble, Variability
-    from ..catalog import Nct as Options
     from ..engine.setup import Setup
+    from ..options.methods import Dml, Ensemble, Variability
+    from ..options.methods import Nct as Options
 
 Flip = Literal["other", "any"]
 Judged = Literal["ensemble", "first", "second"]

@@ -24,13 +24,13 @@ from ..engine.evaluate import scores
 from ..engine.run import Arrays, Run
 from ..errors import UserError
 from ..labels import Soft
-from ..losses import softmax_xent
-from ..options import refuse_unused
+from ..losses.standard import softmax_xent
+from ..options.shared import refuse_unused
 from .supervised import Supervised
 
 if TYPE_CHECKING:
-    from ..catalog import NoisyStudent as Options
     from ..engine.setup import Setup
+    from ..options.methods import NoisyStudent as Options
 
 
 def train(setup: Setup, options: Options, run: Run) -> Supervised:

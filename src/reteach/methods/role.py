@@ -26,18 +26,18 @@ import torch
 from torch import Tensor, nn
 
 from .. import rng
-from ..data.stream import Batch
+from ..data.loading.stream import Batch
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
 from ..errors import UserError
-from ..losses import sigmoid_bce
-from ..losses_partial import expected_positives, named_only
+from ..losses.partial import expected_positives, named_only
+from ..losses.standard import sigmoid_bce
 from ..schedules import Constant
 
 if TYPE_CHECKING:
-    from ..catalog import Role as Options
     from ..engine.setup import Setup
+    from ..options.methods import Role as Options
 
 
 @final

@@ -5,8 +5,8 @@ D: N labelled images; U: M ≫ N unlabelled ones; D̂: images picked out of U, w
 1. Train a teacher on D.
 2. Run it over U. Of each image the P classes of highest softmax score count; for each class the images
    rank by that score, and the first K become its positives in D̂. An image may be picked for several
-   classes and is then repeated. (The selection is :mod:`reteach.relabel.best`; ``reteach score`` and
-   ``reteach select`` do the same for billions, and ``--picks`` takes their result.)
+   classes and is then repeated. (The selection is :mod:`reteach.relabel.selection.topk_numpy`;
+   ``reteach score`` and ``reteach select`` do the same for billions, and ``--picks`` takes their result.)
 3. Pretrain a student on D̂ with the softmax loss.
 4. Fine-tune it on D: "crucial to achieve good performance" (Table 2).
 
@@ -34,8 +34,9 @@ What the paper leaves open, and what we do:
   drawn with the square-root resampling of Mahajan et al. (2018); pretrained and fine-tuned at the
   rates above. The output layer is kept, since tags are matched to the classes themselves.
 * The sizes of ``unbalanced-ranked`` follow Instagram's hashtags; here ``--frequencies``, or D's own.
-* K for other numbers of images and classes: :func:`reteach.relabel.quotas.paper_ratio`. Picks in which an
-  image stands in most classes are refused: a student that is to give each image every class learns none.
+* K for other numbers of images and classes: :func:`reteach.relabel.selection.quotas.paper_ratio`. Picks in
+  which an image stands in most classes are refused: a student that is to give each image every class
+  learns none.
 * A class for which nothing is picked is named, and the student meets it in fine-tuning only.
 """
 
@@ -52,7 +53,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.dataset import Dataset
-from ..data.stream import Batch, Draws, Epochs
+from ..data.loading.stream import Batch, Draws, Epochs
 from ..engine import distributed
 from ..engine.algorithm import Algorithm
 from ..engine.evaluate import outputs, scores, top_classes
@@ -61,11 +62,9 @@ from ..engine.run import Arrays, Run
 from ..engine.setup import Frozen
 from ..errors import UserError
 from ..labels import Single
-from ..losses import softmax_xent
-from ..relabel.best import Candidates, Picks, best, draw, read_picks, without, write_picks
-from ..relabel.hashtags import square_root
-from ..relabel.item_lists import read_exclusions
-from ..relabel.quotas import (
+from ..losses.standard import softmax_xent
+from ..relabel.selection.item_lists import read_exclusions
+from ..relabel.selection.quotas import (
     align,
     balanced,
     check_per_class,
@@ -74,15 +73,25 @@ from ..relabel.quotas import (
     proportional,
     read_frequencies,
 )
-from ..relabel.topk import Rule
-from ..relabel.weak import WeakLabels, weak_labels
+from ..relabel.selection.topk import Rule
+from ..relabel.selection.topk_numpy import (
+    Candidates,
+    Picks,
+    best,
+    draw,
+    read_picks,
+    without,
+    write_picks,
+)
+from ..relabel.weak.hashtags import square_root
+from ..relabel.weak.weak_labels import WeakLabels, weak_labels
 from ..schedules import Drops
 from .semi_plan import Plan, make_plan, pretraining
 from .supervised import Supervised
 
 if TYPE_CHECKING:
-    from ..catalog import Semi as Options
     from ..engine.setup import Setup
+    from ..options.methods import Semi as Options
 
 BLOCK = 2**16
 """Unlabelled images that are scored at once: what a crash may cost."""

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 from ..errors import UserError
-from ..options import refuse_unused
-from ..relabel.topk import Rule
+from ..options.shared import refuse_unused
+from ..relabel.selection.topk import Rule
 from ..schedules import Drops, Schedule, Warmup
 
 if TYPE_CHECKING:
-    from ..catalog import Semi as Options
     from ..engine.setup import Setup
+    from ..options.methods import Semi as Options
 
 
 @final

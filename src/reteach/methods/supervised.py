@@ -4,7 +4,7 @@ MILe's Section 4.1 calls the two *Softmax* (cross-entropy) and *Sigmoid* (binary
 one-hot labels). The mean over classes is Eq. 1; the authors' code sums over them, which is a factor C
 in the step size: ``--class-sum``. The output bias may start at the class prior (``--prior-bias``), so
 that a C-way sigmoid head starts near 1/C instead of 1/2. *ASL* is the sigmoid with the asymmetric loss
-(:mod:`reteach.losses_asymmetric`), the baseline of CPSD.
+(:mod:`reteach.losses.asymmetric`), the baseline of CPSD.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, final
 
 from torch import Tensor
 
-from ..data.stream import Batch
+from ..data.loading.stream import Batch
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
-from ..losses import Loss, sigmoid_bce, sigmoid_bce_sum, smooth, softmax_xent
-from ..losses_asymmetric import Asymmetric
+from ..losses.asymmetric import Asymmetric
+from ..losses.standard import Loss, sigmoid_bce, sigmoid_bce_sum, smooth, softmax_xent
 from ..models.presence import Link
-from ..options import refuse_unused
+from ..options.shared import refuse_unused
 
 if TYPE_CHECKING:
-    from ..catalog import Asl, Sigmoid, Softmax
     from ..engine.setup import Setup
+    from ..options.methods import Asl, Sigmoid, Softmax
 
 
 @final
@@ -35,7 +35,7 @@ class Supervised(Algorithm):
 
     Args:
         learner: the model.
-        loss: per example; see :mod:`reteach.losses`.
+        loss: per example; see :mod:`reteach.losses.standard`.
         link: how its logits become scores.
         smoothing: label smoothing ε.
     """

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import UserError
 from .accuracy import top_classes
 from .batch import Mask, Scores, above, check, check_known, ratio
-from .kept import Kept, Packed, key_scores, pack, sort_keys
+from .score_buffer import Kept, Packed, key_scores, pack, sort_keys
 
 # F1s closer than this are the same number summed in another order.
 _EQUAL = 1e-12

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .batch import check, check_known
-from .kept import Kept, Packed, pack, sort_keys
+from .score_buffer import Kept, Packed, pack, sort_keys
 
 _CELLS = 8192
 _REACH = 16.0  # logits

@@ -14,8 +14,8 @@ from .batch import Mask, Scores, check, check_known, ratio
 from .calibration import LabelCalibration, TopCalibration
 from .counts import CountsAt
 from .f1 import ExampleF1, F1Curve, TopF1
-from .kept import LIMIT, Kept, pack
 from .ranking import MeanAveragePrecision
+from .score_buffer import LIMIT, Kept, pack
 
 _TOP = 5
 AT = (0.5, 0.8)

@@ -24,7 +24,7 @@ from torch import nn
 from .. import sealed
 from ..errors import UserError
 from ..files import atomic_write
-from ..options import Resize
+from ..options.shared import Resize
 from . import weights, zoo
 from .tensorfiles import CONFIG, SAFETENSORS, WEIGHTS, read
 
@@ -130,7 +130,7 @@ def save(
 
 
 def _as_timm_says(resize: Resize) -> dict[str, Any]:
-    """Our view of an image in timm's words: :class:`reteach.data.augment.Square` and ``Eval``."""
+    """Our view of an image in timm's words: :class:`reteach.data.loading.augment.Square` and ``Eval``."""
     if resize == "square":
         return {"interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "squash"}
     return {"interpolation": "bilinear", "crop_pct": 0.875, "crop_mode": "center"}

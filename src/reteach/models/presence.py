@@ -1,6 +1,6 @@
 """A model's logits of *being named* as logits of *being present*: the map that a calibration leaves behind.
 
-:mod:`reteach.relabel.presence` makes it; a predictor that has one puts it behind its networks.
+:mod:`reteach.relabel.calibration.presence` makes it; a predictor that has one puts it behind its networks.
 """
 
 from __future__ import annotations

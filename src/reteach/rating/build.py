@@ -14,10 +14,10 @@ from sqlalchemy import Table, insert
 
 from ..errors import UserError
 from ..labels import Multi
-from ..relabel.proposals import Proposals
-from ..relabel.tasks import Tasks
+from ..relabel.raters.proposals import Proposals
+from ..relabel.raters.tasks import Tasks
 from . import schema
-from .names import ClassText
+from .class_descriptions import ClassText
 from .schema import Kind
 from .store import Store, open_store
 

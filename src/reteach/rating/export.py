@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Select, select
 
 from ..analysis.mistakes import VERDICTS
 from ..errors import UserError
-from ..relabel.rating_tables import Dialect, pairs_of, read_rating_table, write_ratings
-from ..relabel.ratings import Ratings
+from ..relabel.raters.rating_tables import Dialect, pairs_of, read_rating_table, write_ratings
+from ..relabel.raters.ratings import Ratings
 from ..spreadsheet import to_csv
 from .schema import answers, classes, items, predictors, questions, raters, tasks
 from .store import Store, open_store

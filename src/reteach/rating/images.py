@@ -17,9 +17,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.decode import ImageError, decode
-from ..data.names import file_name, is_escaped
-from ..data.sources import Source, open_source, shrunk
+from ..data.item_ids import file_name, is_escaped
+from ..data.loading.decode import ImageError, decode
+from ..data.sources.base import Source, open_source, shrunk
 
 Pixels = NDArray[np.uint8]
 

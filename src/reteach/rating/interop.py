@@ -27,9 +27,9 @@ import numpy as np
 from sqlalchemy import select
 
 from ..errors import UserError
-from ..relabel.proposals import Proposals
-from ..relabel.ratings import ANSWERS, NO, YES, Ratings
-from ..scores import ItemIndex
+from ..relabel.raters.proposals import Proposals
+from ..relabel.raters.ratings import ANSWERS, NO, YES, Ratings
+from ..scores.table import ItemIndex
 from .schema import answers, assignments, classes, items, questions, raters, tasks
 from .store import Store
 

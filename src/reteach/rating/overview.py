@@ -8,8 +8,8 @@ from typing import Literal, cast, get_args
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, select
 
 from ..analysis.intervals import wilson
-from ..relabel.consensus import EXPERTS
-from ..relabel.ratings import MAYBE, YES
+from ..relabel.raters.consensus import EXPERTS
+from ..relabel.raters.ratings import MAYBE, YES
 from .schema import RaterState, answers, assignments, classes, items, questions, raters, tasks
 from .store import Store
 

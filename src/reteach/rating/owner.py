@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from ..errors import UserError
+from .app_state import Form, Here, Number, Refused, Site, Visitor, check_form
 from .export import ratings_csv, ratings_of, verdicts_csv
 from .interop import label_studio_json
 from .overview import FILTERS, missing_items, progress, rater_rows, task_rows
@@ -17,7 +18,6 @@ from .pages import page
 from .raters import add_raters, new_link, set_state
 from .schema import RaterState
 from .security import same
-from .site import Form, Here, Number, Refused, Site, Visitor, check_form
 
 router = APIRouter()
 

@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from ..errors import UserError
-from .flow import Flow
+from .app_state import Site
+from .assignment import Flow
 from .images import Gallery, open_images
 from .overview import rater_rows, task_rows
 from .raters import add_raters
 from .security import new_token
 from .server import create_app
-from .site import Site
 from .store import Store, open_store
 
 

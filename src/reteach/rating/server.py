@@ -10,13 +10,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
-from ..data.decode import ImageError
+from ..data.loading.decode import ImageError
 from . import owner
-from .flow import HOLD, NoImages, NotYours
-from .guard import Guard
+from .app_state import Form, Here, Number, Refused, Site, Visitor, check_form
+from .assignment import HOLD, NoImages, NotYours
+from .middleware import Guard
 from .pages import asset, page
 from .raters import Rater, by_token
-from .site import Form, Here, Number, Refused, Site, Visitor, check_form
 from .views import counts, earlier, item_name, task_view
 
 router = APIRouter()

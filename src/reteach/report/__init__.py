@@ -16,7 +16,7 @@ def run_report(folder: Path, out: Path | None = None) -> Path:
     Raises:
         UserError: not a run folder; a file in it is damaged; the page cannot be written.
     """
-    from .run import page
+    from .pages.run import page
 
     return _write(Path(folder), out, page(Path(folder)))
 
@@ -27,7 +27,7 @@ def comparison_report(folder: Path, out: Path | None = None) -> Path:
     Raises:
         UserError: no comparison there; the file is damaged; the page cannot be written.
     """
-    from .comparison import page
+    from .pages.comparison import page
 
     return _write(Path(folder), out, page(Path(folder)))
 

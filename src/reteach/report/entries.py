@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from . import formats, reading
+from . import reading
+from .kit import formats
 from .names import method_name
 
 

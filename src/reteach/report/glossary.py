@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
-from . import formats
-from .html import Html, tag
+from .kit import formats
+from .kit.html import Html, tag
 
 Unit = Literal["percent", "count", "plain"]
 

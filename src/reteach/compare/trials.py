@@ -1,0 +1,261 @@
+"""One entrant with one seed: trained, judged, and its outcome kept.
+
+An outcome that is there is never computed again, and a training that was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from ..errors import UserError
+from ..files import write_json
+from ..labels import LabelSet, Single
+from ..options.methods import METHODS
+from ..progress import progress
+from ..sealed import digest
+from .data import Arena, relabelled
+from .variants import Entrant
+
+METRICS = ("f1@0.25", "f1@0.5", "f1@tuned", "map", "accuracy", "labels_per_image")
+"""What a comparison is about; the test's own numbers, the threshold tuned on validation images."""
+
+OF_SINGLE = ("accuracy", "map", "f1@0.25", "f1@0.5", "f1@tuned", "labels_per_image")
+"""The same where the test images have one label each."""
+
+OF_SETS = (
+    *("map", "cf1@0.5", "of1@0.5", "cf1@0.8", "of1@0.8"),
+    *("f1@tuned", "f1@0.5", "labels_per_image"),
+)
+"""The same where the methods learn from label sets: the multi-label literature's numbers first."""
+
+CLEAN = {
+    "best": "accuracy",
+    "last": "accuracy",
+    "mean10": "accuracy",
+    "right_accuracy": "accuracy",
+    "wrong_accuracy": "accuracy",
+    "right_loss": "cross_entropy",
+    "wrong_loss": "cross_entropy",
+}
+"""With true labels at hand also these: best, last and mean of the last ten test accuracies (one per
+epoch), and how well the training images whose label is right, or wrong, are fitted."""
+
+
+@final
+@dataclass(frozen=True)
+class Job:
+    """One entrant with one seed."""
+
+    entrant: Entrant
+    arena: Arena
+    seed: int
+    folder: Path
+
+
+def finished(jobs: list[Job], processes: int) -> list[dict[str, Any]]:
+    """The outcomes, in order, from as many processes as the plan allows."""
+    done: dict[int, dict[str, Any]] = {}
+    open_jobs = []
+    contents: dict[Arena, str] = {}
+    for number, job in enumerate(jobs):
+        if job.arena not in contents:
+            contents[job.arena] = job.arena.content()
+        outcome = _kept(job, contents[job.arena])
+        if outcome is None:
+            open_jobs.append(number)
+        else:
+            done[number] = outcome
+    with progress("training", len(jobs)) as show:
+        show(len(done))
+        if processes <= 1 or len(open_jobs) <= 1:
+            for number in open_jobs:
+                done[number] = run_job(jobs[number])
+                show(len(done), jobs[number].entrant.name)
+        else:
+            # one thread each: small networks lose more to a second thread than they gain
+            os.environ["OMP_NUM_THREADS"] = "1"
+            workers = min(processes, len(open_jobs))
+            with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+                futures = {pool.submit(run_job, jobs[number]): number for number in open_jobs}
+                try:
+                    for future in as_completed(futures):
+                        done[futures[future]] = future.result()
+                        show(len(done), jobs[futures[future]].entrant.name)
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)
+                    raise
+    return [done[number] for number in range(len(jobs))]
+
+
+def run_job(job: Job) -> dict[str, Any]:
+    """Train and judge one entrant with one seed; keeps and returns the outcome."""
+    from ..analysis.memorisation import Memorisation
+    from ..data.loading.stream import Scan
+    from ..engine.evaluate import Evaluation, Judge, scores
+    from ..engine.log import Log
+    from ..engine.run import Run
+    from ..runs import gallery
+    from ..runs.checkpoint import choose_device
+    from ..runs.collapse import CollapseWatch
+    from ..runs.evaluate import THRESHOLD
+    from ..runs.setup import load_recipe, make_setup, usual_resize
+
+    start = time.monotonic()
+    config = job.entrant.config
+    contest = job.arena.open(job.seed)
+    # all see the test images alike, also those who learn from label sets in place of single labels
+    resize = usual_resize(contest.inputs.train)
+    if job.entrant.labels is not None:
+        contest = relabelled(contest, job.entrant.labels)
+    training = replace(config.training, seed=job.seed)
+    config = replace(config, training=training, data=contest.data)
+    inputs, test = contest.inputs, contest.test
+    assert inputs.val is not None
+    setup = make_setup(config, inputs, choose_device(config.model.device), resize=resize)
+
+    def scan(data: Any) -> Scan:
+        return setup.scan(data)
+
+    tested = Evaluation("test", scan(test), contest.given)
+    judge = Judge((Evaluation("val", scan(inputs.val)), tested))
+    every = -(-setup.total // 10)
+    if contest.clean is not None:
+        images = setup.scan(inputs.train)
+        judge = replace(judge, monitors=(Memorisation.of(images, contest.clean),))
+        every = max(1, setup.per_epoch // config.training.batch_size)
+    setup = replace(setup, judge=judge, eval_every=config.output.eval_every or every)
+    watch = CollapseWatch(len(inputs.train.classes), name=f"{job.entrant.name}, seed {job.seed}")
+    log = Log(job.folder / "metrics.jsonl", (watch,))
+    for record in log.records:  # what a run that goes on had already seen
+        watch(record)
+    run = Run(job.folder, job.seed, log, quiet=True)
+    algorithm = load_recipe(METHODS[config.method].recipe)(setup, config.settings, run)
+    name, predictor = next(iter(algorithm.predictors().items()))
+    few = test.subset(gallery.chosen(len(test), 12))
+    _, shown = scores(predictor, setup.scan(few))
+    history = _history(log.records, name, "test")
+    metrics: tuple[str, ...] = OF_SETS
+    if isinstance(inputs.train.labels, Single):
+        metrics = OF_SINGLE if isinstance(test.labels, Single) else METRICS
+    values = {metric: history[-1].get(metric) for metric in (*metrics, *contest.also)}
+    if contest.clean is not None:
+        for kind in ("right", "wrong"):
+            seen = _history(log.records, name, f"train {kind}")
+            for record, more in zip(history, seen, strict=True):
+                for metric in (f"{kind}_accuracy", f"{kind}_loss"):
+                    record[metric] = more.get(CLEAN[metric])
+        values = _over_epochs(history) | values  # what such a comparison is about comes first
+    outcome = {
+        "seconds": time.monotonic() - start,
+        "steps": setup.total,
+        "values": values,
+        "history": history,
+        "validation": _history(log.records, name, "val"),
+        "warnings": [*watch.warnings, *setup.warnings],
+        "trivial": _trivial(test.labels.take(tested.judged())),
+        "examples": gallery.examples(
+            few,
+            np.arange(len(few)),
+            gallery.sets(shown, test.classes, THRESHOLD, predictor.link == "softmax"),
+            contest.given.take(gallery.chosen(len(test), 12)) if contest.given else None,
+        ),
+    }
+    write_json(job.folder / "outcome.json", outcome)
+    for file in job.folder.glob("stages/*/snapshot*.pt"):
+        file.unlink()  # the outcome is what a comparison keeps; hundreds of models would fill the disk
+    return outcome
+
+
+def _trivial(labels: LabelSet) -> dict[str, float]:
+    """The numbers of the answer that needs no model, on the images whose set is known."""
+    from ..metrics.summary import trivial_every_class
+
+    return trivial_every_class(labels.present(), known=labels.known_entries())
+
+
+def _kept(job: Job, content: str) -> dict[str, Any] | None:
+    """What an earlier attempt left, if it was the same job; an error if it was another.
+
+    Args:
+        content: of the arena.
+    """
+    job.folder.mkdir(parents=True, exist_ok=True)
+    file, record = job.folder / "outcome.json", job.folder / "job.json"
+    asked = {**plain(asdict(job.entrant.config)), "arena": repr(job.arena), "seed": job.seed}
+    if job.entrant.labels is not None:
+        asked["labels"] = str(job.entrant.labels)
+        content += digest(job.entrant.labels) if job.entrant.labels.is_file() else ""
+    asked["content"] = content
+    if not record.exists():
+        write_json(record, asked)
+    try:
+        found = json.loads(record.read_text())
+        outcome: dict[str, Any] | None = json.loads(file.read_text()) if file.exists() else None
+    except ValueError:
+        raise UserError(f"{job.folder} is damaged; delete it to run this part again") from None
+    if "content" not in found:
+        print(
+            f"warning: an earlier version made {job.folder} and kept nothing of its inputs: what has "
+            "changed in them since cannot be noticed",
+            file=sys.stderr,
+        )
+        del asked["content"]
+    elif found["content"] != content:
+        raise UserError(
+            f"images or labels are not what they were when {job.folder} was made: put the old files "
+            "back, or use another --out"
+        )
+    if found != json.loads(json.dumps(asked)):
+        raise UserError(f"{job.folder} is of a comparison with other settings; use another --out")
+    return outcome
+
+
+def _history(records: list[dict[str, Any]], predictor: str, data: str) -> list[dict[str, Any]]:
+    """The evaluations of one predictor on one data set, steps counted over all stages.
+
+    A stage whose predictors have other names (a teacher trained first) counts with its own first one.
+    """
+    ends: dict[str, int] = {}
+    for record in records:
+        ends[record["stage"]] = max(ends.get(record["stage"], 0), record["step"])
+    starts = dict(zip(ends, itertools.accumulate([0, *ends.values()]), strict=False))
+    firsts: dict[str, str] = {}
+    out = []
+    for record in records:
+        if record["kind"] != "eval" or record["data"] != data:
+            continue
+        wanted = firsts.setdefault(record["stage"], record["predictor"])
+        if record["predictor"] == (predictor if len(ends) == 1 else wanted):
+            keep = {k: v for k, v in record.items() if isinstance(v, int | float)}
+            out.append(keep | {"step": record["step"] + starts[record["stage"]]})
+    return out
+
+
+def _over_epochs(history: list[dict[str, Any]]) -> dict[str, float | None]:
+    """The metrics of :data:`CLEAN` for a whole training. *Best* is chosen on the test images themselves,
+    as papers report it: a bound on what stopping in time could give, not a result."""
+    seen = [record["accuracy"] for record in history]
+    last = seen[-10:]
+    over = {"best": max(seen), "last": seen[-1], "mean10": math.fsum(last) / len(last)}
+    return {metric: over.get(metric, history[-1].get(metric)) for metric in CLEAN}
+
+
+def job_folder(folder: Path, entrant: Entrant, seed: int) -> Path:
+    safe = "".join(ch if ch.isalnum() or ch in "=.-_" else "-" for ch in entrant.name)
+    return folder / "runs" / f"{safe}-seed{seed}"
+
+
+def plain(values: dict[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(values, default=str))  # type: ignore[no-any-return]

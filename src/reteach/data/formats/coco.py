@@ -1,0 +1,73 @@
+"""MS-COCO's object annotations (``instances_*.json``) as label sets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ...errors import UserError
+from .annotations import Annotations
+
+
+def read_coco(path: Path) -> Annotations:
+    """The classes of which an image has at least one object, crowds included.
+
+    Images without an object have the empty set (1,069 of COCO 2014's 123,287: papers leave them out).
+    The classes keep the order of their ids. Memory is that of the JSON text and its objects, about 3 GB
+    for the largest file.
+
+    Args:
+        path: a JSON object with ``images`` (id, file_name), ``annotations`` (image_id, category_id)
+            and ``categories`` (id, name).
+
+    Raises:
+        UserError: missing, damaged, or another of COCO's files.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"annotation file {path} does not exist")
+    try:
+        content = json.loads(path.read_bytes())
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        raise UserError(f"{path}: not a readable JSON file") from None
+    images, objects, categories = (
+        _list(content, name, path) for name in ("images", "annotations", "categories")
+    )
+    names = {_get(c, "id", path): str(_get(c, "name", path)) for c in categories}
+    order = sorted(names, key=lambda key: (str(type(key)), key))
+    classes = [names[key] for key in order]
+    if len(set(classes)) != len(classes):
+        twice = next(name for i, name in enumerate(classes) if name in classes[:i])
+        raise UserError(f"{path}: category {twice!r} is listed twice")
+    column = {key: i for i, key in enumerate(order)}
+    row = {_get(image, "id", path): i for i, image in enumerate(images)}
+    if len(row) != len(images):
+        raise UserError(f"{path}: two images have the same id")
+    present: set[tuple[int, int]] = set()
+    for thing in objects:
+        image, category = _get(thing, "image_id", path), _get(thing, "category_id", path)
+        if image not in row:
+            raise UserError(f"{path}: an annotation names image {image!r}, which is not listed")
+        if category not in column:
+            raise UserError(f"{path}: an annotation names category {category!r}, unknown there")
+        present.add((row[image], column[category]))
+    items = [str(_get(image, "file_name", path)).replace("\\", "/") for image in images]
+    try:
+        return Annotations.of(items, sorted(present), [], classes)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _list(content: Any, name: str, path: Path) -> list[Any]:
+    value = content.get(name) if isinstance(content, dict) else None
+    if not isinstance(value, list):
+        raise UserError(f"{path}: no list {name!r}; COCO's instances_*.json is wanted")
+    return value
+
+
+def _get(entry: Any, name: str, path: Path) -> Any:
+    value = entry.get(name) if isinstance(entry, dict) else None
+    if not isinstance(value, str | int):
+        raise UserError(f"{path}: an entry has no {name!r}; COCO's instances_*.json is wanted")
+    return value

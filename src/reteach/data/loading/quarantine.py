@@ -1,0 +1,233 @@
+"""Images that cannot be used: found before training, named with the reason, and left out.
+
+Which images a run uses must not depend on luck or on worker timing, so every image is decoded once
+before the first step. That costs less than it seems: large JPEGs are decoded at an eighth of their
+size, which still reads all of the file, and with a cache a second run looks only at what changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, final, runtime_checkable
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+from ...files import atomic_path, atomic_write
+from ...spreadsheet import guard, to_csv
+from ..sources.base import ArraySource, Source, shrunk
+from ..sources.contents import DIGEST, Contents
+from .decode import ImageError
+from .parallel import Lost, each
+
+_RULES = f"2, Pillow {PIL.__version__}"
+"""What decides whether a file can be decoded; another text than before: all are looked at again."""
+
+
+@final
+@dataclass(frozen=True, order=True)
+class Broken:
+    """An image that cannot be used. ``row`` is -1 for a whole shard, whose images have no rows."""
+
+    row: int
+    item: str
+    reason: str
+
+
+@runtime_checkable
+class Stamped(Source, Protocol):
+    """A source of files, whose changes can be seen without reading them."""
+
+    @property
+    def place(self) -> str:
+        """Where the images are."""
+
+    def stamp(self, row: int) -> str:
+        """Changes when the file does; empty if there is none."""
+
+
+def verify(
+    source: Source,
+    rows: Sequence[int] | NDArray[np.int64] | None = None,
+    *,
+    workers: int = 2,
+    progress: Callable[[int], object] | None = None,
+    cache: Path | None = None,
+    patience: float = 60.0,
+) -> list[Broken]:
+    """Which images cannot be used, in the order of rows; see :func:`examine`."""
+    return examine(
+        source, rows, workers=workers, progress=progress, cache=cache, patience=patience
+    ).broken
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """What a look at all images has found.
+
+    Args:
+        broken: those that cannot be used, in the order of rows.
+        digests: (N, 16) uint8, a digest of each image's content; 0 where it was not looked at, or
+            cannot be used.
+    """
+
+    broken: list[Broken]
+    digests: NDArray[np.uint8]
+
+
+def examine(
+    source: Source,
+    rows: Sequence[int] | NDArray[np.int64] | None = None,
+    *,
+    workers: int = 2,
+    progress: Callable[[int], object] | None = None,
+    cache: Path | None = None,
+    patience: float = 60.0,
+) -> Examined:
+    """Decode images in parallel, say which cannot be used, and keep a digest of the others.
+
+    An image that kills the process that reads it (twice), or takes longer than ``patience`` seconds,
+    is among them. Arrays are never broken.
+
+    Args:
+        rows: which images; by default all.
+        workers: processes; 0 works right here, without protection against crashes.
+        progress: told how many are done.
+        cache: folder that remembers the answer for files that have not changed.
+    """
+    lost = [Broken(-1, name, reason) for name, reason in getattr(source, "lost", ())]
+    wanted = range(len(source)) if rows is None else np.unique(np.asarray(rows)).tolist()
+    digests = np.zeros((len(source), DIGEST), np.uint8)
+    if isinstance(source, ArraySource):
+        contents = Contents(source)
+        for row in wanted:
+            digests[row] = np.frombuffer(contents.digest(row), np.uint8)
+        return Examined(lost, digests)
+    memory = _Memory(source, cache) if cache is not None and isinstance(source, Stamped) else None
+    todo = wanted if memory is None else [row for row in wanted if not memory.knows(row)]
+    found: list[Broken] = []
+    start = len(wanted) - len(todo)
+    for done, (row, result) in enumerate(
+        each(_Check(shrunk(source, 1)), todo, workers, patience), 1
+    ):
+        if isinstance(result, Lost | str):
+            reason = result.reason if isinstance(result, Lost) else result
+            found.append(Broken(row, source.items[row], reason))
+        else:
+            digests[row] = np.frombuffer(result, np.uint8)
+            if memory is not None:
+                memory.learn(row, result)
+        if progress is not None:
+            progress(start + done)
+    if memory is not None:
+        for row in wanted:
+            if (known := memory.digest(row)) is not None:
+                digests[row] = known
+        if todo:
+            memory.save()
+    return Examined(lost + sorted(found), digests)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Check:
+    """row -> the digest of its image, or why it cannot be used."""
+
+    source: Source
+
+    def __call__(self, row: int) -> bytes | str:
+        try:
+            self.source.read(row)
+            return Contents(self.source).digest(row)
+        except ImageError as error:
+            return str(error)
+
+
+@final
+class _Memory:
+    """item -> stamp and digest of the files that could be decoded before, in a small Parquet file.
+
+    What could not be used is looked at again: a permission may have been given since.
+    """
+
+    def __init__(self, source: Stamped, folder: Path) -> None:
+        self.source = source
+        self.items = source.items
+        digest = hashlib.blake2b(source.place.encode("utf-8", "surrogateescape"), digest_size=8)
+        self.file = folder / f"decoded-{digest.hexdigest()}.parquet"
+        self.known = self._load()
+        self.stamps: dict[int, str] = {}
+
+    def knows(self, row: int) -> bool:
+        """Whether the image was good, and its file is still the same."""
+        # before the file is read: if it changes meanwhile, the next time sees it
+        stamp = self.stamps[row] = self.source.stamp(row)
+        return stamp != "" and self.known.get(self.items[row], ("",))[0] == stamp
+
+    def digest(self, row: int) -> NDArray[np.uint8] | None:
+        """Of the content of an image that is known."""
+        stamp, digest = self.known.get(self.items[row], ("", b""))
+        good = stamp != "" and stamp == self.stamps.get(row)
+        return np.frombuffer(digest, np.uint8) if good else None
+
+    def learn(self, row: int, digest: bytes) -> None:
+        """The image is good."""
+        self.known[self.items[row]] = self.stamps[row], digest
+
+    def save(self) -> None:
+        """Write everything that is known, whole or not at all."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        stamps, digests = zip(*self.known.values(), strict=True) if self.known else ((), ())
+        table = pa.table(
+            {
+                "item": pa.array(list(self.known), pa.string()),
+                "stamp": pa.array(stamps, pa.string()),
+                "digest": pa.array(digests, pa.binary(DIGEST)),
+            }
+        ).replace_schema_metadata({"reteach.decode": _RULES})
+        with atomic_path(self.file) as part:
+            pq.write_table(table, part, write_page_checksum=True)
+
+    def _load(self) -> dict[str, tuple[str, bytes]]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.read_table(self.file, page_checksum_verification=True)
+            if (table.schema.metadata or {}).get(b"reteach.decode") != _RULES.encode():
+                return {}
+            columns = [table[name].to_pylist() for name in ("item", "stamp", "digest")]
+        except (OSError, KeyError, pa.ArrowException):  # absent or damaged: look again
+            return {}
+        return {item: (stamp, digest) for item, stamp, digest in zip(*columns, strict=True)}
+
+
+def write_csv(path: Path, entries: Iterable[tuple[str, str]]) -> None:
+    """Write (item, reason) pairs, sorted and each once, so that a spreadsheet executes nothing.
+
+    A cell that a spreadsheet would take for a formula gets an apostrophe in front; line breaks and
+    other control characters are spelt out. The file is written whole or not at all.
+    """
+    rows = [(_spelt_out(item), _spelt_out(reason)) for item, reason in sorted(set(entries))]
+    atomic_write(path, to_csv(["item", "reason"], rows))
+
+
+# C0 and C1 controls, line separators, marks that reverse the reading direction, lone surrogates
+_CONTROLS = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def _spelt_out(cell: str) -> str:
+    # the sign is looked for before control characters become a harmless-looking backslash
+    mark = "'" if guard(cell) != cell else ""
+    shown = _CONTROLS.sub(lambda match: repr(match[0])[1:-1], cell)
+    return shown if guard(shown) != shown else mark + shown

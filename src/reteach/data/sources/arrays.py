@@ -1,0 +1,138 @@
+"""Images that are in memory already, and ``.npz`` files of them."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import UserError
+
+
+@final
+class ArraySource:
+    """N images of one size in one array.
+
+    Args:
+        images: uint8, (N, H, W) grey, (N, H, W, 1 or 3), or (N, 1 or 3, H, W).
+        items: N item ids; by default the row numbers.
+        class_of: N class names, where the images come with labels.
+
+    Attributes:
+        images: (N, H, W, channels) uint8. Grey stays one channel, so tiny networks may use one.
+
+    Raises:
+        UserError: another type or shape, no images, or an item id twice.
+    """
+
+    def __init__(
+        self,
+        images: NDArray[Any],
+        items: Sequence[str] | None = None,
+        class_of: Sequence[str] | None = None,
+    ) -> None:
+        self.images: NDArray[np.uint8] = _channels_last(np.asarray(images))
+        n = len(self.images)
+        self.items: list[str] = [str(i) for i in range(n)] if items is None else list(items)
+        self.class_of: list[str] | None = None if class_of is None else list(class_of)
+        for what, given in (("item ids", self.items), ("labels", self.class_of)):
+            if given is not None and len(given) != n:
+                raise UserError(f"{n} images, but {len(given)} {what}")
+        if len(set(self.items)) != n:
+            twice = next(item for item in self.items if self.items.count(item) > 1)
+            raise UserError(f"item id {twice!r} stands for two images")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        return int(self.images.shape[-1])
+
+    def read(self, row: int) -> NDArray[np.uint8]:
+        """(H, W, channels) uint8, a copy."""
+        return np.array(self.images[row])
+
+    def batch(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """(B, H, W, channels) uint8, a copy: all images of a batch at once."""
+        return np.asarray(self.images[rows])
+
+    def select(self, rows: NDArray[np.int64]) -> ArraySource:
+        """Some of the images, in the order of ``rows``."""
+        names = self.class_of
+        return ArraySource(
+            self.images[rows],
+            [self.items[row] for row in rows],
+            None if names is None else [names[row] for row in rows],
+        )
+
+
+def _channels_last(images: NDArray[Any]) -> NDArray[np.uint8]:
+    if images.dtype != np.uint8:
+        raise UserError(
+            f"images must be uint8 with values 0 to 255, got {images.dtype}; "
+            "multiply floats in [0, 1] by 255 and round"
+        )
+    if images.ndim == 3:
+        images = images[..., None]
+    elif images.ndim == 4 and images.shape[-1] not in (1, 3) and images.shape[1] in (1, 3):
+        images = images.transpose(0, 2, 3, 1)
+    if images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise UserError(
+            f"images of shape {images.shape}: need (N, H, W), (N, H, W, 3) or (N, 3, H, W)"
+        )
+    if not images.size:
+        raise UserError(f"images of shape {images.shape}: there are no pixels")
+    return images
+
+
+def open_npz(path: Path) -> ArraySource:
+    """An ``.npz`` file: ``images``, and optionally ``labels`` (N,), ``classes`` (C,), ``items`` (N,).
+
+    ``labels`` are class names, or indices into ``classes``. Labels of more than one dimension are left
+    alone: label sets belong into a label table.
+
+    Raises:
+        UserError: the file is missing, damaged, holds pickled objects, or its arrays do not fit.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            names = ("images", "labels", "classes", "items")
+            found = {name: arrays[name] for name in names if name in arrays.files}
+            others = [name for name in arrays.files if name not in names]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise UserError(f"{path} is not a readable .npz file ({reason})") from None
+    if "images" not in found:
+        listed = ", ".join([*found, *others]) or "none"
+        raise UserError(f"{path} has no array 'images' (it has: {listed})")
+    try:
+        items = found.get("items")
+        return ArraySource(
+            found["images"],
+            None if items is None else [str(item) for item in items],
+            _class_names(found.get("labels"), found.get("classes")),
+        )
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _class_names(labels: NDArray[Any] | None, classes: NDArray[Any] | None) -> Sequence[str] | None:
+    if labels is None or labels.ndim != 1:
+        return None
+    if labels.dtype.kind == "U":
+        return [str(name) for name in labels]
+    if labels.dtype.kind not in "iu":
+        raise UserError(f"labels must be class indices or names, got {labels.dtype}")
+    count = int(labels.max(initial=-1)) + 1 if classes is None else len(classes)
+    if labels.size and (labels.min() < 0 or labels.max() >= count):
+        raise UserError(f"labels must lie in [0, {count}), got {labels.min()} to {labels.max()}")
+    names = [str(i) for i in range(count)] if classes is None else [str(c) for c in classes]
+    return [names[label] for label in labels.tolist()]

@@ -1,0 +1,216 @@
+"""Where images come from: one interface, and the kinds that exist, chosen by what is there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Protocol, final, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import UserError, closest
+from .arrays import ArraySource, open_npz
+from .cifar import open_cifar
+from .folders import open_folder
+from .huggingface import is_saved, open_hf
+from .shards import is_shards, open_shards
+
+__all__ = [
+    "ArraySource",
+    "Kept",
+    "Selected",
+    "Shrinkable",
+    "Source",
+    "moving",
+    "open_source",
+    "shrunk",
+]
+
+
+class Source(Protocol):
+    """N images by row. Sources can be pickled and forked: worker processes read from them."""
+
+    @property
+    def items(self) -> Sequence[str]:
+        """N different item ids, valid Unicode text."""
+
+    @property
+    def class_of(self) -> Sequence[str] | None:
+        """N class names, where the source itself carries labels."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def read(self, row: int) -> NDArray[np.uint8]:
+        """The image, (H, W, 3) uint8, or (H, W, 1) from an array of grey images; a video, (T, H, W, 3).
+
+        Raises:
+            ImageError: it cannot be used; the message is the reason.
+        """
+
+
+@runtime_checkable
+class Shrinkable(Protocol):
+    """A source that can decode large JPEGs at a reduced size, which is much faster."""
+
+    def shrunk(self, at_least: int) -> Source:
+        """The same images, perhaps smaller, but not below ``at_least`` on the shorter side."""
+
+
+def moving(source: Source) -> bool:
+    """Whether the items of a source are videos."""
+    return bool(getattr(source, "moving", False))
+
+
+def shrunk(source: Source, at_least: int) -> Source:
+    """The source with large JPEGs decoded at 1/2, 1/4 or 1/8 of their size, where it can do that.
+
+    The shorter side does not fall below ``at_least``; twice the input side of the network keeps all
+    the detail that a resized crop would show.
+    """
+    return source.shrunk(at_least) if isinstance(source, Shrinkable) else source
+
+
+class Kept:
+    """A source that keeps the pixels of another one: everything else is the other's."""
+
+    source: Source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def items(self) -> Sequence[str]:
+        """Those of the source."""
+        return self.source.items
+
+    @property
+    def class_of(self) -> Sequence[str] | None:
+        """Those of the source."""
+        return self.source.class_of
+
+    @property
+    def moving(self) -> bool:
+        """Whether they are videos."""
+        return moving(self.source)
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class Selected:
+    """Some rows of another source."""
+
+    source: Source
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def items(self) -> Sequence[str]:
+        """Their item ids."""
+        names = self.source.items
+        return [names[row] for row in self.rows.tolist()]
+
+    @cached_property
+    def class_of(self) -> Sequence[str] | None:
+        """Their class names."""
+        names = self.source.class_of
+        return None if names is None else [names[row] for row in self.rows.tolist()]
+
+    @property
+    def moving(self) -> bool:
+        """Whether they are videos."""
+        return moving(self.source)
+
+    def read(self, row: int) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8; raises ImageError."""
+        return self.source.read(int(self.rows[row]))
+
+    def shrunk(self, at_least: int) -> Selected:
+        """The same images, perhaps smaller."""
+        return Selected(shrunk(self.source, at_least), self.rows)
+
+
+def open_source(
+    where: str | Path, items: Sequence[str] | None = None, *, cache: Path | None = None
+) -> Source:
+    """Open images by what ``where`` is.
+
+    ======================================  =====================================================
+    a folder                                image files, also in folders within it; the items are
+                                            relative paths. When all lie in first-level folders,
+                                            those are the classes (torchvision's ImageFolder).
+                                            Or video files in the same way
+    ``x.npz``                               arrays ``images`` and optionally ``labels``,
+                                            ``classes``, ``items``
+    ``x.tar``, ``x/{000..009}.tar``         WebDataset shards, also with wildcards
+    ``hf:name``, ``hf:path``, ``hf:…:split``  a Hugging Face data set
+    ``cifar:path``, ``cifar:path:test``     CIFAR-10 or CIFAR-100 as published
+    ======================================  =====================================================
+
+    Args:
+        items: open only these, in this order.
+        cache: folder for what is slow to find out twice: the index of tar shards.
+
+    Raises:
+        UserError: nothing there, nothing in it, or nothing that is known.
+    """
+    text = str(where)
+    path = Path(where)
+    if os.path.isdir(path) and not text.startswith(("hf:", "cifar:")):
+        _not_another_kind(path)
+        return open_folder(path, items)
+    source: Source
+    if text.startswith("hf:"):
+        source = open_hf(text.removeprefix("hf:"))
+    elif text.startswith("cifar:"):
+        source = open_cifar(text.removeprefix("cifar:"))
+    elif is_shards(text):
+        source = open_shards(text, cache)
+    elif path.suffix.lower() == ".npz":
+        source = open_npz(path)
+    elif not os.path.exists(path):
+        hint = closest(path.name, _listed(path.parent, 10_000))
+        raise UserError(f"folder {text} does not exist{hint}")
+    else:
+        raise UserError(
+            f"{text} is none of: a folder of images, .npz, .tar shards, hf:NAME, cifar:FOLDER"
+        )
+    return source if items is None else _select(source, items, text)
+
+
+def _not_another_kind(folder: Path) -> None:
+    """Say how a folder of another kind is opened, instead of finding no images in it."""
+    if is_saved(folder):
+        raise UserError(f"{folder} is a Hugging Face data set: write hf:{folder}")
+    names = _listed(folder, 100)
+    if {"data_batch_1", "data_batch_1.bin"} & set(names):
+        raise UserError(f"{folder} is CIFAR as published: write cifar:{folder}")
+    if names and all(name.lower().endswith(".tar") for name in names):
+        raise UserError(f"{folder} holds tar shards: write '{folder}/*.tar'")
+
+
+def _listed(folder: Path, most: int) -> list[str]:
+    """Some names in a folder; none if it cannot be listed, which opening it will report."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in islice(entries, most)]
+    except OSError:
+        return []
+
+
+def _select(source: Source, items: Sequence[str], where: str) -> Source:
+    position = {item: row for row, item in enumerate(source.items)}
+    missing = [item for item in items if item not in position]
+    if missing:
+        raise UserError(f"{where}: {len(missing)} items are not there, first: {missing[0]!r}")
+    rows = np.array([position[item] for item in items], np.int64)
+    if not len(rows) or len(set(items)) < len(items):
+        raise UserError(f"{where}: the list of items is empty, or names one of them twice")
+    return source.select(rows) if isinstance(source, ArraySource) else Selected(source, rows)

@@ -1,0 +1,279 @@
+"""Images in parts, each small enough to be done again: tar shards, or blocks of any other source.
+
+A part is opened only when its turn comes, in a process of its own and a little ahead of need; one that
+cannot be opened is named and the rest goes on. All parts go through one set of decoding workers, so that
+these never run dry between two parts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...errors import UserError
+from ..item_ids import item_id
+from ..loading.parallel import Lost, each
+from ..loading.reader import Augment, Pixels, mapped, pixels
+from .base import Source, open_source, shrunk
+from .shards import ShardSource, expand, is_shards, open_shards
+
+_PATIENCE = 3600.0
+"""Seconds after which a shard is given up."""
+
+
+class Parts(Protocol):
+    """A numbered list of parts; small, and the same in every process."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What each is called, without an ending."""
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """How much work each is, in ``unit``."""
+
+    @property
+    def unit(self) -> str:
+        """Of the sizes."""
+
+    @property
+    def shared(self) -> Source | None:
+        """The source of all parts, if they have one in common."""
+
+    def open(self, numbers: Sequence[int]) -> Iterator[tuple[int, Opened | str]]:
+        """Each part, or why it cannot be read, as they get ready."""
+
+    def identity(self, number: int) -> str:
+        """What tells a part from one of the same name in other images."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A part that can be read.
+
+    Args:
+        source: its images are the rows from ``first`` on.
+        items: their ids.
+        lost: why it is not all there ("": it is).
+    """
+
+    source: Source
+    items: Sequence[str]
+    first: int = 0
+    lost: str = ""
+
+
+@final
+@dataclass(frozen=True)
+class Read:
+    """A batch of one part.
+
+    Args:
+        part: its number.
+        items: of the batch.
+        pixels: of the batch, and the (position, reason) of images that cannot be read.
+        of: how many images the part has.
+        last: nothing more of this part comes.
+        lost: why the part is not all there ("": it is).
+    """
+
+    part: int
+    items: Sequence[str]
+    pixels: Pixels
+    of: int
+    last: bool
+    lost: str
+
+
+@final
+@dataclass(frozen=True)
+class Failed:
+    """A part that cannot be read."""
+
+    part: int
+    reason: str
+
+
+@final
+class TarParts:
+    """One part for each tar file; no shard is opened before its turn comes."""
+
+    unit = "MB"
+    shared = None
+
+    def __init__(self, where: str) -> None:
+        self.shards = expand(where)
+        if not self.shards:
+            raise UserError(f"no tar shards match {where}")
+        self.names = [item_id(Path(shard).stem) for shard in self.shards]
+        if len(set(self.names)) < len(self.names):
+            twice = next(n for i, n in enumerate(self.names) if n in self.names[:i])
+            raise UserError(f"{where}: two shards are called {twice!r}")
+        self.sizes = [max(1, _bytes(shard) >> 20) for shard in self.shards]
+
+    def open(self, numbers: Sequence[int]) -> Iterator[tuple[int, Opened | str]]:
+        """In one process of their own: reading the headers of a shard takes a second."""
+        for number, found in each(_OpenTar(self.shards), numbers, 1, _PATIENCE):
+            if isinstance(found, Lost):
+                yield number, found.reason
+            elif isinstance(found, str):
+                yield number, found
+            else:
+                yield (
+                    number,
+                    Opened(found, found.items, lost=found.lost[0][1] if found.lost else ""),
+                )
+
+    def identity(self, number: int) -> str:
+        """The path as it was given, and how items are called."""
+        return f"{item_id(self.shards[number])} (shard/key)"
+
+
+@final
+class RowParts:
+    """Blocks of ``block`` images of a source that knows all of its images."""
+
+    unit = "images"
+
+    def __init__(self, source: Source, block: int) -> None:
+        self.shared = source
+        self.block = block
+        starts = range(0, len(source), block)
+        self.names = [f"part-{number:06d}" for number in range(len(starts))]
+        self.sizes = [min(block, len(source) - start) for start in starts]
+
+    def open(self, numbers: Sequence[int]) -> Iterator[tuple[int, Opened | str]]:
+        """They are open."""
+        items = self.shared.items
+        for number in numbers:
+            first = number * self.block
+            own = items[first : first + self.sizes[number]]
+            yield number, Opened(self.shared, own, first)
+
+    def identity(self, number: int) -> str:
+        """A hash of the item ids."""
+        first = number * self.block
+        own = "\0".join(self.shared.items[first : first + self.sizes[number]])
+        digest = hashlib.blake2b(own.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        return f"{self.sizes[number]} images {digest}"
+
+
+def open_parts(where: str, block: int, cache: Path | None = None) -> Parts:
+    """The parts of what :func:`open_source` opens.
+
+    Raises:
+        UserError: nothing there, nothing in it, or nothing that is known.
+    """
+    if is_shards(where):
+        return TarParts(where)
+    return RowParts(open_source(where, cache=cache), block)
+
+
+def read_parts(
+    parts: Parts,
+    numbers: Sequence[int],
+    augment: Augment,
+    batch_size: int,
+    *,
+    workers: int = 0,
+    pin: bool = False,
+    at_least: int | None = None,
+) -> Iterator[Read | Failed]:
+    """All batches of the given parts; batches never cross parts.
+
+    Args:
+        at_least: decode large JPEGs no smaller than this on the shorter side.
+    """
+    shared = parts.shared
+    smaller = shared if shared is None or at_least is None else shrunk(shared, at_least)
+    work = _Decode(smaller, augment)
+    ahead: deque[Read | Failed] = deque()  # what the loader has been asked for
+
+    def jobs() -> Iterator[_Job]:
+        for number, found in parts.open(numbers):
+            if isinstance(found, str):
+                ahead.append(Failed(number, found))
+                continue
+            for start in range(0, len(found.items), batch_size):
+                items = found.items[start : start + batch_size]
+                last = start + batch_size >= len(found.items)
+                ahead.append(Read(number, items, (_NONE, []), len(found.items), last, found.lost))
+                rows = np.arange(start, start + len(items)) + found.first
+                yield (
+                    (None, rows) if found.source is shared else _apart(found.source, rows, at_least)
+                )
+
+    for found in mapped(work, jobs(), workers, pin):
+        while isinstance(ahead[0], Failed):
+            yield ahead.popleft()
+        read = ahead.popleft()
+        assert isinstance(read, Read)
+        yield replace(read, pixels=found)
+    yield from ahead
+
+
+_Job = tuple[Source | None, NDArray[np.int64]]
+"""A source (None: the one that the workers have) and rows of it."""
+_NONE = torch.zeros(0)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Decode:
+    """A job -> pixels; in the worker processes."""
+
+    shared: Source | None
+    augment: Augment
+
+    def __call__(self, job: _Job) -> Pixels:
+        source, rows = job
+        source = self.shared if source is None else source
+        assert source is not None
+        return pixels(source, self.augment, rows, np.zeros(len(rows), np.int64))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _OpenTar:
+    """Number of a shard -> its source, or why there is none."""
+
+    shards: list[str]
+
+    def __call__(self, number: int) -> ShardSource | str:
+        try:
+            return open_shards(self.shards[number])
+        except UserError as error:
+            return str(error)
+
+
+def _apart(source: Source, rows: NDArray[np.int64], at_least: int | None) -> _Job:
+    """A job that takes what it needs of its source along."""
+    assert isinstance(source, ShardSource)
+    few = replace(
+        source,
+        items=(),
+        labels=(),
+        lost=(),
+        shard_of=source.shard_of[rows],
+        offsets=source.offsets[rows],
+        sizes=source.sizes[rows],
+        at_least=at_least,
+    )
+    return few, np.arange(len(rows))
+
+
+def _bytes(file: str) -> int:
+    try:
+        return os.stat(file).st_size
+    except OSError:
+        return 0

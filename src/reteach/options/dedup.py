@@ -1,0 +1,106 @@
+"""``reteach dedup``: images that stand in two sets, or twice in one."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..errors import UserError
+
+
+@dataclass(frozen=True)
+class Dedup:
+    """Find images that stand in two sets, or twice in one: equal files, then equal-looking ones."""
+
+    images: str
+    """The images to clean: a folder, an .npz file, tar shards, hf:NAME."""
+    against: str | None = None
+    """The images they must not repeat, e.g. a validation set; by default each other."""
+    out: Path = Path("duplicates.parquet")
+    """The pairs, nearest first: item, against, distance, same_bytes, label, against_label."""
+    run_folder: Path | None = None
+    """Compare the pooled features of this run's model, in place of grey thumbnails."""
+    model: str | None = None
+    """Compare the pooled features of this architecture of timm (resnet18 in the paper), with the
+    weights of --init or --pretrained."""
+    init: Path | None = None
+    """Weight file for --model."""
+    pretrained: bool = False
+    """Take timm's published weights for --model (downloaded)."""
+    image_size: int | None = None
+    """Side of the input of --model; by default its own."""
+    features: Path | None = None
+    """Compare features that were made elsewhere: .npz with items, features or .parquet with item,
+    features."""
+    against_features: Path | None = None
+    """Features of --against; by default they are in --features too."""
+    only_bytes: bool = False
+    """Look for equal files only."""
+    neighbours: int = 10
+    """Nearest images to look at for each image of --against."""
+    pairs: int = 5000
+    """Keep at most so many pairs of pictures that are not equal files."""
+    exclude: Path | None = None
+    """Write the images to remove (.txt, .csv or .parquet), e.g. for reteach select --exclude: all
+    equal files, and what --within or --first adds."""
+    within: float | None = None
+    """Remove also images at most this far from the one they repeat."""
+    first: int | None = None
+    """Remove also the images of the first so many pairs."""
+    page: Path | None = None
+    """An HTML page with the nearest pairs side by side, to find the right --within or --first."""
+    shown: int = 200
+    """Pairs on the page."""
+    search: Literal["auto", "exact", "faiss"] = "auto"
+    """Compare all with all, or use a FAISS index; auto: FAISS above 100,000 images."""
+    recall: float = 0.95
+    """The share of true neighbours that a FAISS index must find, on a sample."""
+    memory: int = 4096
+    """MB above which a FAISS index keeps compressed codes (product quantisation), and ranks its
+    candidates by true distances."""
+    batch_size: int = 256
+    """Images at a time in the network."""
+    workers: int | None = None
+    """Processes that decode images."""
+    device: str = "auto"
+    """Of the network: auto, cpu, cuda, cuda:1, mps."""
+
+    def __post_init__(self) -> None:
+        if self.out.suffix.lower() != ".parquet":
+            raise UserError(f"--out {self.out}: the pairs go into a .parquet file")
+        for name in ("neighbours", "pairs", "shown", "memory", "batch_size"):
+            if getattr(self, name) < 1:
+                flag = name.replace("_", "-")
+                raise UserError(f"--{flag} must be at least 1, got {getattr(self, name)}")
+        if self.within is not None and not self.within >= 0:
+            raise UserError(f"--within must not be negative, got {self.within}")
+        if self.first is not None and self.first < 0:
+            raise UserError(f"--first must not be negative, got {self.first}")
+        if not 0 < self.recall <= 1:
+            raise UserError(f"--recall must lie in (0, 1], got {self.recall}")
+        if self.exclude is None and (self.within is not None or self.first is not None):
+            raise UserError("--within and --first choose what --exclude lists: name its file")
+        given = [self.features, self.run_folder, self.model]
+        if sum(value is not None for value in given) + self.only_bytes > 1:
+            raise UserError(
+                "what is compared? one of --features, --run-folder, --model and --only-bytes"
+            )
+        if self.model is None and (self.init is not None or self.pretrained or self.image_size):
+            raise UserError("--init, --pretrained and --image-size are for --model: name it")
+        if self.against_features is not None and (self.features is None or self.against is None):
+            raise UserError("--against-features goes with --features and --against")
+
+    @property
+    def by_thumbnails(self) -> bool:
+        """Whether grey thumbnails are compared, for want of features."""
+        given = (self.features, self.run_folder, self.model)
+        return not self.only_bytes and all(value is None for value in given)
+
+    def run(self) -> None:
+        """Write what was found and say how much it is."""
+        from ..commands.dedup import dedup
+
+        for line in dedup(self):
+            print(line, file=sys.stderr if line.startswith("warning") else sys.stdout)

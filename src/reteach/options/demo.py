@@ -1,0 +1,86 @@
+"""``reteach demo``: the main job on real digits, in two minutes, with nothing to prepare."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UserError
+from .shared import Model, Training
+
+TEACHER = 100
+"""Steps of MILe's teacher before each turn of its student; the student has the rest of a cycle."""
+LEAST = TEACHER * 3 // 2
+"""Steps of the shortest training in which the student has a third, as in the long one."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Softmax, sigmoid and MILe on pictures of four real digits that carry one label each."""
+
+    out: Path = Path("runs/demo")
+    """Where everything goes."""
+    seeds: int = 3
+    """Repetitions, each with other pictures and other weights."""
+    steps: int = 1500
+    """Backward passes of each method: at least 150, one turn each of MILe's teacher and student."""
+    processes: int | None = None
+    """Trainings at a time; by default one per core."""
+
+    def run(self) -> None:
+        """Compare, print the table and say where the page is."""
+        self._check()
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small nets want one thread
+        from ..compare.compare import Plan, compare
+        from ..compare.data import DigitGrids
+        from ..compare.variants import entrants
+        from .compare import show_results
+
+        print(
+            "1,500 pictures of 2×2 handwritten digits; each carries one label, the digit of its first\n"
+            "cell with probability 0.6 and else one of the other three. Which digits are present?",
+            file=sys.stderr,
+        )
+        model = Model("reteach_tiny", channels_last=True, device="cpu")
+        training = Training(
+            steps=self.steps, batch_size=128, optimizer="adam", lr=1e-3, schedule="constant"
+        )
+        chosen, sweep = entrants(
+            ("softmax", "sigmoid", "mile"), model, training, (f"k_t={TEACHER}", "rho=0.1")
+        )
+        plan = Plan(
+            "reteach demo",
+            "2×2 grids of handwritten digits under one label each (the digit of the first cell with "
+            "probability 0.6, else another's): 1,500 grids to learn from, 500 to tune the threshold "
+            "on and 1,000 to judge by, all three of different digits. Accuracy is against the first "
+            "cell's digit; everything else against all digits present.",
+            self.out,
+            DigitGrids(),
+            chosen,
+            tuple(range(self.seeds)),
+            sweep,
+            early=("softmax", "sigmoid"),
+            notes=(
+                "MILe's pseudo-labels are cut at ρ = 0.1, below the evaluation thresholds of 0.25 and "
+                "0.5, which is where most of its gain at these fixed thresholds comes from. The tuned "
+                "F1 and mAP are free of that effect.",
+                "The networks memorise 1,500 pictures. A baseline stopped at its best validation mAP "
+                "is the control for that, and needs label sets on validation images to be stopped by.",
+            ),
+            processes=os.cpu_count() or 1 if self.processes is None else self.processes,
+        )
+        show_results(compare(plan), plan.folder)
+        print("next:   reteach train mile --images photos/ --labels labels.csv")
+        print("        (photos/ with a folder per class needs no --labels)")
+
+    def _check(self) -> None:
+        """Refuse, before anything is trained, what one of the three methods could not do."""
+        if self.seeds < 1:
+            raise UserError(f"--seeds must be at least 1, got {self.seeds}")
+        if self.steps < LEAST:
+            raise UserError(
+                f"--steps must be at least {LEAST}, got {self.steps}: MILe's student learns after each "
+                f"{TEACHER} steps of its teacher"
+            )

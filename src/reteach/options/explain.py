@@ -1,0 +1,53 @@
+"""``reteach explain``: where the models of a run look (CPSD, Figure 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True)
+class Explain:
+    """Show where a run's models look for a class: class activation maps, side by side."""
+
+    run_folder: Positional[Path]
+    """The run folder; of a cpsd run, the teachers that know a class stand beside the student."""
+    images: str
+    """Images: a folder, an .npz file, tar shards, hf:NAME."""
+    classes: tuple[str, ...]
+    """The classes to look for."""
+    labels: Path | None = None
+    """Label table: only images that have the class are shown, from the surest to the least sure. Class
+    folders of --images need none. Without labels, the images that the model is surest of are shown,
+    whether they have the class or not."""
+    out: Path = Path("cam.html")
+    """The page."""
+    count: int = 6
+    """Images per class."""
+    map: Literal["auto", "gradient", "grad-cam", "attention"] = "auto"
+    """auto: attention where the network has a token per class, else what speaks for the class, which
+    behind average pooling is the class activation map."""
+    batch_size: int = 64
+    """Images at a time."""
+    workers: int | None = None
+    """Processes that decode images."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+
+    def run(self) -> None:
+        """Write the page and say what is on it."""
+        from ..commands.explain import explain
+        from ..report.kit.formats import plural
+
+        found = explain(self)
+        shown = sum(len(one.shown) for one in found)
+        print(f"{plural(shown, 'image')} for {plural(len(found), 'class', 'classes')}")
+        if any(one.of is not None for one in found):
+            print(
+                "these are the images that the model is surest of; they need not show the class: "
+                "--labels names those that do"
+            )
+        print(f"report: {self.out}")

@@ -1,0 +1,372 @@
+"""Every method by name: its settings with their help texts, and the function that trains it.
+
+Light to import: no torch here. The settings of data, network, budget and output, which all methods
+share, are in :mod:`reteach.options.shared`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """Softmax cross-entropy, the usual baseline."""
+
+    smoothing: float = 0.0
+    """Label smoothing."""
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """One sigmoid per class with binary cross-entropy."""
+
+    class_sum: bool = False
+    """Sum the loss over the classes instead of averaging (C times the step size)."""
+    prior_bias: bool = False
+    """Start the output bias at the class frequencies."""
+    smoothing: float = 0.0
+    """Label smoothing."""
+
+
+@dataclass(frozen=True)
+class Elr:
+    """Early-learning regularisation (Liu et al. 2020), against label noise."""
+
+    beta: float = 0.7
+    """How slowly the memory of predictions moves."""
+    lam: float = 3.0
+    """Weight of the regulariser."""
+
+
+@dataclass(frozen=True)
+class Mile:
+    """Multi-label iterated learning (Rajeswar et al. 2022): label sets out of single labels."""
+
+    k_t: int | None = None
+    """Teacher steps per cycle (interaction); by default so many that ten whole cycles fill the budget."""
+    k_s: int | None = None
+    """Student steps per cycle (imitation); by default about half of k_t, so that whole cycles fill it."""
+    rho: Literal["mixture"] | float = 0.25
+    """Threshold on the teacher's sigmoid for a pseudo-label; mixture: calibrate the teacher in each cycle
+    and take what is more likely present than not."""
+    soft_sets: bool = False
+    """With --rho mixture: teach the probabilities of presence themselves."""
+    student: Literal["algorithm1", "continuing"] = "algorithm1"
+    """Algorithm 1, or the authors' code: one network runs on, its teacher is a frozen copy."""
+    relabel: Literal["batch", "cycle"] = "batch"
+    """Make pseudo-labels per batch, or once per cycle for all images."""
+    lesson: Literal["threshold", "soft", "hard"] = "threshold"
+    """What a teacher passes on; soft and hard are the softmax controls of Figure 5."""
+    temperature: float = 1.0
+    """Of the soft lesson."""
+    union: bool = False
+    """Add the given label to the pseudo-labels."""
+    sample: bool = False
+    """Draw pseudo-labels from the teacher's probabilities instead of the threshold."""
+    class_sum: bool = False
+    """Sum the loss over the classes instead of averaging (C times the step size)."""
+    prior_bias: bool = False
+    """Start the output bias at the class frequencies."""
+    at_copy: Literal["keep", "copy", "reset"] = "keep"
+    """The teacher's optimiser state when it takes over the student's weights."""
+    judged: Literal["student", "teacher"] = "student"
+    """Which of the two is the model."""
+
+
+@dataclass(frozen=True)
+class AnLs:
+    """What is not named is absent, with smoothed labels (Cole et al. 2021)."""
+
+    smoothing: float = 0.1
+    """How far each label moves towards its opposite."""
+
+
+@dataclass(frozen=True)
+class Wan:
+    """What is not named is absent, all of it together weighing as much as the label (Cole et al. 2021)."""
+
+
+@dataclass(frozen=True)
+class Epr:
+    """Learn the named class, and how many there are per image (Cole et al. 2021)."""
+
+    expected: float | None = None
+    """Classes per image; has to be given."""
+
+
+@dataclass(frozen=True)
+class Role:
+    """Network and label estimates teach each other (Cole et al. 2021)."""
+
+    expected: float | None = None
+    """Classes per image; has to be given."""
+    estimates_lr: float = 0.01
+    """Rate of the label estimates (Adam)."""
+
+
+@dataclass(frozen=True)
+class EmApl:
+    """Undecided about what is not named, then pseudo-negatives (Zhou et al. 2022)."""
+
+    alpha: float = 0.1
+    """Weight of the entropy of unknown labels."""
+    beta: float = 0.2
+    """Weight of the pseudo-negatives."""
+    negatives: float = 0.9
+    """Share of the unknown labels that become pseudo-negatives by the end."""
+    undecided: float = 0.5
+    """Share of the training before the first of them."""
+    rounds: int = 5
+    """In how many rounds they are made; 0: never (EM alone)."""
+
+
+@dataclass(frozen=True)
+class LargeLoss:
+    """What is not named is absent, but for what surprises most (Kim et al. 2022)."""
+
+    surprise: Literal["reject", "correct", "permanent"] = "reject"
+    """The largest losses are left out, turned round, or turned round for good."""
+    share: float = 0.02
+    """Share of all labels that are doubted at the end (permanent: that have been)."""
+
+
+@dataclass(frozen=True)
+class Distill:
+    """A student learns from a frozen teacher."""
+
+    target: Literal["soft", "hard", "threshold"] = "soft"
+    """softmax + KL, argmax + cross-entropy, or the sigmoid thresholded at rho + BCE."""
+    temperature: float = 1.0
+    """Of the soft target."""
+    rho: float = 0.25
+    """Of the thresholded target."""
+    teacher: Path | None = None
+    """A finished run to learn from; by default a teacher is trained with half of the budget."""
+
+
+@dataclass(frozen=True)
+class NoisyStudent:
+    """Noisy student (Xie et al. 2020): generations of teachers and noised students."""
+
+    generations: int = 3
+    """How many models one after the other, sharing the budget."""
+    noise: int = 9
+    """Magnitude of the students' RandAugment, where --augment is crop; 0: none."""
+    dropout: float = 0.2
+    """Dropout before the students' output layer, where the architecture has it."""
+    drop_path: float = 0.0
+    """Stochastic depth of the students, where the architecture has it."""
+    least: float = 0.001
+    """Soft labels below this are dropped."""
+
+
+@dataclass(frozen=True)
+class Semi:
+    """Billion-scale semi-supervised learning (Yalniz et al. 2019): teacher, picks, student, fine-tuning."""
+
+    per_class: int | None = None
+    """K: unlabelled images picked for each class; by default as many as all picks together are 16% of the
+    unlabelled images, the paper's ratio (16,000 of 100 million for 1,000 classes), but at least 10."""
+    top: int | None = None
+    """P: how many classes of an image count; by default 10, or all where there are fewer."""
+    student: str | None = None
+    """Architecture of the student; by default --model."""
+    teacher: str | None = None
+    """Architecture of the teacher; by default that of the student: self-training."""
+    teacher_run: Path | None = None
+    """A finished run whose model is the teacher: none is trained."""
+    picks: Path | None = None
+    """Picks that reteach select made: no teacher, no selection here."""
+    selection: Literal["balanced-ranked", "unbalanced-ranked", "balanced-with-tags"] = (
+        "balanced-ranked"
+    )
+    """K of each class by rank; sizes that follow --frequencies; or K at random among --tags."""
+    rank_by: Literal["score", "logit"] = "score"
+    """Rank by the softmax score or by the raw logit."""
+    minimum: float | None = None
+    """Lower scores are never picked."""
+    frequencies: Path | None = None
+    """CSV with class, count, for unbalanced-ranked; by default those of the labelled images."""
+    exclude: tuple[Path, ...] = ()
+    """Images never to pick, e.g. duplicates of test images: one or several .txt, .csv or .parquet files
+    with item. A list of which no item is among the unlabelled images is an error."""
+    tags: Path | None = None
+    """Weak labels of the unlabelled images, as reteach relabel hashtags writes them."""
+    weak_steps: int = 0
+    """First pretrain the teacher on --tags for so many steps, then fine-tune it on the labels."""
+    teacher_steps: int | None = None
+    """Of the teacher on the labels; by default a fifth of the budget."""
+    finetune_steps: int | None = None
+    """Of each fine-tuning; 0: none; by default a tenth of the budget for all. Pretraining has the
+    rest of the budget."""
+    finetune_lr: tuple[float, ...] = ()
+    """Rate of fine-tuning; by default 1/400 of the highest (0.00025 per 256 images for sgd). Of several,
+    that which is best on a held-out tenth of the labelled images."""
+    pretrain_warmup: float = 0.05
+    """Share of the pretraining in which the rate rises from that for 256 images."""
+    rounds: int = 1
+    """In a second round the student is the teacher."""
+
+
+@dataclass(frozen=True)
+class Nct:
+    """Noisy concurrent training (Sarfraz et al. 2021): two networks against label noise."""
+
+    target_variability: float = 0.3
+    """Share of labels that are changed at random at the end (r_max); more for noisier labels."""
+    least_variability: float = 0.0
+    """The same at the beginning (r_min)."""
+    quiet_epochs: float = 1.0
+    """Epochs before the share begins to rise (e_w)."""
+    balancing: Literal["ramp", "constant"] = "ramp"
+    """How the weight of the peer's predictions goes: rising to alpha, or alpha throughout."""
+    alpha: float = 0.9
+    """Largest weight of the peer's predictions; the labels have the rest."""
+    beta: float = 0.65
+    """How low that weight starts: exp(-beta) times alpha."""
+    ramp: float = 0.9
+    """Share of the epochs after which the weight is alpha."""
+    temperature: float = 4.0
+    """Of the softmax that the peers compare."""
+    flip: Literal["other", "any"] = "other"
+    """A changed label is another one, or may by chance be the same."""
+    predict: Literal["ensemble", "first", "second"] = "ensemble"
+    """What is the model: the mean of both networks' logits, or one network."""
+    peer_model: str | None = None
+    """Architecture of the second network; by default that of the first."""
+
+
+@dataclass(frozen=True)
+class Dml:
+    """Deep mutual learning (Zhang et al. 2018): two networks that imitate each other."""
+
+    alpha: float = 0.5
+    """Weight of the peer's predictions; the labels have the rest."""
+    temperature: float = 1.0
+    """Of the softmax that the peers compare."""
+    predict: Literal["ensemble", "first", "second"] = "ensemble"
+    """What is the model: the mean of both networks' logits, or one network."""
+
+
+@dataclass(frozen=True)
+class Variability:
+    """Target variability alone: two separate networks, some labels changed at random for each."""
+
+    target_variability: float = 0.3
+    """Share of labels that are changed at random at the end."""
+    least_variability: float = 0.0
+    """The same at the beginning."""
+    quiet_epochs: float = 1.0
+    """Epochs before the share begins to rise."""
+    predict: Literal["ensemble", "first", "second"] = "ensemble"
+    """What is the model: the mean of both networks' logits, or one network."""
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Two networks trained independently, their logits averaged."""
+
+    predict: Literal["ensemble", "first", "second"] = "ensemble"
+    """What is the model: the mean of both networks' logits, or one network."""
+
+
+@dataclass(frozen=True)
+class Asl:
+    """One sigmoid per class with the asymmetric loss (Ridnik et al. 2021)."""
+
+    gamma_neg: float = 4.0
+    """How little easy negatives count; 2 for Q2L."""
+    gamma_pos: float = 0.0
+    """The same for positives."""
+    shift: float = 0.05
+    """Negatives below this probability count nothing; 0 for Q2L."""
+    focus_gradient: bool = False
+    """Let the gradient go through the focusing factors; by default they are held fixed, as in the code of
+    ASL's and CPSD's authors."""
+    prior_bias: bool = False
+    """Start the output bias at the class frequencies."""
+
+
+@dataclass(frozen=True)
+class Cpsd(Asl):
+    """Complementary parallel self-distillation (Xu et al. 2022): teachers of few classes each."""
+
+    subsets: int = 5
+    """Subsets of the classes per side, each with a teacher; 1: self-distillation; 0: no teachers."""
+    sides: Literal["both", "co", "dis", "random", "two-random"] = "both"
+    """Partitions by co-occurrence and dis-occurrence, one of them, or random ones as controls."""
+    partition: Path | None = None
+    """The subsets, a file of 'reteach partition', in place of --subsets and --tau."""
+    partition_method: Literal["search", "spectral"] = "search"
+    """Search for the smallest normalised cut, or spectral clustering alone (Eq. 2), whose subsets can be
+    single classes."""
+    tau: float = 2.0
+    """Smoothing of the affinities; 2 in the authors' code, 3 in the paper."""
+    twins: bool = False
+    """Train a subset that stands on both sides twice, from other weights: with --subsets 1 two whole
+    teachers, a control."""
+    teacher_images: Literal["all", "theirs"] = "all"
+    """What a teacher sees: all images (the authors' code), or those with one of its classes (the paper's
+    text)."""
+    teacher_share: float = 0.5
+    """Share of the budget that all teachers have together, each by the number of its images."""
+    imitation: Literal["sum", "mean", "kl"] = "sum"
+    """Squared error of the logits summed over the classes (Eq. 6 and the authors' code), its mean over
+    them, or the KL divergence of the probabilities."""
+    imitation_weight: float = 1.0
+    """Weight of the imitation beside the labels (1 in Eq. 7)."""
+    temperature: float = 1.0
+    """Of the KL divergence."""
+    parallel: int = 1
+    """Teachers trained at a time, each in a process of its own; the result is the same. They share the
+    images that one of them has decoded, in up to half of the free memory."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """What the command line, comparisons and run folders know of a method.
+
+    Args:
+        settings: the dataclass of its own settings.
+        recipe: "module:function" that trains it: (setup, settings, run) -> algorithm.
+        labels: what it can learn from: one label per image, label sets, or either.
+        network: the setting that, where it is given, stands for --model.
+        unlabeled: whether it also learns from images without labels.
+        unknown: whether it leaves out classes of which it is unknown if an image has them.
+    """
+
+    settings: type[Any]
+    recipe: str
+    labels: Literal["one", "sets", "either"]
+    network: str | None = None
+    unlabeled: bool = False
+    unknown: bool = False
+
+
+METHODS: dict[str, Method] = {
+    "softmax": Method(Softmax, "reteach.methods.supervised:train_softmax", "one"),
+    "sigmoid": Method(Sigmoid, "reteach.methods.supervised:train_sigmoid", "either", unknown=True),
+    "asl": Method(Asl, "reteach.methods.supervised:train_asl", "sets", unknown=True),
+    "elr": Method(Elr, "reteach.methods.elr:train", "one"),
+    "mile": Method(Mile, "reteach.methods.mile:train", "either", unlabeled=True),
+    "an-ls": Method(AnLs, "reteach.methods.assume_negative:train_smoothed", "either"),
+    "wan": Method(Wan, "reteach.methods.assume_negative:train_weak", "either"),
+    "epr": Method(Epr, "reteach.methods.expected_positive:train", "either"),
+    "role": Method(Role, "reteach.methods.role:train", "either"),
+    "em-apl": Method(EmApl, "reteach.methods.entropy_max:train", "either"),
+    "large-loss": Method(LargeLoss, "reteach.methods.large_loss:train", "either"),
+    "distill": Method(Distill, "reteach.methods.distill:train", "one"),
+    "noisy-student": Method(
+        NoisyStudent, "reteach.methods.noisy_student:train", "one", unlabeled=True
+    ),
+    "semi": Method(Semi, "reteach.methods.semi:train", "one", network="student", unlabeled=True),
+    "nct": Method(Nct, "reteach.methods.nct:train", "one"),
+    "dml": Method(Dml, "reteach.methods.nct:train_dml", "one"),
+    "variability": Method(Variability, "reteach.methods.nct:train_variability", "one"),
+    "ensemble": Method(Ensemble, "reteach.methods.nct:train_ensemble", "one"),
+    "cpsd": Method(Cpsd, "reteach.methods.cpsd:train", "sets", unknown=True),
+}
+"""Every method by name."""

@@ -1,0 +1,122 @@
+"""``reteach relabel tasks``, ``reteach rate`` and ``reteach relabel export``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from ..errors import UserError
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """Make a rating store: tasks for raters, from proposals or from models' mistakes."""
+
+    proposals: Path | None = None
+    """Proposals, as 'reteach relabel propose' writes them: is each class in the image?"""
+    predictions: tuple[Path, ...] = ()
+    """In place of proposals: label tables of models' predictions; is each mistake really one?"""
+    label_studio: Path | None = None
+    """In place of proposals: tasks or an export of Label Studio (.json), with its answers."""
+    labels: tuple[Path, ...] = ()
+    """With --predictions: label tables by which predictions are right or wrong."""
+    out: str | None = None
+    """The store: a file that does not exist yet (.db), or postgresql://user@host/name."""
+    store: str | None = None
+    """The same as --out."""
+    hierarchy: Path | None = None
+    """Is-a hierarchy, lines 'parent child': similar classes stand in one task. Without it, classes
+    that are often proposed together do."""
+    limit: int = 8
+    """Most classes in a task; tasks of --label-studio that have answers stay as they are."""
+    raters: int = 5
+    """Raters per task."""
+    gold: Path | None = None
+    """Label table of images whose labels are surely complete: their tasks are golden."""
+    gold_rate: float = 0.1
+    """Share of golden tasks among those that a rater sees."""
+    names: Path | None = None
+    """Titles and descriptions of the classes: .tsv or .csv with class, title, description."""
+    examples: Path | None = None
+    """Label table of images that show their classes well; by default those on which all models
+    agree with the label."""
+    ratings: Path | None = None
+    """Answers given elsewhere, which count too: .csv (task, rater, answer)."""
+    most: int | None = None
+    """With --predictions: take so many mistakes of each model, at random."""
+    seed: int = 0
+    """Of the order of the tasks and of the choice of examples."""
+
+    def run(self) -> None:
+        """Write the store and say what is in it."""
+        from ..commands.tasks import make
+
+        for line in make(self):
+            print(line)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Serve the rating pages, until Ctrl-C."""
+
+    ratings: Positional[str | None] = None
+    """The rating store: a file, or postgresql://user@host/name."""
+    images: str = "."
+    """The images: a folder, or whatever else reteach trains on (.npz, .tar, hf:NAME)."""
+    store: str | None = None
+    """The same as the first argument."""
+    raters: tuple[str, ...] = ()
+    """Names of new raters. A new store gets as many as a task needs, if none are named."""
+    host: str = "127.0.0.1"
+    """Address to listen on; anything but this machine also needs --public."""
+    port: int = 8765
+    """Port to listen on."""
+    public: str | None = None
+    """The address that raters use, such as https://rate.example.org behind a reverse proxy."""
+    lease: float = 10.0
+    """Minutes until a task that a rater left lying goes to someone else."""
+
+    def run(self) -> None:
+        """Print the links and serve."""
+        from ..rating.serve import serve
+
+        serve(
+            where=one_store(self.ratings, self.store),
+            images=self.images,
+            names=self.raters,
+            host=self.host,
+            port=self.port,
+            public=self.public,
+            lease=60 * self.lease,
+        )
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write the answers in a rating store for other programs."""
+
+    ratings: Positional[str]
+    """The rating store."""
+    out: Path
+    """A .csv file, or a .json file for Label Studio (with its labelling interface beside it)."""
+    columns: Literal["reteach", "crowd-kit"] = "reteach"
+    """Column names of a .csv: task, rater, answer, or task, worker, label."""
+
+    def run(self) -> None:
+        """Write the file."""
+        from ..commands.tasks import export
+
+        for line in export(self):
+            print(line)
+
+
+def one_store(first: str | None, second: str | None) -> str:
+    """The store that was named in one of two ways."""
+    if (first is None) == (second is None):
+        raise UserError(
+            "name the rating store once: a file, or --store postgresql://user@host/name"
+        )
+    return first or second or ""

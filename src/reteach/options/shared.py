@@ -1,0 +1,184 @@
+"""The settings that all methods share, with their help texts. Light to import: no torch here.
+
+Each group is a frozen dataclass; the command line and the YAML files are made from them, and a run
+folder keeps them whole in ``config.yaml``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import UserError
+from ..table_files import Kind
+
+
+def refuse_unused(settings: Any, why: str, *names: str, usual: Any = None) -> None:
+    """Refuse settings that were changed although nothing will look at them.
+
+    Args:
+        settings: a dataclass whose fields have defaults.
+        why: ends the sentence "--temperature has no effect".
+        names: of the fields that have none.
+        usual: the same dataclass as it is unless told otherwise; by default that of its own defaults.
+    """
+    for field in fields(settings):
+        if field.name not in names:
+            continue
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        default = default if usual is None else getattr(usual, field.name)
+        if getattr(settings, field.name) != default:
+            raise UserError(f"{_flag(settings, field.name)} has no effect {why}; leave it out")
+
+
+def _flag(settings: Any, name: str) -> str:
+    """The flag that was given; a switch may have been turned off."""
+    off = getattr(settings, name) is False
+    return f"--{'no-' if off else ''}{name.replace('_', '-')}"
+
+
+Resize = Literal["square", "shorter"]
+"""How a photo becomes a square: as a whole, its sides squeezed; or its shorter side resized and the middle
+cut out."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Images and labels."""
+
+    images: str | None = None
+    """A folder of class folders, a flat folder, an .npz file, tar shards ('s/{000..009}.tar'),
+    hf:NAME[:SPLIT] for a Hugging Face data set, or cifar:FOLDER[:test] for CIFAR as published. Folders
+    may hold videos instead."""
+    labels: Path | None = None
+    """Label table (.csv or .parquet: item, labels). Without it, class folders give the labels."""
+    kind: Kind | None = None
+    """What --labels holds: single (an empty cell: unknown), multi (label sets; an empty cell: none of the
+    classes is present) or soft. By default what the table's column kind says."""
+    classes: Path | None = None
+    """The class list, one name per line; by default the table's column classes, or the names in it."""
+    val_images: str | None = None
+    """Images to validate on; by default those of --images that --val-labels names."""
+    val_labels: Path | None = None
+    """Label table of the validation images, with one or several labels each."""
+    val_empty: Literal["none", "unknown"] = "none"
+    """What an empty set among the labels to validate or test on says. none: the image has none of the
+    classes, and counts; unknown: nobody could tell (ReaL), and it is left out."""
+    val_kind: Kind | None = None
+    """The same as --kind, for --val-labels and --test-labels."""
+    val_fraction: float = 0.1
+    """Share of the labelled images held out for validation where no --val-… is given; 0: none."""
+    unlabeled: str | None = None
+    """More images, without labels (mile, noisy-student, semi)."""
+    fraction: float = 1.0
+    """Train on this share of each class's labelled images (0.01, 0.05, 0.1, 1 in MILe)."""
+    rebalance: float = 0.0
+    """Draw an image with a weight of its class's frequency to the power of minus this: 1 (also without a
+    number) draws every class equally often, 0.5 in proportion to the root of its frequency. MoPro has 0.5,
+    only where it retrains the classifier; how MILe follows it on WebVision is not known."""
+    balanced_epoch: int | None = None
+    """Let an epoch be so many batches with every class equally often (NCT on Clothing1M: 1000), instead
+    of a pass over the images."""
+    on_error: Literal["report", "fail"] = "report"
+    """Unreadable images: leave out and list in quarantine.csv, or stop at once."""
+    cache: bool = False
+    """Keep the decoded images in memory."""
+    resident: bool = False
+    """Keep the training images on the device (arrays only), and crop and flip them there."""
+    workers: int | None = None
+    """Processes that decode images; by default one per core, at most 8; 0: none."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network."""
+
+    model: str = "resnet18"
+    """Any architecture of timm (resnet101, tresnet_l, resnext50_32x4d.fb_swsl_ig1b_ft_in1k …), one with a
+    token per class (resnet101_tf, q2l_resnet101 …), or for small images reteach_tiny, reteach_mid,
+    reteach_mean, reteach_small, reteach_max, preact_resnet18, preact_resnet18_arazo; for videos
+    r2plus1d_18, r2plus1d_34, reteach_video."""
+    image_size: int | None = None
+    """Side of the square input in pixels; by default the model's own, or the arrays' size."""
+    resize: Resize | None = None
+    """square: the whole photo, its sides squeezed to a square, so that no labelled object is cut off;
+    shorter: the shorter side resized and the middle cut out. By default square for label sets, shorter for
+    single labels; the same in training, evaluation, prediction and the exported model."""
+    frames: int | None = None
+    """Frames of a clip, where --images are videos (8 or 32 in the paper); by default the model's own."""
+    init: Path | None = None
+    """Start from this weight file: timm's, or MoCo-v2, SimCLR, BYOL, SwAV (ResNet-50)."""
+    pretrained: bool = False
+    """Start from timm's published weights (downloaded)."""
+    vectors: Path | None = None
+    """Word vectors of the class names (GloVe's text format), for models with a token per class such as
+    resnet101_tf and q2l_resnet101; by default these tokens are learned."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Mixed precision of the forward pass."""
+    channels_last: bool = False
+    """Store images channels-last; often faster for convolutions."""
+    compile: bool = False
+    """Use torch.compile."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """Budget, optimiser and augmentation."""
+
+    epochs: float = 10.0
+    """Passes over the training images; both models of a method count together."""
+    steps: int | None = None
+    """Number of batches (backward passes); give this or --epochs."""
+    batch_size: int = 128
+    """Images per step, over all processes."""
+    accumulate: int = 1
+    """Compute each batch in so many equal parts, to save memory."""
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    """sgd has momentum 0.9."""
+    nesterov: bool = True
+    """Nesterov's momentum for --optimizer sgd; --no-nesterov is plain momentum, as NCT's authors train."""
+    lr: float | None = None
+    """Learning rate; by default 0.1 per 256 images for sgd, 0.001 for adam and adamw."""
+    weight_decay: float | None = None
+    """By default 0.0001 for sgd, 0 for adam, 0.05 for adamw."""
+    schedule: Literal["cosine", "constant", "drop", "drops", "halvings"] = "cosine"
+    """drop: once by 0.1, at --drop-at; drops: 3 times by 0.1, equally spaced; halvings: 13 times by 0.5."""
+    drop_at: float = 0.9
+    """Share of the steps after which --schedule drop lowers the rate."""
+    warmup: float = 0.0
+    """Share of the steps in which the rate rises linearly."""
+    head_lr_scale: float = 1.0
+    """Multiplies the rate of the output layer (fine-tuning)."""
+    clip: float | None = None
+    """Largest gradient norm."""
+    average: float | None = None
+    """Decay of an exponential moving average of the weights, e.g. 0.999."""
+    augment: Literal["auto", "crop", "flip", "crop-flip", "none"] = "auto"
+    """crop: random resized crop (8% of the area or more: of label sets, objects may fall out) + flip; flip:
+    what evaluation sees + flip; crop-flip: shift by 4 pixels + flip, for small images; auto: crop for photos
+    with single labels, flip with --resize square, none for arrays of small images."""
+    randaugment: int = 0
+    """Magnitude of RandAugment, on top of --augment crop; 0: off."""
+    cutout: float = 0.0
+    """Side of the erased square as a share of the image, on top of --augment crop; 0: off."""
+    seed: int = 0
+    """Of every random choice."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where the run goes."""
+
+    out: Path | None = None
+    """The run folder; by default runs/METHOD-NUMBER."""
+    eval_every: int | None = None
+    """Steps between validations; by default once per epoch, at most 50 in all."""
+    snapshot_seconds: float = 30.0
+    """How much work a crash may cost."""
+    tensorboard: bool = False
+    """Also write TensorBoard events."""
+    wandb: str | None = None
+    """Also log to this Weights & Biases project."""

@@ -1,0 +1,279 @@
+"""From logits of *being named* to logits of *being present*: a monotone map, or doubts about it.
+
+See :mod:`.mixture` for the model. The map of a class rises strictly, so that images keep their
+order; pooled, all classes share one map, so that the classes of an image keep theirs. Left of where the
+posterior of *present* is lowest it is held there, and it never falls to the right: a broad component
+otherwise wins back both tails.
+
+When the data cannot tell present from absent, numbers would still come out. So a calibration states its
+*doubts*: very different numbers of classes per image explain the scores about equally well; the scores of a
+class hardly differ between images that are named after it and others; absent and seldom named lie on top of
+each other, or what would be seldom named is all but never named (the absent classes of a weak model are no
+single Gaussian, and a second one for them would count as present); an image holds less than the one class it
+is named after, or holds them all; the images are few.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import erf, sqrt
+from typing import Literal, final
+
+import numpy as np
+
+from ...errors import UserError
+from ...models.presence import Link, Presence
+from .logit_histogram import NAMED, UNNAMED, Sketch
+from .mixture import SELDOM, Mixture, Numbers, fit, own_names, per_class, plausible, rarity
+
+Scope = Literal["pooled", "classes"]
+KNOTS = 257
+CERTAIN = 8.0
+"""Calibrated logits stay within ±8 (probability 0.9997), but for the slope that keeps order."""
+SLOPE = 0.01
+"""Least slope of the map."""
+APART = 0.6
+"""Least share of (absent, seldom named) pairs that lie in the right order."""
+WIDE = 2.5
+"""Largest ratio of the most to the fewest labels per image that explain the scores."""
+KNOWS = 0.6
+"""Least share of (named, other) pairs of images that the score of a class puts in the right order."""
+COARSE = 0.05
+"""Bins are merged up to this share of the deviation of all logits: narrower ones only take time."""
+FEW = 100
+"""Named images below which the network's own probabilities stand in for names."""
+TRUSTED = 100
+"""Images below which a fit is doubted: on 71 photos of COCO bad ones passed all other checks."""
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class Calibration:
+    """What was fitted, and what became of it.
+
+    Args:
+        presence: the map.
+        pooled: the mixture of all classes together.
+        each: a mixture for each class, where asked for.
+        z, counts: (G,) the middles of the bins, and (3, C, G) what lies in them.
+        labels_per_image: expected, the mean sum of an image's probabilities.
+        predicted: labels per image at a probability of 0.5.
+        range: the fewest and the most labels per image that explain the scores about as well; with
+            ``expected``, that.
+        images, named: how many were looked at, and how many of them had a label.
+        doubts: why it should not be used; empty if nothing speaks against it.
+    """
+
+    presence: Presence
+    pooled: Mixture
+    each: Mixture | None
+    z: Numbers
+    counts: Numbers
+    labels_per_image: float
+    predicted: float
+    range: tuple[float, float]
+    images: int
+    named: int
+    doubts: tuple[str, ...]
+
+
+def calibrate(
+    sketch: Sketch,
+    link: Link,
+    *,
+    scope: Scope = "pooled",
+    present: int | None = None,
+    expected: float | None = None,
+    borrow: float = 1000.0,
+) -> Calibration:
+    """Fit the mixture and make the map.
+
+    Args:
+        sketch: log-odds of being named (see :func:`reteach.models.presence.odds`).
+        link: how the networks' logits become probabilities; the map takes it along.
+        present: present components, 1 or 2; None: by AIC.
+        expected: classes per image, where that is known.
+        borrow: logits' worth of pooled evidence in the mixture of each class.
+
+    Raises:
+        UserError: too few images or classes, or scores that are all the same.
+    """
+    z, counts = _evidence(sketch)
+    _check(sketch, counts, expected)
+    names = own_names(z, counts) if sketch.named < FEW else counts
+    # a class that no label names has learned to be low: its scores are a heap of their own, which would be
+    # taken for what is absent, and the other classes for present
+    used = names[NAMED].sum(-1) > 0
+    all_of, width = names[:, used].sum(1), int(used.sum())
+    share = None if expected is None else min(expected / width, 1 - 1e-6)
+    if present is None:
+        present = _components(z, all_of, share)
+    pooled = fit(z, all_of, present, share)[0]
+    each = None
+    if scope == "classes":
+        each = per_class(z, names, pooled, borrow)
+    chosen = pooled if each is None else each
+    total = counts.sum(0)
+    rising = _rising(chosen.present(z), z, pooled)
+    per_image = len(sketch.classes) / total.sum()
+    found = float((total * rising).sum() * per_image)
+    low, high = plausible(z, all_of) if share is None else (share, share)
+    likely = (low * width, high * width)
+    knows = seldom = 1.0
+    if sketch.named >= FEW:
+        knows, seldom = known_order(counts), rarity(pooled)
+    return Calibration(
+        _map(sketch.classes, link, z, chosen, pooled),
+        pooled,
+        each,
+        z,
+        counts,
+        found,
+        float((total * (rising > 0.5)).sum() * per_image),
+        likely,
+        sketch.images,
+        sketch.named,
+        _doubts(pooled, likely, knows, seldom, found, sketch),
+    )
+
+
+def _evidence(sketch: Sketch) -> tuple[Numbers, Numbers]:
+    """The middles of the bins that are in use, (G,), and the counts (3, C, G)."""
+    fine = sketch.counts()
+    total = fine.sum((0, 1))
+    used = np.flatnonzero(total)
+    if not len(used):
+        raise UserError("no image to calibrate on")
+    z = sketch.centres()
+    width = z[1] - z[0]
+    mean = np.average(z, weights=total)
+    sd = np.sqrt(np.average((z - mean) ** 2, weights=total))
+    merge = max(1, int(COARSE * sd / width))
+    bins = -(-(int(used[-1]) + 1 - int(used[0])) // merge)
+    span = np.arange(int(used[0]), int(used[0]) + bins * merge)
+    inside = span < len(z)
+    middles = z[span[0]] + width * ((np.arange(bins) + 0.5) * merge - 0.5)
+    padded = np.zeros((*fine.shape[:-1], len(span)))
+    padded[..., inside] = fine[..., span[inside]]
+    return middles, padded.reshape(*fine.shape[:-1], bins, merge).sum(-1)
+
+
+def _check(sketch: Sketch, counts: Numbers, expected: float | None) -> None:
+    classes = len(sketch.classes)
+    if classes < 2:
+        raise UserError("calibration is about which classes are present: it needs two or more")
+    if expected is not None and not 1 <= expected < classes:
+        raise UserError(f"--expected must lie in [1, {classes}), got {expected}")
+    if sketch.images < 20:
+        raise UserError(
+            f"{sketch.images} images are too few to calibrate on: a mixture needs 20, better hundreds; "
+            "name more with --images, or take the training images in turn with --folds 5"
+        )
+    if np.count_nonzero(counts.sum((0, 1))) < 8:
+        raise UserError(
+            "the scores are all but constant: the model has learned nothing that could be calibrated"
+        )
+
+
+def _components(z: Numbers, counts: Numbers, share: float | None) -> int:
+    """One present component, or two if they gain more than their four parameters cost."""
+    one, two = (fit(z, counts, present, share)[1] for present in (1, 2))
+    return 2 if two - one > 4 else 1
+
+
+def _rising(posterior: Numbers, z: Numbers, pooled: Mixture) -> Numbers:
+    """The posterior (…, G) made to rise from its lowest point, which is not right of all present means."""
+    end = max(1, int(np.searchsorted(z, pooled.mean[1:].max(), side="right")))
+    lowest = posterior[..., :end].argmin(-1)
+    floor = posterior[..., :end].min(-1)
+    held = np.where(np.arange(len(z)) < lowest[..., None], floor[..., None], posterior)
+    return np.asarray(np.maximum.accumulate(held, -1))
+
+
+def _map(
+    classes: tuple[str, ...], link: Link, z: Numbers, mixture: Mixture, pooled: Mixture
+) -> Presence:
+    # a step more on either side, so that the outer pieces have the least slope beyond the data
+    step = max((z[-1] - z[0]) / (KNOTS - 3), 1e-6)
+    knots = z[0] + step * (np.arange(KNOTS) - 1)
+    p = np.clip(_rising(mixture.present(knots), knots, pooled), 1e-9, 1 - 1e-9)
+    logits = np.clip(np.log(p / (1 - p)), -CERTAIN, CERTAIN)
+    # the half is where it was: the slope turns around the knot next to it
+    middle = np.abs(logits).argmin(-1)
+    table = logits + SLOPE * (knots - knots[middle][..., None])
+    shape = np.atleast_2d(table).astype(np.float32)
+    return Presence(classes, link, float(knots[0]), float(step), shape)
+
+
+def _doubts(
+    pooled: Mixture,
+    likely: tuple[float, float],
+    knows: float,
+    seldom: float,
+    labels: float,
+    sketch: Sketch,
+) -> tuple[str, ...]:
+    doubts, classes = [], len(sketch.classes)
+    if sketch.images < TRUSTED:
+        doubts.append(f"{sketch.images} images are too few to trust what was fitted to them")
+    ordered = apart(pooled)
+    if ordered < APART:
+        doubts.append(
+            f"absent and seldom named classes have the same scores (in order {ordered:.0%} of the time)"
+        )
+    if likely[1] > WIDE * likely[0]:
+        doubts.append(
+            f"anything from {likely[0]:.1f} to {likely[1]:.1f} labels per image explains the scores"
+        )
+    if knows < KNOWS:
+        doubts.append(
+            f"the model hardly knows which images are named after a class (in order {knows:.0%} of the time)"
+        )
+    if seldom < SELDOM:
+        doubts.append(
+            f"most of what would be present is all but never named ({seldom:.1%} of the usual rate)"
+        )
+    if labels < 0.9:
+        doubts.append(
+            f"{labels:.2f} labels per image are fewer than the one that each is named after"
+        )
+    if labels > 0.95 * classes:
+        doubts.append(f"nearly every class would be present ({labels:.1f} of {classes})")
+    return tuple(doubts)
+
+
+def known_order(counts: Numbers) -> float:
+    """The probability that an image named after a class scores higher in it than another image.
+
+    The area under the ROC curve of each class, by counts (3, C, G), averaged over the named images.
+    """
+    named, other = counts[NAMED], counts[UNNAMED]
+    below = np.cumsum(other, -1) - other / 2  # a tie counts half
+    pairs = (named.sum(-1) * other.sum(-1)).clip(1e-9)
+    area = (named * below).sum(-1) / pairs
+    return float(np.average(area, weights=named.sum(-1)))
+
+
+def apart(mixture: Mixture) -> float:
+    """The probability that an absent logit lies below one of the seldom named component."""
+    gap = mixture.mean[1] - mixture.mean[0]
+    return 0.5 * (1 + erf(gap / sqrt(2 * (mixture.sd[0] ** 2 + mixture.sd[1] ** 2))))
+
+
+def plain(calibration: Calibration) -> dict[str, object]:
+    """A calibration as JSON allows: the map, and where it comes from."""
+    mixture = calibration.pooled
+    return calibration.presence.plain() | {
+        "labels_per_image": calibration.labels_per_image,
+        "predicted": calibration.predicted,
+        "range": calibration.range,
+        "images": calibration.images,
+        "named": calibration.named,
+        "doubts": calibration.doubts,
+        "mixture": {
+            "weight": mixture.weight.tolist(),
+            "mean": mixture.mean.tolist(),
+            "sd": mixture.sd.tolist(),
+            "named": mixture.named.tolist(),
+        },
+    }

@@ -1,0 +1,100 @@
+"""What is known of the items beside the raters' answers: original labels and gold labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ...errors import UserError
+from ...labels import Single
+from ...tables import LabelTable
+from .ratings import Ratings
+
+
+def with_originals(ratings: Ratings, table: LabelTable) -> Ratings:
+    """The ratings with the original labels of a label table, whose items they then are about.
+
+    Items that nobody rated come in; they will keep their original label.
+
+    Raises:
+        UserError: a rated item is not in the table.
+    """
+    if not isinstance(table.labels, Single):
+        raise ValueError("original labels are single")
+    position = {item: row for row, item in enumerate(table.items)}
+    unknown = [item for item in ratings.items if item not in position]
+    if unknown:
+        raise UserError(
+            f"{len(unknown)} rated items are not among the original labels, first: {unknown[0]!r}"
+        )
+    known = set(table.labels.classes)
+    classes = [*table.labels.classes, *(name for name in ratings.classes if name not in known)]
+    index = {name: i for i, name in enumerate(classes)}
+    items = np.array([position[item] for item in ratings.items], np.int64)
+    mapped = np.array([index[name] for name in ratings.classes], np.int64)
+    return replace(
+        ratings,
+        items=list(table.items),
+        classes=classes,
+        pair_item=items[ratings.pair_item],
+        pair_class=mapped[ratings.pair_class],
+        original=table.labels.index,
+    )
+
+
+def with_gold(ratings: Ratings, table: LabelTable) -> Ratings:
+    """The ratings with all pairs of the items in a table of gold labels made golden.
+
+    Gold items and gold classes that nobody was asked about come in too, as golden pairs without an answer: an
+    item's golden pairs then tell its whole gold set.
+
+    Raises:
+        UserError: none of the gold items has been rated.
+    """
+    if not {ratings.items[i] for i in np.unique(ratings.pair_item)} & set(table.items):
+        raise UserError("none of the items with gold labels has been rated")
+    items, classes = list(ratings.items), list(ratings.classes)
+    at = _positions(items, table.items)
+    column = _positions(classes, table.labels.classes)
+    row_of = {item: row for row, item in enumerate(at)}
+    place = dict(zip(table.labels.classes, column, strict=True))
+    names = [{place[name] for name in own} for own in table.labels.names()]
+    gold = ratings.gold.copy()
+    asked: dict[int, set[int]] = {item: set() for item in at}
+    pairs = zip(ratings.pair_item.tolist(), ratings.pair_class.tolist(), strict=True)
+    for pair, (item, name) in enumerate(pairs):
+        if item in row_of:
+            gold[pair] = name in names[row_of[item]]
+            asked[item].add(name)
+    original = np.append(ratings.original, np.full(len(items) - len(ratings.items), -1))
+    more = [
+        (item, name, 1.0)
+        for item, row in row_of.items()
+        for name in sorted(names[row] - asked[item])
+    ]
+    more += [  # an empty gold set has to be told by a class that is not in it
+        (item, max(0, int(original[item])), 0.0)
+        for item, row in row_of.items()
+        if not names[row] and not asked[item]
+    ]
+    return replace(
+        ratings,
+        items=items,
+        classes=classes,
+        pair_item=np.append(ratings.pair_item, [item for item, _, _ in more]),
+        pair_class=np.append(ratings.pair_class, [name for _, name, _ in more]),
+        gold=np.append(gold, [share for _, _, share in more]),
+        original=original,
+    )
+
+
+def _positions(known: list[str], names: Sequence[str]) -> list[int]:
+    """Where each name stands in ``known``, to which the missing ones are added."""
+    position = {name: i for i, name in enumerate(known)}
+    for name in names:
+        if name not in position:
+            position[name] = len(known)
+            known.append(name)
+    return [position[name] for name in names]

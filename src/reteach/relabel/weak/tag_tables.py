@@ -1,0 +1,155 @@
+"""Tables of hashtags or queries turned into label tables: SQL, for any number of images."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from itertools import groupby, islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import UserError
+from ...files import atomic_path
+from ...spreadsheet import from_csv
+from ...tables import repeated
+from ..selection.database import Database, Limits, database
+from .hashtags import Matcher
+
+BATCH = 2**17
+_PARQUET = "read_parquet($files, hive_partitioning = false)"
+_CSV = "read_csv($files, header = true, all_varchar = true, delim = ',', quote = '\"')"
+_COLUMNS = ("tags", "tag", "query")
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """What came out: arrays are (C,)."""
+
+    images: int
+    """Images with a hashtag or query."""
+    labelled: int
+    """Those of them with at least one class."""
+    tags: int
+    """Different hashtags or queries."""
+    matched: int
+    """Those of them that name a class."""
+    counts: NDArray[np.int64]
+    """Images per class."""
+
+
+def label_tags(table: Path, out: Path, match: Matcher, limits: Limits | None = None) -> Tagged:
+    """Write the label table of the images whose tags name a class.
+
+    The input has a row per image, or several: ``item`` and one of ``tags`` (a list; or text with
+    tags between spaces, commas, ``;``, ``|`` or ``#``), ``tag`` (one) or ``query`` (one, with
+    spaces). The output is a *soft* label table: the ``weight`` of a class is how many of the
+    image's tags name it.
+
+    Args:
+        table: .csv, .parquet, or a folder of Parquet shards.
+        out: .parquet.
+
+    Raises:
+        UserError: no such table, a missing column, or no tag that names a class.
+    """
+    if not table.exists():
+        raise UserError(f"tags {table} do not exist")
+    with database(f"reading the tags in {table}", limits or Limits(), out.parent) as db:
+        source, files = _source(db, table)
+        tags = matched = 0
+        pairs: list[tuple[str, int]] = []
+        for (tag,) in db.rows(f"select distinct tag from ({source})", files):
+            named = match(tag)
+            tags += 1
+            matched += bool(named)
+            pairs += [(tag, cls) for cls in named]
+        if not pairs:
+            raise UserError(f"{table}: none of its {tags:,} hashtags or queries names a class")
+        db.give("named", {"tag": [tag for tag, _ in pairs], "class": [cls for _, cls in pairs]})
+        ((images,),) = db.run(f"select count(distinct item) from ({source})", files)
+        db.run(
+            f"""create table labels as select item, class, count(*) as weight
+            from ({source}) join named using (tag) group by item, class""",
+            files,
+        )
+        counts = np.zeros(len(match.classes), np.int64)
+        for cls, count in db.run("select class, count(*) from labels group by class"):
+            counts[cls] = count
+        return Tagged(images, _write(db, out, match.classes), tags, matched, counts)
+
+
+def _source(db: Database, table: Path) -> tuple[str, list[Path]]:
+    """A query for (item, tag), one row per tag, and the files it reads."""
+    files = sorted(table.glob("*.parquet")) if table.is_dir() else [table]
+    if not files:
+        raise UserError(f"the folder {table} has no .parquet files")
+    reader = {".parquet": _PARQUET, ".csv": _CSV}.get(files[0].suffix.lower())
+    if reader is None:
+        raise UserError(f"{table}: tags are in a .csv file, a .parquet file or a folder of them")
+    columns = {row[0]: row[1] for row in db.run(f"describe select * from {reader}", files)}
+    column = next((name for name in _COLUMNS if name in columns), None)
+    if "item" not in columns or column is None:
+        wanted = "'item'" if "item" not in columns else " or ".join(map(repr, _COLUMNS))
+        raise UserError(f"{table}: no column {wanted} (found: {', '.join(columns)})")
+    tag = column
+    if columns[column].endswith("[]"):
+        tag = f"unnest({column})"
+    elif column == "tags":
+        tag = "unnest(string_split_regex(tags, '[\\s,;|#]+'))"
+    rows = f"select item::VARCHAR as item, {tag} as tag from {reader}"
+    return f"select item, tag from ({rows}) where tag <> ''", files
+
+
+def _write(db: Database, out: Path, classes: tuple[str, ...]) -> int:
+    """The rows of ``labels``, an item's classes together, as a label table; returns the items."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts, numbers = pa.list_(pa.string()), pa.list_(pa.float32())
+    schema = pa.schema(
+        [
+            ("item", pa.string()),
+            ("labels", texts),
+            ("weight", numbers),
+            *(
+                (name, pa.dictionary(pa.int32(), pa.string()))
+                for name in ("kind", "classes", "source")
+            ),
+        ],
+        {"reteach.classes": json.dumps(classes), "reteach.kind": "soft"},
+    )
+    rows = db.rows("select item, class, weight from labels order by item, class")
+    items = ((item, list(group)) for item, group in groupby(rows, key=lambda row: row[0]))
+    written = 0
+    with atomic_path(out) as part, pq.ParquetWriter(part, schema) as writer:
+        while batch := list(islice(items, BATCH)):
+            written += len(batch)
+            columns = [
+                [item for item, _ in batch],
+                [[classes[cls] for _, cls, _ in group] for _, group in batch],
+                [[float(weight) for _, _, weight in group] for _, group in batch],
+                *(repeated(text, len(batch)) for text in ("soft", json.dumps(classes), "hashtags")),
+            ]
+            writer.write_table(pa.table(columns, schema=schema))
+    return written
+
+
+def read_names(path: Path) -> dict[str, str]:
+    """Further names of classes: a .csv or .tsv with ``class`` (or ``wnid``) and ``names`` (or
+    ``lemmas``), several names of a class between commas.
+
+    Raises:
+        UserError: no such file, or a missing column.
+    """
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    header, rows = from_csv(path, "table of class names", delimiter)
+    cls = next((name for name in ("class", "wnid") if name in header), None)
+    names = next((name for name in ("names", "lemmas") if name in header), None)
+    if cls is None or names is None:
+        raise UserError(
+            f"{path}: needs the columns 'class' and 'names' (found: {', '.join(header)})"
+        )
+    return {row[cls]: re.sub(r"[|;]", ",", row[names]) for _, row in rows}

@@ -1,0 +1,239 @@
+"""The report of a comparison: several methods under one budget, the same seeds and batches."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import UserError
+from .. import reading
+from ..entries import Entry, entries, leaders
+from ..glossary import glossary, metric
+from ..kit import formats
+from ..kit.blocks import facts, head, more, panel, panels, row, table, warnings
+from ..kit.charts import Line, legend, lines
+from ..kit.html import Child, Html, join, tag
+from ..kit.line_styles import Looks
+from ..kit.page import Section, document, footer
+from .config import flat, nested, text
+from .examples import gallery
+from .results_table import differences, seeds_apart, standings
+from .sweeps import sweep
+
+CURVES = 7
+"""Methods in a chart over the steps."""
+
+
+def page(folder: Path) -> str:
+    """The HTML of a comparison's report.
+
+    Raises:
+        UserError: no ``comparison.json`` there, or a damaged one.
+    """
+    file = folder / "comparison.json"
+    if not file.is_file():
+        raise UserError(f"{folder} is not the folder of a comparison: it has no comparison.json")
+    content, where = reading.load_json(file), f"{file}"
+    found = entries(content, where)
+    metrics = reading.names(content.get("metrics"), where)
+    metrics = [m for m in metrics if any(e.values.get(m) for e in found)]
+    looks = Looks(e.method for e in found if not e.trivial)
+    true = _true_labels(found)
+    title = str(content.get("title") or "Comparison")
+    sections = [
+        standings(found, metrics),
+        _notes(reading.names(content.get("notes"), where)),
+        sweep(content, found, metrics, looks, where),
+        seeds_apart(found, metrics, looks, true),
+        differences(content, found, metrics, where),
+        _curves(found, metrics, true),
+        _examples(content, found, where),
+        _configuration(content, found, where),
+        _glossary(metrics),
+    ]
+    return document(
+        f"{title} — reteach",
+        _header(content, title, found, where),
+        sections,
+        footer(str(content.get("reteach", ""))),
+    )
+
+
+def _header(content: dict[str, Any], title: str, found: Sequence[Entry], where: str) -> Html:
+    budget = reading.mapping(content.get("budget"), where)
+    steps, most, batch = (
+        formats.finite(budget.get(k)) for k in ("steps", "most_steps", "batch_size")
+    )
+    seeds = reading.names(content.get("seeds"), where)
+    main = [e for e in found if e.main]
+    methods = list(dict.fromkeys(e.method or e.title for e in main))
+    pairs: list[tuple[str, Child]] = [("methods", str(len(methods)))]
+    if len(main) > len(methods):
+        pairs.append(("settings", str(len(main))))
+    same = most is None or most == steps
+    if steps is not None:
+        words = formats.count(steps) if same else f"{formats.count(steps)} to {formats.count(most)}"
+        pairs.append(("backward passes each", words))
+    if batch is not None:
+        pairs.append(("images per batch", formats.count(batch)))
+    if seeds:
+        pairs.append(("seeds", ", ".join(seeds) if len(seeds) <= 5 else str(len(seeds))))
+    seconds = sum(sum(e.seconds) for e in found)
+    if seconds:
+        pairs.append(("training time in all", formats.duration(seconds)))
+    description = str(content.get("description") or "")
+    return join(
+        tag("p", "reteach comparison", class_="eyebrow"),
+        tag("h1", tag("span", title, class_="name")),
+        tag("p", description, class_="description") if description else None,
+        warnings(reading.names(content.get("warnings"), where)),
+        facts(pairs),
+        tag(
+            "p",
+            "Every method had the same budget of backward passes, the same seeds, batches and augmentation."
+            if same
+            else "Every method had the same seeds and augmentation. Budgets of backward passes differ: "
+            "compare where the settings say that they should be alike.",
+            class_="note",
+        ),
+    )
+
+
+def _notes(texts: list[str]) -> Section | None:
+    if not texts:
+        return None
+    return Section(
+        "notes", "How to read this", None, tag("div", [tag("p", t) for t in texts], class_="prose")
+    )
+
+
+def _true_labels(found: Sequence[Entry]) -> float | None:
+    """The true number of labels per image, from whoever measured it, averaged over the seeds."""
+    for entry in found:
+        known = [
+            value
+            for records in entry.history
+            if records
+            and (value := formats.finite(records[-1].get("true_labels_per_image"))) is not None
+        ]
+        if known:
+            return statistics.fmean(known)
+    return None
+
+
+def _curves(found: Sequence[Entry], metrics: Sequence[str], true: float | None) -> Section | None:
+    """A chart per metric over the steps: the mean of the seeds in the band of all of them."""
+    if not metrics:
+        return None
+    lead_metric = "map" if "map" in metrics else metrics[0]
+    able = [e for e in found if e.main and any(e.history)]
+    drawn = leaders(able, lead_metric, metric(lead_metric).better, CURVES)
+    looks = Looks(e.name for e in drawn)
+    charts = []
+    for name in metrics:
+        curves = [c for c in (_curve(e, name, looks(e.name)) for e in drawn) if c is not None]
+        if not curves:
+            continue
+        words = metric(name)
+        digits = 1 if words.unit == "percent" else 2
+        rule = None
+        if name == "labels_per_image" and true is not None:
+            rule = (true, f"true number {formats.decimal(true)}")
+        label = f"{words.title} over the steps. " + "; ".join(
+            f"{c.name}: {formats.decimal(c.y[-1], digits)} at last" for c in curves
+        )
+        chart = lines(
+            curves,
+            label,
+            show=lambda v, d=digits: formats.decimal(v, d),  # type: ignore[misc]
+            rule=rule,
+            shares=words.unit == "percent",
+        )
+        charts.append(panel(words.title, chart, words.unit_words))
+    if not charts:
+        return None
+    lead = "The mean of the seeds; the band reaches from the lowest to the highest of them."
+    if len(drawn) < len(able):
+        lead += f" The {len(drawn)} best by {metric(lead_metric).title} are drawn."
+    keys = legend([(e.title, looks(e.name)) for e in drawn])
+    return Section("curves", "Over the steps", lead, join(keys, panels(charts)))
+
+
+def _curve(entry: Entry, name: str, look: int) -> Line | None:
+    scale = metric(name).scale
+    at: dict[float, list[float]] = {}
+    for records in entry.history:
+        for record in records:
+            step, value = formats.finite(record.get("step")), formats.finite(record.get(name))
+            if step is not None and value is not None:
+                at.setdefault(step, []).append(scale * value)
+    if not at:
+        return None
+    steps = sorted(at)
+    rows = [at[step] for step in steps]
+    means = [math.fsum(r) / len(r) for r in rows]
+    return Line(entry.title, steps, means, look, [min(r) for r in rows], [max(r) for r in rows])
+
+
+def _examples(content: dict[str, Any], found: Sequence[Entry], where: str) -> Section | None:
+    titles = {e.name: e.title for e in found}
+    pictures = []
+    for example in reading.mappings(content.get("examples"), where):
+        predicted = reading.mapping(example.get("predicted"), where)
+        named = {titles.get(name, name): found_ for name, found_ in predicted.items()}
+        pictures.append(example | {"predicted": named})
+    cards = gallery(pictures, where)
+    if cards is None:
+        return None
+    lead = (
+        "Test images with the label they carry, what each method sees (first seed), and the truth."
+    )
+    return Section("examples", "Examples", lead, cards)
+
+
+def _configuration(content: dict[str, Any], found: Sequence[Entry], where: str) -> Section | None:
+    """The settings that all share as lists, those that differ as a table."""
+    configs = {
+        name: dict(flat(reading.mapping(config, where)))
+        for name, config in reading.mapping(content.get("configuration"), where).items()
+    }
+    if not configs:
+        return None
+    keys = list(dict.fromkeys(key for config in configs.values() for key in config))
+    shared = [
+        key for key in keys if len({text(config.get(key, ...)) for config in configs.values()}) == 1
+    ]
+    own = [key for key in keys if key not in shared]
+    titles = {e.name: e.title for e in found}
+    groups: dict[str, Any] = {}
+    first = next(iter(configs.values()))
+    for key in shared:
+        name, dot, setting = key.partition(".")
+        if dot:
+            groups.setdefault(name, {})[setting] = first[key]
+        else:
+            groups[key] = first[key]
+    parts: list[Child] = []
+    if own and len(configs) > 1:
+        heads = [head("Method", text=True)]
+        heads += [head(key.removeprefix("settings.")) for key in own]
+        body = [
+            row(
+                tag("span", titles.get(name, name), class_="name"),
+                *(text(config[key]) if key in config else "" for key in own),
+            )
+            for name, config in configs.items()
+        ]
+        parts.append(
+            more("What differs", table(heads, [body], "Settings that differ"), print_=True)
+        )
+    parts.append(more("What all share", nested(groups), print_=True))
+    return Section("configuration", "Configuration", None, parts)
+
+
+def _glossary(metrics: Sequence[str]) -> Section | None:
+    body = glossary(metrics)
+    return Section("glossary", "Glossary", None, body) if body is not None else None

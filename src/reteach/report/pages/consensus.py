@@ -1,0 +1,204 @@
+"""The page of ``reteach relabel consensus``: labels, raters, and what was left without a label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ... import __version__
+from ...analysis.curves import curve
+from ...analysis.outcome import Outcome
+from ...analysis.quality import RaterQuality, Share
+from ...files import atomic_write
+from ..kit.blocks import big_numbers, facts, head, more, panel, panels, row, table
+from ..kit.charts import Line, histogram, lines
+from ..kit.formats import count, general, percent, plural
+from ..kit.html import Child, Html, join, tag
+from ..kit.page import Section, document, footer
+from ..kit.plane import Points, keys, plane
+
+SHOWN = 300
+"""Items without labels on the page; all are in the file beside the labels."""
+
+_METHODS = {
+    "golden": "The raters' error rates were counted on golden pairs, whose answer is known; one step "
+    "of Dawid & Skene then gives the probability of every pair.",
+    "em": "Error rates and truth were found together by EM after Dawid & Skene, without gold.",
+    "majority": "The share of yes among the answers, a maybe counting half.",
+}
+
+
+def write_consensus(path: Path, outcome: Outcome) -> None:
+    """Write the page."""
+    ratings = outcome.sources.ratings
+    title = f"Consensus of {plural(len(ratings.raters), 'rater')}"
+    sections = [
+        _gold(outcome),
+        _raters(outcome),
+        _convergence(outcome),
+        _per_item(outcome),
+        _unlabeled(outcome),
+    ]
+    page = document(f"{title} — reteach", _header(title, outcome), sections, footer(__version__))
+    atomic_write(path, page)
+
+
+def _header(title: str, outcome: Outcome) -> Html:
+    ratings, labels, at = outcome.sources.ratings, outcome.labels, outcome.point
+    numbers: list[tuple[Child, str, str, Child]] = [
+        ("Labels", count(len(labels.columns)), "", f"on {count(len(labels))} items"),
+        ("Items without labels", count(len(outcome.unlabeled)), "", "listed below"),
+    ]
+    if outcome.pending:
+        numbers.append(("Items lacking answers", count(len(outcome.pending)), "", "not decided"))
+    if at is not None:
+        for name, value, (low, high) in (
+            ("Precision", at.precision, at.precision_interval),
+            ("Recall", at.recall, at.recall_interval),
+        ):
+            remark = f"{percent(low)} to {percent(high)} (95%, by image)"
+            numbers.append((f"{name} on gold", percent(value), "%", remark))
+    return join(
+        tag("p", "reteach consensus", class_="eyebrow"),
+        tag("h1", title),
+        tag("p", _METHODS[outcome.found.method], class_="description"),
+        big_numbers(numbers),
+        facts(
+            [
+                ("Answers", count(len(ratings.answer))),
+                ("Pairs asked", count(len(ratings.pair_item))),
+                ("Items rated", count(len(np.unique(ratings.pair_item)))),
+                ("Golden pairs", count(int(ratings.golden.sum()))),
+                ("Kept from probability", general(outcome.threshold)),
+            ]
+        ),
+    )
+
+
+def _gold(outcome: Outcome) -> Section | None:
+    golden, at = outcome.sources.ratings.golden, outcome.point
+    if at is None:
+        return None
+    assert outcome.golden_score is not None
+    truth = np.tile(outcome.sources.truth()[golden], len(outcome.golden_score))
+    found = curve(outcome.golden_score.ravel(), truth)
+    quality, _ = outcome.quality()
+    raters = [q for q in quality if q.precision.value == q.precision.value]
+    experts, original = outcome.experts(), outcome.original()
+    points = [
+        Points("consensus", found.recall.tolist(), found.precision.tolist(), 2, "line"),
+        Points("raters", [q.recall.value for q in raters], [q.precision.value for q in raters], 0),
+    ]
+    if experts:
+        x, y = [e.recall for e in experts], [e.precision for e in experts]
+        points.append(Points("experts", x, y, 1, "square", 44))
+    if original is not None:
+        x, y = [original.recall], [original.precision]
+        points.append(Points("original labels", x, y, 7, "cross", 70))
+    points.append(Points("labels", [at.recall], [at.precision], 2, "ring", 130))
+    chart = plane(
+        points,
+        f"Precision against recall on golden pairs: the labels have {percent(at.precision)}% at "
+        f"{percent(at.recall)}%",
+        "recall, %",
+        "precision, %",
+        square=True,
+    )
+    return Section(
+        "gold",
+        "Against the gold",
+        "Each dot is a rater, the line is what the consensus can reach at any threshold, the ring "
+        "what it was cut at. Each golden pair is scored with as many votes as other pairs have, and by "
+        "error rates counted on other images, so that the same holds for the rest.",
+        join(keys(points), panel("Precision against recall", chart)),
+    )
+
+
+def _raters(outcome: Outcome) -> Section:
+    quality, by_gold = outcome.quality()
+    heads = [
+        head("rater", text=True),
+        head("answers judged"),
+        head("maybe, %"),
+        head("precision, %"),
+        head("recall, %"),
+        head("specificity, %"),
+    ]
+    rows = [_rater(q) for q in sorted(quality, key=_f1, reverse=True)]
+    against = "the golden pairs" if by_gold else "the consensus itself, for want of golden pairs"
+    return Section(
+        "raters",
+        "Raters",
+        f"Judged by {against}. Precision: of what they said yes to, how much is there; recall: of "
+        "what is there, how much they said yes to; specificity: of what is not there, how much "
+        "they said no to. Ranges hold the true value with 95%.",
+        table(heads, [rows], "Raters and their quality", sortable=True, filter_="Find a rater"),
+    )
+
+
+def _f1(q: RaterQuality) -> float:
+    """Harmonic mean of precision and recall; 0 where one of them is unknown."""
+    p, r = q.precision.value, q.recall.value
+    return 2 * p * r / (p + r) if p > 0 and r > 0 else 0.0
+
+
+def _rater(q: RaterQuality) -> Html:
+    shares = [_share(s) for s in (q.precision, q.recall, q.specificity)]
+    return row(q.name, count(q.answers), percent(q.maybe), *shares)
+
+
+def _share(share: Share) -> Html:
+    known = share.value == share.value
+    span = f" {percent(share.low, 0)}–{percent(share.high, 0)}" if known else ""
+    return tag("td", percent(share.value), tag("small", span), class_="n")
+
+
+def _convergence(outcome: Outcome) -> Section | None:
+    trace = outcome.found.log_likelihood
+    if len(trace) < 2:
+        return None
+    steps = [float(i + 1) for i in range(len(trace))]
+    chart = lines(
+        [Line("log-likelihood", steps, list(trace))],
+        f"Log-likelihood rises to {trace[-1]:.1f} in {len(trace)} iterations",
+        x_label="iteration",
+    )
+    lead = f"The log-likelihood of the answers over {len(trace)} iterations of EM."
+    return Section("em", "Convergence", lead, panels([panel("Log-likelihood", chart)]))
+
+
+def _per_item(outcome: Outcome) -> Section:
+    sizes = np.bincount(np.minimum(np.diff(outcome.labels.starts), 6), minlength=7)
+    shares = (100 * sizes / max(len(outcome.labels), 1)).tolist()
+    edges = [*map(str, range(6)), "6+"]
+    label = ", ".join(f"{e}: {general(s)}%" for e, s in zip(edges, shares, strict=True))
+    chart = histogram(edges, shares, f"Labels per item: {label}", x_label="labels")
+    body = panels([panel("Labels per item", chart, "share of all items")])
+    return Section(
+        "sizes",
+        "How many labels",
+        "Items that were not rated, or still lack answers, have their original one.",
+        body,
+    )
+
+
+def _unlabeled(outcome: Outcome) -> Section | None:
+    items = outcome.unlabeled
+    if not items:
+        return None
+    shown = tag("ul", [tag("li", tag("span", item, class_="name")) for item in items[:SHOWN]])
+    rest = len(items) - SHOWN
+    return Section(
+        "unlabeled",
+        "Left without labels",
+        f"None of the asked classes reached the threshold on {plural(len(items), 'item')}. They "
+        "have rows with empty labels in the table; metrics leave them out.",
+        more(
+            f"Show {min(len(items), SHOWN)} of them",
+            shown,
+            tag("p", f"and {rest:,} more, in the file beside the labels", class_="note")
+            if rest > 0
+            else None,
+        ),
+    )

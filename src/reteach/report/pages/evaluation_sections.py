@@ -1,0 +1,211 @@
+"""The sections of a run's report that are made from ``evaluation.json``."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .. import reading
+from ..glossary import GROUPS, GROUPS_OF_SETS, IMAGES, abbr, by_sets, counted, glossary, metric
+from ..kit import formats
+from ..kit.blocks import group, head, panel, panels, row, table
+from ..kit.charts import histogram, reliability
+from ..kit.html import Html, join, tag
+from ..kit.line_styles import Looks
+from ..kit.page import Section
+from .classes import per_class
+from .examples import gallery, merged, single_truth
+
+Evaluated = dict[str, dict[str, Any]]
+"""Predictor -> what was found of it on a data set."""
+BARS = 24
+_FIRST = "labels_per_image@top1"
+
+
+def results(judged: dict[str, Evaluated], where: str) -> Section | None:
+    """Every metric of every predictor, a table per data set."""
+    tables = []
+    for data, found in judged.items():
+        numbers = {n: reading.mapping(e.get("metrics"), where) for n, e in found.items()}
+        made = _metrics_table(data, numbers)
+        if made is not None:
+            tables.append(tag("h3", "On ", tag("span", data, class_="name")))
+            tables.append(made)
+    if not tables:
+        return None
+    lead = "Fractions in percent. Point at a name, or see the glossary, for what it means."
+    return Section("results", "Results", lead, tables)
+
+
+def _metrics_table(data: str, numbers: Evaluated) -> Html | None:
+    names = list(dict.fromkeys(n for found in numbers.values() for n in found))
+    names = [n for n in names if n != "n" and n not in IMAGES]  # the caption says them
+    twins = [n for n in names if n.startswith("labels_per_image@") and n != _FIRST]
+    if "labels_per_image" in names:  # the same number under two names
+        names = [n for n in names if n not in twins]
+    order = GROUPS_OF_SETS if by_sets(numbers.values()) else GROUPS
+    groups = [(title, [n for n in names if metric(n).group == title]) for title in order]
+    groups = [(title, mine) for title, mine in groups if mine]
+    if not groups:
+        return None
+    images = next((f", {words}" for found in numbers.values() if (words := counted(found))), "")
+    heads = [head("Metric", text=True)]
+    heads += [head(tag("span", name, class_="name")) for name in numbers]
+    halves = []
+    for half in _halved(groups):
+        bodies = [
+            [group(title, len(heads)), *(_metric(n, numbers) for n in mine)] for title, mine in half
+        ]
+        what = ", ".join(title for title, _ in half)
+        halves.append(table(heads, bodies, f"Results on {data}{images}: {what}"))
+    return tag("div", halves, class_="halves" if len(halves) > 1 else None)
+
+
+def _halved(groups: list[tuple[str, list[str]]]) -> list[list[tuple[str, list[str]]]]:
+    """Two columns of about the same length, in order; one if there is little."""
+    lengths = [len(mine) + 2 for _, mine in groups]
+    if sum(lengths) < 12 or len(groups) < 2:
+        return [groups]
+    cut = min(range(1, len(groups)), key=lambda i: abs(sum(lengths[:i]) - sum(lengths[i:])))
+    return [groups[:cut], groups[cut:]]
+
+
+def _metric(name: str, numbers: Evaluated) -> Html:
+    words = metric(name)
+    values = [formats.finite(found.get(name)) for found in numbers.values()]
+    known = [v for v in values if v is not None]
+    best = max(known, key=lambda v: words.better * v) if words.better and len(known) > 1 else None
+    cells = [
+        tag("b", words.show(v)) if v is not None and v == best else words.show(v) for v in values
+    ]
+    return row(abbr(name), *cells)
+
+
+def coverage(found: Evaluated, looks: Looks, where: str) -> Section | None:
+    """Predicted labels per image against the true ones."""
+    charts = []
+    for name, entry in found.items():
+        counts = reading.mapping(entry.get("labels_histogram"), where)
+        predicted = _counts(counts.get("predicted"), where)
+        true = _counts(counts.get("true"), where)
+        if sum(predicted) <= 0:
+            continue
+        edges, (bars, outline) = _binned(predicted, true)
+        label = f"Labels per image predicted by {name}, mean {_mean(predicted):.2f}" + (
+            f", against the truth, mean {_mean(true):.2f}" if sum(true) else ""
+        )
+        chart = histogram(
+            edges,
+            bars,
+            label,
+            outline=outline if sum(true) else None,
+            look=looks(name),
+            x_label="labels per image",
+        )
+        means = f"mean {_mean(predicted):.2f}"
+        means += f", truly {_mean(true):.2f}" if sum(true) else ""
+        charts.append(panel(tag("span", name, class_="name"), chart, means))
+    if not charts:
+        return None
+    lead = (
+        "How many labels an image gets (bars) and how many it truly has (outline), as shares of the "
+        "images. A model that learned from single labels tends to give too few."
+    )
+    return Section("coverage", "Label coverage", lead, panels(charts))
+
+
+def calibration(found: Evaluated, looks: Looks, where: str) -> Section | None:
+    """Reliability diagrams."""
+    charts = []
+    for name, entry in found.items():
+        bins = reading.mapping(entry.get("reliability"), where)
+        columns = [reading.items(bins.get(k), where) for k in ("confidence", "accuracy", "count")]
+        points = [
+            (x, y, n)
+            for x, y, n in zip(*(map(formats.finite, c) for c in columns), strict=False)
+            if x is not None and y is not None and n
+        ]
+        if not points:
+            continue
+        total = sum(n for _, _, n in points)
+        x, y, n = (list(column) for column in zip(*points, strict=True))
+        error = sum(c * abs(a - b) for a, b, c in points) / total
+        chart = reliability(
+            x,
+            y,
+            [c / total for c in n],
+            f"Reliability of {name}: scores are off by {100 * error:.1f} points on average",
+            looks(name),
+        )
+        remark = f"off by {100 * error:.1f} points"
+        charts.append(panel(tag("span", name, class_="name"), chart, remark))
+    if not charts:
+        return None
+    lead = (
+        "How often the first choice is right (up) against its score (right). On the dashed line a score "
+        "is a probability; below it the model is too sure of itself. Larger dots stand for more images."
+    )
+    return Section("calibration", "Reliability", lead, panels(charts))
+
+
+def examples(found: Evaluated, data: str, where: str) -> Section | None:
+    """Pictures with the given label, the predictors' sets and the truth."""
+    pictures = merged(
+        [(name, reading.mappings(entry.get("examples"), where)) for name, entry in found.items()]
+    )
+    cards = gallery(pictures, where)
+    if cards is None:
+        return None
+    lead = f"Images of {data} with the label they came with, what each model sees, and the truth."
+    if single_truth(pictures):
+        lead += " The truth has one label per image here, so an additional label may well be right."
+    return Section("examples", "Examples", lead, cards)
+
+
+def classes(found: Evaluated, where: str) -> Section | None:
+    """Class by class, the first predictor's."""
+    tables = {n: reading.mappings(e.get("per_class"), where) for n, e in found.items()}
+    tables = {n: rows for n, rows in tables.items() if rows}
+    if not tables:
+        return None
+    main, *others = tables
+    body = per_class(main, tables[main], {name: tables[name] for name in others[:3]})
+    lead = join(
+        "Of ", tag("b", main, class_="name"), ". Precision, recall and F1 at 0.5; in percent."
+    )
+    return Section("classes", "Per class", lead, body) if body is not None else None
+
+
+def words(judged: dict[str, Evaluated], where: str) -> Section | None:
+    """The glossary of the metrics that occur."""
+    names = [
+        name
+        for found in judged.values()
+        for entry in found.values()
+        for name in reading.mapping(entry.get("metrics"), where)
+    ]
+    body = glossary(
+        n
+        for n in names
+        if n not in ("n", *IMAGES) and (n == _FIRST or not n.startswith("labels_per_image@"))
+    )
+    return Section("glossary", "Glossary", None, body) if body is not None else None
+
+
+def _counts(values: Any, where: str) -> list[float]:
+    return [formats.finite(v) or 0.0 for v in reading.items(values, where)]
+
+
+def _mean(counts: list[float]) -> float:
+    return sum(i * n for i, n in enumerate(counts)) / max(sum(counts), 1e-9)
+
+
+def _binned(*histograms: list[float]) -> tuple[list[str], list[list[float]]]:
+    """Shares in percent over common bins, at most :data:`BARS`, and what the bins are called."""
+    last = max((i for h in histograms for i, n in enumerate(h) if n > 0), default=0)
+    width = math.ceil((last + 1) / BARS)
+    bins = math.ceil((last + 1) / width)
+    starts = [i * width for i in range(bins)]
+    edges = [str(s) if width == 1 else f"{s}–{s + width - 1}" for s in starts]
+    shares = [[100 * sum(h[s : s + width]) / max(sum(h), 1e-9) for s in starts] for h in histograms]
+    return edges, shares

@@ -1,0 +1,149 @@
+"""Example images with the given label, each model's label set and the truth side by side.
+
+MILe's Figure 2. What is right, additional or missed is told by a sign and a frame, not by colour alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from ..kit import formats
+from ..kit.blocks import more
+from ..kit.html import Html, join, tag
+from ..reading import items, mapping, names
+
+SHOWN, CHIPS = 8, 10
+_PICTURE = re.compile(r"data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/]+={0,2}")
+_SIGNS = {
+    "right": ("✓", "right"),
+    "extra": ("+", "additional"),
+    "missed": ("–", "missed"),
+}
+
+
+def gallery(examples: Sequence[dict[str, Any]], where: str) -> Html | None:
+    """Cards of the examples; None without any.
+
+    Args:
+        examples: ``item``, ``image`` (a data URL), ``given`` and ``truth`` (class names; ``truth``
+            None where it is unknown), ``predicted``: model -> list of (class, score).
+        where: the file, for errors.
+    """
+    if not examples:
+        return None
+    cards = [_card(example, where) for example in examples]
+    rest = tag("div", cards[SHOWN:], class_="cards")
+    return join(
+        _key(),
+        tag("div", cards[:SHOWN], class_="cards"),
+        more(f"{len(cards) - SHOWN} more images", rest) if len(cards) > SHOWN else None,
+    )
+
+
+def single_truth(examples: Sequence[dict[str, Any]]) -> bool:
+    """Whether the truth is one label per image, so that an additional label need not be wrong."""
+    return bool(examples) and all(
+        isinstance(e.get("truth"), list) and len(e["truth"]) <= 1 for e in examples
+    )
+
+
+def merged(found: Sequence[tuple[str, list[dict[str, Any]]]]) -> list[dict[str, Any]]:
+    """Examples of several predictors as one list, an item's predictions side by side."""
+    out: dict[str, dict[str, Any]] = {}
+    for name, examples in found:
+        for example in examples:
+            item = str(example.get("item"))
+            known = out.setdefault(item, example | {"predicted": {}})
+            known["predicted"][name] = example.get("predicted")
+    return list(out.values())
+
+
+def _card(example: dict[str, Any], where: str) -> Html:
+    item = str(example.get("item", ""))
+    given = names(example.get("given"), where)
+    truth = None if example.get("truth") is None else names(example["truth"], where)
+    rows = [("given", [_plain(name, truth) for name in given])]
+    for model, predicted in mapping(example.get("predicted"), where).items():
+        rows.append((model, _predicted(items(predicted, where), truth)))
+    if truth is not None:
+        rows.append(("truth", [tag("li", tag("span", t, class_="name")) for t in truth]))
+    return tag(
+        "article",
+        _picture(example.get("image"), item),
+        tag("div", tag("p", item, class_="item name", title=item), _rows(rows)),
+        class_="card",
+    )
+
+
+def _rows(rows: Sequence[tuple[str, list[Html]]]) -> Html:
+    return tag(
+        "dl",
+        [
+            tag(
+                "div",
+                tag("dt", name, class_="name"),
+                tag("dd", tag("ul", _cut(chips), class_="chips") if chips else "none"),
+            )
+            for name, chips in rows
+        ],
+    )
+
+
+def _cut(chips: list[Html]) -> list[Html]:
+    if len(chips) <= CHIPS:
+        return chips
+    return [*chips[:CHIPS], tag("li", f"and {len(chips) - CHIPS} more", class_="rest")]
+
+
+def _predicted(predicted: list[Any], truth: list[str] | None) -> list[Html]:
+    pairs = [
+        (str(p[0]), formats.finite(p[1])) for p in predicted if isinstance(p, list) and len(p) == 2
+    ]
+    if truth is None:
+        return [_chip(name, score, None) for name, score in pairs]
+    chips = [_chip(name, score, "right" if name in truth else "extra") for name, score in pairs]
+    seen = {name for name, _ in pairs}
+    return chips + [_chip(name, None, "missed") for name in truth if name not in seen]
+
+
+def _plain(name: str, truth: list[str] | None) -> Html:
+    wrong = truth is not None and name not in truth
+    remark = tag("small", "not in the truth") if wrong else None
+    return tag("li", tag("span", name, class_="name"), remark)
+
+
+def _chip(name: str, score: float | None, kind: str | None) -> Html:
+    sign, words = _SIGNS[kind] if kind else ("", "")
+    return tag(
+        "li",
+        tag("b", sign, aria_hidden="true") if sign else None,
+        tag("span", words + ": ", class_="hidden") if words else None,
+        tag("span", name, class_="name"),
+        tag("small", formats.decimal(score)) if score is not None else None,
+        class_=kind,
+    )
+
+
+def _picture(url: Any, item: str) -> Html:
+    """The image, if it is one and lies in the page itself."""
+    if isinstance(url, str) and _PICTURE.fullmatch(url):
+        return tag("img", src=url, alt=f"image {item}")
+    return tag("div", "no picture", class_="empty")
+
+
+def _key() -> Html:
+    words = {
+        "right": "predicted and true",
+        "extra": "additional: predicted, not in the truth",
+        "missed": "missed: true, not predicted",
+    }
+    return tag(
+        "ul",
+        [
+            tag("li", tag("b", _SIGNS[kind][0], aria_hidden="true"), " ", text, class_=kind)
+            for kind, text in words.items()
+        ],
+        class_="chips key",
+    )

@@ -1,0 +1,165 @@
+"""The page of ``reteach evaluate --report``: models by original and by reassessed labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ... import __version__
+from ...analysis.mistakes import VERDICTS, Mistakes
+from ...analysis.progress import Progress
+from ...analysis.quality import Share
+from ...analysis.reassess import Reassessment
+from ...files import atomic_write
+from ..kit.blocks import big_numbers, facts, head, row, table
+from ..kit.formats import count, percent, plural
+from ..kit.html import Html, join, tag
+from ..kit.page import Section, document, footer
+from .reassess_charts import Published, chosen, later_predictions, oracle, progress, who_is_right
+
+CLASSES = 40
+"""Rows of the table of ambiguous classes."""
+
+
+def write_reassessment(
+    path: Path,
+    found: Reassessment,
+    published: Published | None = None,
+    further: Progress | None = None,
+    mistakes: Sequence[Mistakes] = (),
+) -> None:
+    """Write the page.
+
+    Args:
+        published: accuracies in percent of further models and their names, with ``further`` as
+            their regression.
+        mistakes: of the study of remaining mistakes.
+    """
+    title = f"{plural(len(found.models), 'model')} by original and reassessed labels"
+    sections = [
+        _models(found),
+        progress(found, published, further),
+        who_is_right(found),
+        later_predictions(found),
+        oracle(found),
+        _ambiguous(found),
+        _mistakes(mistakes),
+    ]
+    page = document(f"{title} — reteach", _header(title, found), sections, footer(__version__))
+    atomic_write(path, page)
+
+
+def _header(title: str, found: Reassessment) -> Html:
+    best = max(found.models, key=lambda model: model.reassessed.value)
+    labels = found.labels_accuracy
+    return join(
+        tag("p", "reteach evaluation", class_="eyebrow"),
+        tag("h1", title),
+        big_numbers(
+            [
+                ("Best model", percent(best.reassessed.value), "%",
+                 tag("span", best.name, class_="name")),
+                ("Original labels", percent(labels.value), "%",
+                 f"{percent(labels.low)} to {percent(labels.high)} by the reassessed labels"),
+            ]
+        ),
+        facts(
+            [
+                ("Images", count(found.images)),
+                ("Without reassessed labels", count(found.unlabeled)),
+                ("Classes", count(len(found.classes))),
+                ("Ambiguous classes", count(len(found.ambiguous))),
+            ]
+        ),
+    )  # fmt: skip
+
+
+def _models(found: Reassessment) -> Section:
+    places = len(found.models[0].kth)
+    heads = [
+        head("model", text=True),
+        head("original, %"),
+        head("reassessed, %"),
+        *[head(f"prediction {k + 1}, %") for k in range(1, places)],
+        head("right against the label, %"),
+        head("images that decide"),
+    ]
+    rows = [
+        row(
+            tag("span", model.name, class_="name"),
+            _share(model.original),
+            _share(model.reassessed),
+            *[percent(float(v)) for v in model.kth[1:]],
+            _share(Share(model.disagreement.share, *model.disagreement.interval)),
+            count(model.disagreement.model + model.disagreement.label),
+        )
+        for model in reversed(found.models)
+    ]
+    return Section(
+        "models",
+        "Models",
+        "Original: the first prediction is the original label. Reassessed: it is among the "
+        "reassessed labels, images without any left out. Right against the label: of the images "
+        "where the two disagree and the reassessed labels have just one of them, how often it is "
+        "the model's. Ranges hold the true value with 95%.",
+        table(heads, [rows], "Accuracy of the models", sortable=True),
+    )
+
+
+def _share(share: Share) -> Html:
+    span = f" {percent(share.low)}–{percent(share.high)}"
+    return tag("td", percent(share.value), tag("small", span), class_="n")
+
+
+def _ambiguous(found: Reassessment) -> Section | None:
+    if not found.ambiguous:
+        return None
+    models = chosen(found)
+    heads = [
+        head("class", text=True),
+        head("images"),
+        head("unbiased oracle, %"),
+        *[head(tag("span", m.name, class_="name")) for m in models],
+        head("often together with", text=True),
+    ]
+    rows = [
+        row(
+            tag("span", found.classes[a.index], class_="name"),
+            count(a.images),
+            percent(a.oracle),
+            *[percent(float(m.classes[a.index])) for m in models],
+            tag("td", "; ".join(f"{found.classes[o.other]} ({o.share:.0%})" for o in a.others)),
+        )
+        for a in found.ambiguous[:CLASSES]
+    ]
+    shown = f"The {CLASSES} lowest of {len(found.ambiguous)}. " if len(rows) == CLASSES else ""
+    return Section(
+        "classes",
+        "Ambiguous classes",
+        f"{shown}Original accuracy on the images whose original label is right, and the classes "
+        "most often present beside it.",
+        table(heads, [rows], "Ambiguous classes", sortable=True, class_="words"),
+    )
+
+
+def _mistakes(mistakes: Sequence[Mistakes]) -> Section | None:
+    if not mistakes:
+        return None
+    heads = [head("model", text=True), head("mistake by", text=True), head("images")]
+    heads += [head(f"{verdict}, %") for verdict in VERDICTS]
+    rows = [
+        row(
+            tag("span", m.model, class_="name"),
+            tag("td", m.labels),
+            count(m.images),
+            *[_share(m.shares[verdict]) for verdict in VERDICTS],
+        )
+        for m in mistakes
+    ]
+    return Section(
+        "mistakes",
+        "The remaining mistakes",
+        "What raters said of predictions that count as mistakes; the verdict of most raters on "
+        "each image.",
+        table(heads, [rows], "Kinds of mistakes", sortable=True),
+    )

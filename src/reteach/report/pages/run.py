@@ -1,0 +1,214 @@
+"""The report of a run: what was trained on what, how it went, how good it is, and what it sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ...errors import UserError
+from .. import reading
+from ..glossary import abbr, by_sets, metric
+from ..kit import formats
+from ..kit.blocks import big_numbers, facts, head, more, notice, row, table, warnings
+from ..kit.html import Child, Html, join, tag
+from ..kit.line_styles import Looks
+from ..kit.page import Section, document, footer
+from ..names import method_name
+from . import evaluation_sections as sections_of
+from .config import commands, nested
+from .curves import evaluations, training
+from .evaluation_sections import Evaluated
+
+HEADLINE = ("real_accuracy", "accuracy", "map", "f1@0.25", "labels_per_image")
+HEADLINE_OF_SETS = ("map", "f1@0.25", "labels_per_image", "accuracy")
+_STATES = {"finished": "✓", "running": "…", "interrupted": "‖", "failed": "✕"}
+QUARANTINE = 300
+"""Rows of the list of unusable images; the rest is in the file."""
+
+
+def page(folder: Path) -> str:
+    """The HTML of a run folder's report.
+
+    Raises:
+        UserError: no ``run.json`` there, or a damaged file.
+    """
+    file = folder / "run.json"
+    if not file.is_file():
+        raise UserError(f"{folder} is not a run folder: it has no run.json")
+    run = reading.load_json(file)
+    config = reading.load_yaml(folder / "config.yaml")
+    records = reading.load_lines(folder / "metrics.jsonl")
+    quarantine = reading.load_csv(folder / "quarantine.csv")
+    where = f"{folder / 'evaluation.json'}"
+    judged = {
+        data: {name: reading.mapping(e, where) for name, e in reading.mapping(all_, where).items()}
+        for data, all_ in reading.load_json(folder / "evaluation.json").items()
+    }
+    data, found = next(iter(judged.items()), ("val", {}))
+    looks = Looks(found)
+    title = _title(run)
+    sections = [
+        sections_of.results(judged, where),
+        _evaluations(records, looks, found, where),
+        _training(records, looks, str(run.get("method", ""))),
+        sections_of.coverage(found, looks, where),
+        sections_of.calibration(found, looks, where),
+        sections_of.examples(found, data, where),
+        sections_of.classes(found, where),
+        _quarantine(quarantine),
+        _configuration(config),
+        _reproduce(folder, run, config),
+        sections_of.words(judged, where),
+    ]
+    return document(
+        f"{title} — reteach",
+        _header(run, title, file, found, where, bool(quarantine)),
+        sections,
+        footer(str(run.get("reteach", ""))),
+    )
+
+
+def _title(run: dict[str, Any]) -> str:
+    classes = len(run["classes"]) if isinstance(run.get("classes"), list) else 0
+    images = int(formats.finite(run.get("n_train")) or 0)
+    words = method_name(str(run.get("method", "")) or "run")
+    words += f" on {formats.plural(images, 'image')}" if images else ""
+    return words + (f", {formats.plural(classes, 'class', 'classes')}" if classes else "")
+
+
+def _header(
+    run: dict[str, Any], title: str, file: Path, found: Evaluated, where: str, listed: bool
+) -> Html:
+    state = str(run.get("status", ""))
+    message = str(run.get("message") or "")
+    pill = tag("span", _STATES.get(state, "·"), " ", state, class_="state") if state else None
+    created = str(run.get("created", ""))[:16].replace("T", " ")
+    return join(
+        tag("p", "reteach run ", pill, tag("span", created), class_="eyebrow"),
+        tag("h1", tag("span", title, class_="name")),
+        notice("Failed" if state == "failed" else "Stopped", message)
+        if message and state in ("failed", "interrupted")
+        else None,
+        warnings(reading.names(run.get("warnings"), f"{file}")),
+        _headline(found, where),
+        facts(_facts(run, listed)),
+    )
+
+
+def _headline(found: Evaluated, where: str) -> Html | None:
+    """The main numbers of the first predictor; those of the others as remarks."""
+    if not found:
+        return None
+    numbers = {n: reading.mapping(e.get("metrics"), where) for n, e in found.items()}
+    main, *others = numbers
+    shown: list[tuple[Child, str, str, Child]] = []
+    for name in HEADLINE_OF_SETS if by_sets(numbers.values()) else HEADLINE:
+        value = formats.finite(numbers[main].get(name))
+        if value is None or (name == "real_accuracy" and value == numbers[main].get("accuracy")):
+            continue  # with single labels ReaL accuracy is accuracy
+        words = metric(name)
+        remarks = []
+        true = formats.finite(numbers[main].get("true_labels_per_image"))
+        if name == "labels_per_image" and true is not None:
+            remarks.append(f"truly {formats.decimal(true)}")
+        for other in others[:2]:
+            second = formats.finite(numbers[other].get(name))
+            if second is not None:
+                remarks.append(f"{other} {words.show(second)}")
+        unit = "%" if words.unit == "percent" else ""
+        remark = tag("span", ", ".join(remarks), class_="name")
+        shown.append((abbr(name), words.show(value), unit, remark))
+    return big_numbers(shown[:5]) if shown else None
+
+
+def _facts(run: dict[str, Any], listed: bool) -> list[tuple[str, Child]]:
+    """What was trained on what; ``listed``: the unusable images are named further down."""
+    pairs: list[tuple[str, Child]] = []
+    for key, name in (
+        ("n_train", "training images"),
+        ("n_val", "validation images"),
+        ("n_unlabeled", "unlabelled images"),
+        ("steps", "steps"),
+    ):
+        number = formats.finite(run.get(key))
+        if number:
+            pairs.append((name, formats.count(number)))
+    broken = formats.finite(run.get("n_quarantined"))
+    if broken:
+        words = formats.count(broken)
+        link = tag("a", words, href="#quarantine") if listed else words
+        pairs.append(("unusable images", link))
+    seconds = formats.finite(run.get("seconds"))
+    rate = formats.finite(run.get("images_per_second"))
+    if seconds is not None:
+        pairs.append(("training time", formats.duration(seconds)))
+    if rate is not None:
+        pairs.append(("images per second", formats.count(rate)))
+    if run.get("device"):
+        pairs.append(("device", str(run["device"])))
+    return pairs
+
+
+def _evaluations(
+    records: list[dict[str, Any]], looks: Looks, found: Evaluated, where: str
+) -> Section | None:
+    true = None
+    if found:
+        main = reading.mapping(next(iter(found.values())).get("metrics"), where)
+        true = formats.finite(main.get("true_labels_per_image"))
+    charts = evaluations(records, looks, true)
+    if charts is None:
+        return None
+    lead = "How good each model was along the way; a step is one backward pass of any of them."
+    return Section("evaluations", "Over the steps", lead, charts)
+
+
+def _training(records: list[dict[str, Any]], looks: Looks, method: str) -> Section | None:
+    charts = training(records, looks)
+    if charts is None:
+        return None
+    lead = "What the training itself measured."
+    if method == "mile":
+        lead += (
+            " Teacher and student learn in turns, so each of their losses pauses while the other "
+            "one's runs."
+        )
+    return Section("training", "Training", lead, charts)
+
+
+def _quarantine(rows: list[dict[str, str]]) -> Section | None:
+    if not rows:
+        return None
+    body = [
+        row(tag("span", r.get("item", ""), class_="name"), tag("td", r.get("reason", "")))
+        for r in rows[:QUARANTINE]
+    ]
+    heads = [head("Image", text=True), head("Reason", text=True)]
+    listing = table(heads, [body], "Images that could not be used", class_="words")
+    rest = len(rows) - QUARANTINE
+    remark = tag("p", f"… and {rest:,} more in quarantine.csv.") if rest > 0 else None
+    lead = f"{formats.plural(len(rows), 'image')} could not be used and took no part in anything."
+    if len(rows) > 12:
+        return Section(
+            "quarantine", "Unusable images", lead, more("The list", listing, remark, print_=True)
+        )
+    return Section("quarantine", "Unusable images", lead, listing)
+
+
+def _configuration(config: dict[str, Any]) -> Section | None:
+    if not config:
+        return None
+    body = more("Every setting", nested(config), print_=True)
+    return Section("configuration", "Configuration", None, body)
+
+
+def _reproduce(folder: Path, run: dict[str, Any], config: dict[str, Any]) -> Section:
+    parts = [
+        (tag("p", words), tag("pre", command, class_="command", tabindex=0))
+        for words, command in commands(folder, str(run.get("status", "")), config)
+    ]
+    lead = (
+        "Batches, augmentation and every other random choice follow from the seed and the step: a run "
+        "that was interrupted and resumed ends with the same weights."
+    )
+    return Section("reproduce", "How to reproduce", lead, parts)

@@ -1,0 +1,292 @@
+"""What a finished run keeps of its models, and how it comes back: ``models/<predictor>[/<n>]``."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from .. import sealed
+from ..data.dataset import Dataset
+from ..data.loading.stream import Prepare, Scan
+from ..engine.algorithm import Specialist
+from ..engine.learner import Predictor
+from ..errors import UserError, closest
+from ..models import export
+from ..models.class_heads import class_head_of
+from ..models.presence import load_presence
+from ..models.video import VideoNet
+from ..options.shared import Resize
+from .preprocessing import Seen
+
+INDEX = Path("models") / "index.json"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """A trained model, ready to predict.
+
+    Args:
+        predictors: by name; the first is *the* model.
+        classes: of the outputs, in order.
+        image_size: side of the input, None: images keep their size.
+        frames: of a clip, of a model of videos.
+        prepare: normalisation.
+        threshold: tuned on the run's validation images, or None; a calibration has no use for it.
+        method: that trained it.
+        resize: how photos become squares; runs of before it was kept had ``shorter``.
+    """
+
+    predictors: dict[str, Predictor]
+    classes: tuple[str, ...]
+    image_size: int | None
+    frames: int | None
+    prepare: Prepare
+    threshold: float | None
+    method: str
+    resize: Resize = "shorter"
+
+    @property
+    def predictor(self) -> Predictor:
+        """The model."""
+        return next(iter(self.predictors.values()))
+
+    def named(self, name: str | None) -> tuple[str, Predictor]:
+        """A predictor and its name; by default the model.
+
+        Raises:
+            UserError: there is none of this name.
+        """
+        name = next(iter(self.predictors)) if name is None else name
+        if name not in self.predictors:
+            known = list(self.predictors)
+            raise UserError(
+                f"the run has no model {name!r}{closest(name, known)} (it has: {', '.join(known)})"
+            )
+        return name, self.predictors[name]
+
+    @property
+    def seen(self) -> Seen:
+        """How images reach the model."""
+        return Seen(self.image_size, self.frames, self.prepare, self.resize)
+
+    def scan(self, dataset: Dataset, batch_size: int, workers: int) -> Scan:
+        """A pass over images as this model sees them; see :class:`~reteach.runs.preprocessing.Seen`.
+
+        Raises:
+            UserError: no images at a time, or fewer than no workers.
+        """
+        if batch_size < 1:
+            raise UserError(f"--batch-size must be at least 1, got {batch_size}")
+        if workers < 0:
+            raise UserError(f"--workers must not be negative, got {workers}")
+        return self.seen.scan(dataset, batch_size, workers)
+
+
+def fingerprint(saved: Saved, predictor: Predictor) -> str:
+    """A hash of everything that a model's scores depend on, but for the machine."""
+    settings: tuple[Any, ...] = (
+        predictor.link,
+        predictor.precision,
+        saved.image_size,
+        saved.frames,
+        saved.classes,
+    )
+    if saved.resize != "shorter":  # which models of before it was kept did not say
+        settings = (*settings, saved.resize)
+    normal = (saved.prepare.mean, saved.prepare.std, saved.prepare.channels)
+    digest = hashlib.blake2b(repr((settings, normal)).encode(), digest_size=8)
+    for model in predictor.models:
+        for name, tensor in model.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_models(
+    folder: Path,
+    predictors: dict[str, Predictor],
+    *,
+    architecture: str,
+    classes: tuple[str, ...],
+    image_size: int | None,
+    frames: int | None,
+    prepare: Prepare,
+    threshold: float | None,
+    method: str,
+    resize: Resize = "shorter",
+    own_size: tuple[int, int] | None = None,
+    specialists: dict[str, Specialist] | None = None,
+) -> None:
+    """Write each model of each predictor in timm's layout, and what is needed to use them.
+
+    Args:
+        own_size: (H, W) of images that keep their size.
+    """
+    index: dict[str, Any] = {
+        "predictors": {},
+        "specialists": {},
+        "classes": classes,
+        "image_size": image_size,
+        "frames": frames,
+        "resize": resize,
+        "mean": prepare.mean,
+        "std": prepare.std,
+        "channels": prepare.channels,
+        "threshold": threshold,
+        "method": method,
+    }
+
+    def kept(name: str, predictor: Predictor, outputs: tuple[str, ...]) -> dict[str, Any]:
+        single = len(predictor.models) == 1
+        places = []
+        for number, model in enumerate(predictor.models, 1):
+            places.append(f"models/{name}" if single else f"models/{name}-{number}")
+            export.save(
+                model,
+                folder / places[-1],
+                architecture=_architecture(model) or architecture,
+                num_classes=len(outputs),
+                in_chans=prepare.channels,
+                mean=prepare.mean,
+                std=prepare.std,
+                classes=outputs,
+                image_size=image_size,
+                own_size=own_size,
+                resize=resize,
+                model_args=_options(model),
+                extra={"link": predictor.link, "method": method},
+            )
+        return {"link": predictor.link, "models": places}
+
+    for name, predictor in predictors.items():
+        index["predictors"][name] = kept(name, predictor, classes)
+    for name, one in (specialists or {}).items():
+        entry = kept(name, one.predictor, one.classes)
+        index["specialists"][name] = entry | {"classes": one.classes}
+    sealed.write_json(folder / INDEX, index)
+
+
+def _options(model: torch.nn.Module) -> dict[str, Any]:
+    """What the architecture must be built with beside its name, so that the weights fit."""
+    if isinstance(model, VideoNet):
+        return {"frames": model.frames}
+    head = class_head_of(model)
+    if head is None or head.classes.vectors is None:
+        return {}
+    return {"vector_size": head.classes.vectors.shape[1]}
+
+
+def _architecture(model: torch.nn.Module) -> str | None:
+    """timm's own name of a network: the peers of a run may be of different architectures."""
+    known: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}
+    return known.get("architecture")
+
+
+def presence_file(folder: Path, predictor: str) -> Path:
+    """Where the calibration of a run's predictor is."""
+    return folder / "models" / f"{predictor}.presence.json"
+
+
+def load_models(folder: Path, device: str = "auto", *, calibrated: bool = True) -> Saved:
+    """The models of a finished run, with their calibrations where there are any.
+
+    Args:
+        calibrated: False leaves the calibrations out.
+
+    Raises:
+        UserError: not a run folder, not finished, or its files are damaged.
+    """
+    index, where = _index(folder), choose_device(device)
+    try:
+        predictors = {
+            name: _opened(folder, entry, where) for name, entry in index["predictors"].items()
+        }
+        if calibrated:
+            classes = tuple(index["classes"])
+            predictors = {n: _calibrated(p, folder, n, classes) for n, p in predictors.items()}
+        plain = next(iter(predictors.values())).presence is None
+        prepare = Prepare(tuple(index["mean"]), tuple(index["std"]), index["channels"], str(where))
+        return Saved(
+            predictors,
+            tuple(index["classes"]),
+            index["image_size"],
+            index.get("frames"),
+            prepare,
+            index["threshold"] if plain else None,
+            index["method"],
+            index.get("resize", "shorter"),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder / INDEX} is damaged ({error})") from None
+
+
+def load_specialists(folder: Path, device: str = "auto") -> dict[str, Specialist]:
+    """The models of a finished run that are for some of the classes, by name; most runs have none.
+
+    Raises:
+        UserError: as :func:`load_models`.
+    """
+    index, where = _index(folder), choose_device(device)
+    try:
+        return {
+            name: Specialist(_opened(folder, entry, where), tuple(entry["classes"]))
+            for name, entry in index.get("specialists", {}).items()
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder / INDEX} is damaged ({error})") from None
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    """What a run says of its models."""
+    file = folder / INDEX
+    if not folder.is_dir():
+        raise UserError(f"run folder {folder} does not exist")
+    if not file.is_file():
+        hint = (
+            f"; finish it with: reteach resume {folder}"
+            if (folder / "config.yaml").exists()
+            else ""
+        )
+        raise UserError(f"{folder} holds no trained model{hint}")
+    return sealed.read_json(file, f"delete it and go on with: reteach resume {folder}")
+
+
+def _opened(folder: Path, entry: dict[str, Any], device: torch.device) -> Predictor:
+    models = (export.load(folder / path)[0].to(device).eval() for path in entry["models"])
+    return Predictor(tuple(models), entry["link"])
+
+
+def _calibrated(
+    predictor: Predictor, folder: Path, name: str, classes: tuple[str, ...]
+) -> Predictor:
+    """The predictor with its calibration, where it has one."""
+    file = presence_file(folder, name)
+    if not file.exists():
+        return predictor
+    return Predictor(predictor.models, "sigmoid", presence=load_presence(file, classes))
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is the first GPU there is, else the CPU.
+
+    Under ``torchrun`` each process takes the GPU of its local rank.
+    """
+    import os
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        else:
+            mps = getattr(torch.backends, "mps", None)
+            name = "mps" if mps is not None and mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
+    return device

@@ -1,0 +1,179 @@
+"""A run's whole configuration as one value, and as the file ``config.yaml``."""
+
+from __future__ import annotations
+
+import types
+import typing
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, final
+
+import yaml
+
+from ..options import shared as options
+from ..options.methods import METHODS
+from ..errors import UserError, closest
+from ..files import atomic_write
+
+# What may change between two attempts at the same run, because it changes no number.
+FREE = {
+    "out",
+    "workers",
+    "device",
+    "snapshot_seconds",
+    "tensorboard",
+    "wandb",
+    "compile",
+    "parallel",
+}
+
+
+@final
+@dataclass(frozen=True)
+class Config:
+    """Everything that ``reteach train`` was told."""
+
+    method: str
+    settings: Any  # of the method's own kind, from the catalog
+    data: options.Data = field(default_factory=options.Data)
+    model: options.Model = field(default_factory=options.Model)
+    training: options.Training = field(default_factory=options.Training)
+    output: options.Output = field(default_factory=options.Output)
+
+    def __post_init__(self) -> None:
+        name = METHODS[self.method].network
+        network = None if name is None else getattr(self.settings, name)
+        if network is not None:
+            object.__setattr__(self, "model", replace(self.model, model=network))
+
+
+def save(config: Config, path: Path) -> None:
+    """Write ``config.yaml``."""
+    plain = {"method": config.method} | {
+        f.name: _plain(asdict(getattr(config, f.name)))
+        for f in fields(config)
+        if f.name != "method"
+    }
+    atomic_write(path, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+
+
+def load(path: Path) -> Config:
+    """Read ``config.yaml``.
+
+    Raises:
+        UserError: no such file, not YAML, an unknown or mistyped setting.
+    """
+    if not path.is_file():
+        raise UserError(f"{path.parent} is not a run folder: it has no {path.name}")
+    try:
+        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+        method = plain["method"]
+        groups: dict[str, Any] = {
+            "settings": METHODS[method].settings,
+            "data": options.Data,
+            "model": options.Model,
+            "training": options.Training,
+            "output": options.Output,
+        }
+        return Config(method, **{k: build(cls, plain[k], str(path)) for k, cls in groups.items()})
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
+        raise UserError(f"{path} is damaged: {reason}") from None
+
+
+def difference(old: Config, new: Config) -> str | None:
+    """The first setting that would change the numbers, as "name: old there, new now"; or None."""
+    if old.method != new.method:
+        return f"method: {old.method} there, {new.method} now"
+    for group in fields(Config):
+        if group.name == "method":
+            continue
+        a, b = asdict(getattr(old, group.name)), asdict(getattr(new, group.name))
+        for name in a:
+            if name not in FREE and a[name] != b[name]:
+                return f"{name}: {a[name]} there, {b[name]} now"
+    return None
+
+
+def build(cls: type[Any], values: dict[str, Any], where: str) -> Any:
+    """A dataclass from plain values, each turned into its field's type; None stands for the default."""
+    known = {f.name for f in fields(cls)}
+    hints = typing.get_type_hints(cls)
+    for name in values:
+        if name not in known:
+            raise UserError(f"{where}: unknown setting {name!r}{closest(name, sorted(known))}")
+    return cls(
+        **{
+            name: parse(value, hints[name], f"{where}: {name}")
+            for name, value in values.items()
+            if value is not None
+        }
+    )
+
+
+def parse(value: Any, hint: Any, where: str) -> Any:
+    """A plain value (or the text of one) as the annotated type of a setting."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if type(None) in arguments and (value is None or (value == "none" and not _choice(hint))):
+            return None
+        *others, last = (a for a in arguments if a is not type(None))
+        for other in others:
+            with suppress(UserError):
+                return parse(value, other, where)
+        return parse(value, last, where)
+    if origin is typing.Literal:
+        if (word := _word(value)) not in arguments:
+            raise UserError(f"{where} must be one of {', '.join(arguments)}, got {value!r}")
+        return word
+    if origin is tuple:
+        return tuple(parse(entry, arguments[0], where) for entry in _entries(value))
+    if hint is bool:
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in ("true", "false"):
+            return str(value).lower() == "true"
+    try:
+        if isinstance(value, list | tuple | dict) or (hint is int and isinstance(value, bool)):
+            raise TypeError
+        if hint is Path or hint is str:
+            return hint(value)
+        if hint is int and float(value) == int(float(value)):
+            return int(float(value))
+        if hint is float:
+            return float(value)
+    except (TypeError, ValueError):
+        pass
+    name = getattr(hint, "__name__", str(hint))
+    raise UserError(f"{where} must be a {name}, got {value!r}")
+
+
+def _choice(hint: Any) -> bool:
+    """Whether "none" is one of the values to choose from."""
+    return any("none" in typing.get_args(argument) for argument in typing.get_args(hint))
+
+
+def _word(value: Any) -> Any:
+    """What YAML takes for a number or a truth value (1, yes), as the word that was meant."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if isinstance(value, int) else value
+
+
+def _entries(value: Any) -> list[Any]:
+    """A list, or one value in its place; nothing is an empty list."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: _without_paths(value) for name, value in values.items()}
+
+
+def _without_paths(value: Any) -> Any:
+    """Paths, also those in a list, as texts."""
+    if isinstance(value, list | tuple):
+        return [_without_paths(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value

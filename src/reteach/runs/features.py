@@ -1,0 +1,112 @@
+"""Features of images from a network, for comparing the images with each other."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from torch import nn
+from torch.nn import functional as F
+
+from ..data.dataset import Dataset
+from ..data.sources.base import Source
+from ..data.loading.stream import Prepare
+from ..duplicates.neighbours import Features
+from ..errors import UserError
+from ..models import zoo
+from ..models.features import pooled
+from ..progress import progress
+from .checkpoint import choose_device, load_models
+from .preprocessing import Seen
+
+IN_MEMORY = 2**30
+"""Bytes of features above which they lie in a temporary file."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Extractor:
+    """A network whose pooled features are taken.
+
+    Args:
+        model: the network, on its device.
+        seen: how images reach it.
+        words: what the features are.
+    """
+
+    model: nn.Module
+    seen: Seen
+    words: str
+
+
+def of_run(folder: Path, device: str) -> Extractor:
+    """The first model of a finished run."""
+    saved = load_models(folder, device)
+    words = f"the features of {folder.name}'s model"
+    return Extractor(saved.predictor.models[0], saved.seen, words)
+
+
+def of_network(
+    name: str, init: Path | None, pretrained: bool, image_size: int | None, device: str
+) -> Extractor:
+    """An architecture of timm with published weights, or those of a file.
+
+    Raises:
+        UserError: neither, or whatever :func:`reteach.models.zoo.create` refuses.
+    """
+    if init is None and not pretrained:
+        raise UserError(f"--model {name} needs weights: --init FILE, or --pretrained")
+    size = image_size or zoo.default_image_size(name)
+    model = zoo.create(name, 1, image_size=size, pretrained=pretrained, init=init, seed=0)
+    where = choose_device(device)
+    prepare = Prepare(*zoo.normalisation(model), device=str(where))
+    seen = Seen(size, zoo.clip_frames(name), prepare, whose=name)
+    return Extractor(model.to(where), seen, f"the features of {name}")
+
+
+def extract(
+    extractor: Extractor,
+    source: Source,
+    batch_size: int,
+    workers: int,
+    beside: Path,
+    broken: dict[int, str],
+) -> Features:
+    """(N, D) features of length 1 of all images of a source.
+
+    Args:
+        beside: a folder for a temporary file, if they take more than a gigabyte.
+        broken: collects row -> reason of images that cannot be read; their features are 0.
+
+    Raises:
+        UserError: none can be read, or a feature is not a finite number.
+    """
+    scan = extractor.seen.scan(Dataset.unlabeled(source, ("",)), batch_size, workers)
+    of = pooled(extractor.model)
+    out: Features | None = None
+    with progress("features", len(source)) as tell:
+        for rows, x in scan:
+            found = F.normalize(of(x)).cpu().numpy()
+            if not np.isfinite(found).all():
+                row = int(rows[np.flatnonzero(~np.isfinite(found).all(1))[0]])
+                raise UserError(f"the features of {source.items[row]!r} are not finite numbers")
+            out = _room(len(source), found.shape[1], beside) if out is None else out
+            out[rows] = found
+            tell(int(rows[-1]) + 1)
+    if out is None:
+        raise UserError(f"none of the images can be read: {next(iter(scan.broken.values()))}")
+    position = {item: row for row, item in enumerate(source.items)} if scan.broken else {}
+    broken.update({position[item]: reason for item, reason in scan.broken.items()})
+    return out
+
+
+def _room(n: int, width: int, beside: Path) -> Features:
+    """(N, D) zeros, in memory or in a file that goes with the process."""
+    if n * width * 4 <= IN_MEMORY:
+        return np.zeros((n, width), np.float32)
+    beside.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=beside) as file:
+        return np.memmap(file, np.float32, "w+", shape=(n, width))

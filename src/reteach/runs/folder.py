@@ -1,0 +1,105 @@
+"""A run folder is claimed once: by its configuration, which must be the same when it goes on."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from ..options import shared as options
+from ..engine import distributed
+from ..errors import UserError
+from ..files import local
+from . import config as configs
+
+
+def new_folder(config: configs.Config) -> Path:
+    """The run folder; a new number in ``runs`` when none is given."""
+    if config.output.out is not None:
+        return config.output.out
+    number = 1
+    while (folder := Path("runs") / f"{config.method}-{number}").exists():
+        number += 1
+    return folder
+
+
+def claim(config: configs.Config, folder: Path, moved: bool = False) -> configs.Config:
+    """Hold the configuration against the folder's own, or write it there; the first process does.
+
+    Args:
+        moved: the images may be elsewhere than they were.
+    """
+    local(folder, "--out")
+    config = replace(
+        config,
+        output=replace(config.output, out=folder),
+        data=_absolute(config.data),
+        model=_absolute_paths(config.model),
+        settings=_absolute_paths(config.settings),
+    )
+    refusal = ""
+    if distributed.rank() == 0:
+        try:
+            _claim(config, folder, moved)
+        except UserError as error:
+            refusal = str(error)
+    refusal = distributed.share(refusal)  # also lets the others wait for the folder
+    if refusal:
+        raise UserError(refusal)
+    return config
+
+
+def _claim(config: configs.Config, folder: Path, moved: bool) -> None:
+    file = folder / "config.yaml"
+    if file.exists():
+        old = configs.load(file)
+        if moved:
+            old = replace(old, data=replace(old.data, images=config.data.images))
+        changed = configs.difference(old, config)
+        if changed:
+            raise UserError(
+                f"{folder} holds a run of another configuration ({changed}); use another --out"
+            )
+        print(f"going on with {folder}", file=sys.stderr)
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is not a run folder; use another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    configs.save(config, file)
+
+
+def _absolute_paths(settings: Any) -> Any:
+    """Settings, their files absolute."""
+
+    def absolute(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(absolute, value))
+        return value.expanduser().absolute() if isinstance(value, Path) else value
+
+    return replace(
+        settings, **{f.name: absolute(getattr(settings, f.name)) for f in fields(settings)}
+    )
+
+
+def _absolute(data: options.Data) -> options.Data:
+    """Local paths made absolute, so that a run can be resumed from anywhere."""
+
+    def text(where: str | None) -> str | None:
+        if where is None or where.startswith("hf:"):
+            return where
+        if where.startswith("cifar:"):
+            return f"cifar:{Path(where.removeprefix('cifar:')).expanduser().absolute()}"
+        return str(Path(where).expanduser().absolute())
+
+    def path(where: Path | None) -> Path | None:
+        return None if where is None else where.expanduser().absolute()
+
+    return replace(
+        data,
+        images=text(data.images),
+        val_images=text(data.val_images),
+        unlabeled=text(data.unlabeled),
+        labels=path(data.labels),
+        val_labels=path(data.val_labels),
+    )

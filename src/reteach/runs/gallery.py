@@ -1,0 +1,74 @@
+"""Small pictures for reports: an image with its given labels, the predicted set and the truth."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..data.dataset import Dataset
+from ..data.sources.videos import still
+from ..labels import LabelSet, Rows
+
+
+def data_url(pixels: NDArray[np.uint8], side: int = 160) -> str:
+    """(H, W, 1 or 3) uint8 as an inline picture of at most ``side`` pixels; tiny ones are enlarged.
+
+    Of a video (T, H, W, 3) it shows the middle frame.
+    """
+    pixels = still(pixels)
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    scale = side / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    small = max(image.size) <= side // 2
+    image = image.resize(size, Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    image.save(out, "PNG" if small else "JPEG", **({} if small else {"quality": 80}))
+    kind = "png" if small else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode()}"
+
+
+def chosen(n: int, count: int, seed: int = 0) -> Rows:
+    """A few rows out of n, the same every time."""
+    return np.sort(np.random.default_rng(seed).permutation(n)[:count])
+
+
+def sets(
+    scores: NDArray[np.float32], classes: tuple[str, ...], threshold: float, single: bool
+) -> list[list[tuple[str, float]]]:
+    """The predicted classes of each image with their scores, best first.
+
+    A softmax model predicts its first choice; a sigmoid model all classes above the threshold.
+    """
+    out = []
+    for row in scores:
+        order = np.argsort(-row, kind="stable")
+        keep = order[:1] if single else order[row[order] > threshold]
+        out.append([(classes[c], round(float(row[c]), 4)) for c in keep])
+    return out
+
+
+def examples(
+    dataset: Dataset,
+    rows: Rows,
+    predicted: list[list[tuple[str, float]]],
+    given: LabelSet | None = None,
+) -> list[dict[str, Any]]:
+    """The pictures of ``rows`` as a report wants them; ``predicted`` goes with ``rows``."""
+    items = dataset.subset(rows).items
+    truth = dataset.labels.take(rows).names()
+    named = given.take(rows).names() if given is not None else truth
+    return [
+        {
+            "item": items[i],
+            "image": data_url(dataset.source.read(int(dataset.rows[row]))),
+            "given": named[i],
+            "predicted": predicted[i],
+            "truth": truth[i],
+        }
+        for i, row in enumerate(rows.tolist())
+    ]

@@ -1,0 +1,310 @@
+"""From a configuration and its inputs to what a method needs: networks, streams, scans, a budget."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch.backends import cpu
+
+from ..options import shared as options
+from ..options.methods import METHODS
+from ..data.loading.cache import CachedSource
+from ..data.dataset import Dataset
+from ..data.loading.resident import ResidentSource
+from ..data.sources.base import ArraySource, moving, shrunk
+from ..data.loading.stream import Prepare
+from ..engine.evaluate import Evaluation, Judge
+from ..engine.setup import Frozen, Setup
+from ..errors import UserError
+from ..labels import Multi, Single
+from ..models import zoo
+from ..models.class_tokens import read_vectors
+from ..options.shared import refuse_unused
+from ..progress import progress
+from . import config as configs
+from .inputs import Inputs, workers
+from .checkpoint import load_models
+
+
+def load_recipe(recipe: str) -> Any:
+    """The function that trains a method, from "module:function"."""
+    module, function = recipe.split(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def make_setup(
+    config: configs.Config,
+    inputs: Inputs,
+    device: torch.device,
+    judge: Judge | None = None,
+    resize: options.Resize | None = None,
+) -> Setup:
+    """Learners, streams and scans for these inputs.
+
+    Args:
+        judge: by default of the validation images.
+        resize: where --resize is not given; by default what suits the labels.
+    """
+    data, model, training = config.data, config.model, config.training
+    if training.batch_size < 1:
+        raise UserError(f"--batch-size must be at least 1, got {training.batch_size}")
+    if not training.epochs > 0:
+        raise UserError(f"--epochs must be positive, got {training.epochs:g}")
+    if training.weight_decay is not None and not training.weight_decay >= 0:
+        raise UserError(f"--weight-decay must not be negative, got {training.weight_decay:g}")
+    if not 0 <= training.warmup <= 1:
+        raise UserError(f"--warmup must lie in [0, 1], got {training.warmup:g}")
+    if training.clip is not None and not training.clip > 0:
+        raise UserError(f"--clip must be positive, got {training.clip:g}")
+    if training.average is not None and not 0 <= training.average < 1:
+        raise UserError(f"--average must lie in [0, 1), got {training.average:g}")
+    if config.output.eval_every is not None and config.output.eval_every < 1:
+        raise UserError(f"--eval-every must be at least 1, got {config.output.eval_every}")
+    if training.accumulate < 1:
+        raise UserError(f"--accumulate must be at least 1, got {training.accumulate}")
+    if training.steps is not None:
+        refuse_unused(training, "beside --steps, which says how long", "epochs")
+    if training.schedule != "drop":
+        refuse_unused(training, "without --schedule drop", "drop_at")
+    if training.optimizer != "sgd":
+        why = f"with --optimizer {training.optimizer}, which has no such momentum"
+        refuse_unused(training, why, "nesterov")
+    check_labels(config.method, inputs.train)
+    check_epochs(data, inputs.train)
+    source = inputs.train.source
+    channels = source.channels if isinstance(source, ArraySource) else 3
+    array = isinstance(source, ArraySource)
+    image_size = model.image_size
+    if image_size is not None and image_size < 1:
+        raise UserError(f"--image-size must be at least 1, got {image_size}")
+    if image_size is None and not array:
+        image_size = zoo.default_image_size(model.model)
+    frames = clip_frames(model, training, inputs)
+    resize = model.resize or resize or usual_resize(inputs.train)
+    if frames is not None:
+        refuse_unused(model, "on videos, whose shorter side is resized", "resize")
+        resize = "shorter"
+    elif image_size is None:
+        refuse_unused(model, "on arrays, which keep their size without --image-size", "resize")
+        resize = "shorter"
+    classes = inputs.train.classes
+    vectors = None if model.vectors is None else read_vectors(model.vectors, classes)
+    build = Networks(model, classes, channels, image_size, frames, str(device), vectors)
+    first = build(0)  # also refuses a bad --model or --init before anything else happens
+    mean, std = zoo.normalisation(first, channels)
+    prepare = Prepare(mean, std, channels, str(device), model.channels_last)
+    total = training.steps
+    if total is None:
+        epoch = data.balanced_epoch or len(inputs.train) / training.batch_size
+        total = max(1, round(training.epochs * epoch))
+    if total < 1:
+        raise UserError("the budget is empty: --steps and --epochs must be positive")
+    per_epoch = data.balanced_epoch or max(1, len(inputs.train) // training.batch_size)
+    every = config.output.eval_every or max(per_epoch, -(-total // 50))
+    setup = Setup(
+        train=decoded(inputs.train, image_size, data, device),
+        judge=judge,
+        build=build,
+        frozen=partial(frozen, classes=inputs.train.classes, device=device),
+        model=model,
+        training=training,
+        image_size=image_size,
+        frames=frames,
+        resize=resize,
+        prepare=prepare,
+        total=total,
+        seed=training.seed,
+        unlabeled=inputs.unlabeled,
+        rebalance=data.rebalance,
+        balanced_epoch=data.balanced_epoch,
+        eval_every=every,
+        workers=0 if array or data.cache else workers(data),
+    )
+    if judge is None and inputs.val is not None and len(inputs.val):
+        setup = replace(setup, judge=Judge((Evaluation("val", setup.scan(inputs.val)),)))
+    if frames is None and not setup.changes:
+        refuse_unused(training, "without --augment crop or flip", "randaugment", "cutout")
+    # below AVX-512 PyTorch has only a naive convolution in half precision
+    if device.type == "cpu" and model.precision != "fp32" and cpu.get_cpu_capability() == "AVX2":
+        setup.warn(
+            f"this processor computes slowly in {model.precision}: --precision fp32 is faster"
+        )
+    return setup
+
+
+def frozen(path: Path, classes: tuple[str, ...], device: torch.device) -> Frozen:
+    """The model of a finished run, to learn from.
+
+    Raises:
+        UserError: no finished run, or its classes are others.
+    """
+    saved = load_models(path, str(device))
+    if saved.classes != classes:
+        odd = sorted(set(saved.classes) ^ set(classes))
+        detail = f"{odd[0]!r} is in one of them only" if odd else "they differ in order"
+        raise UserError(f"{path} was trained on another class list: {detail}")
+    return Frozen(saved.predictor, saved.image_size, saved.prepare, saved.frames, saved.resize)
+
+
+def usual_resize(dataset: Dataset) -> options.Resize:
+    """Whole photos where every object in them is labelled, the middle where one label names it."""
+    return "square" if isinstance(dataset.labels, Multi) else "shorter"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """Fresh networks for the classes of a training, on its device; can go to another process.
+
+    Args:
+        model: as it was asked for.
+        classes: of the labels.
+        channels: of the images.
+        image_size: side of the input, where it is fixed.
+        frames: of a clip, where the images are videos.
+        device: where the networks go.
+        vectors: (C, V) word vectors of the classes, or None.
+    """
+
+    model: options.Model
+    classes: tuple[str, ...]
+    channels: int
+    image_size: int | None
+    frames: int | None
+    device: str
+    vectors: torch.Tensor | None = None
+
+    def __call__(
+        self,
+        seed: int,
+        network: str | None = None,
+        classes: tuple[str, ...] | None = None,
+        **architecture: Any,
+    ) -> torch.nn.Module:
+        """A network; another architecture, or for some of the classes only, where asked for."""
+        model, vectors = self.model, self.vectors
+        names = self.classes if classes is None else classes
+        if vectors is not None:
+            vectors = vectors[[self.classes.index(name) for name in names]]
+        if self.frames is not None:
+            architecture["frames"] = self.frames
+        made = zoo.create(
+            network or model.model,
+            len(names),
+            in_chans=self.channels,
+            image_size=self.image_size,
+            pretrained=model.pretrained,
+            init=model.init,
+            vectors=vectors,
+            seed=seed,
+            **architecture,
+        )
+        layout = torch.contiguous_format
+        if model.channels_last:
+            layout = torch.channels_last if self.frames is None else torch.channels_last_3d
+        return made.to(self.device, memory_format=layout)  # type: ignore[call-overload,no-any-return]
+
+
+def clip_frames(model: options.Model, training: options.Training, inputs: Inputs) -> int | None:
+    """The frames of a clip where the images are videos, else None.
+
+    Raises:
+        UserError: a network for the other kind, or settings that are for the other kind.
+    """
+    takes = zoo.clip_frames(model.model)
+    parts = {"--images": inputs.train, "--val-images": inputs.val, "--unlabeled": inputs.unlabeled}
+    for name, part in parts.items():
+        if part is not None and moving(part.source) != (takes is not None):
+            if takes is None:
+                raise UserError(
+                    f"{name} are videos and {model.model} takes still images: use --model r2plus1d_18"
+                )
+            raise UserError(f"{model.model} takes videos and {name} are still images")
+    if takes is None:
+        if model.frames is not None:
+            raise UserError("--frames is for videos, and these are still images")
+        return None
+    if training.randaugment or training.cutout:
+        raise UserError("--randaugment and --cutout are for still images, and these are videos")
+    if model.frames is not None and model.frames < 1:
+        raise UserError(f"--frames must be at least 1, got {model.frames}")
+    return takes if model.frames is None else model.frames
+
+
+def check_unlabeled(method: str, data: options.Data) -> None:
+    """Refuse unlabelled images where the method has no use for them."""
+    if data.unlabeled is not None and not METHODS[method].unlabeled:
+        able = [name for name, other in METHODS.items() if other.unlabeled]
+        raise UserError(
+            f"--unlabeled has no effect with {method}, which learns from --images alone; leave it out, or "
+            f"use {', '.join(able[:-1])} or {able[-1]}"
+        )
+
+
+def check_labels(method: str, dataset: Dataset) -> None:
+    """Refuse labels that a method cannot learn from, and say what can."""
+    wanted = METHODS[method].labels
+    sets = isinstance(dataset.labels, Multi)
+    if wanted == "one" and sets:
+        raise UserError(
+            f"{method} needs one label per image and these are label sets; use sigmoid or mile"
+        )
+    if wanted == "sets" and not sets:
+        raise UserError(
+            f"{method} needs label sets and these are single labels; grow sets with mile first "
+            "(reteach predict writes them as a label table), or give a table with several labels "
+            "per image"
+        )
+    if sets and dataset.labels.as_multi().unknown is not None and not METHODS[method].unknown:
+        knowing = [name for name, other in METHODS.items() if other.unknown]
+        raise UserError(
+            f"{method} would take classes that are unknown in an image for absent; "
+            f"use {', '.join(knowing[:-1])} or {knowing[-1]}"
+        )
+
+
+def check_epochs(data: options.Data, dataset: Dataset) -> None:
+    """Refuse draws and epochs by class that cannot be made."""
+    if not 0 <= data.rebalance <= 1:
+        raise UserError(f"--rebalance must lie in [0, 1], got {data.rebalance:g}")
+    if data.balanced_epoch is None:
+        return
+    if data.balanced_epoch < 1:
+        raise UserError(f"--balanced-epoch must be at least 1, got {data.balanced_epoch}")
+    if data.rebalance:
+        raise UserError(
+            "--rebalance and --balanced-epoch both balance the classes: give one of them"
+        )
+    if not isinstance(dataset.labels, Single):
+        raise UserError("--balanced-epoch needs one label per image")
+
+
+def decoded(
+    dataset: Dataset, image_size: int | None, data: options.Data, device: torch.device
+) -> Dataset:
+    """The data set with a faster way to its pixels: from memory, or large JPEGs at reduced size.
+
+    Photos are read at no less than twice the side of the input, so that crops keep their detail.
+    """
+    if data.resident:
+        if not isinstance(dataset.source, ArraySource):
+            raise UserError(
+                "--resident keeps arrays on the device: give --images as .npz or cifar:…"
+            )
+        if image_size is not None:
+            raise UserError("--resident keeps images as they are: leave out --image-size")
+        return replace(dataset, source=ResidentSource(dataset.source, device))
+    if isinstance(dataset.source, ArraySource) or image_size is None:
+        return dataset
+    if not data.cache:
+        return replace(dataset, source=shrunk(dataset.source, 2 * image_size))
+    rows = np.unique(dataset.rows)
+    with progress("decoding into memory", len(rows)) as show:
+        source = CachedSource(dataset.source, image_size * 256 // 224, rows=rows, progress=show)
+    return replace(dataset, source=source)

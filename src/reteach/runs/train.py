@@ -1,0 +1,198 @@
+"""``reteach train`` and ``reteach resume``: from a configuration to a finished run folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import __version__
+from ..options.methods import METHODS
+from ..data.loading.quarantine import write_csv
+from ..engine import distributed
+from ..engine.log import Log, Sink, tensorboard, wandb
+from ..engine.run import Run
+from ..errors import Interrupted, Refused, UserError
+from ..files import atomic_write, write_json
+from ..models import weights
+from ..options.shared import refuse_unused
+from ..report import run_report
+from . import config as configs
+from . import evaluate as finish
+from .folder import claim, new_folder
+from .inputs import Inputs, open_inputs
+from .originals import Originals, originals_of
+from .checkpoint import choose_device
+from .setup import check_unlabeled, load_recipe, make_setup
+from .collapse import CollapseWatch
+
+
+def train(config: configs.Config, *, moved: bool = False, forgiving: bool = False) -> Path:
+    """Train, or go on with, the run that the configuration describes; returns its folder.
+
+    Args:
+        moved: its images may be elsewhere than they were; they must be the same.
+        forgiving: go on without the images that have vanished since it began.
+    """
+    method = METHODS[config.method]
+    assert isinstance(config.settings, method.settings)
+    check_unlabeled(config.method, config.data)
+    device = choose_device(config.model.device)
+    with distributed.group(device):
+        folder = distributed.share(new_folder(config))
+        fresh = distributed.share(not folder.exists())
+        config = claim(config, folder, moved)
+        try:
+            originals = originals_of(folder, forgiving)
+            distributed.barrier()  # the first process will write the file that all have read
+            if moved and not originals.before:
+                raise UserError(
+                    f"{folder} kept nothing of its images to know them by: --images stays"
+                )
+            inputs = open_inputs(config.data, config.training.seed, originals)
+            originals.hold_files(config.model)
+            originals.hold_files(config.settings)
+            if distributed.rank() == 0:
+                originals.keep()
+                if moved:
+                    configs.save(config, folder / "config.yaml")
+            return _train(config, folder, inputs, device, method.recipe, originals)
+        except UserError:
+            if fresh and distributed.rank() == 0 and not (folder / "stages").exists():
+                shutil.rmtree(folder)  # nothing was begun: the name stays free
+            raise
+
+
+def resume(folder: Path, images: str | None = None, forgiving: bool = False) -> Path:
+    """Go on with an interrupted run from its last snapshot.
+
+    Args:
+        images: where its images are now.
+        forgiving: go on without the images that have vanished since it began.
+    """
+    config = configs.load(folder / "config.yaml")
+    config = replace(config, output=replace(config.output, out=folder))
+    if images is not None:
+        config = replace(config, data=replace(config.data, images=images))
+    return train(config, moved=images is not None, forgiving=forgiving)
+
+
+def _train(
+    config: configs.Config,
+    folder: Path,
+    inputs: Inputs,
+    device: torch.device,
+    recipe: str,
+    originals: Originals,
+) -> Path:
+    setup = make_setup(config, inputs, device)
+    if warning := originals.warning():
+        setup.warn(warning)
+    setup.broken.update(originals.gone)
+    if setup.judge is None:
+        refuse_unused(config.output, "without validation images", "eval_every")
+    if config.model.init is not None and distributed.rank() == 0:
+        print(
+            f"starting from {weights.load(setup.build(seed=0), config.model.init)}", file=sys.stderr
+        )
+    classes = inputs.train.classes
+    if unseen := [classes[c] for c in np.flatnonzero(inputs.train.labels.counts() == 0)]:
+        setup.warn(
+            f"{len(unseen)} of {len(classes)} classes have no training image, first: "
+            f"{unseen[0]!r}; what the model says of them means nothing: label some images of them, "
+            "or leave them out of the table's classes"
+        )
+    watch = CollapseWatch(len(classes))
+    sinks: list[Sink] = [watch]
+    if distributed.rank() == 0:
+        write_csv(folder / "quarantine.csv", sorted(inputs.quarantine.items()))
+        if config.output.tensorboard:
+            sinks.append(tensorboard(folder / "tensorboard"))
+        if config.output.wandb:
+            sinks.append(wandb(config.output.wandb, folder, asdict(config)))
+    log = Log(folder / "metrics.jsonl", tuple(sinks))
+    for record in log.records:  # what a run that goes on had already seen
+        watch(record)
+    run = Run(folder, config.training.seed, log, config.output.snapshot_seconds)
+    facts: dict[str, Any] = {
+        "reteach": __version__,
+        "kind": "train",
+        "method": config.method,
+        "classes": classes,
+        "n_train": len(inputs.train),
+        "n_val": len(inputs.val) if inputs.val else 0,
+        "n_unlabeled": len(inputs.unlabeled) if inputs.unlabeled else 0,
+        "n_quarantined": len(inputs.quarantine),
+        "device": device_name(device),
+        "processes": distributed.world(),
+        "steps": setup.total,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+    def status(state: str, message: str = "", **more: Any) -> None:
+        if distributed.rank() == 0:
+            said = [*watch.warnings, *setup.warnings]
+            facts.update(status=state, message=message, warnings=said, **more)
+            if setup.derived:
+                facts["derived"] = setup.derived
+            write_json(folder / "run.json", facts)
+
+    finished = _finished(folder)
+    status("running")
+    start = time.monotonic()
+    try:
+        algorithm = load_recipe(recipe)(setup, config.settings, run)
+        seconds = time.monotonic() - start
+        for part in distributed.gather_objects(setup.broken):  # each read other images
+            inputs.quarantine.update(part)
+        if distributed.rank() == 0:
+            write_csv(folder / "quarantine.csv", sorted(inputs.quarantine.items()))
+        finish.finish(config, folder, inputs, setup, algorithm)
+    except (Interrupted, KeyboardInterrupt) as error:
+        message = str(error) or "stopped after training, before the model was judged"
+        status("interrupted", message)
+        raise Interrupted(f"{message}; go on with: reteach resume {folder}") from None
+    except UserError as error:
+        if finished is None or not isinstance(error, Refused):
+            status("failed", str(error))
+        elif distributed.rank() == 0:  # what was refused takes nothing away from what is there
+            atomic_write(folder / "run.json", finished)
+        raise
+    rate = setup.total * config.training.batch_size / max(seconds, 1e-9)
+    left_out = len(inputs.quarantine)
+    status("finished", seconds=seconds, images_per_second=rate, n_quarantined=left_out)
+    if distributed.rank() == 0:
+        run_report(folder)
+        if left_out:
+            item, reason = min(inputs.quarantine.items())
+            print(
+                f"left out: {left_out} of the images cannot be used, first: {item!r} ({reason}); "
+                f"all are in {folder / 'quarantine.csv'}",
+                file=sys.stderr,
+            )
+    return folder
+
+
+def _finished(folder: Path) -> str | None:
+    """The record of a run that has finished, None of any other."""
+    file = folder / "run.json"
+    try:
+        text = file.read_text(encoding="utf-8")
+        return text if json.loads(text).get("status") == "finished" else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def device_name(device: torch.device) -> str:
+    """The device as people know it."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return str(device)

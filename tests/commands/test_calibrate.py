@@ -1,0 +1,161 @@
+"""``reteach calibrate`` from the command line, and what predict and evaluate make of it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from reteach import sealed
+from reteach.cli import main
+from reteach.data.synthetic import compose, sklearn_digits
+from reteach.labels import Multi, Single
+from reteach.runs.checkpoint import load_models
+from reteach.tables import LabelTable, read_labels, write_labels
+
+QUICK = ("--model", "reteach_tiny", "--workers", "0", "--device", "cpu", "--optimizer", "adam")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A softmax run on 2×2 grids of digits with one label each; new grids, and their label sets."""
+    root = tmp_path_factory.mktemp("calibrate")
+    cells, digits = sklearn_digits()
+    learn = compose(cells[:1200], digits[:1200], 4000, 2, seed=0)
+    other = compose(cells[1200:], digits[1200:], 600, 2, seed=1)
+    names = np.array([str(i) for i in range(10)])
+    for name, grids in (("learn", learn), ("other", other)):
+        np.savez(root / f"{name}.npz", images=grids.images, labels=grids.given.index, classes=names)
+    np.savez(root / "bare.npz", images=other.images)
+    items = tuple(np.array([f"{i}" for i in range(600)]))
+    data = load_items(root / "bare.npz")
+    write_labels(root / "sets.parquet", LabelTable(data, other.truth, "made"))
+    write_labels(root / "one.csv", LabelTable(data, other.given, "made"))
+    del items
+    words = ["train", "softmax", "--images", f"{root}/learn.npz", "--steps", "350"]
+    words += ["--batch-size", "64", "--lr", "0.003", "--out", f"{root}/run", *QUICK]
+    assert main(words) == 0
+    return root
+
+
+def load_items(file):
+    from reteach.data.sources.base import open_source
+
+    return tuple(open_source(str(file)).items)
+
+
+def judged(root, out):
+    words = ["evaluate", f"{root}/run", "--images", f"{root}/bare.npz"]
+    words += ["--labels", f"{root}/sets.parquet", "--out", str(out), "--workers", "0"]
+    assert main(words) == 0
+    return json.loads(out.read_text())["metrics"]["model"]
+
+
+def test_calibration_is_used_by_every_later_command(runs, tmp_path, capsys):
+    before = judged(runs, tmp_path / "before.json")
+    words = ["calibrate", f"{runs}/run", "--images", f"{runs}/bare.npz", "--workers", "0"]
+    assert main([*words, "--labels", f"{runs}/one.csv", "--anyway"]) == 0
+    told = capsys.readouterr().out
+    assert "600 images" in told
+    assert "labels per image" in told
+    after = judged(runs, tmp_path / "after.json")
+    assert after["f1@0.5"] > before["f1@0.5"] + 0.1
+    assert after["map"] == pytest.approx(before["map"], abs=0.002)
+    assert abs(after["labels_per_image"] - after["true_labels_per_image"]) < 2
+
+    table = tmp_path / "labels.parquet"
+    words = ["predict", f"{runs}/run", "--images", f"{runs}/bare.npz", "--out", str(table)]
+    assert main([*words, "--workers", "0"]) == 0
+    sets = read_labels(table).labels
+    assert isinstance(sets, Multi)
+    saved = load_models(runs / "run", "cpu")
+    assert saved.predictor.link == "sigmoid"
+    assert saved.threshold is None
+    x = torch.randn(3, 1, 16, 16)
+    raw = load_models(runs / "run", "cpu", calibrated=False).predictor
+    assert raw.link == "softmax"
+    assert torch.equal(saved.predictor.presence(raw.logits(x)), saved.predictor.logits(x))
+    assert main([*words, "--tuned", "--workers", "0"]) == 2
+    assert "calibrated" in capsys.readouterr().err
+
+    page = (runs / "run" / "calibration.html").read_text()
+    assert "never named" in page
+    assert "labels per image as likely" in page
+
+
+def test_the_runs_own_validation_images_are_the_default(runs, capsys):
+    assert main(["calibrate", f"{runs}/run", "--workers", "0", "--anyway"]) == 0
+    assert "400 images" in capsys.readouterr().out
+
+
+def test_folds_see_every_training_image_once(runs, tmp_path, capsys):
+    words = ["train", "sigmoid", "--images", f"{runs}/other.npz", "--steps", "20"]
+    words += ["--batch-size", "16", "--val-fraction", "0", "--out", f"{tmp_path}/small", *QUICK]
+    assert main(words) == 0
+    assert main(["calibrate", f"{tmp_path}/small"]) == 2
+    assert "no validation images" in capsys.readouterr().err
+    assert main(["calibrate", f"{tmp_path}/small", "--folds", "2", "--anyway"]) == 0
+    assert "600 images" in capsys.readouterr().out
+    stages = tmp_path / "small" / "calibration" / "stages"
+    assert {"split", "fold-1", "fold-2"} <= {p.name for p in stages.iterdir()}
+
+
+def test_doubts_stop_it_and_the_page_tells_why(runs, tmp_path, capsys):
+    words = ["train", "sigmoid", "--images", f"{runs}/learn.npz", "--steps", "1"]
+    assert main([*words, "--batch-size", "8", "--out", f"{tmp_path}/raw", *QUICK]) == 0
+    assert main(["calibrate", f"{tmp_path}/raw", "--workers", "0"]) == 2
+    told = capsys.readouterr().err
+    assert "cannot tell present from absent" in told
+    assert len(told.strip().splitlines()[-1:]) == 1
+    assert not (tmp_path / "raw" / "models" / "model.presence.json").exists()
+    assert "cannot tell" in (tmp_path / "raw" / "calibration.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--folds", "1"], "--folds must be 0 or at least 2"),
+        (["--folds", "3", "--images", "x"], "leave --images"),
+        (["--labels", "x.csv"], "--labels needs --images"),
+        (["--borrow", "-1"], "--borrow must not be negative"),
+        (["--predictor", "modle"], "did you mean model"),
+        (["--expected", "11"], "--expected must lie in [1, 10)"),
+    ],
+)
+def test_bad_words_are_one_line(runs, words, says, capsys):
+    assert main(["calibrate", f"{runs}/run", "--workers", "0", *words]) == 2
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("reteach: ")]
+    assert len(told) == 1
+    assert says in told[0]
+
+
+def test_label_sets_are_refused(runs, capsys):
+    words = ["calibrate", f"{runs}/run", "--images", f"{runs}/bare.npz", "--workers", "0"]
+    assert main([*words, "--labels", f"{runs}/sets.parquet"]) == 2
+    assert "reteach: " in capsys.readouterr().err
+
+
+def test_a_calibration_of_other_classes_is_refused(runs, capsys):
+    file = runs / "run" / "models" / "model.presence.json"
+    main(["calibrate", f"{runs}/run", "--workers", "0", "--anyway"])
+    content = sealed.read_json(file, "")
+    sealed.write_json(file, content | {"classes": [f"x{i}" for i in range(10)]})
+    words = ["evaluate", f"{runs}/run", "--images", f"{runs}/other.npz", "--workers", "0"]
+    assert main(words) == 2
+    assert "another class list" in capsys.readouterr().err
+    file.unlink()
+    assert main(words) == 0
+
+
+def test_names_of_other_classes_are_no_names(runs):
+    """Images in folders of classes that the model does not know count as images without a label."""
+    from reteach.commands.calibrate import _given
+    from reteach.options.calibrate import Calibrate
+
+    saved = load_models(runs / "run", "cpu", calibrated=False)
+    command = Calibrate(runs / "run", images=f"{runs}/other.npz")
+    labels = _given(command, saved).labels
+    assert isinstance(labels, Single)
+    assert (labels.index >= 0).all()

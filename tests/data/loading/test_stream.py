@@ -1,0 +1,110 @@
+"""Batch t is a function of (seed, name, t): no worker, restart or neighbour changes it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import toys
+from reteach.data.loading.stream import Draws, Epochs, Prepare, Turns
+from reteach.errors import UserError
+from reteach.labels import rebalanced
+from reteach.schedules import Cycles
+
+
+def batches(stream, start=0, stop=12):
+    return list(stream.batches(start, stop))
+
+
+def same(a, b):
+    return all(
+        x.step == y.step
+        and torch.equal(x.x, y.x)
+        and torch.equal(x.rows, y.rows)
+        and torch.equal(x.y, y.y)
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_and_restarts_change_nothing(workers):
+    whole = batches(toys.stream())
+    assert same(whole, batches(toys.stream(workers=workers)))
+    assert same(whole[5:9], batches(toys.stream(workers=workers), 5, 9))
+    before = torch.random.get_rng_state()
+    batches(toys.stream(workers=workers))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_seed_and_name_matter():
+    whole = batches(toys.stream())
+    assert not same(whole, batches(toys.stream(seed=1)))
+    other = toys.stream(order=Epochs(np.arange(40), 0, "other"))
+    assert not same(whole, batches(other))
+
+
+@pytest.mark.parametrize(("n", "batch_size"), [(40, 8), (7, 3), (5, 12), (1, 4)])
+def test_each_epoch_has_every_item_once(n, batch_size):
+    order = Epochs(np.arange(n) + 100, seed=3)
+    rows = np.concatenate([order.rows(t, batch_size) for t in range(20)])
+    for epoch in range(len(rows) // n):
+        assert sorted(rows[epoch * n : (epoch + 1) * n]) == list(range(100, 100 + n))
+    # and batches can be asked for in any order
+    assert np.array_equal(order.rows(2, batch_size), rows[2 * batch_size : 3 * batch_size])
+
+
+def test_rebalanced_draws():
+    data = toys.dataset(300)
+    weights = rebalanced(data.labels)
+    order = Draws(weights, seed=0)
+    rows = np.concatenate([order.rows(t, 50) for t in range(200)])
+    share = np.bincount(data.labels.index[rows], minlength=3) / len(rows)
+    assert np.abs(share - 1 / 3).max() < 0.02
+    assert np.array_equal(order.rows(7, 50), rows[350:400])
+
+
+def test_turns():
+    first, second = Epochs(np.arange(10), 0, "a"), Epochs(np.arange(100, 130), 0, "b")
+    order = Turns(first, second, Cycles.of(2, 3))
+    got = [order.rows(t, 5) for t in range(10)]
+    expected = [first, first, second, second, second] * 2
+    number = {id(first): 0, id(second): 0}
+    for rows, source in zip(got, expected, strict=True):
+        assert np.array_equal(rows, source.rows(number[id(source)], 5))
+        number[id(source)] += 1
+
+
+def test_preparation():
+    pixels = torch.tensor([[[[0, 255]]]], dtype=torch.uint8)
+    three = Prepare((0.5, 0.25, 0.0), (0.5, 0.5, 1.0))(pixels)
+    assert three.shape == (1, 3, 1, 2)
+    assert three.flatten().tolist() == pytest.approx([-1, 1, -0.5, 1.5, 0, 1])
+    colours = torch.tensor([[[[30]], [[60]], [[90]]]], dtype=torch.uint8)
+    assert Prepare((0.0,), (1.0,), channels=1)(colours).item() == pytest.approx(60 / 255)
+    assert Prepare((0.0,) * 3, (1.0,) * 3, channels_last=True)(
+        torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
+    ).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_splitting_keeps_everything():
+    (batch,) = toys.stream().batches(0, 1)
+    parts = list(batch.split(4))
+    assert [p.part for p in parts] == [0, 1, 2, 3]
+    assert torch.equal(torch.cat([p.x for p in parts]), batch.x)
+    assert torch.equal(torch.cat([p.y for p in parts]), batch.y)
+
+
+def test_scan_goes_once_in_order():
+    found = list(toys.scan())
+    assert np.array_equal(np.concatenate([rows for rows, _ in found]), np.arange(40))
+    assert [len(x) for _, x in found] == [16, 16, 8]
+
+
+def test_bad_batches():
+    with pytest.raises(UserError, match="at least 1"):
+        toys.stream(batch_size=0)
+    with pytest.raises(UserError, match="cannot be shared equally by 3"):
+        toys.stream(batch_size=8, world=3)
+    with pytest.raises(UserError, match="no images"):
+        toys.stream(order=Epochs(np.arange(0), 0)).rows(0)

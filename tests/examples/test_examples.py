@@ -1,0 +1,215 @@
+"""The examples run, shrunk."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(script: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / script), *arguments, "--smoke"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_multi_mnist(tmp_path):
+    noise = np.random.default_rng(0)
+    images = noise.integers(0, 255, (40, 28, 28), np.uint8)
+    digits = np.arange(40, dtype=np.uint8) % 10
+    names = ("train_images", "train_labels", "test_images", "test_labels")
+    np.savez(tmp_path / "m.npz", **dict(zip(names, (images, digits) * 2, strict=True)))
+    run("multi_mnist.py", str(tmp_path / "m.npz"), "--out", str(tmp_path / "out"))
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {"softmax", "sigmoid", "mile", "mile k_t=25", "every class present"} <= results.keys()
+
+
+@pytest.mark.parametrize("figure", ["schedule", "threshold", "lessons"])
+def test_sweeps(tmp_path, figure):
+    run("mile_sweeps.py", figure, "--out", str(tmp_path / "out"))
+    content = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert len(content["sweep"]) in (1, 2)
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def pictures(count: int, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Noise as JPEG files, end to end."""
+    draw = np.random.default_rng(0)
+    files = []
+    for _ in range(count):
+        out = io.BytesIO()
+        Image.fromarray(draw.integers(0, 255, (*size, 3), np.uint8)).save(out, "JPEG")
+        files.append(np.frombuffer(out.getvalue(), np.uint8))
+    offsets = np.cumsum([0, *(len(file) for file in files)])
+    return {"jpeg": np.concatenate(files), "offsets": offsets}
+
+
+def test_cpsd_ablation(tmp_path):
+    draw = np.random.default_rng(0)
+    label = np.arange(60) % 6
+    words = np.array([f"thing {i}, other name" for i in range(6)])
+    objects = {"label": label, "split": np.arange(60) // 40, "words": words}
+    np.savez(tmp_path / "tiny_imagenet50.npz", **pictures(60, (64, 64)), **objects)
+    names = np.array(["null", *(f"tag {i}" for i in range(14))])
+    tags = draw.random((40, 15)) < 0.4
+    np.savez(
+        tmp_path / "ccp_multilabel.npz", **pictures(40, (96, 60)), labels=tags, label_names=names
+    )
+    chosen = ["--only", "baseline", "CPSD", "--out", str(tmp_path / "out")]
+    run("cpsd_ablation.py", str(tmp_path), *chosen)
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {"baseline", "CPSD", "every class present"} <= results.keys()
+    assert {"map", "cf1@0.5", "of1@0.5", "cf1@0.8", "of1@0.8"} <= results["CPSD"].keys()
+
+
+def test_cpsd_networks(tmp_path):
+    """Scenes of six kinds of things that go together in pairs; networks start from what they are."""
+    words = np.array([f"thing {i}, other name" for i in range(6)])
+    objects = {"label": np.arange(240) % 6, "split": np.arange(240) // 120, "words": words}
+    np.savez(tmp_path / "tiny_imagenet50.npz", **pictures(240, (32, 32)), **objects)
+    pairs = np.kron(np.eye(4, dtype=np.int64), np.ones((2, 2), np.int64)) * 30 + 5
+    np.savez(tmp_path / "cooccurrence.npz", coco_counts=np.full(8, 40), coco_pairs=pairs,
+             coco_names=np.array([f"kind {i}" for i in range(8)]))  # fmt: skip
+    chosen = ["--only", "baseline", "SD", "--start", "objects", "--out", str(tmp_path / "out")]
+    run("cpsd_networks.py", str(tmp_path), *chosen)
+    content = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    told = content["configuration"]
+    assert told["SD"]["training"]["epochs"] == 2 * told["baseline"]["training"]["epochs"]
+    assert (tmp_path / "out" / "data" / "backbone" / "report.html").exists()
+
+
+def test_recipes():
+    listed = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "recipes.py")],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    names = [line.split()[0] for line in listed.splitlines()]
+    assert {"imagenet-r50-mile", "webvision-r50d-mile", "finetune-0.01-mile"} <= set(names)
+    assert "model" in run("recipes.py", "webvision-r50-mile")
+    for name in ("imagenet-r18-elr", "finetune-0.01-softmax"):
+        run("recipes.py", name)
+
+
+def test_nct_beside_its_parts(tmp_path):
+    """A pack in the published order, of one picture that stands for all."""
+    picture = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)).save(
+        picture, "JPEG"
+    )
+    one = np.frombuffer(picture.getvalue(), np.uint8)
+    n = 50_100
+    np.savez(tmp_path / "c.npz", jpeg=np.tile(one, n), offsets=np.arange(n + 1) * len(one),
+             label=np.arange(n) % 10, class_names=[f"class {i}" for i in range(10)])  # fmt: skip
+    run("nct_cifar.py", str(tmp_path / "c.npz"), "--what", "parts", "--out", str(tmp_path / "out"))
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {"variability", "nct target_variability=0.0", "dml"} <= results.keys()
+    assert "nct balancing=constant" in results
+    assert {"best", "last", "wrong_accuracy"} <= results["dml"].keys()
+
+
+def test_nct_on_a_gpu_in_small_on_a_cpu(tmp_path):
+    run("nct_gpu.py", "--out", str(tmp_path))
+    content = json.loads((tmp_path / "50" / "comparison.json").read_text())
+    assert [row["name"] for row in content["rows"][:2]] == ["ensemble", "nct"]
+    assert content["configuration"]["nct"]["settings"]["target_variability"] == 0.5
+    assert {"best", "last", "mean10", "wrong_accuracy"} <= set(content["metrics"])
+
+
+def pack(file: Path, size: int, label: np.ndarray, split: np.ndarray, **more: object) -> Path:
+    """Random JPEGs, end to end in one array."""
+    noise = np.random.default_rng(len(label))
+    files = []
+    for _ in label:
+        out = io.BytesIO()
+        Image.fromarray(noise.integers(0, 255, (size, size, 3), np.uint8)).save(out, "JPEG")
+        files.append(np.frombuffer(out.getvalue(), np.uint8))
+    offsets = np.cumsum([0, *map(len, files)])
+    np.savez(file, jpeg=np.concatenate(files), offsets=offsets, label=label, split=split, **more)
+    return file
+
+
+def test_semi(tmp_path):
+    names = [
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    ]
+    cifar = pack(
+        tmp_path / "c.npz", 32, np.arange(260) % 10, np.arange(260) // 200, class_names=names
+    )
+    # a goose is a bird, a salamander is nothing that CIFAR-10 knows
+    tiny = pack(
+        tmp_path / "t.npz", 64, np.arange(30) % 2, np.arange(30) // 20,
+        wnid=["n01855672", "n01629819"], is_a=[["n01503061", "n01855672"]],
+    )  # fmt: skip
+    said = run("semi_cifar.py", str(cifar), str(tiny), "--out", str(tmp_path / "out"))
+    assert "fine-tuning" in said
+    (found,) = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {"teacher", "supervised", "picks, K = 200, by score", "balanced-ranked, student"} <= set(
+        found
+    )
+    truth = np.load(tmp_path / "out" / "seed0" / "data" / "truth.npy")
+    assert truth[-20:].tolist() == [2, -1] * 10
+
+
+def test_single_positive(tmp_path):
+    """The arena on scikit-learn's digits, with three of the members."""
+    members = ("--members", "softmax", "mile", "large-loss")
+    told = run("single_positive.py", "--arena", "few", *members, "--out", str(tmp_path))
+    found = json.loads((tmp_path / "few" / "results.json").read_text())
+    assert {"every class present", "most frequent tags", "mile calibrated"} <= found.keys()
+    assert "| mile calibrated, told |" in told
+    assert found["softmax calibrated"][0]["map"] > 0.2
+
+
+def test_advise_check(tmp_path):
+    """Advice to clean and advice to calibrate, each against plain training."""
+    noise = np.random.default_rng(0)
+    np.savez(tmp_path / "images.npz", images=noise.integers(0, 255, (60, 8, 8), np.uint8))
+    names = [f"{i % 3}" for i in range(60)]
+    sets = [f"{i % 3};{(i + 1) % 3}" for i in range(60)]
+    for file, labels in (("one.csv", names), ("sets.csv", sets)):
+        rows = [f"{i},{label}" for i, label in enumerate(labels)]
+        (tmp_path / file).write_text("\n".join(["item,labels", *rows]) + "\n")
+    data = f"--images {tmp_path}/images.npz --labels {tmp_path}/one.csv --model reteach_tiny"
+    plain = f"reteach train softmax {data} --optimizer adam --epochs 30"
+    clean = f"reteach relabel clean {data} --folds 2 --rule confidence --out clean.parquet"
+    sigmoid = f"reteach train sigmoid {data}"
+    pieces = {
+        "Take copies out": "reteach dedup --images nowhere",
+        "Drop a few": clean,
+        "One sigmoid; then reteach calibrate on the run": sigmoid,
+    }
+    advice = [{"title": title, "command": text} for title, text in pieces.items()]
+    (tmp_path / "advice.json").write_text(json.dumps({"plain": plain, "advice": advice}))
+    for truth, metrics in (("one.csv", {"accuracy"}), ("sets.csv", {"f1@0.5", "map"})):
+        given = (str(tmp_path / name) for name in ("advice.json", "images.npz", truth))
+        said = run("advise_check.py", *given, "--out", str(tmp_path / truth[:-4]))
+        assert "| Drop a few |" in said
+        found = json.loads((tmp_path / truth[:-4] / "results.json").read_text())
+        longer = "plain, as many passes as Drop a few"
+        assert found.keys() == {"plain", longer, *list(pieces)[1:]}
+        assert found["plain"][0].keys() == metrics | {"refused"}
