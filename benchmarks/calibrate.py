@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from reteach.relabel.calibration.logit_histogram import Sketch
+from reteach.relabel.calibration.logit_histogram import LogitHistogram
 from reteach.relabel.calibration.presence import calibrate
 
 BLOCK = 2000
@@ -33,7 +33,7 @@ def main(images: int, classes: int) -> None:
         z[present] += generator.normal(5, 1.5, int(present.sum()))
         blocks.append((z, np.where(present, z, -np.inf).argmax(1)))
     truth = 1 + 3 * (1 - 1 / classes)
-    sketch = Sketch(tuple(f"class {i}" for i in range(classes)))
+    sketch = LogitHistogram(tuple(f"class {i}" for i in range(classes)))
     start = time.process_time()
     for number in range(images // BLOCK):
         sketch.add(*blocks[number % len(blocks)])

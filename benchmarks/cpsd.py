@@ -30,7 +30,7 @@ from reteach.labels import Multi
 from reteach.losses.asymmetric import Asymmetric
 from reteach.methods import cpsd
 from reteach.options import shared as options
-from reteach.options.methods import Cpsd
+from reteach.options.methods import CpsdOptions
 from reteach.runs.config import Config
 from reteach.runs.inputs import Inputs
 from reteach.runs.setup import make_setup
@@ -50,7 +50,9 @@ def photos() -> Dataset:
     return Dataset.of(ArraySource(pixels), Multi.from_dense(present, names))
 
 
-def bare(setup: Setup, settings: Cpsd, tasks: list[cpsd.SubTask], sides: list[list[str]]) -> float:
+def bare(
+    setup: Setup, settings: CpsdOptions, tasks: list[cpsd.SubTask], sides: list[list[str]]
+) -> float:
     """The loops one would write by hand; returns the CPU seconds of a pass of all teachers."""
     pixels = torch.from_numpy(setup.train.source.batch(setup.train.rows)).permute(0, 3, 1, 2)  # type: ignore[attr-defined]
     labels = torch.from_numpy(setup.train.labels.array())
@@ -109,7 +111,7 @@ def main() -> None:
     parser.add_argument("--augment", choices=["none", "crop-flip"], default="none")
     told = parser.parse_args()
     torch.set_num_threads(1)
-    settings = Cpsd(subsets=5)
+    settings = CpsdOptions(subsets=5)
     config = Config(
         "cpsd",
         settings,

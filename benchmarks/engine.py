@@ -18,15 +18,15 @@ import torch
 
 from reteach.data.dataset import Dataset
 from reteach.data.loading.augment import Plain
-from reteach.data.loading.stream import Epochs, Prepare, Scan, Stream
+from reteach.data.loading.stream import Epochs, Normalize, Scan, Stream
 from reteach.data.sources.base import ArraySource
 from reteach.engine.algorithm import Algorithm
 from reteach.engine.learner import Learner
 from reteach.engine.run import Run
 from reteach.labels import Single
 from reteach.losses.standard import sigmoid_bce
-from reteach.methods.distill import lesson
-from reteach.methods.mile import ContinuingMile, Mile, Transmission
+from reteach.methods.distill import targets_of
+from reteach.methods.mile import ContinuingMile, Mile, PseudoLabeler
 from reteach.methods.supervised import Supervised
 from reteach.models import zoo
 from reteach.schedules import Constant, Cycles
@@ -52,7 +52,7 @@ def main() -> None:
     noise = np.random.default_rng(0)
     images = noise.integers(0, 255, (N, told.size, told.size, 3), np.uint8)
     data = Dataset.of(ArraySource(images), Single(noise.integers(0, 10, N), classes))
-    prepare = Prepare((0.5,) * 3, (0.25,) * 3, 3, told.device, channels_last=True)
+    prepare = Normalize((0.5,) * 3, (0.25,) * 3, 3, told.device, channels_last=True)
     device = torch.device(told.device)
 
     def network() -> torch.nn.Module:
@@ -100,11 +100,11 @@ def main() -> None:
 
     def mile(k_t: int, k_s: int, cycle: bool = False) -> Algorithm:
         images_once = Scan(data, Plain(), prepare, told.batch_size) if cycle else None
-        transmission = Transmission(lesson("threshold"), images=images_once)
+        transmission = PseudoLabeler(targets_of("threshold"), images=images_once)
         return Mile(learner(), learner(), transmission, Cycles.of(k_t, k_s))
 
     def continuing() -> Algorithm:
-        transmission = Transmission(lesson("threshold"))
+        transmission = PseudoLabeler(targets_of("threshold"))
         return ContinuingMile(
             learner(), network().requires_grad_(False), transmission, Cycles.of(40, 20)
         )

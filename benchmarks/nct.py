@@ -20,7 +20,7 @@ from PIL import Image
 
 from reteach.data.dataset import Dataset
 from reteach.data.loading.augment import Plain, Train
-from reteach.data.loading.stream import Epochs, Prepare, Stream
+from reteach.data.loading.stream import Epochs, Normalize, Stream
 from reteach.data.sources.base import ArraySource, Source, open_source
 from reteach.engine.algorithm import Algorithm
 from reteach.engine.learner import Learner
@@ -54,7 +54,7 @@ def photos(folder: Path) -> Source:
 def measure(source: Source, model: str, rounds: int, from_files: bool) -> list[tuple[float, float]]:
     """Per round, CPU seconds of one network and of NCT."""
     data = Dataset.of(source, Single(np.arange(len(source)) % 10, tuple("abcdefghij")))
-    prepare = Prepare((0.5,) * 3, (0.25,) * 3, channels_last=True)
+    prepare = Normalize((0.5,) * 3, (0.25,) * 3, channels_last=True)
     augment = Train(SIZE) if from_files else Plain()
     alpha = ByEpoch(Balancing(0.9, 0.65, 27), len(data), BATCH)
     rate = ByEpoch(TargetVariability(0.2, 0.5, -1, 30), len(data), BATCH)

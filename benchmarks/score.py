@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from reteach.data.loading.stream import Prepare
+from reteach.data.loading.stream import Normalize
 from reteach.engine.learner import Predictor
 from reteach.models import zoo
 from reteach.runs.checkpoint import save_models
@@ -57,7 +57,7 @@ def run_folder(folder: Path, architecture: str, side: int, classes: int) -> Path
     save_models(
         folder, {"model": Predictor((model,), "softmax")}, architecture=architecture,
         classes=tuple(map(str, range(classes))), image_size=side, frames=None,
-        prepare=Prepare(mean, std), threshold=None, method="untrained",
+        prepare=Normalize(mean, std), threshold=None, method="untrained",
     )  # fmt: skip
     return folder
 

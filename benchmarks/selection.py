@@ -73,9 +73,9 @@ def read_duckdb(files: list[Path]) -> None:
 def select(files: list[Path], out: Path, k: int, top: int | None) -> None:
     """Ours."""
     from reteach.relabel.selection.score_shards import open_shards
-    from reteach.relabel.selection.topk import Rule, select
+    from reteach.relabel.selection.topk import RankingRule, select
 
-    select(open_shards(files[0].parent), out, Rule(k, top))
+    select(open_shards(files[0].parent), out, RankingRule(k, top))
 
 
 def merge(files: list[Path], out: Path, k: int, whole: Path) -> None:

@@ -24,7 +24,7 @@ import numpy as np
 
 from reteach.cli import main
 from reteach.files import write_json
-from reteach.options.runs import OfRun
+from reteach.options.runs import RunEvaluationOptions
 from reteach.runs.predict import evaluate
 
 SINGLE, SETS = ("accuracy",), ("f1@0.5", "map")
@@ -78,7 +78,7 @@ def judged(
         run = trained(text, plain, seed, folder, options.smoke)
         folds = ["--folds", "5"] if "--folds 5" in name else []
         refused = then and main(["calibrate", str(run), *folds]) != 0
-        models, _ = evaluate(run, options.labels, None, OfRun(images=options.images))
+        models, _ = evaluate(run, options.labels, None, RunEvaluationOptions(images=options.images))
         first = next(iter(models.values()))
         keys = SETS if first.get("true_labels_per_image", 1) > 1 else SINGLE
         numbers = {key: float(first[key]) for key in keys}

@@ -63,7 +63,7 @@ def run(trial: Trial) -> dict[str, Any]:
     from reteach.labels import Single
     from reteach.methods.clean import held_out_scores
     from reteach.methods.supervised import train_softmax
-    from reteach.options.methods import Softmax
+    from reteach.options.methods import SoftmaxOptions
     from reteach.options.shared import Model, Training
     from reteach.relabel.noise.folds import stratified_folds
     from reteach.runs.config import Config
@@ -83,7 +83,7 @@ def run(trial: Trial) -> dict[str, Any]:
         test = Dataset.of(ArraySource(pictures(pack, tested)), Single(right, names))
     training = Training(epochs=trial.epochs, batch_size=64, optimizer="adam", seed=trial.seed)
     model = Model(trial.model, device="cpu", channels_last=True)
-    config = Config("softmax", Softmax(), model=model, training=training)
+    config = Config("softmax", SoftmaxOptions(), model=model, training=training)
 
     def setup(data: Dataset) -> Any:
         return make_setup(config, Inputs(data, None, None), torch.device("cpu"))
@@ -91,13 +91,13 @@ def run(trial: Trial) -> dict[str, Any]:
     folder = trial.out / f"{trial.noise}-{trial.images}-{trial.model}-seed{trial.seed}"
     fold = stratified_folds(given, np.arange(len(given)), trial.folds, trial.seed)
     own = Run(folder / "folds", trial.seed, quiet=True)
-    held = held_out_scores(setup(everything), train_softmax, Softmax(), fold, own)
+    held = held_out_scores(setup(everything), train_softmax, SoftmaxOptions(), fold, own)
     np.savez(folder / "held_out.npz", scores=held, given=given, true=true)
 
     def accuracy(name: str, keep: np.ndarray) -> float:
         surroundings = setup(everything.subset(np.flatnonzero(keep)))
         part = Run(folder / name, trial.seed, quiet=True)
-        model = train_softmax(surroundings, Softmax(), part).predictors()["model"]
+        model = train_softmax(surroundings, SoftmaxOptions(), part).predictors()["model"]
         found = float((scores(model, surroundings.scan(test))[1].argmax(1) == right).mean())
         print(f"seed {trial.seed}, trained on {name}: {found:.1%}", file=sys.stderr, flush=True)
         return found

@@ -38,10 +38,10 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reteach.compare.compare import Plan, compare
-from reteach.compare.variants import Entrant
+from reteach.compare.compare import ComparisonPlan, compare
+from reteach.compare.variants import Variant
 from reteach.options.compare import show_results
-from reteach.options.methods import Asl, Cpsd, Softmax
+from reteach.options.methods import AslOptions, CpsdOptions, SoftmaxOptions
 from reteach.options.shared import Data, Model, Output, Training
 from reteach.runs.checkpoint import load_models
 from reteach.runs.config import Config
@@ -153,7 +153,9 @@ def _backbone(packs: Path, folder: Path, few: bool) -> nn.Module:
                         augment="crop-flip")  # fmt: skip
     model = Model("reteach_mid", channels_last=True, device="cpu")
     data = Data(images=str(file), val_fraction=0.02)
-    where = train(Config("softmax", Softmax(), data, model, training, Output(folder / "backbone")))
+    where = train(
+        Config("softmax", SoftmaxOptions(), data, model, training, Output(folder / "backbone"))
+    )
     return load_models(where, "cpu").predictor.models[0]
 
 
@@ -177,16 +179,18 @@ def _features(
     return torch.cat(out).numpy()
 
 
-def entrants(what: str, model: Model, training: Training, budget: str) -> tuple[Entrant, ...]:
+def entrants(what: str, model: Model, training: Training, budget: str) -> tuple[Variant, ...]:
     """The rows of the table."""
 
-    def cpsd(name: str, **settings: Any) -> Entrant:
+    def cpsd(name: str, **settings: Any) -> Variant:
         own = training
         if budget == "paper":
             quarters = TEACHERS.get(name, 10) / 4
             own = replace(training, epochs=training.epochs * (1 + quarters))
             settings = settings | {"teacher_share": quarters / (1 + quarters)}
-        return Entrant(name, Config("cpsd", Cpsd(**settings), model=model, training=own), settings)
+        return Variant(
+            name, Config("cpsd", CpsdOptions(**settings), model=model, training=own), settings
+        )
 
     if what == "subsets":
         return tuple(
@@ -196,8 +200,8 @@ def entrants(what: str, model: Model, training: Training, budget: str) -> tuple[
         )
     half = replace(training, epochs=training.epochs / 2)
     return (
-        Entrant("baseline", Config("asl", Asl(), model=model, training=training), {}),
-        Entrant("baseline, half", Config("asl", Asl(), model=model, training=half), {}),
+        Variant("baseline", Config("asl", AslOptions(), model=model, training=training), {}),
+        Variant("baseline, half", Config("asl", AslOptions(), model=model, training=half), {}),
         *(cpsd(name, **settings) for name, settings in CONTROLS.items()),
     )
 
@@ -233,7 +237,7 @@ if __name__ == "__main__":
     parts = featured(parts, backbone, (1, 1) if lite0 else (4, 2))
     model = Model("ablation_head_lite0" if lite0 else "ablation_head", device="cpu")
     training = Training(epochs=epochs, batch_size=64, optimizer="adam", lr=2e-3, augment="none")
-    plan = Plan(
+    plan = ComparisonPlan(
         f"CPSD on {told.data}: {told.what}",
         f"{len(parts[0][0])} pictures, {len(names)} classes, {epochs:g} epochs in all.",
         out,

@@ -24,11 +24,11 @@ from tagged_pictures import prepare, scenes, tiny
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
 
-from reteach.compare.compare import Plan, compare
-from reteach.compare.variants import Entrant
+from reteach.compare.compare import ComparisonPlan, compare
+from reteach.compare.variants import Variant
 from reteach.models.small import SmallNet
 from reteach.options.compare import show_results
-from reteach.options.methods import Asl, Cpsd, Softmax
+from reteach.options.methods import AslOptions, CpsdOptions, SoftmaxOptions
 from reteach.options.shared import Data, Model, Output, Training
 from reteach.runs.config import Config
 from reteach.runs.train import train
@@ -73,18 +73,20 @@ def knows_objects(packs: Path, folder: Path, model: Model, few: bool) -> Model:
     training = Training(epochs=1 if few else 8, batch_size=64, optimizer="adam", lr=2e-3,
                         augment="crop-flip")  # fmt: skip
     data = Data(images=str(file), val_fraction=0.02)
-    where = train(Config("softmax", Softmax(), data, model, training, Output(folder / "backbone")))
+    where = train(
+        Config("softmax", SoftmaxOptions(), data, model, training, Output(folder / "backbone"))
+    )
     return replace(model, init=where / "models/model/model.safetensors")
 
 
-def entrants(model: Model, training: Training) -> tuple[Entrant, ...]:
+def entrants(model: Model, training: Training) -> tuple[Variant, ...]:
     """The rows of the table."""
     twice = replace(training, epochs=2 * training.epochs)
     return (
-        Entrant("baseline", Config("asl", Asl(), model=model, training=training), {}),
-        Entrant("baseline, twice", Config("asl", Asl(), model=model, training=twice), {}),
+        Variant("baseline", Config("asl", AslOptions(), model=model, training=training), {}),
+        Variant("baseline, twice", Config("asl", AslOptions(), model=model, training=twice), {}),
         *(
-            Entrant(name, Config("cpsd", Cpsd(**told), model=model, training=twice), told)
+            Variant(name, Config("cpsd", CpsdOptions(**told), model=model, training=twice), told)
             for name, told in ROWS.items()
         ),
     )
@@ -120,7 +122,7 @@ if __name__ == "__main__":
         lr=told.lr,
         augment="none",
     )
-    plan = Plan(
+    plan = ComparisonPlan(
         f"CPSD, {told.network} networks, {told.start} start, {told.classes} classes",
         f"{len(parts[0][0])} scenes; {training.epochs:g} epochs for each student.",
         out,

@@ -14,14 +14,14 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from reteach.compare.compare import Plan, compare
+from reteach.compare.compare import ComparisonPlan, compare
 from reteach.compare.data import DigitGrids
-from reteach.compare.variants import entrants
+from reteach.compare.variants import variants
 from reteach.options.compare import show_results
 from reteach.options.shared import Model, Training
 
 
-def plan(mnist: Path, out: Path, smoke: bool) -> Plan:
+def plan(mnist: Path, out: Path, smoke: bool) -> ComparisonPlan:
     """Softmax, sigmoid, and MILe with many generations, with one, and with too many."""
     model = Model("reteach_small", channels_last=True, device="cpu")
     steps = 120 if smoke else 1500
@@ -29,12 +29,12 @@ def plan(mnist: Path, out: Path, smoke: bool) -> Plan:
         steps=steps, batch_size=8 if smoke else 128, optimizer="adam", lr=1e-3, schedule="constant"
     )
     rho = ("rho=0.1",)
-    plain, _ = entrants(("softmax", "sigmoid"), model, training)
-    mile, _ = entrants(("mile",), model, training, ("k_t=100", "k_s=50", *rho))
-    one, _ = entrants(("mile",), model, training, rho, (f"k_t={steps * 2 // 3}",))
-    short, _ = entrants(("mile",), model, training, ("k_s=25", *rho), ("k_t=25",))
+    plain, _ = variants(("softmax", "sigmoid"), model, training)
+    mile, _ = variants(("mile",), model, training, ("k_t=100", "k_s=50", *rho))
+    one, _ = variants(("mile",), model, training, rho, (f"k_t={steps * 2 // 3}",))
+    short, _ = variants(("mile",), model, training, ("k_s=25", *rho), ("k_t=25",))
     sizes = (200, 100, 100) if smoke else (60_000, 2_000, 5_000)
-    return Plan(
+    return ComparisonPlan(
         "Multi-MNIST (MILe, Table 5)",
         "3×3 grids of MNIST digits; the one label is the centre digit with probability 0.6, each "
         "other with 0.05. Accuracy is against the centre digit.",

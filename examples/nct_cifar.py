@@ -24,9 +24,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from PIL import Image
 
-from reteach.compare.compare import Plan, compare
+from reteach.compare.compare import ComparisonPlan, compare
 from reteach.compare.data import OwnData
-from reteach.compare.variants import Entrant, entrants
+from reteach.compare.variants import Variant, variants
 from reteach.labels import Single
 from reteach.options.compare import show_results
 from reteach.options.shared import Data, Model, Output, Training
@@ -73,19 +73,19 @@ def prepare(
     return OwnData(data, test_images=test, clean=folder / "clean.csv")
 
 
-def contestants(what: str, kind: str, model: Model, training: Training) -> tuple[Entrant, ...]:
+def contestants(what: str, kind: str, model: Model, training: Training) -> tuple[Variant, ...]:
     """The entrants of one table; every network of every entrant sees each image equally often."""
     rate = f"target_variability={RATE[kind]}"
     if what == "main":
-        return entrants(("ensemble", "nct"), model, training, (rate,))[0]
+        return variants(("ensemble", "nct"), model, training, (rate,))[0]
     if what == "rates":
         rates = "nct.target_variability=0,0.1,0.3,0.5,0.7,0.9"
-        return entrants(("nct",), model, training, (), (rates,))[0]
-    alone, _ = entrants(("variability",), model, training, (rate,))
-    balancing, _ = entrants(("nct",), model, training, (), ("target_variability=0.0",))
+        return variants(("nct",), model, training, (), (rates,))[0]
+    alone, _ = variants(("variability",), model, training, (rate,))
+    balancing, _ = variants(("nct",), model, training, (), ("target_variability=0.0",))
     weight = ("nct.balancing=constant",)
-    constant, _ = entrants(("nct", "dml"), model, training, ("target_variability=0.0",), weight)
-    single, _ = entrants(("nct",), model, training, (rate,), ("predict=first",))
+    constant, _ = variants(("nct", "dml"), model, training, ("target_variability=0.0",), weight)
+    single, _ = variants(("nct",), model, training, (rate,), ("predict=first",))
     return (*alone, *balancing, *constant, *single)
 
 
@@ -119,7 +119,7 @@ if __name__ == "__main__":
     training = Training(epochs=2 * epochs, batch_size=128, optimizer=told.optimizer,
                         lr=told.lr, schedule=told.schedule, augment=told.augment)  # fmt: skip
     every = max(1, told.every * sizes[0] // training.batch_size)
-    plan = Plan(
+    plan = ComparisonPlan(
         f"NCT on CIFAR-10: {words.removeprefix('nct-')}",
         f"{sizes[0]} images, {epochs:g} epochs of each network, augmentation: {told.augment}.",
         out,

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from reteach.compare.compare import Plan, compare
+from reteach.compare.compare import ComparisonPlan, compare
 from reteach.compare.data import OwnData
-from reteach.compare.variants import entrants
+from reteach.compare.variants import variants
 from reteach.data.sources.cifar import CIFAR10, read_cifar
 from reteach.labels import Single
 from reteach.options.compare import show_results
@@ -62,10 +62,10 @@ def table(folder: Path, percent: int, out: Path, told: argparse.Namespace) -> No
         model = replace(model, precision="fp32", device="cpu")
         training = replace(training, epochs=1, batch_size=16)
     rate = f"target_variability={R_MAX[classes][percent]}"
-    chosen, _ = entrants(("ensemble", "nct"), model, training, (rate,))
+    chosen, _ = variants(("ensemble", "nct"), model, training, (rate,))
     share = 0.2 if told.smoke else 0.02
     data = Data(f"cifar:{folder}", out / "noisy.parquet", val_fraction=share, resident=True)
-    plan = Plan(
+    plan = ComparisonPlan(
         f"NCT on CIFAR-{classes}, {percent}% noise",
         f"200 epochs of two networks, {model.model}, {model.precision}.",
         out,

@@ -24,8 +24,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from reteach.options.clean import Clean
-from reteach.options.compare import Compare
+from reteach.options.clean import CleanOptions
+from reteach.options.compare import CompareOptions
 from reteach.options.shared import Data, Model, Training
 
 NAMES = {
@@ -55,7 +55,7 @@ def main(options: argparse.Namespace) -> None:
     model = Model(options.model, device=options.device)
     training = Training(batch_size=options.batch_size, optimizer=options.optimizer)
     cleaned = options.out / "clean.parquet"
-    Clean(
+    CleanOptions(
         images=options.images,
         labels=options.labels,
         folds=options.folds,
@@ -65,7 +65,7 @@ def main(options: argparse.Namespace) -> None:
         training=replace(training, epochs=options.epochs[0]),
     ).run()
     folder = options.out / "comparison"
-    Compare(
+    CompareOptions(
         ("softmax", "sigmoid"),
         data=Data(options.images, options.labels),
         model=model,

@@ -31,10 +31,10 @@ from reteach.engine.evaluate import outputs, top_classes
 from reteach.files import write_json
 from reteach.labels import Single
 from reteach.options.methods import METHODS
-from reteach.options.runs import OfRun
+from reteach.options.runs import RunEvaluationOptions
 from reteach.options.shared import Data, Model, Output, Training
 from reteach.relabel.selection.quotas import balanced
-from reteach.relabel.selection.topk import Rule
+from reteach.relabel.selection.topk import RankingRule
 from reteach.relabel.selection.topk_numpy import Candidates, best
 from reteach.runs.checkpoint import load_models
 from reteach.runs.config import Config
@@ -159,7 +159,7 @@ def picks_accuracy(teacher: Path, data: Path) -> dict[str, float]:
     out = {}
     for k in PICKED:
         for by in ("score", "logit"):
-            picks = best(found, source.items, balanced(k, 10), Rule(k, TOP, by))
+            picks = best(found, source.items, balanced(k, 10), RankingRule(k, TOP, by))
             out[f"K = {k}, by {by}"] = float((truth[picks.row] == picks.cls).mean())
     first = [rng.permutation(np.flatnonzero(cls[:, 0] == c))[: PICKED[1]] for c in range(10)]
     right = np.concatenate([truth[rows] == c for c, rows in enumerate(first)])
@@ -201,7 +201,9 @@ def one_seed(
 
 def accuracy(folder: Path, data: Path) -> dict[str, float]:
     """Test accuracy of each of a run's models."""
-    found, _ = evaluate(folder, None, None, OfRun(str(data / "test.npz"), device="cpu"))
+    found, _ = evaluate(
+        folder, None, None, RunEvaluationOptions(str(data / "test.npz"), device="cpu")
+    )
     return {name: 100 * numbers["accuracy"] for name, numbers in found.items()}
 
 

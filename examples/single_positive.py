@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from reteach.compare.variants import entrants
+from reteach.compare.variants import variants
 from reteach.data.dataset import Dataset
 from reteach.data.sources.base import ArraySource
 from reteach.data.synthetic import compose, sklearn_digits
@@ -44,7 +44,7 @@ from reteach.metrics.summary import Summary, trivial_every_class
 from reteach.models.presence import odds
 from reteach.options.methods import METHODS
 from reteach.options.shared import Model, Training
-from reteach.relabel.calibration.logit_histogram import Sketch
+from reteach.relabel.calibration.logit_histogram import LogitHistogram
 from reteach.relabel.calibration.presence import calibrate
 from reteach.runs.inputs import Inputs
 from reteach.runs.setup import load_recipe, make_setup
@@ -255,7 +255,7 @@ def scores(
     settings = {"mile": cycles} | {name: (*cycles, *more) for name, more in MIXTURES.items()}
     settings |= dict.fromkeys(("epr", "role"), (f"expected={truth:.3f}",))
     method, chosen = "mile" if method in MIXTURES else method, settings.get(method, ())
-    (entrant,), _ = entrants((method,), model, training, chosen)
+    (entrant,), _ = variants((method,), model, training, chosen)
     setup = make_setup(entrant.config, Inputs(world.train, None, None), torch.device("cpu"))
     run = Run(folder, seed, quiet=True)
 
@@ -303,9 +303,9 @@ def trivial(world: World) -> dict[str, dict[str, float]]:
 
 def held_out(
     arena: Arena, world: World, method: str, seed: int, folder: Path, smoke: bool
-) -> Sketch:
+) -> LogitHistogram:
     """Scores of the training images by networks that have not learned from them."""
-    sketch, each = Sketch(world.train.classes), np.arange(len(world.train)) % FOLDS
+    sketch, each = LogitHistogram(world.train.classes), np.arange(len(world.train)) % FOLDS
     for fold in range(FOLDS):
         rest, own = (world.train.subset(np.flatnonzero(at)) for at in (each != fold, each == fold))
         part = World(rest, own, world.named, own)
@@ -335,10 +335,10 @@ def rows(arena: Arena, name: str, options: argparse.Namespace, seed: int) -> dic
         if member in FAMILY:
             continue
         link = "softmax" if kept["softmax"] else "sigmoid"
-        sketch = Sketch(world.train.classes)
+        sketch = LogitHistogram(world.train.classes)
         sketch.add(val, world.named)
         expected = float(world.val.labels.present().sum(1).mean())
-        forms: dict[str, tuple[Sketch, dict[str, Any]]] = {
+        forms: dict[str, tuple[LogitHistogram, dict[str, Any]]] = {
             " calibrated": (sketch, {}),
             " calibrated, told": (sketch, {"expected": expected}),
         }

@@ -20,11 +20,11 @@ from .options.methods import METHODS
 
 TABLE: dict[str, tuple[str, str]] = {
     "demo": (
-        "reteach.options.demo:Demo",
+        "reteach.options.demo:DemoOptions",
         "softmax, sigmoid and MILe on real digits, in two minutes",
     ),
     "advise": (
-        "reteach.options.advise:Advise",
+        "reteach.options.advise:AdviseOptions",
         "what the labels are like, and which method is worth trying first",
     ),
     **{
@@ -34,75 +34,84 @@ TABLE: dict[str, tuple[str, str]] = {
         )
         for name, method in METHODS.items()
     },
-    "resume": ("reteach.options.runs:Resume", "go on with an interrupted run"),
+    "resume": ("reteach.options.runs:ResumeOptions", "go on with an interrupted run"),
     "evaluate": (
-        "reteach.options.runs:Evaluate",
+        "reteach.options.runs:EvaluateOptions",
         "judge a run's model on labelled images, or score tables on reassessed labels",
     ),
-    "predict": ("reteach.options.runs:Predict", "write a label table of what a model sees"),
+    "predict": ("reteach.options.runs:PredictOptions", "write a label table of what a model sees"),
     "explain": (
-        "reteach.options.explain:Explain",
+        "reteach.options.explain:ExplainOptions",
         "where a run's models look for a class: activation maps side by side",
     ),
     "calibrate": (
-        "reteach.options.calibrate:Calibrate",
+        "reteach.options.calibrate:CalibrateOptions",
         "probabilities of presence out of a model that learned from single labels",
     ),
-    "report": ("reteach.options.runs:Report", "make the HTML page of a run or comparison again"),
+    "report": (
+        "reteach.options.runs:ReportOptions",
+        "make the HTML page of a run or comparison again",
+    ),
     "transfer": (
-        "reteach.options.transfer:Transfer",
+        "reteach.options.transfer:TransferOptions",
         "a trained network on other classes: fine-tuned, or logistic regression on its features",
     ),
     "compare": (
-        "reteach.options.compare:Compare",
+        "reteach.options.compare:CompareOptions",
         "several methods under one budget, with intervals",
     ),
-    "noise": ("reteach.options.noise:Noise", "make some labels wrong on purpose, exactly so many"),
+    "noise": (
+        "reteach.options.noise:NoiseOptions",
+        "make some labels wrong on purpose, exactly so many",
+    ),
     "noise estimate": (
-        "reteach.options.noise:Estimate",
+        "reteach.options.noise:EstimateOptions",
         "the noise matrix behind given labels, from held-out scores",
     ),
     "probe compression": (
-        "reteach.options.probe:Compression",
+        "reteach.options.probe:CompressionOptions",
         "how hard random labels are to fit on a run's features",
     ),
     "relabel propose": (
-        "reteach.options.relabel:Propose",
+        "reteach.options.relabel:ProposeOptions",
         "which classes raters are to be asked about, from several models' scores",
     ),
-    "relabel consensus": ("reteach.options.relabel:Consensus", "raters' answers to labels"),
+    "relabel consensus": ("reteach.options.relabel:ConsensusOptions", "raters' answers to labels"),
     "relabel tasks": (
-        "reteach.options.rate:Tasks",
+        "reteach.options.rate:TasksOptions",
         "proposals as tasks of similar classes, in a store for raters",
     ),
-    "rate": ("reteach.options.rate:Rate", "serve the tasks to raters as web pages"),
+    "rate": ("reteach.options.rate:RateOptions", "serve the tasks to raters as web pages"),
     "relabel export": (
-        "reteach.options.rate:Export",
+        "reteach.options.rate:ExportOptions",
         "write the answers of a rating store to a file",
     ),
     "relabel hashtags": (
-        "reteach.options.hashtags:Hashtags",
+        "reteach.options.hashtags:HashtagsOptions",
         "hashtags or search queries to classes",
     ),
     "relabel clean": (
-        "reteach.options.clean:Clean",
+        "reteach.options.clean:CleanOptions",
         "drop the labels that held-out models do not confirm",
     ),
     "score": (
-        "reteach.options.score:Score",
+        "reteach.options.score:ScoreOptions",
         "the best classes of very many images as a score table, shard by shard",
     ),
     "select": (
-        "reteach.options.select:Select",
+        "reteach.options.select:SelectOptions",
         "the best images of every class out of a score table of any size",
     ),
-    "dedup": ("reteach.options.dedup:Dedup", "find images that are in two sets, or twice in one"),
+    "dedup": (
+        "reteach.options.dedup:DedupOptions",
+        "find images that are in two sets, or twice in one",
+    ),
     "partition": (
-        "reteach.options.partition:Partition",
+        "reteach.options.partition:PartitionOptions",
         "split the classes by co-occurrence and dis-occurrence",
     ),
     "convert": (
-        "reteach.options.convert:Convert",
+        "reteach.options.convert:ConvertOptions",
         "published annotations and label lists (COCO, VOC, CIFAR-N, Clothing1M …) as a label table",
     ),
 }
@@ -218,6 +227,9 @@ def _local(settings: Any, flag: str = "") -> None:
 def _parse(command: Any, name: str, rest: list[str]) -> Any:
     import tyro
 
+    from .options.renamed import current_flags
+
+    rest = current_flags(name, rest)
     _refuse_repeated_flags(rest)  # before --config puts its flags beside them
     return tyro.cli(
         command,

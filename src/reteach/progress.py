@@ -18,7 +18,7 @@ class Progress(Protocol):
 
 
 @final
-class _Lines:
+class _LogLines:
     """For output that is not a terminal: one line at most every ``pause`` seconds."""
 
     def __init__(self, title: str, total: int, pause: float = 20.0) -> None:
@@ -45,7 +45,7 @@ def progress(title: str, total: int, quiet: bool = False) -> Iterator[Progress]:
         yield lambda done, words="": None
         return
     if not sys.stderr.isatty():
-        yield _Lines(title, total)
+        yield _LogLines(title, total)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn

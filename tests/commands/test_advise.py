@@ -117,10 +117,10 @@ def test_the_user_may_know_that_images_hold_several_classes(world, capsys):
     table(world / "few.csv", NAMES[grids.given.index])
     found = {}
     for told in ("auto", "yes", "no"):
-        code, out = advise(world, "few", "--several", told)
+        code, out = advise(world, "few", "--multi-label", told)
         assert code == 0
         found[told] = json.loads(out.with_suffix(".json").read_text())
-        asked = "give --several yes" in capsys.readouterr().out
+        asked = "give --multi-label yes" in capsys.readouterr().out
         assert asked == ("Look first" in out.read_text()) == (told == "auto")
     commands = {told: [p["command"] for p in f["advice"]] for told, f in found.items()}
     assert any("train sigmoid" in text for text in commands["yes"])

@@ -119,7 +119,7 @@ def test_doubts_stop_it_and_the_page_tells_why(runs, tmp_path, capsys):
         (["--folds", "1"], "--folds must be 0 or at least 2"),
         (["--folds", "3", "--images", "x"], "leave --images"),
         (["--labels", "x.csv"], "--labels needs --images"),
-        (["--borrow", "-1"], "--borrow must not be negative"),
+        (["--prior-strength", "-1"], "--prior-strength must not be negative"),
         (["--predictor", "modle"], "did you mean model"),
         (["--expected", "11"], "--expected must lie in [1, 10)"),
     ],
@@ -152,10 +152,10 @@ def test_a_calibration_of_other_classes_is_refused(runs, capsys):
 def test_names_of_other_classes_are_no_names(runs):
     """Images in folders of classes that the model does not know count as images without a label."""
     from reteach.commands.calibrate import _given
-    from reteach.options.calibrate import Calibrate
+    from reteach.options.calibrate import CalibrateOptions
 
     saved = load_models(runs / "run", "cpu", calibrated=False)
-    command = Calibrate(runs / "run", images=f"{runs}/other.npz")
+    command = CalibrateOptions(runs / "run", images=f"{runs}/other.npz")
     labels = _given(command, saved).labels
     assert isinstance(labels, Single)
     assert (labels.index >= 0).all()

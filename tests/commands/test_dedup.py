@@ -17,13 +17,13 @@ from PIL import Image
 
 from reteach.commands import dedup as duplicates
 from reteach.data.loading.augment import Eval
-from reteach.data.loading.stream import Prepare
+from reteach.data.loading.stream import Normalize
 from reteach.data.sources.base import open_source
 from reteach.duplicates.neighbours import Neighbours
 from reteach.engine.learner import Predictor
 from reteach.errors import UserError
 from reteach.models import zoo
-from reteach.options.dedup import Dedup
+from reteach.options.dedup import DedupOptions
 from reteach.relabel.selection.item_lists import read_items
 from reteach.runs import features
 from reteach.runs.checkpoint import save_models
@@ -53,7 +53,7 @@ def folders(tmp_path: Path) -> Path:
 def test_finds_equal_files_and_recompressed_copies(
     folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Dedup(
+    DedupOptions(
         images=str(folders / "web"),
         against=str(folders / "val"),
         out=folders / "pairs.parquet",
@@ -83,7 +83,7 @@ def test_finds_equal_files_and_recompressed_copies(
 
 
 def test_within_one_set_each_pair_comes_once(folders: Path) -> None:
-    Dedup(
+    DedupOptions(
         images=str(folders / "web"),
         out=folders / "pairs.parquet",
         exclude=folders / "drop.parquet",
@@ -104,7 +104,7 @@ def test_given_features_decide(folders: Path) -> None:
     others[2] = 3 * mine[5]  # the same direction
     np.savez(folders / "web.npz", items=np.array(images), features=mine)
     np.savez(folders / "val.npz", items=np.array(against), features=others)
-    Dedup(
+    DedupOptions(
         images=str(folders / "web"),
         against=str(folders / "val"),
         features=folders / "web.npz",
@@ -136,7 +136,7 @@ def literal(model: Any, source: Any, row: int, side: int) -> Any:
 def test_features_of_a_network(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Distances are those of L2-normalised pooled features, all pairs sorted globally."""
     weights = network(folders / "w.pth")
-    Dedup(
+    DedupOptions(
         images=str(folders / "web"),
         against=str(folders / "val"),
         out=folders / "pairs.parquet",
@@ -170,14 +170,14 @@ def test_features_of_a_run_in_a_temporary_file(
     half = (0.5,) * 3
     save_models(
         folders / "run", {"model": Predictor((model,), "softmax")}, architecture="reteach_small",
-        classes=("a", "b"), image_size=32, frames=None, prepare=Prepare(half, half), threshold=None,
+        classes=("a", "b"), image_size=32, frames=None, prepare=Normalize(half, half), threshold=None,
         method="softmax",
     )  # fmt: skip
     options: dict[str, Any] = {"images": str(folders / "web"), "against": str(folders / "val")}
     options |= {"run_folder": folders / "run", "device": "cpu"}
-    Dedup(**options, out=folders / "memory.parquet").run()
+    DedupOptions(**options, out=folders / "memory.parquet").run()
     monkeypatch.setattr(features, "IN_MEMORY", 0)
-    Dedup(**options, out=folders / "new" / "file.parquet").run()
+    DedupOptions(**options, out=folders / "new" / "file.parquet").run()
     memory, file = (
         pq.read_table(folders / name) for name in ("memory.parquet", "new/file.parquet")
     )
@@ -193,7 +193,7 @@ def test_an_index_says_what_it_finds(folders: Path, capsys: pytest.CaptureFixtur
     made = generator.normal(size=(len(items), 8)).astype(np.float32)
     np.savez(folders / "web.npz", items=np.array(items), features=made)
     for search in ("exact", "faiss"):
-        Dedup(
+        DedupOptions(
             images=str(folders / "web"),
             features=folders / "web.npz",
             search=search,
@@ -205,7 +205,7 @@ def test_an_index_says_what_it_finds(folders: Path, capsys: pytest.CaptureFixtur
     worse = Neighbours(np.ones((5, 1), np.float32), np.zeros((5, 1), np.int64), 0.8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(duplicates, "nearest", lambda *_, **__: worse)
-        Dedup(images=str(folders / "web"), out=folders / "p.parquet").run()
+        DedupOptions(images=str(folders / "web"), out=folders / "p.parquet").run()
     said = capsys.readouterr()
     assert "nearest pictures by FAISS: recall 80.0% on a sample" in said.out
     assert "warning: the index does not reach a recall of 95%" in said.err
@@ -214,9 +214,9 @@ def test_an_index_says_what_it_finds(folders: Path, capsys: pytest.CaptureFixtur
 def test_what_is_excluded_is_not_selected(folders: Path) -> None:
     """dedup --exclude feeds select --exclude."""
     pytest.importorskip("duckdb")
-    from reteach.options.select import Select
+    from reteach.options.select import SelectOptions
 
-    Dedup(
+    DedupOptions(
         images=str(folders / "web"),
         against=str(folders / "val"),
         out=folders / "pairs.parquet",
@@ -230,7 +230,7 @@ def test_what_is_excluded_is_not_selected(folders: Path) -> None:
     kept = {}
     for name, exclude in (("all", ()), ("clean", (folders / "drop.parquet",))):
         out = folders / f"{name}.parquet"
-        Select(folders / "scores.parquet", 100, out, exclude=exclude).run()
+        SelectOptions(folders / "scores.parquet", 100, out, exclude=exclude).run()
         kept[name] = pq.read_table(out)["item"].to_pylist()
     assert kept["all"] == items
     assert kept["clean"] == [item for item in items if item != "class1/<b>stolen.png"]
@@ -253,7 +253,7 @@ def test_bad_input_is_one_clear_line(folders: Path) -> None:
     }
     for words, options in cases.items():
         with pytest.raises(UserError, match=re.escape(words)):
-            Dedup(images=web, **options)
+            DedupOptions(images=web, **options)
     for words, options in {
         "--model resnet18 needs weights": {"model": "resnet18"},
         "did you mean resnet18": {"model": "resnet81", "pretrained": True},
@@ -262,9 +262,9 @@ def test_bad_input_is_one_clear_line(folders: Path) -> None:
     }.items():
         torch.save(zoo.create("reteach_video", 2, seed=0).state_dict(), folders / "v.pth")
         with pytest.raises(UserError, match=words):
-            Dedup(images=web, out=folders / "p.parquet", **options).run()
+            DedupOptions(images=web, out=folders / "p.parquet", **options).run()
     with pytest.raises(UserError, match="does not exist"):
-        Dedup(images=str(folders / "wep"), out=folders / "p.parquet").run()
+        DedupOptions(images=str(folders / "wep"), out=folders / "p.parquet").run()
 
 
 def test_finds_the_planted_duplicates_of_tiny_imagenet(shared_data: Path, tmp_path: Path) -> None:
@@ -282,14 +282,14 @@ def test_finds_the_planted_duplicates_of_tiny_imagenet(shared_data: Path, tmp_pa
         assert Image.open(io.BytesIO(content)).size == (64, 64)
         (folder / f"{Path(str(names[row])).stem}.jpg").write_bytes(content)
     out = tmp_path / "pairs.parquet"
-    Dedup(images=str(tmp_path / "train"), against=str(tmp_path / "val"), out=out).run()
+    DedupOptions(images=str(tmp_path / "train"), against=str(tmp_path / "val"), out=out).run()
     first, second = pq.read_table(out).slice(0, 2).to_pylist()
     assert first["same_bytes"]
     assert Path(first["item"]).stem == "n01855672_44"
     assert Path(first["against"]).stem == "val_2157"
     assert first["label"] != first["against_label"]
     assert not second["same_bytes"]
-    Dedup(images=str(tmp_path / "train"), out=out, only_bytes=True).run()
+    DedupOptions(images=str(tmp_path / "train"), out=out, only_bytes=True).run()
     (pair,) = pq.read_table(out).to_pylist()
     assert {Path(pair["item"]).stem, Path(pair["against"]).stem} == {
         "n07747607_32",

@@ -40,7 +40,7 @@ def test_what_is_impossible_is_refused_before_any_training(
     (line,) = (text for text in capsys.readouterr().err.splitlines() if "reteach:" in text)
     assert said in line
     flags = set(re.findall(r"--([a-z-]+)", line))
-    assert flags <= {f.name for f in fields(demo.Demo)}
+    assert flags <= {f.name for f in fields(demo.DemoOptions)}
 
 
 def _trains(*_: object) -> None:
@@ -58,8 +58,11 @@ def test_every_number_of_steps_ends_with_the_student(steps):
 
 def test_the_demo_has_the_cycles_of_the_documented_figures():
     """100 steps of the teacher, 50 of the student."""
-    ours, documented = plan(demo.Demo.steps, demo.TEACHER, None), plan(demo.Demo.steps, 100, 50)
-    assert all(ours(step) == documented(step) for step in range(demo.Demo.steps))
+    ours, documented = (
+        plan(demo.DemoOptions.steps, demo.TEACHER, None),
+        plan(demo.DemoOptions.steps, 100, 50),
+    )
+    assert all(ours(step) == documented(step) for step in range(demo.DemoOptions.steps))
 
 
 def test_the_demo_shows_what_it_claims(tmp_path):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from report_pages import Element, read, section
 from reteach.cli import main
-from reteach.data.loading.stream import Prepare
+from reteach.data.loading.stream import Normalize
 from reteach.engine.algorithm import Specialist
 from reteach.engine.learner import Predictor
 from reteach.labels import Multi
@@ -139,7 +139,7 @@ def test_a_network_with_class_tokens_shows_its_attention(world, tmp_path):
             classes=CLASSES,
             image_size=64,
             frames=None,
-            prepare=Prepare((0.5,) * 3, (0.5,) * 3),
+            prepare=Normalize((0.5,) * 3, (0.5,) * 3),
             threshold=None,
             method="asl",
         )
@@ -155,7 +155,7 @@ def test_hostile_names_are_text(tmp_path, world):
     classes = ("<b>", "x")
     predictor = Predictor((model,), "sigmoid")
     common = {"architecture": "reteach_tiny", "classes": classes, "image_size": 16, "frames": None,
-              "prepare": Prepare((0.5,) * 3, (0.5,) * 3), "threshold": None, "method": "asl"}  # fmt: skip
+              "prepare": Normalize((0.5,) * 3, (0.5,) * 3), "threshold": None, "method": "asl"}  # fmt: skip
     teacher = Specialist(predictor, classes)
     save_models(tmp_path / "run", {"model": predictor}, **common, specialists={"co-1": teacher})
     again = load_specialists(tmp_path / "run")

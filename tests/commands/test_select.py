@@ -14,8 +14,8 @@ from PIL import Image
 
 import score_shards as toy
 from reteach.errors import UserError
-from reteach.options.hashtags import Hashtags
-from reteach.options.select import Select
+from reteach.options.hashtags import HashtagsOptions
+from reteach.options.select import SelectOptions
 from reteach.relabel.weak.weak_labels import weak_labels
 
 pytest.importorskip("duckdb")
@@ -41,7 +41,7 @@ def test_the_issue_command(
     scores: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "picks.parquet"
-    run(Select, scores, "--per-class", 5, "--top", 3, "--out", out)
+    run(SelectOptions, scores, "--per-class", 5, "--top", 3, "--out", out)
     wanted = toy.oracle(toy.rows(0, items=60), dict.fromkeys(range(7), 5), 3)
     assert toy.read(out) == wanted
     said = capsys.readouterr()
@@ -61,7 +61,7 @@ def test_k_by_the_papers_ratio_and_k_that_is_too_large(
     toy.write(known, table, classes=names, top="10")
     out = tmp_path / "o.parquet"
     for scores in (written, known):  # counted, and from the metadata
-        run(Select, scores, "--out", out)
+        run(SelectOptions, scores, "--out", out)
         assert "K = 48 per class, by the paper's ratio" in capsys.readouterr().out
         assert toy.read(out) == toy.oracle(table, dict.fromkeys(range(10), 48))
     out.unlink()
@@ -71,7 +71,7 @@ def test_k_by_the_papers_ratio_and_k_that_is_too_large(
         (known, 2_000, "too many of 3,000 images for 10 classes"),
     ):
         with pytest.raises(UserError, match=f"{words}.*give --per-class 48$"):
-            run(Select, scores, "--per-class", k, "--out", out)
+            run(SelectOptions, scores, "--per-class", k, "--out", out)
         assert not out.exists()
 
 
@@ -83,15 +83,15 @@ def test_a_part_may_hold_what_a_whole_may_not(tmp_path: Path) -> None:
     parts.mkdir()
     for n in range(8):
         part = toy.write(tmp_path / f"{n}.parquet", whole[50 * n : 50 * n + 50], classes=names)
-        run(Select, part, "--per-class", 20, "--part", "--out", parts / f"{n}.parquet")
+        run(SelectOptions, part, "--per-class", 20, "--part", "--out", parts / f"{n}.parquet")
     with pytest.raises(UserError, match=r"picks each of 10 images for 5\.0 of 5 classes"):
-        run(Select, part, "--per-class", 20, "--out", tmp_path / "o.parquet")
+        run(SelectOptions, part, "--per-class", 20, "--out", tmp_path / "o.parquet")
     with pytest.raises(UserError, match="do not tell how many images there were: give --per-class"):
-        run(Select, parts, "--out", tmp_path / "o.parquet")
-    run(Select, parts, "--per-class", 20, "--out", tmp_path / "o.parquet")
+        run(SelectOptions, parts, "--out", tmp_path / "o.parquet")
+    run(SelectOptions, parts, "--per-class", 20, "--out", tmp_path / "o.parquet")
     assert toy.read(tmp_path / "o.parquet") == toy.oracle(whole, dict.fromkeys(range(5), 20))
     with pytest.raises(UserError, match="--part needs --per-class"):
-        run(Select, parts, "--part")
+        run(SelectOptions, parts, "--part")
 
 
 def test_what_is_missing_is_said(
@@ -102,7 +102,7 @@ def test_what_is_missing_is_said(
     (scores / "1.parquet").write_bytes(b"not a shard at all")
     (tmp_path / "drop.txt").write_text("".join(f"{row[0]}\n" for row in table if row[1] == 4))
     run(
-        Select,
+        SelectOptions,
         scores,
         "--per-class",
         30,
@@ -124,7 +124,7 @@ def test_frequencies_come_from_hashtags(
     rows = ["item,tags", "1,#ant #ants", "2,ANT cat", "3,fox gnu", "4,sky", "5,ant", "6,a fox"]
     (tmp_path / "tags.csv").write_text("\n".join(rows))
     counts = tmp_path / "counts.csv"
-    run(Hashtags, tmp_path / "tags.csv", "--classes", tmp_path / "classes.txt",
+    run(HashtagsOptions, tmp_path / "tags.csv", "--classes", tmp_path / "classes.txt",
         "--out", tmp_path / "weak.parquet", "--counts", counts)  # fmt: skip
     said = capsys.readouterr().out
     assert "5 of 6 images have a label: 5 of 8 different tags name a class" in said
@@ -133,11 +133,20 @@ def test_frequencies_come_from_hashtags(
         assert [row["count"] for row in csv.DictReader(file)] == ["3", "0", "1", "0", "0", "2", "1"]
     seen = weak_labels(tmp_path / "weak.parquet", ["5", "7", "1"], CLASSES)  # for train semi --tags
     assert (seen.rows.tolist(), seen.shares().names()) == ([2, 0], [["ant"], ["ant"]])
-    run(Select, scores, "--per-class", 2, "--frequencies", counts, "--out", tmp_path / "o.parquet")
+    run(
+        SelectOptions,
+        scores,
+        "--per-class",
+        2,
+        "--frequencies",
+        counts,
+        "--out",
+        tmp_path / "o.parquet",
+    )
     picked = np.bincount([row[1] for row in toy.read(tmp_path / "o.parquet")], minlength=7)
     assert picked.tolist() == [6, 0, 2, 0, 0, 4, 2]
     run(
-        Select,
+        SelectOptions,
         tmp_path / "weak.parquet",
         "--per-class",
         1,
@@ -157,7 +166,7 @@ def test_the_page_shows_images_at_chosen_ranks(scores: Path, tmp_path: Path) -> 
         pixels = np.random.default_rng(len(item)).integers(0, 256, (12, 12, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / "images" / item)
     run(
-        Select,
+        SelectOptions,
         scores,
         "--per-class",
         12,
@@ -177,13 +186,13 @@ def test_the_page_shows_images_at_chosen_ranks(scores: Path, tmp_path: Path) -> 
     first = next(row for row in toy.read(out) if row[1] == 2 and row[3] == 1)
     assert first[0] in text
     (tmp_path / "images" / first[0]).write_bytes(b"gone")
-    run(Select, scores, "--per-class", 12, "--out", out, "--page", page, "--images", tmp_path / "images",
-        "--ranks", 1, 4, 99, "--shown", "cat", "dog")  # fmt: skip
+    run(SelectOptions, scores, "--per-class", 12, "--out", out, "--page", page,
+        "--images", tmp_path / "images", "--ranks", 1, 4, 99, "--shown", "cat", "dog")  # fmt: skip
     text = page.read_text()
     assert text.count("data:image/png") == 3
     assert "not an image" in text
     with pytest.raises(UserError, match="no class is called 'cta'; did you mean cat"):
-        run(Select, scores, "--per-class", 12, "--out", out, "--page", page,
+        run(SelectOptions, scores, "--per-class", 12, "--out", out, "--page", page,
             "--images", tmp_path / "images", "--shown", "cta")  # fmt: skip
 
 
@@ -196,20 +205,20 @@ def test_bad_options_are_one_clear_line(scores: Path, tmp_path: Path) -> None:
     }
     for words, options in cases.items():
         with pytest.raises(UserError, match=words):
-            Select(scores, 5, **options)
+            SelectOptions(scores, 5, **options)
     for words, k, top in (("got 0", 0, None), ("got -1", 1, -1), ("only 7 classes", 1, 8)):
         with pytest.raises(UserError, match=words):
-            Select(scores, k, tmp_path / "o.parquet", top).run()
+            SelectOptions(scores, k, tmp_path / "o.parquet", top).run()
     with pytest.raises(UserError, match=r"\.parquet file"):
-        Hashtags(tmp_path / "t.csv", tmp_path / "c.txt", out=tmp_path / "o.csv")
+        HashtagsOptions(tmp_path / "t.csv", tmp_path / "c.txt", out=tmp_path / "o.csv")
     for name, content in (("x.csv", "image\na\n"), ("x.json", "{}")):
         (tmp_path / name).write_text(content)
         with pytest.raises(UserError, match=r"no column 'item'|an item list is"):
-            Select(scores, 5, tmp_path / "o.parquet", exclude=(tmp_path / name,)).run()
+            SelectOptions(scores, 5, tmp_path / "o.parquet", exclude=(tmp_path / name,)).run()
 
 
 def test_metadata_of_the_picks(scores: Path, tmp_path: Path) -> None:
-    run(Select, scores, "--per-class", 5, "--out", tmp_path / "o.parquet")
+    run(SelectOptions, scores, "--per-class", 5, "--out", tmp_path / "o.parquet")
     schema = pq.read_schema(tmp_path / "o.parquet")
     assert schema.names == ["item", "class", "score", "rank"]
     assert [str(t) for t in schema.types] == ["string", "int32", "float", "int32"]
@@ -228,11 +237,11 @@ def test_an_exclude_list_of_other_names_is_an_error(
     with pytest.raises(
         UserError, match=r"wrong\.csv: none of its 1 items is in the scores"
     ) as found:
-        run(Select, scores, "--per-class", 60, "--top", 1, "--out", out, "--exclude",
+        run(SelectOptions, scores, "--per-class", 60, "--top", 1, "--out", out, "--exclude",
             tmp_path / "right.txt", tmp_path / "wrong.csv")  # fmt: skip
     assert f"first: 'shard/{items[5]}'; items there are called like" in str(found.value)
     assert not out.exists()
-    run(Select, scores, "--per-class", 60, "--top", 1, "--out", out, "--exclude",
+    run(SelectOptions, scores, "--per-class", 60, "--top", 1, "--out", out, "--exclude",
         tmp_path / "right.txt", tmp_path / "none.txt")  # fmt: skip
     said = capsys.readouterr().out
     assert "right.txt: 3 of its 4 items are in the scores" in said

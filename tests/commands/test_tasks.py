@@ -16,8 +16,8 @@ import pytest
 from rating_kit import Client, Clock, label_plan, new_store, own_port, photos, start_process
 from reteach.errors import UserError
 from reteach.labels import Multi, Single
-from reteach.options.rate import Export, Rate, Tasks
-from reteach.options.relabel import Consensus
+from reteach.options.rate import ExportOptions, RateOptions, TasksOptions
+from reteach.options.relabel import ConsensusOptions
 from reteach.rating.assignment import Flow
 from reteach.rating.export import ratings_of, read_ratings
 from reteach.rating.overview import progress
@@ -74,7 +74,7 @@ def test_from_proposals_to_labels(
     (tmp_path / "tree.txt").write_text(
         "pet cat\npet dog\nwild owl\nwild fox\nroot pet\nroot wild\n"
     )
-    Tasks(
+    TasksOptions(
         proposals=proposals,
         out=where,
         raters=2,
@@ -106,7 +106,7 @@ def test_from_proposals_to_labels(
     store.close()
 
     rate_all(where, ["ann", "ben"], lambda i, title: title == ("Cat!", *CLASSES[1:])[i])
-    Consensus(where, out=tmp_path / "real.parquet", method="majority").run()
+    ConsensusOptions(where, out=tmp_path / "real.parquet", method="majority").run()
     table = read_labels(tmp_path / "real.parquet")
     rows_, columns, _ = table.labels.pairs()
     assert table.items == tuple(f"{i}.png" for i in range(6))
@@ -139,7 +139,7 @@ def rate_some(where: str, rater: int, tasks: int, yes: str) -> set[str]:
 
 
 def consensus(where: str, out: Path, **more: Any) -> dict[str, list[str]]:
-    Consensus(where, out=out, method="majority", **more).run()
+    ConsensusOptions(where, out=out, method="majority", **more).run()
     table = read_labels(out)
     return dict(zip(table.items, table.labels.names(), strict=True))
 
@@ -149,7 +149,7 @@ def test_while_rating_goes_on_a_partly_rated_image_keeps_its_label(
 ) -> None:
     """Two tasks per image, two raters each: an image is decided when all its classes are."""
     where = str(tmp_path / "r.db")
-    Tasks(proposals=proposals, out=where, raters=2, limit=2).run()
+    TasksOptions(proposals=proposals, out=where, raters=2, limit=2).run()
     store = open_store(where)
     add_raters(store, ["ann", "ben"])
     store.close()
@@ -179,7 +179,7 @@ def test_while_rating_goes_on_a_partly_rated_image_keeps_its_label(
 def test_gold_is_in_the_labels_whatever_raters_say(proposals: Path, tmp_path: Path) -> None:
     """Its task unanswered, its class never asked about, its set empty: the owner's word stands."""
     where = str(tmp_path / "r.db")
-    Tasks(proposals=proposals, out=where, raters=1).run()
+    TasksOptions(proposals=proposals, out=where, raters=1).run()
     store = open_store(where)
     add_raters(store, ["ann"])
     store.close()
@@ -202,7 +202,7 @@ def test_work_is_done_when_golden_tasks_are_too(proposals: Path, tmp_path: Path)
     where = str(tmp_path / "r.db")
     gold = LabelTable(("0.png", "1.png"), Single(np.array([0, 1]), CLASSES))
     write_labels(tmp_path / "gold.csv", gold)
-    Tasks(
+    TasksOptions(
         proposals=proposals, out=where, raters=1, gold=tmp_path / "gold.csv", gold_rate=0.01
     ).run()
     store = open_store(where)
@@ -238,23 +238,23 @@ def test_from_label_studio_and_back(tmp_path: Path, capsys: pytest.CaptureFixtur
     ]
     (tmp_path / "in.json").write_text(json.dumps(entries))
     where = tmp_path / "r.db"
-    Tasks(label_studio=tmp_path / "in.json", out=str(where), raters=2).run()
+    TasksOptions(label_studio=tmp_path / "in.json", out=str(where), raters=2).run()
     assert "8 answers of 1 raters taken over" in capsys.readouterr().out
     rate_all(where, ["ann"], lambda i, c: c == "owl")
-    Export(str(where), tmp_path / "out.json").run()
+    ExportOptions(str(where), tmp_path / "out.json").run()
     assert "<Choices" in (tmp_path / "out.xml").read_text()
     back = read_ratings(tmp_path / "out.json")
     assert sorted(back.raters) == ["3", "ann"]
     assert len(back.answer) == 2 * 4 + 4 * 4
-    Export(str(where), tmp_path / "out.csv", columns="crowd-kit").run()
+    ExportOptions(str(where), tmp_path / "out.csv", columns="crowd-kit").run()
     assert (tmp_path / "out.csv").read_text().startswith("task,worker,label")
 
 
 def test_earlier_answers_from_csv(proposals: Path, tmp_path: Path) -> None:
-    Tasks(proposals=proposals, out=str(tmp_path / "a.db"), raters=1).run()
+    TasksOptions(proposals=proposals, out=str(tmp_path / "a.db"), raters=1).run()
     rate_all(tmp_path / "a.db", ["ann"], lambda i, c: c == CLASSES[i])
-    Export(str(tmp_path / "a.db"), tmp_path / "a.csv").run()
-    Tasks(
+    ExportOptions(str(tmp_path / "a.db"), tmp_path / "a.csv").run()
+    TasksOptions(
         proposals=proposals, out=str(tmp_path / "b.db"), raters=2, ratings=tmp_path / "a.csv"
     ).run()
     store = open_store(tmp_path / "b.db")
@@ -271,7 +271,7 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_labels(
         tmp_path / "resnet.csv", LabelTable(items, Single(np.array([0, 0, 0, 3, 1]), CLASSES))
     )
-    Tasks(
+    TasksOptions(
         predictions=(tmp_path / "resnet.csv",),
         labels=(tmp_path / "real.parquet",),
         out=str(tmp_path / "m.db"),
@@ -279,7 +279,7 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ).run()
     assert "2 tasks with 2 questions" in capsys.readouterr().out
     rate_all(tmp_path / "m.db", ["ann"], lambda i, c: True)
-    Export(str(tmp_path / "m.db"), tmp_path / "verdicts.csv").run()
+    ExportOptions(str(tmp_path / "m.db"), tmp_path / "verdicts.csv").run()
     from reteach.analysis.mistakes import read_verdicts, summarize
 
     (summary,) = summarize(read_verdicts(tmp_path / "verdicts.csv"))
@@ -311,7 +311,7 @@ def test_bad_tasks(proposals: Path, tmp_path: Path) -> None:
     ]
     for options, said in cases:
         with pytest.raises(UserError, match=said) as error:
-            Tasks(**options).run()
+            TasksOptions(**options).run()
         assert "\n" not in str(error.value)
         assert not Path(out).exists(), options
 
@@ -336,7 +336,7 @@ def test_bad_servers(tmp_path: Path) -> None:
         ]
         for options, said in cases:
             with pytest.raises(UserError, match=said) as error:
-                Rate(**{"ratings": where, "images": folder, "port": 0} | options).run()
+                RateOptions(**{"ratings": where, "images": folder, "port": 0} | options).run()
             assert "\n" not in str(error.value)
 
 

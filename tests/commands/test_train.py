@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 
 from reteach.cli import main
 from reteach.labels import Multi, Single
-from reteach.options.methods import Mile
+from reteach.options.methods import MileOptions
 from reteach.options.runs import show_metrics
 from reteach.options.shared import Data, Model
 from reteach.runs.config import build, load
@@ -355,7 +355,7 @@ def test_null_in_yaml_is_the_default(world, tmp_path):
     told = ["--config", str(settings), *QUICK, "--out", str(out)]
     assert main(["train", "mile", *given, *told]) == 0
     kept = load(out / "config.yaml")
-    assert kept.settings == Mile()
+    assert kept.settings == MileOptions()
     assert (kept.model.init, kept.data.unlabeled, kept.output.wandb) == (None, None, None)
     assert build(Model, {"model": None, "init": None}, "here") == Model()
     settings.write_text("finetune_lr: [0.1, null]\n")

@@ -14,7 +14,7 @@ from reteach.engine.learner import Predictor
 from reteach.labels import Multi, Single
 from reteach.models.class_heads import class_head_of
 from reteach.options import shared as options
-from reteach.options.methods import Cpsd
+from reteach.options.methods import CpsdOptions
 from reteach.runs.checkpoint import load_models, save_models
 from reteach.runs.config import Config
 from reteach.runs.inputs import open_inputs
@@ -139,7 +139,7 @@ def test_class_tokens_are_made_of_the_file_for_any_of_the_classes(world, tmp_pat
     file.write_text("".join(f"{c} {i}.5 -1 2\n" for i, c in enumerate(CLASSES)))
     data = options.Data(f"{world}/images.npz", world / "tags.parquet")
     model = options.Model("resnet18_tf", vectors=file, device="cpu")
-    config = Config("cpsd", Cpsd(), data, model, options.Training(steps=1))
+    config = Config("cpsd", CpsdOptions(), data, model, options.Training(steps=1))
     setup = make_setup(config, open_inputs(data, 0), torch.device("cpu"))
     for classes in (CLASSES, ("hat", "cat")):
         network = setup.build(0, classes=classes)

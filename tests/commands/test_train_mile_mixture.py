@@ -67,7 +67,7 @@ def test_what_never_calibrates_says_once_that_a_threshold_stood_in(
     ("words", "says"),
     [
         (["--soft-sets"], "--soft-sets teaches probabilities of presence: it needs --rho mixture"),
-        (["--rho", "mixture", "--lesson", "soft"], "--rho has no effect with --lesson soft"),
+        (["--rho", "mixture", "--targets", "soft"], "--rho has no effect with --targets soft"),
         (["--rho", "1.5"], "rho must lie in (0, 1) or be mixture, got 1.5"),
     ],
 )

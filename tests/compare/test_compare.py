@@ -11,10 +11,10 @@ import pytest
 from scipy import stats
 
 from reteach.cli import main
-from reteach.compare import trials as jobs
-from reteach.compare.compare import Plan, compare
+from reteach.compare import trials as trials
+from reteach.compare.compare import ComparisonPlan, compare
 from reteach.compare.data import DigitGrids, OwnData, relabelled
-from reteach.compare.variants import entrants, for_each_table
+from reteach.compare.variants import for_each_table, variants
 from reteach.data.sources.base import open_source
 from reteach.data.synthetic import compose
 from reteach.errors import UserError
@@ -26,10 +26,10 @@ MODEL = Model("reteach_tiny", device="cpu")
 TRAINING = Training(steps=20, batch_size=8, optimizer="adam")
 
 
-def plan(folder: Path, methods=("sigmoid", "mile"), sweep=(), seeds=(0, 1, 2)) -> Plan:
-    chosen, swept = entrants(methods, MODEL, TRAINING, ("k_t=4",), sweep)
+def plan(folder: Path, methods=("sigmoid", "mile"), sweep=(), seeds=(0, 1, 2)) -> ComparisonPlan:
+    chosen, swept = variants(methods, MODEL, TRAINING, ("k_t=4",), sweep)
     arena = DigitGrids(2, 40, 30, 30)
-    return Plan("t", "d", folder, arena, chosen, seeds, swept, early=("sigmoid",))
+    return ComparisonPlan("t", "d", folder, arena, chosen, seeds, swept, early=("sigmoid",))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_statistics_are_those_of_the_runs(made):
 
 def test_nothing_is_trained_twice(made, monkeypatch):
     folder, results = made
-    monkeypatch.setattr(jobs, "run_job", None)
+    monkeypatch.setattr(trials, "run_job", None)
     assert compare(plan(folder)) == results
 
 
@@ -82,8 +82,8 @@ def test_only_what_is_missing_is_trained(made, monkeypatch):
     gone = folder / "runs/mile-seed1/outcome.json"
     gone.unlink()
     ran = []
-    real = jobs.run_job
-    monkeypatch.setattr(jobs, "run_job", lambda job: ran.append(job.seed) or real(job))
+    real = trials.run_trial
+    monkeypatch.setattr(trials, "run_job", lambda trial: ran.append(trial.seed) or real(trial))
     assert compare(plan(folder)) == results
     assert ran == [1]
 
@@ -127,7 +127,7 @@ def test_grids_carry_the_label_they_should(side):
 
 
 def test_sweeps_reach_the_methods_that_have_the_setting():
-    found, swept = entrants(
+    found, swept = variants(
         ("sigmoid", "mile"), MODEL, TRAINING, (), ("rho=0.1,0.25", "lr=0.1,0.2")
     )
     assert swept == {"rho": [0.1, 0.25], "lr": [0.1, 0.2]}
@@ -143,11 +143,11 @@ def test_sweeps_reach_the_methods_that_have_the_setting():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: entrants(("milo",), MODEL, TRAINING), "did you mean mile"),
-        (lambda: entrants(("mile",), MODEL, TRAINING, ("rho",)), "wants name=value"),
-        (lambda: entrants(("mile",), MODEL, TRAINING, ("roh=1",)), "no method here has"),
-        (lambda: entrants(("mile",), MODEL, TRAINING, (), ("rho=0.1,x",)), "must be a float"),
-        (lambda: entrants(("mile", "mile"), MODEL, TRAINING), "named twice"),
+        (lambda: variants(("milo",), MODEL, TRAINING), "did you mean mile"),
+        (lambda: variants(("mile",), MODEL, TRAINING, ("rho",)), "wants name=value"),
+        (lambda: variants(("mile",), MODEL, TRAINING, ("roh=1",)), "no method here has"),
+        (lambda: variants(("mile",), MODEL, TRAINING, (), ("rho=0.1,x",)), "must be a float"),
+        (lambda: variants(("mile", "mile"), MODEL, TRAINING), "named twice"),
         (lambda: DigitGrids(cells=Path("nowhere.npz")).open(0), "does not exist"),
     ],
 )
@@ -243,7 +243,7 @@ def test_losses_by_labels_by_schedule(own):
 
 
 def test_label_tables_need_names_of_their_own():
-    found, _ = entrants(("sigmoid",), MODEL, TRAINING)
+    found, _ = variants(("sigmoid",), MODEL, TRAINING)
     with pytest.raises(UserError, match="two label tables are called 'labels'"):
         for_each_table(found, Path("a/labels.csv"), (Path("b/labels.parquet"),))
 
@@ -251,10 +251,10 @@ def test_label_tables_need_names_of_their_own():
 @pytest.mark.parametrize("changed", ["images", "labels", "clean"])
 def test_outcomes_are_not_those_of_changed_inputs(own, changed):
     def compared() -> None:
-        chosen, swept = entrants(("softmax",), MODEL, replace(TRAINING, steps=2))
-        chosen = [replace(entrant, labels=own / "clean.csv") for entrant in chosen]
+        chosen, swept = variants(("softmax",), MODEL, replace(TRAINING, steps=2))
+        chosen = [replace(variant, labels=own / "clean.csv") for variant in chosen]
         arena = OwnData(Data(f"{own}/own.npz", own / "labels.csv", val_fraction=0.4))
-        compare(Plan("t", "d", own / "out", arena, chosen, (0,), swept))
+        compare(ComparisonPlan("t", "d", own / "out", arena, chosen, (0,), swept))
 
     compared()
     compared()

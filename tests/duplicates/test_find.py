@@ -24,7 +24,7 @@ from reteach.duplicates.pairs import Pairs
 from reteach.duplicates.thumbnails import ALIKE
 from reteach.labels import Single
 from reteach.options import shared as options
-from reteach.options.dedup import Dedup
+from reteach.options.dedup import DedupOptions
 
 PLANTED, OTHERS = 20, 100
 
@@ -83,7 +83,7 @@ def test_no_copy_is_torn_across_folds_and_all_commands_agree(change: str, tmp_pa
     found = find(data.source, workers=0).all()
     assert {*zip(found.row.tolist(), found.against.tolist(), strict=True)} == wanted
     out = tmp_path / "pairs.parquet"
-    Dedup(str(tmp_path / "photos"), out=out, workers=0).run()
+    DedupOptions(str(tmp_path / "photos"), out=out, workers=0).run()
     close = pq.read_table(out, filters=[("distance", "<=", ALIKE)]).to_pylist()
     name = "{:04d}.png".format
     assert {(p["item"], p["against"]) for p in close} == {(name(a), name(b)) for a, b in wanted}
@@ -121,7 +121,7 @@ def test_flat_pictures_show_nothing_to_compare(tmp_path: Path) -> None:
     found = find(source, workers=0).all()
     assert [*zip(found.row, found.against, found.same_bytes, strict=True)] == [(4, 0, True)]
     np.savez(tmp_path / "flat.npz", images=colours)
-    Dedup(str(tmp_path / "flat.npz"), out=tmp_path / "pairs.parquet", workers=0).run()
+    DedupOptions(str(tmp_path / "flat.npz"), out=tmp_path / "pairs.parquet", workers=0).run()
     assert len(pq.read_table(tmp_path / "pairs.parquet")) == 1
 
 

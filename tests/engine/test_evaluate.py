@@ -12,7 +12,7 @@ import torch
 
 from reteach.data.dataset import Dataset
 from reteach.data.loading.augment import Plain
-from reteach.data.loading.stream import Prepare, Scan
+from reteach.data.loading.stream import Normalize, Scan
 from reteach.data.sources.base import ArraySource
 from reteach.engine.evaluate import Evaluation
 from reteach.engine.learner import Predictor
@@ -38,7 +38,7 @@ def evaluation(labels: LabelSet, given: Single | None = None, **more: Any) -> Ev
     bits = (np.arange(len(labels))[:, None] >> np.arange(SIDE**2)) & 1
     images = (255 * bits).reshape(-1, SIDE, SIDE, 1).astype(np.uint8)
     data = Dataset.of(ArraySource(images), labels)
-    scan = Scan(data, Plain(), Prepare((0.0,), (1.0,), channels=1), 4096)
+    scan = Scan(data, Plain(), Normalize((0.0,), (1.0,), channels=1), 4096)
     return Evaluation("test", scan, given, **more)
 
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from reteach.engine import parallel_training as module
-from reteach.engine.parallel_training import side_by_side
+from reteach.engine.parallel_training import train_parallel
 from reteach.errors import Interrupted, UserError
 
 
@@ -66,7 +66,7 @@ class Waiting:
 
 def test_all_are_done_and_what_they_say_comes_back(tmp_path):
     works = [Writing(name, tmp_path) for name in "ab"]
-    assert side_by_side(works, 1, "writing", 6) == {f"{n}.jpg": "broken" for n in "ab"}
+    assert train_parallel(works, 1, "writing", 6) == {f"{n}.jpg": "broken" for n in "ab"}
     assert {(tmp_path / n).read_text() for n in "ab"} == {str(torch.get_num_threads())}
 
 
@@ -80,7 +80,7 @@ def test_all_are_done_and_what_they_say_comes_back(tmp_path):
 def test_what_a_work_raises_is_raised_here(how, kind, message):
     mine, theirs = Pipe(duplex=False)
     module._serve(Failing("one", how), theirs, torch.get_num_threads(), os.getppid())
-    hand = module._Hand(Failing("one", how), None, mine)
+    hand = module._Worker(Failing("one", how), None, mine)
     said = module._heard(hand)
     assert isinstance(said, kind)
     assert re.search(message, str(said))
@@ -88,7 +88,7 @@ def test_what_a_work_raises_is_raised_here(how, kind, message):
 
 def test_a_killed_process_is_named():
     with pytest.raises(UserError, match=r"process of one ended by itself .signal 9; out of memory"):
-        side_by_side([Failing("one", "kill")], 1, "failing", 1)
+        train_parallel([Failing("one", "kill")], 1, "failing", 1)
 
 
 def test_an_interrupt_stops_all_of_them(tmp_path):
@@ -101,5 +101,5 @@ def test_an_interrupt_stops_all_of_them(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "noting_signals", lambda: nullcontext(Here()))
         with pytest.raises(Interrupted, match="1 of 1 to go"):
-            side_by_side([Waiting("one", tmp_path)], 1, "waiting", 1)
+            train_parallel([Waiting("one", tmp_path)], 1, "waiting", 1)
     assert (tmp_path / "stopped").exists()

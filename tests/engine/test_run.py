@@ -10,7 +10,7 @@ import torch
 
 import toys
 from reteach.engine import snapshot
-from reteach.engine.evaluate import Evaluation, Judge
+from reteach.engine.evaluate import Evaluation, Evaluator
 from reteach.engine.log import Log, read_records, tensorboard
 from reteach.engine.run import Run
 from reteach.errors import UserError
@@ -186,7 +186,7 @@ def test_the_log_forgets_what_a_crash_threw_away(tmp_path):
 
 def test_evaluations_are_logged_for_every_predictor(tmp_path):
     run = quiet(tmp_path)
-    judge = Judge((Evaluation("val", toys.scan()), Evaluation("test", toys.scan())))
+    judge = Evaluator((Evaluation("val", toys.scan()), Evaluation("test", toys.scan())))
     run.train("train", toys.mile(), toys.stream(), steps=5, judge=judge, eval_every=2)
     found = [r for r in run.log.records if r["kind"] == "eval"]
     assert [r["step"] for r in found if r["data"] == "val" and r["predictor"] == "teacher"] == [

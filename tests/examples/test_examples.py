@@ -38,7 +38,7 @@ def test_multi_mnist(tmp_path):
     assert {"softmax", "sigmoid", "mile", "mile k_t=25", "every class present"} <= results.keys()
 
 
-@pytest.mark.parametrize("figure", ["schedule", "threshold", "lessons"])
+@pytest.mark.parametrize("figure", ["schedule", "threshold", "targets"])
 def test_sweeps(tmp_path, figure):
     run("mile_sweeps.py", figure, "--out", str(tmp_path / "out"))
     content = json.loads((tmp_path / "out" / "comparison.json").read_text())

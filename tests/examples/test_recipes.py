@@ -20,7 +20,7 @@ from reteach.engine.setup import Setup
 from reteach.labels import Single
 from reteach.methods import mile
 from reteach.options import shared as options
-from reteach.options.methods import METHODS, Mile
+from reteach.options.methods import METHODS, MileOptions
 from reteach.runs.config import Config
 from reteach.runs.inputs import Inputs
 from reteach.runs.setup import make_setup
@@ -104,7 +104,7 @@ def test_the_papers_own_figures():
 @pytest.mark.parametrize("name", OF_MILE)
 def test_unshrunk_cycles_of_every_mile_recipe(name):
     told = config(name).settings
-    assert isinstance(told, Mile)
+    assert isinstance(told, MileOptions)
     total = recipes.RECIPES[name].steps()
     made = mile.plan(total, told.k_t, told.k_s)
     teacher, student = made.before(total)

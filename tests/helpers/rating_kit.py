@@ -22,7 +22,7 @@ from PIL import Image
 
 from reteach.rating.app_state import Site
 from reteach.rating.assignment import Flow
-from reteach.rating.build import Plan, build
+from reteach.rating.build import TaskPlan, build
 from reteach.rating.images import FolderImages, Gallery
 from reteach.rating.raters import add_raters
 from reteach.rating.security import new_token
@@ -33,7 +33,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 
 def label_plan(
     images: int = 4, width: int = 3, golden: tuple[int, ...] = (), **changes: Any
-) -> Plan:
+) -> TaskPlan:
     """One task per image about all classes; the right class of image i is i modulo ``width``."""
     gold = np.full((images, width), np.nan)
     for i in golden:
@@ -48,10 +48,10 @@ def label_plan(
         "asked": np.tile(np.arange(width), images),
         "gold": gold.ravel(),
     }
-    return Plan(**given | changes)
+    return TaskPlan(**given | changes)
 
 
-def new_store(where: str | Path, plan: Plan | None = None, **options: Any) -> Store:
+def new_store(where: str | Path, plan: TaskPlan | None = None, **options: Any) -> Store:
     """A store with ``label_plan`` tasks."""
     return build(where, label_plan() if plan is None else plan, **{"wanted": 2, **options})
 

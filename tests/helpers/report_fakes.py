@@ -319,7 +319,7 @@ def _evaluations(rng: np.random.Generator) -> list[Json]:
 def _config(folder: Path) -> None:
     config = {
         "method": "mile",
-        "settings": {"k_t": 100, "k_s": 50, "rho": 0.1, "union": False, "lesson": "threshold"},
+        "settings": {"k_t": 100, "k_s": 50, "rho": 0.1, "union": False, "targets": "threshold"},
         "data": {"images": "photos with spaces/", "labels": "labels.csv", "val_fraction": 0.1},
         "model": {"model": "resnet18", "image_size": None, "pretrained": True, "init": None},
         "training": {"epochs": 10.0, "steps": 1500, "batch_size": 128, "lr": 0.001, "seed": 0},

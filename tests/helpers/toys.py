@@ -11,7 +11,7 @@ from torch import nn
 
 from reteach.data.dataset import Dataset
 from reteach.data.loading.augment import CropFlip, Plain
-from reteach.data.loading.stream import Epochs, Prepare, Scan, Stream, Turns
+from reteach.data.loading.stream import AlternatingSampler, Epochs, Normalize, Scan, Stream
 from reteach.data.sources.base import ArraySource
 from reteach.engine.algorithm import Algorithm
 from reteach.engine.learner import Learner, Predictor
@@ -20,12 +20,12 @@ from reteach.losses.asymmetric import Asymmetric
 from reteach.losses.standard import sigmoid_bce, softmax_xent
 from reteach.methods.assume_negative import Smoothed, weak
 from reteach.methods.cpsd import Cpsd, Merged, mean_squared_error
-from reteach.methods.distill import Distill, Lesson, lesson
+from reteach.methods.distill import Distill, Targets, targets_of
 from reteach.methods.elr import Elr
 from reteach.methods.entropy_max import UNKNOWN, EntropyMaximisation, Rounds
 from reteach.methods.expected_positive import ExpectedPositive
 from reteach.methods.large_loss import From, LargeLoss, Rising, Surprise
-from reteach.methods.mile import Calibrated, ContinuingMile, Mile, Transmission, drawn
+from reteach.methods.mile import Calibrated, ContinuingMile, Mile, PseudoLabeler, sample_bernoulli
 from reteach.methods.nct import Balancing, ByEpoch, Nct, TargetVariability
 from reteach.methods.role import Estimates, Role
 from reteach.methods.semi import Student
@@ -33,7 +33,7 @@ from reteach.methods.supervised import Supervised
 from reteach.schedules import Constant, Cosine, Cycles, Schedule
 
 CLASSES = ("ant", "bee", "cat")
-PREPARE = Prepare((0.5,), (0.25,), channels=1)
+PREPARE = Normalize((0.5,), (0.25,), channels=1)
 
 
 def dataset(n: int = 40, seed: int = 0, size: int = 8) -> Dataset:
@@ -102,13 +102,13 @@ def continuing(relabel: str = "batch", **more: Any) -> ContinuingMile:
     return ContinuingMile(learner(1), teacher, passing, Cycles.of(3, 2))
 
 
-def passed(relabel: str, union: bool = False, sample: bool = False) -> Transmission:
+def passed(relabel: str, union: bool = False, sample: bool = False) -> PseudoLabeler:
     """Label sets above a threshold or drawn, perhaps with the given label."""
-    what = lesson("threshold", rho=0.3)
+    what = targets_of("threshold", rho=0.3)
     if sample:
-        what = Lesson(what.interaction, drawn, what.imitation, what.link)
+        what = Targets(what.interaction, sample_bernoulli, what.imitation, what.link)
     images = scan() if relabel == "cycle" else None
-    return Transmission(what, union, images, draws=7 if sample else None)
+    return PseudoLabeler(what, union, images, draws=7 if sample else None)
 
 
 def half_labelled() -> Dataset:
@@ -119,15 +119,17 @@ def half_labelled() -> Dataset:
 
 def half_unlabelled(cycles: Cycles) -> Stream:
     """What MILe sees of labelled and unlabelled images."""
-    turns = Turns(Epochs(np.arange(20), 0, "labelled"), Epochs(np.arange(40), 0, "all"), cycles)
+    turns = AlternatingSampler(
+        Epochs(np.arange(20), 0, "labelled"), Epochs(np.arange(40), 0, "all"), cycles
+    )
     return stream(half_labelled(), order=turns)
 
 
 def mile_mixture(soft: bool) -> Mile:
     """MILe whose teacher is calibrated; random labels tell nothing, so that ρ stands in."""
     sets = Calibrated(scan(), soft, otherwise=0.3)
-    what = Lesson(sigmoid_bce, sets, sigmoid_bce, "sigmoid")
-    return Mile(learner(1), learner(2), Transmission(what, calibrated=sets), Cycles.of(3, 2))
+    what = Targets(sigmoid_bce, sets, sigmoid_bce, "sigmoid")
+    return Mile(learner(1), learner(2), PseudoLabeler(what, calibrated=sets), Cycles.of(3, 2))
 
 
 def nct(**more: Any) -> Nct:
@@ -182,7 +184,7 @@ ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
     "mile reset": lambda: mile(at_copy="reset"),
     "mile uneven": lambda: Mile(learner(1), learner(2), passed("cycle"), Cycles(12, 5, 4)),
     "mile soft": lambda: Mile(
-        learner(1), learner(2), Transmission(lesson("soft")), Cycles.of(3, 2)
+        learner(1), learner(2), PseudoLabeler(targets_of("soft")), Cycles.of(3, 2)
     ),
     "mile mixture": lambda: mile_mixture(soft=False),
     "mile mixture soft": lambda: mile_mixture(soft=True),
@@ -199,14 +201,16 @@ ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
     "large-loss correct": lambda: large_loss("correct", Rising(0.3, 12)),
     "large-loss permanent": lambda: large_loss("permanent", From(0.05, 3)),
     "distill soft": lambda: Distill(
-        learner(2), learner(1).predictor("softmax"), lesson("soft", temperature=2.0)
+        learner(2), learner(1).predictor("softmax"), targets_of("soft", temperature=2.0)
     ),
-    "distill hard": lambda: Distill(learner(2), learner(1).predictor("softmax"), lesson("hard")),
+    "distill hard": lambda: Distill(
+        learner(2), learner(1).predictor("softmax"), targets_of("hard")
+    ),
     "distill sets": lambda: Distill(
-        learner(2), learner(1).predictor("sigmoid"), lesson("threshold", rho=0.3)
+        learner(2), learner(1).predictor("sigmoid"), targets_of("threshold", rho=0.3)
     ),
     "nct": nct,
-    "nct any first": lambda: nct(flip="any", judged="first"),
+    "nct any first": lambda: nct(flip="any", evaluated_model="first"),
     "asl": lambda: Supervised(learner(), Asymmetric(), "sigmoid"),
     "cpsd": cpsd,
     "cpsd kept": lambda: cpsd(_known=torch.linspace(-2, 2, 240).reshape(2, 40, 3)),

@@ -14,7 +14,7 @@ from torch import nn
 
 import toys
 from reteach.data.dataset import Dataset
-from reteach.data.loading.stream import Epochs, Part, Stream
+from reteach.data.loading.stream import Epochs, Stream, SubsetSampler
 from reteach.data.sources.base import ArraySource
 from reteach.engine.run import Run
 from reteach.errors import UserError
@@ -24,7 +24,7 @@ from reteach.losses.standard import bernoulli_kl, squared_error
 from reteach.methods import cpsd
 from reteach.methods.supervised import Supervised, train_asl
 from reteach.options import shared as options
-from reteach.options.methods import Asl, Cpsd
+from reteach.options.methods import AslOptions, CpsdOptions
 from reteach.relabel.partition.class_subsets import partition
 from reteach.relabel.partition.cooccurrence import Cooccurrence
 from reteach.runs.config import Config
@@ -48,10 +48,10 @@ def photos(n: int = 60, unknown: bool = False) -> Dataset:
     )
 
 
-def setup(settings: Asl, data: Dataset | None = None, **training):
+def setup(settings: AslOptions, data: Dataset | None = None, **training):
     """Twelve backward passes over sixty pictures."""
     told = {"steps": 12, "batch_size": 10, "optimizer": "adam", "augment": "crop-flip"} | training
-    method = "cpsd" if isinstance(settings, Cpsd) else "asl"
+    method = "cpsd" if isinstance(settings, CpsdOptions) else "asl"
     config = Config(
         method,
         settings,
@@ -61,7 +61,7 @@ def setup(settings: Asl, data: Dataset | None = None, **training):
     return make_setup(config, Inputs(data or photos(), None, None), torch.device("cpu"))
 
 
-def trained(settings: Cpsd, run: Run | None = None, **training) -> cpsd.Cpsd:
+def trained(settings: CpsdOptions, run: Run | None = None, **training) -> cpsd.Cpsd:
     return cpsd.train(setup(settings, **training), settings, run or Run.memory())
 
 
@@ -167,8 +167,8 @@ def test_a_step_is_equations_4_to_7(weight, monkeypatch):
 
 
 def test_no_teachers_is_the_baseline():
-    none = trained(Cpsd(subsets=0))
-    baseline = train_asl(setup(Asl()), Asl(), Run.memory())
+    none = trained(CpsdOptions(subsets=0))
+    baseline = train_asl(setup(AslOptions()), AslOptions(), Run.memory())
     assert none.sides == ()
     assert equal(student(none), baseline.learner.model.state_dict())
 
@@ -176,7 +176,7 @@ def test_no_teachers_is_the_baseline():
 @pytest.mark.parametrize("augment", ["crop-flip", "none"])
 def test_one_subset_is_self_distillation(augment):
     """The whole method with k = 1 against a teacher and a student written out."""
-    settings = Cpsd(subsets=1, teacher_share=0.25)
+    settings = CpsdOptions(subsets=1, teacher_share=0.25)
     found = trained(settings, augment=augment)
     (specialist,) = found.specialists().values()
     assert specialist.classes == CLASSES
@@ -203,7 +203,7 @@ def test_unknown_entries_teach_nothing():
     present = data.labels.present()
     filled = present | ~data.labels.known_entries()  # the other way to fill the gaps
     other = data.with_labels(Multi.from_dense(filled, CLASSES, data.labels.known_entries()))
-    settings = Cpsd(subsets=2, partition=None)
+    settings = CpsdOptions(subsets=2, partition=None)
     one, two = (
         cpsd.train(setup(settings, data=each), settings, Run.memory()) for each in (data, other)
     )
@@ -218,7 +218,7 @@ def test_unknown_entries_teach_nothing():
 
 @pytest.mark.parametrize("sides", ["both", "co", "dis", "random", "two-random"])
 def test_each_class_has_one_teacher_per_side(sides):
-    found = trained(Cpsd(subsets=2, sides=sides))
+    found = trained(CpsdOptions(subsets=2, sides=sides))
     number = 2 if sides in ("both", "two-random") else 1
     assert len(found.sides) == number
     teachers = found.specialists()
@@ -236,7 +236,7 @@ def test_classes_that_go_together_share_a_co_teacher_and_no_dis_teacher():
     present = pairs[np.arange(60) % 3]
     present[::7, 0] = present[1::7, 3] = True
     data = data.with_labels(Multi.from_dense(present, CLASSES))
-    settings = Cpsd(subsets=3, teacher_images="all")
+    settings = CpsdOptions(subsets=3, teacher_images="all")
     teachers = cpsd.train(setup(settings, data), settings, Run.memory()).specialists()
     home = {
         side: {c: n for n, t in teachers.items() if n.startswith(side) for c in t.classes}
@@ -249,15 +249,15 @@ def test_classes_that_go_together_share_a_co_teacher_and_no_dis_teacher():
 
 def test_the_partition_can_be_the_papers_spectral_one():
     seen = Cooccurrence.of(photos().labels)
-    found = trained(Cpsd(subsets=3, partition_method="spectral"))
+    found = trained(CpsdOptions(subsets=3, partition_method="spectral"))
     teachers = [t.classes for name, t in found.specialists().items() if name.startswith("co")]
     assert tuple(teachers) == partition(seen, 3, "co", how="spectral").subsets
     assert tuple(teachers) != partition(seen, 3, "co").subsets
 
 
 def test_one_subset_has_one_teacher_unless_twins_are_wanted():
-    assert list(trained(Cpsd(subsets=1)).specialists()) == ["co-1"]
-    twins = trained(Cpsd(subsets=1, twins=True)).specialists()
+    assert list(trained(CpsdOptions(subsets=1)).specialists()) == ["co-1"]
+    twins = trained(CpsdOptions(subsets=1, twins=True)).specialists()
     assert list(twins) == ["co-1", "dis-1"]
     states = [t.predictor.models[0].state_dict() for t in twins.values()]
     assert not equal(*states)
@@ -265,10 +265,10 @@ def test_one_subset_has_one_teacher_unless_twins_are_wanted():
 
 def test_defaults_are_those_of_the_authors_code():
     """Summed squares, teachers of all images, focusing factors held fixed (dis_B_cpsd.py)."""
-    told = Cpsd()
+    told = CpsdOptions()
     assert (told.imitation, told.teacher_images, told.focus_gradient) == ("sum", "all", False)
     assert cpsd._imitation(told) is squared_error
-    assert Asl().focus_gradient is Asymmetric().focus_gradient is False
+    assert AslOptions().focus_gradient is Asymmetric().focus_gradient is False
 
 
 def alone(folder: Path) -> Path:
@@ -280,7 +280,7 @@ def alone(folder: Path) -> Path:
 
 def test_a_subset_of_one_class_trains(tmp_path):
     """Its teacher sees images without the class too, one after the other and side by side."""
-    settings = Cpsd(partition=alone(tmp_path))
+    settings = CpsdOptions(partition=alone(tmp_path))
     one = trained(settings, Run(tmp_path / "one", quiet=True), steps=40)
     teacher = one.specialists()["co-2"]
     assert teacher.classes == ("a",)
@@ -300,13 +300,13 @@ def test_teachers_see_all_images_or_those_of_their_classes(monkeypatch):
         return learned(self, name, algorithm, stream, **more)
 
     monkeypatch.setattr(Run, "train", note)
-    found = trained(Cpsd(subsets=2, teacher_images="theirs"))
+    found = trained(CpsdOptions(subsets=2, teacher_images="theirs"))
     present = photos().labels.present()
     for name, teacher in found.specialists().items():
         columns = [CLASSES.index(c) for c in teacher.classes]
         assert seen[name] == set(np.flatnonzero(present[:, columns].any(1)).tolist())
     assert len(seen["train"]) == 60
-    trained(Cpsd(subsets=2))
+    trained(CpsdOptions(subsets=2))
     assert {len(rows) for rows in seen.values()} == {60}
 
 
@@ -319,7 +319,7 @@ def test_the_budget_is_shared(monkeypatch):
         return learned(self, name, algorithm, stream, **more)
 
     monkeypatch.setattr(Run, "train", note)
-    trained(Cpsd(subsets=2, teacher_share=0.4), steps=100)
+    trained(CpsdOptions(subsets=2, teacher_share=0.4), steps=100)
     assert steps.pop("train") == 60
     assert sum(steps.values()) == pytest.approx(40, abs=2)
 
@@ -329,7 +329,7 @@ def test_subsets_come_from_a_file(tmp_path):
     sides = {"co": [["b", "a", "f"], ["c", "d", "e"]], "dis": [["a", "c"], ["b", "d"], ["e", "f"]]}
     file.write_text(json.dumps(sides))
     folder = Run(tmp_path / "run", quiet=True)
-    settings = Cpsd(partition=file)
+    settings = CpsdOptions(partition=file)
     found = trained(settings, folder)
     names = {name: teacher.classes for name, teacher in found.specialists().items()}
     assert names["co-1"] == ("a", "b", "f")
@@ -341,7 +341,7 @@ def test_subsets_come_from_a_file(tmp_path):
 
 
 def test_teachers_logits_are_computed_once_where_images_do_not_vary(monkeypatch):
-    settings = Cpsd(subsets=2)
+    settings = CpsdOptions(subsets=2)
     once = trained(settings, augment="none")
     assert once._known is not None
     assert trained(settings)._known is None
@@ -352,24 +352,24 @@ def test_teachers_logits_are_computed_once_where_images_do_not_vary(monkeypatch)
 
 
 def test_kinds_of_imitation():
-    kinds = [Cpsd(subsets=2, imitation=kind) for kind in ("mean", "sum", "kl")]
+    kinds = [CpsdOptions(subsets=2, imitation=kind) for kind in ("mean", "sum", "kl")]
     found = [trained(settings) for settings in kinds]
     teachers = [one.specialists()["co-1"].predictor.models[0].state_dict() for one in found]
     assert all(equal(teachers[0], other) for other in teachers[1:])
     states = [student(one) for one in found]
     assert not equal(states[0], states[1])
     assert not equal(states[0], states[2])
-    weighted = trained(Cpsd(subsets=2, imitation="sum", imitation_weight=1 / 6))
+    weighted = trained(CpsdOptions(subsets=2, imitation="sum", imitation_weight=1 / 6))
     mine, theirs = student(weighted), states[0]  # six classes
     assert all(torch.allclose(mine[n], theirs[n], atol=1e-5) for n in mine)
-    nothing = trained(Cpsd(subsets=2, imitation_weight=0, teacher_share=0.5), steps=12)
-    alone = train_asl(setup(Asl(), steps=6), Asl(), Run.memory())
+    nothing = trained(CpsdOptions(subsets=2, imitation_weight=0, teacher_share=0.5), steps=12)
+    alone = train_asl(setup(AslOptions(), steps=6), AslOptions(), Run.memory())
     assert equal(student(nothing), alone.learner.model.state_dict())
 
 
 def test_averaged_weights_teach_and_predict():
-    found = trained(Cpsd(subsets=2), average=0.5)
-    raw = trained(Cpsd(subsets=2))
+    found = trained(CpsdOptions(subsets=2), average=0.5)
+    raw = trained(CpsdOptions(subsets=2))
     teacher, other = (f.specialists()["co-1"].predictor.models[0] for f in (found, raw))
     assert not equal(teacher.state_dict(), other.state_dict())
     assert found.sides[0].models[0].teachers[0] is teacher
@@ -382,7 +382,7 @@ def test_averaged_weights_teach_and_predict():
 def test_a_part_passes_through_the_images_in_step_with_the_whole():
     whole = Epochs(np.arange(30), seed=4, name="teachers")
     members = np.array([1, 5, 6, 11, 20, 29])
-    part = Part(whole, members)
+    part = SubsetSampler(whole, members)
     rows = np.concatenate([part.rows(step, 4) for step in range(6)])
     places = np.concatenate([part.places(step, 4) for step in range(6)])
     sequence = np.concatenate([whole.rows(step, 30) for step in range(4)])
@@ -390,7 +390,7 @@ def test_a_part_passes_through_the_images_in_step_with_the_whole():
     assert (np.diff(places) > 0).all()
     assert [sorted(rows[i : i + 6]) for i in range(0, 24, 6)] == [list(range(6))] * 4
     assert (places // 30 == np.repeat(np.arange(4), 6)).all()
-    everything = Part(whole, np.arange(30))
+    everything = SubsetSampler(whole, np.arange(30))
     for step in range(9):
         assert (everything.rows(step, 7) == whole.rows(step, 7)).all()
         assert (everything.places(step, 7) == whole.places(step, 7)).all()
@@ -400,7 +400,7 @@ def test_a_part_gets_the_pixels_of_the_whole():
     data = toys.dataset(20)
     whole = Epochs(np.arange(20), 0)
     members = np.arange(0, 20, 3)
-    part = toys.stream(data.subset(members), batch_size=7, order=Part(whole, members))
+    part = toys.stream(data.subset(members), batch_size=7, order=SubsetSampler(whole, members))
     (mine,) = part.batches(0, 1)
     pixels = {}
     for batch in toys.stream(data, batch_size=10, order=whole).batches(0, 2):
@@ -413,7 +413,7 @@ def test_a_part_gets_the_pixels_of_the_whole():
 
 
 def test_a_run_that_is_stopped_anywhere_ends_the_same(tmp_path):
-    settings = Cpsd(subsets=2)
+    settings = CpsdOptions(subsets=2)
     whole = student(trained(settings))
     batches = Stream.batches
 
@@ -436,11 +436,11 @@ def test_a_run_that_is_stopped_anywhere_ends_the_same(tmp_path):
 
 
 def test_other_settings_are_refused_on_resume(tmp_path):
-    trained(Cpsd(subsets=2), Run(tmp_path, quiet=True))
+    trained(CpsdOptions(subsets=2), Run(tmp_path, quiet=True))
     with pytest.raises(UserError, match="begun with another configuration"):
-        trained(Cpsd(subsets=2, gamma_neg=2), Run(tmp_path, quiet=True))
+        trained(CpsdOptions(subsets=2, gamma_neg=2), Run(tmp_path, quiet=True))
     with pytest.raises(UserError, match="'partition'"):
-        trained(Cpsd(subsets=3), Run(tmp_path, quiet=True))
+        trained(CpsdOptions(subsets=3), Run(tmp_path, quiet=True))
 
 
 # bad input
@@ -449,22 +449,25 @@ def test_other_settings_are_refused_on_resume(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (Cpsd(subsets=-1), "--subsets must not be negative, got -1"),
-        (Cpsd(subsets=7), "--subsets 7 is more than the 6 classes: take 6 or fewer"),
-        (Cpsd(sides="random", subsets=7), "--subsets 7 is more than the 6 classes"),
-        (Cpsd(teacher_share=1), r"--teacher-share must lie in \(0, 1\), got 1"),
-        (Cpsd(imitation_weight=-1), "--imitation-weight must not be negative"),
-        (Cpsd(partition_method="spectral", sides="random"), "--partition-method .*which are drawn"),
+        (CpsdOptions(subsets=-1), "--subsets must not be negative, got -1"),
+        (CpsdOptions(subsets=7), "--subsets 7 is more than the 6 classes: take 6 or fewer"),
+        (CpsdOptions(sides="random", subsets=7), "--subsets 7 is more than the 6 classes"),
+        (CpsdOptions(teacher_share=1), r"--teacher-share must lie in \(0, 1\), got 1"),
+        (CpsdOptions(imitation_weight=-1), "--imitation-weight must not be negative"),
         (
-            Cpsd(partition_method="spectral", partition=Path("p.json")),
+            CpsdOptions(partition_method="spectral", sides="random"),
+            "--partition-method .*which are drawn",
+        ),
+        (
+            CpsdOptions(partition_method="spectral", partition=Path("p.json")),
             "--partition-method .*has the subsets",
         ),
-        (Cpsd(temperature=0), "--temperature must be positive"),
-        (Cpsd(tau=0), "--tau must be positive, got 0"),
-        (Cpsd(gamma_neg=-1), "--gamma-neg and --gamma-pos must not be negative"),
-        (Cpsd(shift=1), r"--shift must lie in \[0, 1\), got 1"),
+        (CpsdOptions(temperature=0), "--temperature must be positive"),
+        (CpsdOptions(tau=0), "--tau must be positive, got 0"),
+        (CpsdOptions(gamma_neg=-1), "--gamma-neg and --gamma-pos must not be negative"),
+        (CpsdOptions(shift=1), r"--shift must lie in \[0, 1\), got 1"),
         (
-            Cpsd(subsets=6, teacher_images="theirs"),
+            CpsdOptions(subsets=6, teacher_images="theirs"),
             "subset co-1 is class 'a' alone: .* use fewer --subsets, or --teacher-images all",
         ),
     ],
@@ -481,17 +484,17 @@ def test_a_subset_without_images_is_named(tmp_path):
     data = data.with_labels(Multi.from_dense(present, CLASSES))
     file = tmp_path / "p.json"
     file.write_text(json.dumps({"co": [["a", "b", "c", "d"], ["e", "f"]], "dis": [list(CLASSES)]}))
-    settings = Cpsd(partition=file, teacher_images="theirs")
+    settings = CpsdOptions(partition=file, teacher_images="theirs")
     with pytest.raises(UserError, match=r"subset co-2 \('e', 'f'\) has no image to learn from"):
         cpsd.train(setup(settings, data), settings, Run.memory())
-    cut = Cpsd(subsets=2)  # the search deals such classes out
+    cut = CpsdOptions(subsets=2)  # the search deals such classes out
     cpsd.train(setup(cut, data), cut, Run.memory())
 
 
 def test_teachers_side_by_side_are_those_of_one_after_the_other(tmp_path):
-    settings = Cpsd(subsets=2, sides="co")
+    settings = CpsdOptions(subsets=2, sides="co")
     one = trained(settings, Run(tmp_path / "one", quiet=True))
-    two = trained(Cpsd(subsets=2, sides="co", parallel=2), Run(tmp_path / "two", quiet=True))
+    two = trained(CpsdOptions(subsets=2, sides="co", parallel=2), Run(tmp_path / "two", quiet=True))
     assert equal(student(one), student(two))
     for name, teacher in one.specialists().items():
         states = [t.predictor.models[0].state_dict() for t in (teacher, two.specialists()[name])]
@@ -527,7 +530,7 @@ def test_teachers_side_by_side_share_the_decoded_images(tmp_path, workers):
     found = []
     for parallel in (1, 2):
         source = Drawn(data.source.images, tmp_path / f"notes-{parallel}")
-        settings = Cpsd(subsets=2, sides="co", parallel=parallel)
+        settings = CpsdOptions(subsets=2, sides="co", parallel=parallel)
         given = replace(setup(settings, replace(data, source=source)), workers=workers)
         source.notes.unlink(missing_ok=True)
         run = Run(tmp_path / str(parallel), quiet=True)
@@ -539,4 +542,4 @@ def test_teachers_side_by_side_share_the_decoded_images(tmp_path, workers):
 
 def test_side_by_side_needs_a_folder():
     with pytest.raises(UserError, match="--parallel is for a single process with a run folder"):
-        trained(Cpsd(subsets=2, parallel=2))
+        trained(CpsdOptions(subsets=2, parallel=2))

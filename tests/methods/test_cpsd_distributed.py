@@ -13,10 +13,10 @@ import torch.multiprocessing as mp
 from reteach.engine import distributed
 from reteach.engine.run import Run
 from reteach.methods import cpsd
-from reteach.options.methods import Cpsd
+from reteach.options.methods import CpsdOptions
 from tests.methods.test_cpsd import setup
 
-SETTINGS = Cpsd(subsets=2)
+SETTINGS = CpsdOptions(subsets=2)
 
 
 def whole(folder: Path, augment: str) -> dict[str, dict[str, torch.Tensor]]:

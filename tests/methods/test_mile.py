@@ -15,15 +15,23 @@ from torch.nn import functional as F
 import toys
 from reteach.data.dataset import Dataset
 from reteach.data.loading.augment import Plain
-from reteach.data.loading.stream import Epochs, Scan, Turns
+from reteach.data.loading.stream import AlternatingSampler, Epochs, Scan
 from reteach.data.sources.base import ArraySource
 from reteach.engine.evaluate import outputs
 from reteach.engine.run import Run
 from reteach.errors import UserError
 from reteach.labels import Single
 from reteach.losses.standard import sigmoid_bce
-from reteach.methods.distill import Distill, exceeding, lesson, most_likely
-from reteach.methods.mile import Calibrated, Mile, Transmission, _never, _wasted, drawn, plan
+from reteach.methods.distill import Distill, exceeding, most_likely, targets_of
+from reteach.methods.mile import (
+    Calibrated,
+    Mile,
+    PseudoLabeler,
+    _never,
+    _wasted,
+    plan,
+    sample_bernoulli,
+)
 from reteach.methods.supervised import Supervised
 from reteach.schedules import Constant, Cycles
 
@@ -88,10 +96,10 @@ def algorithm_1(relabel: str) -> tuple[nn.Module, nn.Module]:
 @pytest.mark.parametrize("relabel", ["batch", "cycle"])
 def test_equals_the_algorithm_box(relabel):
     images = toys.scan() if relabel == "cycle" else None
-    transmission = Transmission(lesson("threshold", rho=RHO), images=images)
+    labeler = PseudoLabeler(targets_of("threshold", rho=RHO), images=images)
     rate = Constant(RATE)
     mile = Mile(
-        toys.learner(1, rate=rate), toys.learner(2, rate=rate), transmission, Cycles.of(K_T, K_S)
+        toys.learner(1, rate=rate), toys.learner(2, rate=rate), labeler, Cycles.of(K_T, K_S)
     )
     Run.memory().train("train", mile, toys.stream(), steps=STEPS)
     teacher, student = algorithm_1(relabel)
@@ -133,7 +141,7 @@ def test_continuing_student_goes_on_from_the_teachers_weights():
 
 def test_union_keeps_the_given_label():
     (batch,) = toys.stream().batches(0, 1)
-    nothing = Transmission(lesson("threshold", rho=0.5), union=True)
+    nothing = PseudoLabeler(targets_of("threshold", rho=0.5), union=True)
     targets = nothing.targets(lambda x: torch.full((len(x), 3), -9.0), batch)
     assert torch.equal(targets, batch.y)
     everything = nothing.targets(lambda x: torch.full((len(x), 3), 9.0), batch)
@@ -145,7 +153,7 @@ def test_lessons():
     assert exceeding(logits, 0.4).tolist() == [[True, False, True], [False, False, False]]
     assert most_likely(logits).tolist() == [[True, False, False], [False, True, False]]
     torch.manual_seed(0)
-    share = torch.stack([drawn(logits) for _ in range(4000)]).float().mean(0)
+    share = torch.stack([sample_bernoulli(logits) for _ in range(4000)]).float().mean(0)
     assert torch.allclose(share, logits.sigmoid(), atol=0.03)
 
 
@@ -163,7 +171,7 @@ def test_unlabelled_images_reach_the_student_alone():
     index = data.labels.index.copy()
     index[20:] = -1
     data = data.with_labels(Single(index, toys.CLASSES))
-    order = Turns(
+    order = AlternatingSampler(
         Epochs(np.arange(20), 0, "labelled"), Epochs(np.arange(40), 0, "all"), Cycles.of(3, 2)
     )
     stream = toys.stream(data, order=order, augment=Plain())
@@ -184,7 +192,7 @@ def test_one_generation_from_a_frozen_teacher_is_distillation():
     frozen = toys.learner(1)
     frozen.copy_from(mile.teacher)
     student = toys.learner(2)
-    distill = Distill(student, frozen.predictor("sigmoid"), lesson("threshold", rho=0.3))
+    distill = Distill(student, frozen.predictor("sigmoid"), targets_of("threshold", rho=0.3))
     for batch in toys.stream().batches(1, 7):
         mile.step(batch)
         distill.step(batch)
@@ -218,7 +226,7 @@ def test_calibrated_pseudo_labels_are_the_classes_present():
         sets.begin(teacher, fresh=True)
     found = hard(teacher(x))
     assert (found.numpy() == truth).mean() > 0.97
-    told = Transmission(lesson("threshold"), calibrated=hard).counted(found.float())
+    told = PseudoLabeler(targets_of("threshold"), calibrated=hard).counted(found.float())
     assert told["calibrated"] == 1, "the log says that it was no threshold"
     p = soft(teacher(x))
     assert torch.equal(p > 0.5, found)
@@ -249,7 +257,7 @@ def test_scores_that_tell_nothing_leave_the_papers_threshold():
     targets = sets(torch.tensor([[0.0, -2.0]]))
     assert targets.tolist() == [[True, False]]
     assert "all but constant" in sets.why
-    told = Transmission(lesson("threshold"), calibrated=sets).counted(targets.float())
+    told = PseudoLabeler(targets_of("threshold"), calibrated=sets).counted(targets.float())
     assert told["calibrated"] == 0
 
 
@@ -347,12 +355,12 @@ def test_the_teacher_is_copied_once_per_cycle_however_many_parts(parts):
 def test_drawn_pseudo_labels_of_a_cycle_are_its_own():
     teacher = toys.learner(1).infer
     passed = toys.passed("cycle", sample=True)
-    first, again, other = (passed.memorise(teacher, cycle) for cycle in (0, 0, 1))
+    first, again, other = (passed.label_all(teacher, cycle) for cycle in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert first.dtype == torch.bool
     p = torch.cat([teacher(x) for _, x in toys.scan()]).sigmoid()
-    many = torch.stack([passed.memorise(teacher, cycle) for cycle in range(300)]).float().mean(0)
+    many = torch.stack([passed.label_all(teacher, cycle) for cycle in range(300)]).float().mean(0)
     assert torch.allclose(many, p, atol=0.13)  # 4.5 standard deviations
 
 

@@ -169,7 +169,7 @@ def test_the_ensemble_is_equation_3():
     mean = (found["first"].logits(x) + found["second"].logits(x)) / 2
     assert list(found) == ["ensemble", "first", "second"]
     assert torch.allclose(found["ensemble"].scores(x), mean.softmax(-1))
-    assert next(iter(replace(algorithm, judged="second").predictors())) == "second"
+    assert next(iter(replace(algorithm, evaluated_model="second").predictors())) == "second"
 
 
 def test_a_peer_of_other_classes_is_refused():
@@ -184,20 +184,20 @@ def test_a_peer_of_other_classes_is_refused():
     ("settings", "message"),
     [
         (
-            catalog.Nct(target_variability=1.5),
+            catalog.NctOptions(target_variability=1.5),
             r"--target-variability must lie in \[0, 1\], got 1.5",
         ),
         (
-            catalog.Nct(least_variability=-0.1),
+            catalog.NctOptions(least_variability=-0.1),
             r"--least-variability must lie in \[0, 1\], got -0.1",
         ),
         (
-            catalog.Nct(target_variability=0.2, least_variability=0.4),
+            catalog.NctOptions(target_variability=0.2, least_variability=0.4),
             "--target-variability 0.2 is below --least-variability 0.4",
         ),
-        (catalog.Nct(alpha=2), r"--alpha must lie in \[0, 1\], got 2"),
-        (catalog.Nct(temperature=0), "--temperature must be positive, got 0"),
-        (catalog.Nct(ramp=0), "--ramp must be positive, got 0"),
+        (catalog.NctOptions(alpha=2), r"--alpha must lie in \[0, 1\], got 2"),
+        (catalog.NctOptions(temperature=0), "--temperature must be positive, got 0"),
+        (catalog.NctOptions(ramp=0), "--ramp must be positive, got 0"),
     ],
 )
 def test_bad_settings_are_named(settings, message):
@@ -207,11 +207,11 @@ def test_bad_settings_are_named(settings, message):
 
 def test_the_methods_build_what_they_say():
     made = {
-        "nct": nct.train(_Setup(), catalog.Nct(), Run.memory()),
-        "constant": nct.train(_Setup(), catalog.Nct(balancing="constant"), Run.memory()),
-        "dml": nct.train_dml(_Setup(), catalog.Dml(), Run.memory()),
-        "variability": nct.train_variability(_Setup(), catalog.Variability(), Run.memory()),
-        "ensemble": nct.train_ensemble(_Setup(), catalog.Ensemble(), Run.memory()),
+        "nct": nct.train(_Setup(), catalog.NctOptions(), Run.memory()),
+        "constant": nct.train(_Setup(), catalog.NctOptions(balancing="constant"), Run.memory()),
+        "dml": nct.train_dml(_Setup(), catalog.DmlOptions(), Run.memory()),
+        "variability": nct.train_variability(_Setup(), catalog.VariabilityOptions(), Run.memory()),
+        "ensemble": nct.train_ensemble(_Setup(), catalog.EnsembleOptions(), Run.memory()),
     }
     rates = {name: (m.alpha(0), m.alpha(9), m.rate(0), m.rate(9)) for name, m in made.items()}
     last = 0.3 * math.log(3) / math.log(4)  # e = 4 of e_max = 5

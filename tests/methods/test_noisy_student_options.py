@@ -9,10 +9,10 @@ import pytest
 from reteach.engine.run import Run
 from reteach.errors import UserError
 from reteach.methods import noisy_student
-from reteach.options.methods import NoisyStudent
+from reteach.options.methods import NoisyStudentOptions
 from tests.methods.test_semi import setup
 
-ONE = NoisyStudent(generations=1)
+ONE = NoisyStudentOptions(generations=1)
 
 
 @pytest.mark.parametrize(

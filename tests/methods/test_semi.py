@@ -22,14 +22,14 @@ from reteach.errors import UserError
 from reteach.labels import Single, Soft
 from reteach.methods import semi, semi_plan
 from reteach.methods.supervised import Supervised
-from reteach.options.methods import Semi
+from reteach.options.methods import SemiOptions
 from reteach.options.shared import Model, Training
 from reteach.relabel.selection.topk_numpy import Candidates
 from reteach.schedules import Drops, Warmup
 from reteach.tables import LabelTable, write_labels
 
 PILE = toys.dataset(120, seed=9)
-QUICK = Semi(per_class=20, top=2)
+QUICK = SemiOptions(per_class=20, top=2)
 
 
 def setup(total: int = 40, **training: Any) -> Setup:
@@ -174,7 +174,7 @@ def test_a_finished_run_scores_nothing_again(tmp_path, monkeypatch):
 def test_one_class_per_image_and_no_limit_is_pseudo_labelling(monkeypatch):
     """P = 1 and K = M: every image under the teacher's first choice."""
     seen = watched(monkeypatch)
-    student = semi.train(setup(), Semi(per_class=120, top=1), Run.memory(3))
+    student = semi.train(setup(), SemiOptions(per_class=120, top=1), Run.memory(3))
     chosen = seen["3-pretrain"][1].dataset
     order = np.argsort(chosen.rows)
     _, found = scores(student.predictors()["teacher"], toys.scan(PILE))
@@ -245,7 +245,7 @@ def test_selections_at_random_unbalanced_and_by_logit(monkeypatch, tmp_path):
     seen = watched(monkeypatch)
     tags = LabelTable(tuple(PILE.items), PILE.labels, "tags")
     write_labels(tmp_path / "tags.csv", tags)
-    options = Semi(per_class=20, selection="balanced-with-tags", tags=tmp_path / "tags.csv")
+    options = SemiOptions(per_class=20, selection="balanced-with-tags", tags=tmp_path / "tags.csv")
     semi.train(setup(), options, Run.memory(3))
     assert list(seen) == ["3-pretrain", "4-finetune"], "chance needs no teacher"
     chosen = seen["3-pretrain"][1].dataset
@@ -276,14 +276,14 @@ def test_a_teacher_and_picks_from_elsewhere(monkeypatch, tmp_path):
     assert list(seen) == ["3-pretrain", "4-finetune"]
     assert seen["3-pretrain"][2] == 36, "what a teacher would take is the student's"
     mine = seen["3-pretrain"][1].dataset
-    semi.train(setup(), Semi(picks=tmp_path / "picks.parquet"), Run.memory(3))
+    semi.train(setup(), SemiOptions(picks=tmp_path / "picks.parquet"), Run.memory(3))
     again = seen["3-pretrain"][1].dataset
     np.testing.assert_array_equal(again.rows, mine.rows)
     np.testing.assert_array_equal(again.labels.index, mine.labels.index)
 
     item = mine.items[0]
     (tmp_path / "never.txt").write_text(f"{item}\n")
-    options = Semi(picks=tmp_path / "picks.parquet", exclude=(tmp_path / "never.txt",))
+    options = SemiOptions(picks=tmp_path / "picks.parquet", exclude=(tmp_path / "never.txt",))
     semi.train(setup(), options, Run.memory(3))
     fewer = seen["3-pretrain"][1].dataset
     assert fewer.rows.tolist() == [row for row in mine.rows.tolist() if row != mine.rows[0]]
@@ -296,7 +296,7 @@ def test_a_teacher_and_picks_from_elsewhere(monkeypatch, tmp_path):
 
 def test_k_follows_the_pile_by_the_papers_ratio(tmp_path, capsys):
     made = setup()
-    semi.train(made, Semi(top=2), Run(tmp_path, 3, quiet=True))
+    semi.train(made, SemiOptions(top=2), Run(tmp_path, 3, quiet=True))
     assert made.derived == {"per_class": 10}, "0.16 · 120 / 3 is 6, below the floor"
     assert "--per-class 10: by the paper's ratio, for 120 unlabelled" in capsys.readouterr().err
     picks = pq.read_table(tmp_path / "picks.parquet")

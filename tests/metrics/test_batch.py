@@ -7,7 +7,7 @@ from metric_batches import random_batch
 from reteach.errors import UserError
 from reteach.metrics.accuracy import Accuracy
 from reteach.metrics.batch import above, check
-from reteach.metrics.score_buffer import Kept, key_scores, pack, sort_keys
+from reteach.metrics.score_buffer import ScoreBuffer, key_scores, pack, sort_keys
 
 SCORES, TRUTH = random_batch(4, 3)
 
@@ -76,7 +76,7 @@ def test_packing_keeps_score_truth_and_order(dtype: type) -> None:
 def test_kept_rows_are_cut_the_same_way_however_they_came() -> None:
     scores, truth = random_batch(1100, 2000)
     packed = pack(scores, truth)
-    whole, pieces = Kept(), Kept()
+    whole, pieces = ScoreBuffer(), ScoreBuffer()
     whole.add(packed)
     for part in np.split(packed, [1, 1, 700, 701, 1050]):
         pieces.add(part)
@@ -87,7 +87,7 @@ def test_kept_rows_are_cut_the_same_way_however_they_came() -> None:
 
 def test_beyond_the_limit_every_row_is_folded_once() -> None:
     folded: list[np.ndarray] = []
-    kept = Kept(limit=1_500_000)
+    kept = ScoreBuffer(limit=1_500_000)
     kept.on_fold(folded.append)
     packed = pack(*random_batch(3000, 1000))
     kept.add(packed[:1400])
@@ -102,7 +102,7 @@ def test_beyond_the_limit_every_row_is_folded_once() -> None:
 
 
 def test_batches_of_another_width_are_refused() -> None:
-    kept = Kept()
+    kept = ScoreBuffer()
     kept.add(pack(SCORES, TRUTH))
     with pytest.raises(UserError, match="2 classes after batches of 3"):
         kept.add(pack(SCORES[:, :2], TRUTH[:, :2]))

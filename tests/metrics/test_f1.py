@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score, precision_score
 from metric_batches import Batch, batches, fill, random_batch
 from reteach.errors import UserError
 from reteach.metrics.f1 import ExampleF1, F1Curve, example_f1
-from reteach.metrics.score_buffer import Kept
+from reteach.metrics.score_buffer import ScoreBuffer
 
 
 def literal_f1(scores: np.ndarray, truth: np.ndarray, threshold: float) -> float:
@@ -139,14 +139,14 @@ def test_label_counts(batch: Batch, threshold: float) -> None:
 @given(batches(), st.integers(0, 12), st.booleans())
 def test_batches_add_up_to_the_bit(batch: Batch, cut: int, folded: bool) -> None:
     limit = 0 if folded else 10**6
-    whole, parts = (fill(F1Curve(Kept(limit)), batch, *cuts) for cuts in ([], [cut]))
+    whole, parts = (fill(F1Curve(ScoreBuffer(limit)), batch, *cuts) for cuts in ([], [cut]))
     assert whole.best() == parts.best()
     assert whole.at(0.3) == parts.at(0.3)
 
 
 def test_folded_f1_is_exact_at_the_grid_and_its_best_is_near() -> None:
     batch = random_batch(4000, 12)
-    exact, folded = fill(F1Curve(), batch), fill(F1Curve(Kept(1000)), batch, 500, 1500, 1501)
+    exact, folded = fill(F1Curve(), batch), fill(F1Curve(ScoreBuffer(1000)), batch, 500, 1500, 1501)
     for threshold in (-1.0, 0.0, 0.01, 0.25, 0.5, 0.9, 1.0):
         assert folded.at(threshold) == pytest.approx(exact.at(threshold), abs=1e-12)
     threshold, f1 = folded.best()
@@ -158,8 +158,8 @@ def test_folded_f1_is_exact_at_the_grid_and_its_best_is_near() -> None:
 
 def test_folded_everything_and_nothing() -> None:
     ones = np.ones((2, 3), bool)
-    assert fill(F1Curve(Kept(0)), (np.zeros((2, 3)), ones)).best() == (-1.0, 1.0)
-    assert fill(F1Curve(Kept(0)), (np.ones((2, 3)), ~ones)).best() == (1.0, 1.0)
+    assert fill(F1Curve(ScoreBuffer(0)), (np.zeros((2, 3)), ones)).best() == (-1.0, 1.0)
+    assert fill(F1Curve(ScoreBuffer(0)), (np.ones((2, 3)), ~ones)).best() == (1.0, 1.0)
 
 
 def test_float32_and_float64_batches_mix() -> None:
@@ -191,7 +191,7 @@ def test_unknown_entries_do_not_count(batch: Batch, data: st.DataObject, folded:
     scores, truth = batch
     flat = data.draw(st.lists(st.booleans(), min_size=truth.size, max_size=truth.size))
     known = np.array(flat).reshape(truth.shape)
-    curve, at = F1Curve(Kept(0) if folded else None), ExampleF1(0.25)
+    curve, at = F1Curve(ScoreBuffer(0) if folded else None), ExampleF1(0.25)
     curve.update(scores, truth, known)
     at.update(scores, truth, known)
     each = without(scores, truth, known)

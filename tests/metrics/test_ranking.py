@@ -12,7 +12,7 @@ from torchmetrics.functional.classification import multilabel_average_precision
 
 from metric_batches import Batch, batches, fill, random_batch
 from reteach.metrics.ranking import MeanAveragePrecision, average_precision
-from reteach.metrics.score_buffer import Kept
+from reteach.metrics.score_buffer import ScoreBuffer
 
 
 def literal(scores: np.ndarray, truth: np.ndarray) -> float:
@@ -67,7 +67,7 @@ def test_unknown_entries_do_not_count(batch: Batch, data: st.DataObject) -> None
 @given(batches(), st.integers(0, 12), st.booleans())
 def test_batches_add_up_to_the_bit(batch: Batch, cut: int, folded: bool) -> None:
     limit = 0 if folded else 10**6
-    whole, parts = (fill(MeanAveragePrecision(Kept(limit)), batch, *c) for c in ([], [cut]))
+    whole, parts = (fill(MeanAveragePrecision(ScoreBuffer(limit)), batch, *c) for c in ([], [cut]))
     assert np.array_equal(whole.per_class(), parts.per_class(), equal_nan=True)
 
 
@@ -76,7 +76,7 @@ def test_batches_add_up_to_the_bit(batch: Batch, cut: int, folded: bool) -> None
 def test_folded_is_within_a_thousandth(dtype: type, present: float, seed: int) -> None:
     batch = random_batch(20_000, 10, seed, dtype, present)
     exact = fill(MeanAveragePrecision(), batch)
-    folded = fill(MeanAveragePrecision(Kept(1000)), batch, 3000, 3001)
+    folded = fill(MeanAveragePrecision(ScoreBuffer(1000)), batch, 3000, 3001)
     assert folded.per_class() == pytest.approx(exact.per_class(), abs=1e-3)
     assert folded.compute() != exact.compute()  # it did fold
     assert folded.compute() == pytest.approx(exact.compute(), abs=3e-4)
@@ -86,7 +86,7 @@ def test_folded_is_exact_for_a_few_distinct_scores_and_keeps_unknown_apart() -> 
     scores, truth = random_batch(500, 5)
     scores = np.round(scores * 4) / 4  # 0 and 1 included
     known = np.random.default_rng(0).random(truth.shape) < 0.7
-    folded = MeanAveragePrecision(Kept(0))
+    folded = MeanAveragePrecision(ScoreBuffer(0))
     folded.update(scores, truth, known)
     expected = average_precision(scores, truth, known)
     assert folded.per_class() == pytest.approx(expected, abs=1e-12)
@@ -96,7 +96,7 @@ def test_classes_without_a_positive_are_left_out_and_counted() -> None:
     scores, truth = random_batch(30, 4)
     truth[:, 1] = False
     for limit in (0, 10**6):
-        metric = fill(MeanAveragePrecision(Kept(limit)), (scores, truth))
+        metric = fill(MeanAveragePrecision(ScoreBuffer(limit)), (scores, truth))
         each = metric.per_class()
         assert np.isnan(each).tolist() == [False, True, False, False]
         assert metric.compute() == pytest.approx(each[[0, 2, 3]].mean())

@@ -15,7 +15,7 @@ from PIL import Image
 
 from reteach.data.loading.clips import evaluation
 from reteach.data.loading.decode import decode
-from reteach.data.loading.stream import Prepare
+from reteach.data.loading.stream import Normalize
 from reteach.models import export, zoo
 from reteach.models.heads import classifier_of
 
@@ -59,7 +59,7 @@ def test_timms_own_transform_gives_our_answers(tmp_path, name, resize):
     theirs = timm.create_model(f"local-dir:{tmp_path / 'm'}", pretrained=True).eval()
     config = timm.data.resolve_model_data_config(theirs)
     transform = timm.data.create_transform(**config, is_training=False)
-    view, prepare = evaluation(64, None, resize), Prepare(MEAN, STD, channels=3)
+    view, prepare = evaluation(64, None, resize), Normalize(MEAN, STD, channels=3)
     apart, classes = [], set()
     for file in photos(tmp_path):
         pixels = torch.from_numpy(decode(file)).permute(2, 0, 1)

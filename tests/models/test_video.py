@@ -9,7 +9,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from reteach.data.loading.stream import Prepare
+from reteach.data.loading.stream import Normalize
 from reteach.engine.learner import Predictor
 from reteach.errors import UserError
 from reteach.models import export, weights, zoo
@@ -93,10 +93,10 @@ def test_which_networks_take_videos() -> None:
 
 def test_videos_are_normalised_channel_by_channel() -> None:
     pixels = torch.randint(0, 256, (2, 3, 4, 5, 6), dtype=torch.uint8)
-    prepare = Prepare((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
+    prepare = Normalize((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
     found = prepare(pixels)
     for t in range(4):
         assert torch.equal(found[:, :, t], prepare(pixels[:, :, t]))
-    last = Prepare((0.1, 0.2, 0.3), (0.5, 0.6, 0.7), channels_last=True)(pixels)
+    last = Normalize((0.1, 0.2, 0.3), (0.5, 0.6, 0.7), channels_last=True)(pixels)
     assert last.is_contiguous(memory_format=torch.channels_last_3d)
     assert torch.equal(last, found)

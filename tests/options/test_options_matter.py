@@ -164,8 +164,8 @@ CONTEXTS: dict[str, list[dict[str, Any]]] = {
     "elr": [{"lam": 0.0}],
     "mile": [
         {"student": "continuing"},
-        {"lesson": "soft"},
-        {"lesson": "hard"},
+        {"targets": "soft"},
+        {"targets": "hard"},
         {"sample": True},
         {"unlabeled": "more"},
     ],

@@ -11,8 +11,8 @@ import pytest
 
 from rating_hands import Hands, chromium
 from rating_kit import links, running
-from reteach.options.rate import Tasks
-from reteach.options.relabel import Consensus
+from reteach.options.rate import TasksOptions
+from reteach.options.relabel import ConsensusOptions
 from reteach.rating.export import ratings_of
 from reteach.rating.overview import progress, rater_rows
 from reteach.rating.store import open_store
@@ -56,7 +56,7 @@ def test_forty_images_by_keyboard_alone(
 ) -> None:
     folder, proposals = cifar
     proposals.write(tmp_path / "proposals.parquet")
-    Tasks(proposals=tmp_path / "proposals.parquet", out=where, raters=len(RATERS)).run()
+    TasksOptions(proposals=tmp_path / "proposals.parquet", out=where, raters=len(RATERS)).run()
     truth = {
         proposals.items[i]: proposals.classes[c]
         for i, c in zip(
@@ -105,7 +105,7 @@ def test_forty_images_by_keyboard_alone(
     ratings = ratings_of(store)
     assert len(ratings.answer) == TASKS * 4 * len(RATERS)
     store.close()
-    Consensus(where, out=tmp_path / "real.parquet", method="em").run()
+    ConsensusOptions(where, out=tmp_path / "real.parquet", method="em").run()
     table = read_labels(tmp_path / "real.parquet")
     rows, columns, _ = table.labels.pairs()
     found = {(table.items[i], proposals.classes[c]) for i, c in zip(rows, columns, strict=True)}

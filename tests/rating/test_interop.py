@@ -13,7 +13,7 @@ import pytest
 
 from rating_kit import label_plan, new_store
 from reteach.errors import UserError
-from reteach.options.rate import Tasks
+from reteach.options.rate import TasksOptions
 from reteach.rating.assignment import Flow
 from reteach.rating.export import ratings_csv, ratings_of, read_ratings
 from reteach.rating.interop import CONFIG, label_studio_json, read_label_studio
@@ -104,7 +104,7 @@ def test_label_studio_keeps_tasks_answers_and_original_labels(tmp_path: Path) ->
             flow.submit(rater, held, {q: int(rng.integers(3)) for q in asked}, 1)
     before = ratings_of(store)
     (tmp_path / "ls.json").write_text(label_studio_json(store))
-    Tasks(label_studio=tmp_path / "ls.json", out=str(tmp_path / "b.db"), raters=2).run()
+    TasksOptions(label_studio=tmp_path / "ls.json", out=str(tmp_path / "b.db"), raters=2).run()
     after = read_ratings(tmp_path / "b.db")
     assert len(before.answer) == len(after.answer) > 80
     assert pairs(after) == pairs(before)
@@ -116,7 +116,7 @@ def test_label_studio_keeps_tasks_answers_and_original_labels(tmp_path: Path) ->
 def test_tasks_are_written_into_a_store_not_into_json(tmp_path: Path) -> None:
     for name in ("t.json", "t.csv", "t.parquet"):
         with pytest.raises(UserError, match=r"name it \.db"):
-            Tasks(label_studio=tmp_path / "x.json", out=str(tmp_path / name)).run()
+            TasksOptions(label_studio=tmp_path / "x.json", out=str(tmp_path / name)).run()
 
 
 @pytest.mark.parametrize("dialect", ["reteach", "crowd-kit"])

@@ -16,7 +16,7 @@ import pytest
 
 from rating_kit import Client, Page, label_plan, links, new_store, photos, running
 from reteach.rating.app_state import Site
-from reteach.rating.build import Plan
+from reteach.rating.build import TaskPlan
 from reteach.rating.class_descriptions import ClassText
 from reteach.rating.export import ratings_of
 
@@ -24,7 +24,7 @@ NASTY = '<img src=x onerror="alert(1)">&\u202egpj'
 
 
 @contextmanager
-def site_over(tmp_path: Path, plan: Plan | None = None, **options: Any) -> Iterator[Site]:
+def site_over(tmp_path: Path, plan: TaskPlan | None = None, **options: Any) -> Iterator[Site]:
     plan = label_plan() if plan is None else plan
     store = new_store(tmp_path / "r.db", plan, **options)
     with running(store, photos(tmp_path / "photos", list(plan.items))) as site:

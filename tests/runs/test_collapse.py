@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from reteach.runs.collapse import CollapseWatch
+from reteach.runs.collapse import CollapseDetector
 
 
 def told(classes: int, *pseudo: float) -> list[str]:
-    watch = CollapseWatch(classes)
+    watch = CollapseDetector(classes)
     for step, value in enumerate(pseudo):
         watch({"stage": "train", "step": step, "kind": "train", "pseudo_labels": value})
     return watch.warnings

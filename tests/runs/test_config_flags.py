@@ -116,7 +116,7 @@ WRONG = {
     "a switch for a rate": ("train mile", "lr: true", "lr must be a number, got True"),
     "a list": ("train mile", "images: [a, b]", "images must be a str"),
     "a group in place of a value": ("train mile", "steps: {a: 1}", "no group of settings 'steps'"),
-    "a choice": ("train mile", "lesson: sotf", "must be one of threshold, soft, hard"),
+    "a choice": ("train mile", "targets: sotf", "must be one of threshold, soft, hard"),
     "positional": (
         "compare",
         "methods: [mile]",

@@ -12,7 +12,7 @@ from reteach.data.sources.base import ArraySource, open_source
 from reteach.engine.setup import Setup
 from reteach.errors import UserError
 from reteach.labels import Multi, Single
-from reteach.options.methods import Sigmoid, Softmax
+from reteach.options.methods import SigmoidOptions, SoftmaxOptions
 from reteach.options.shared import Data, Model, Training
 from reteach.runs.config import Config
 from reteach.runs.inputs import Inputs
@@ -31,7 +31,7 @@ def test_half_precision_on_a_processor_without_it(capability, precision, warns, 
     images = np.zeros((8, 8, 8), np.uint8)
     data = Dataset.of(ArraySource(images), Single(np.arange(8) % 2, ("a", "b")))
     model = Model("reteach_tiny", precision=precision, device="cpu")
-    config = Config("softmax", Softmax(), Data("x"), model, Training(steps=1))
+    config = Config("softmax", SoftmaxOptions(), Data("x"), model, Training(steps=1))
     setup = make_setup(config, Inputs(data, None, None), torch.device("cpu"))
     assert [f"slowly in {precision}" in line for line in setup.warnings] == [True] * warns
 
@@ -47,7 +47,7 @@ def wide_photos(folder, n: int = 4) -> Dataset:
 
 def setup_of(data: Dataset, model: Model, **training) -> Setup:
     config = Config(
-        "sigmoid", Sigmoid(), Data("x", workers=0), model, Training(steps=1, **training)
+        "sigmoid", SigmoidOptions(), Data("x", workers=0), model, Training(steps=1, **training)
     )
     return make_setup(config, Inputs(data, None, None), torch.device("cpu"))
 

@@ -23,8 +23,8 @@ from reteach import cli
 from reteach.data.loading.stream import Batch, Stream
 from reteach.errors import UserError
 from reteach.options import shared as options
-from reteach.options.methods import Mile, Softmax
-from reteach.options.runs import Predict
+from reteach.options.methods import MileOptions, SoftmaxOptions
+from reteach.options.runs import PredictOptions
 from reteach.runs.checkpoint import load_models
 from reteach.runs.config import Config
 from reteach.runs.train import train as start
@@ -171,7 +171,7 @@ def test_the_two_kinds_are_not_mixed_up(home: Path, run: Path, videos: Path) -> 
     def fails(words: str, images: Path, model: str, **more: Any) -> None:
         kinds = {"training": options.Training(steps=1, **more.pop("training", {}))}
         config = Config(
-            *more.pop("method", ("softmax", Softmax())),
+            *more.pop("method", ("softmax", SoftmaxOptions())),
             options.Data(images=str(images), workers=0, **more.pop("data", {})),
             options.Model(model=model, image_size=16, device="cpu", **more),
             output=options.Output(out=home / "bad"),
@@ -195,9 +195,9 @@ def test_the_two_kinds_are_not_mixed_up(home: Path, run: Path, videos: Path) -> 
         "--unlabeled are still images",
         videos,
         "reteach_video",
-        method=("mile", Mile()),
+        method=("mile", MileOptions()),
         data={"unlabeled": str(home / "stills")},
     )
-    command = Predict(run, str(home / "stills"), home / "none.parquet", workers=0)
+    command = PredictOptions(run, str(home / "stills"), home / "none.parquet", workers=0)
     with pytest.raises(UserError, match="the model takes videos, and these are still images"):
         command.run()

@@ -23,10 +23,10 @@ from PIL import Image
 from reteach.cli import main
 from reteach.data.sources.base import open_source
 from reteach.errors import UserError
-from reteach.options.score import Score
+from reteach.options.score import ScoreOptions
 from reteach.runs.checkpoint import load_models
 from reteach.scores.table import open_scores
-from reteach.scoring.score import Again, Report, Step, Total, _follow
+from reteach.scoring.score import Again, ScoringReport, Step, Total, _follow
 from tests.commands.test_train import photo
 from words import override
 
@@ -367,8 +367,13 @@ def named(path: Path, files: list[Path]) -> None:
 def test_images_count_once_however_often_their_worker_dies():
     """3,344 of 3,000 images were scored, by the log, after one had been killed."""
     events = [Step(0, 5, 0.5), Step(1, 4, 0.4), Again(0), Step(0, 5, 0.5), Step(1, 6, 0.6)]
-    events += [Report(1), Step(0, 5, 0.5), Report(0)]
-    events += [Step(2, 3, 0.3), Again(2), Step(2, 7, 0.7), Report(2, failed="it kills its worker")]
+    events += [ScoringReport(1), Step(0, 5, 0.5), ScoringReport(0)]
+    events += [
+        Step(2, 3, 0.3),
+        Again(2),
+        Step(2, 7, 0.7),
+        ScoringReport(2, failed="it kills its worker"),
+    ]
     total, seen = Total(3), []
     parts = SimpleNamespace(names=["a", "b", "c"], sizes=[1, 1, 1])
     _follow(events, parts, total, lambda done, words="": seen.append(done))
@@ -389,7 +394,7 @@ def test_an_address_is_no_folder(world, tmp_path, capsys, monkeypatch, out):
     assert f"--exclude {out}.txt: files are" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
     with pytest.raises(UserError, match="--out s3://bucket/x: files are"):
-        Score(Path("run"), "images", Path("s3://bucket/x"))
+        ScoreOptions(Path("run"), "images", Path("s3://bucket/x"))
 
 
 def test_shards_of_another_job_are_refused(world, whole, tmp_path, capsys):

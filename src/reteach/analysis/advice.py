@@ -188,7 +188,7 @@ def doubt(facts: Facts) -> str | None:
     if facts.told is None and facts.per_image is None and facts.noisy(0.05):
         return (
             "From here wrong labels and second classes of an image look the same. If an image can hold "
-            "several of the classes, give --several yes: the advice is another then."
+            "several of the classes, give --multi-label yes: the advice is another then."
         )
     return None
 
@@ -210,7 +210,7 @@ def gaps(facts: Facts) -> list[str]:
     elif facts.noise is None and not facts.sets:
         found.append(
             "How many labels are wrong: the held-out models contradict most labels even where they are "
-            "surest. More --steps, or a better --small network, may tell."
+            "surest. More --steps, or a better --probe-model, may tell."
         )
     elif facts.noise is not None and facts.noise.low <= 0.01 < facts.noise.high - 0.02:
         found.append(

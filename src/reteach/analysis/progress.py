@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Line:
+class FittedLine:
     """A least-squares line."""
 
     slope: float
@@ -34,11 +34,11 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Progress:
+class Transfer:
     """The two halves' lines and the test of their slopes being equal."""
 
-    earlier: Line
-    later: Line
+    earlier: FittedLine
+    later: FittedLine
     z: float
     p: float
     """Two-sided."""
@@ -46,7 +46,7 @@ class Progress:
     """Original accuracy at which the later half begins."""
 
 
-def fit(x: Floats, y: Floats) -> Line:
+def fit(x: Floats, y: Floats) -> FittedLine:
     """Least squares of ``y`` on ``x``, both (n,), n ≥ 3 and ``x`` not constant."""
     n = len(x)
     dx, dy = x - x.mean(), y - y.mean()
@@ -55,7 +55,7 @@ def fit(x: Floats, y: Floats) -> Line:
         raise UserError("a line needs at least 3 models of different accuracy")
     slope = sxy / sxx
     residual = max(syy - slope * sxy, 0.0)
-    return Line(
+    return FittedLine(
         slope,
         float(y.mean() - slope * x.mean()),
         math.sqrt(residual / (n - 2) / sxx),
@@ -64,7 +64,7 @@ def fit(x: Floats, y: Floats) -> Line:
     )
 
 
-def progress(original: Floats, reassessed: Floats) -> Progress:
+def progress(original: Floats, reassessed: Floats) -> Transfer:
     """Compare the halves of M ≥ 6 models.
 
     Args:
@@ -86,6 +86,6 @@ def progress(original: Floats, reassessed: Floats) -> Progress:
         if spread
         else (math.copysign(math.inf, difference) if difference else 0.0)
     )
-    return Progress(
+    return Transfer(
         earlier, later, z, math.erfc(abs(z) / math.sqrt(2)), float(original[order[half]])
     )

@@ -17,7 +17,7 @@ from .ensembles import summed_logits
 from .intervals import wilson
 from .oracle import CoOccurrence, ambiguous, class_accuracy, co_occurring, oracle_accuracy
 from .predictions import NOTHING, contained, top_classes
-from .progress import Progress, progress
+from .progress import Transfer, progress
 from .quality import Share
 
 Floats = NDArray[np.float64]
@@ -71,7 +71,7 @@ class Reassessment:
     """By the oracle's accuracy, the lowest first."""
     lacking: str | None
     """The model for whose sake there is no ensemble: its table lacks classes of some images."""
-    progress: Progress | None
+    progress: Transfer | None
     """None with fewer than six models, or where the models of a half are all equally accurate."""
 
 
@@ -184,7 +184,7 @@ def _ambiguous(
     )
 
 
-def _progress(models: list[ModelResult]) -> Progress | None:
+def _progress(models: list[ModelResult]) -> Transfer | None:
     original = np.array([model.original.value for model in models])
     try:
         return progress(original, np.array([model.reassessed.value for model in models]))

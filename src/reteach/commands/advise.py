@@ -31,21 +31,21 @@ from ..labels import Single
 from ..methods.clean import held_out_scores
 from ..models import zoo
 from ..options import shared as options
-from ..options.methods import METHODS, Sigmoid, Softmax
+from ..options.methods import METHODS, SigmoidOptions, SoftmaxOptions
 from ..relabel.calibration import presence
-from ..relabel.calibration.logit_histogram import Sketch
+from ..relabel.calibration.logit_histogram import LogitHistogram
 from ..relabel.noise import clean
-from ..report.pages.advice import Doubted, Page, Piece, write_advice
+from ..report.pages.advice import AdvicePiece, Doubted, Page, write_advice
 from ..runs.checkpoint import choose_device
 from ..runs.config import Config
-from ..runs.folder import claim
-from ..runs.gallery import chosen, data_url
+from ..runs.folder import open_run_folder
+from ..runs.gallery import data_url, sample_rows
 from ..runs.inputs import Inputs, open_inputs
 from ..runs.setup import load_recipe, make_setup
 from .clean import split_of
 
 if TYPE_CHECKING:
-    from ..options.advise import Advise
+    from ..options.advise import AdviseOptions
 
 BATCH, PASSES, MOST_STEPS = 64, 10, 1000
 SAMPLE = 2000
@@ -57,7 +57,7 @@ SHOWN = 3
 _SURE = 1e-7
 
 
-def advise(command: Advise) -> Iterator[str]:
+def advise(command: AdviseOptions) -> Iterator[str]:
     """Do it; yields the lines to print.
 
     Raises:
@@ -66,7 +66,7 @@ def advise(command: Advise) -> Iterator[str]:
     config, folder = _config(command), command.out.with_suffix("")
     inputs = open_inputs(config.data, command.seed)
     data = inputs.train
-    small = command.small or _small(data)
+    small = command.probe_model or _small(data)
     steps = command.steps or min(MOST_STEPS, max(1, PASSES * len(data) // BATCH))
     config = replace(
         config,
@@ -74,7 +74,7 @@ def advise(command: Advise) -> Iterator[str]:
         training=replace(config.training, steps=steps),
     )
     _enough(data, command.folds)
-    config = claim(config, folder)
+    config = open_run_folder(config, folder)
     write_csv(folder / "quarantine.csv", sorted(inputs.quarantine.items()))
     try:
         held, fitted, per_image = _looked_at(command, config, folder, inputs)
@@ -95,7 +95,7 @@ def advise(command: Advise) -> Iterator[str]:
         isinstance(data.source, ArraySource),
     )
     pieces = [
-        Piece(
+        AdvicePiece(
             rule.title,
             advice.command(rule, facts, given),
             rule.finding,
@@ -129,7 +129,7 @@ def advise(command: Advise) -> Iterator[str]:
     yield f"page: {command.out}"
 
 
-def _said(facts: Facts, pieces: list[Piece], plain: str) -> Iterator[str]:
+def _said(facts: Facts, pieces: list[AdvicePiece], plain: str) -> Iterator[str]:
     if facts.noise is not None and not facts.several:
         yield f"wrong labels: {facts.noise.low:.0%} to {facts.noise.high:.0%}"
     if (note := advice.doubt(facts)) is not None:
@@ -144,7 +144,7 @@ def _said(facts: Facts, pieces: list[Piece], plain: str) -> Iterator[str]:
         yield f"   {plain}"
 
 
-def _config(command: Advise) -> Config:
+def _config(command: AdviseOptions) -> Config:
     data = options.Data(
         images=command.images,
         labels=command.labels,
@@ -157,7 +157,7 @@ def _config(command: Advise) -> Config:
         batch_size=BATCH, optimizer="adam", augment="none", seed=command.seed
     )
     folder = options.Output(out=command.out.with_suffix(""))
-    return Config("softmax", Softmax(), data=data, training=training, output=folder)
+    return Config("softmax", SoftmaxOptions(), data=data, training=training, output=folder)
 
 
 def _small(data: Dataset) -> str:
@@ -183,7 +183,7 @@ def _enough(data: Dataset, folds: int) -> None:
 
 
 def _looked_at(
-    command: Advise, config: Config, folder: Path, inputs: Inputs
+    command: AdviseOptions, config: Config, folder: Path, inputs: Inputs
 ) -> tuple[NDArray[np.float32] | None, float | None, Range | None]:
     """Held-out scores (N, C), the fit of what was learned, and classes per image."""
     data = inputs.train
@@ -204,12 +204,12 @@ def _looked_at(
     held = held_out_scores(setup, recipe, config.settings, split["fold"], run)
     fits = [float(np.load(file)) for file in sorted(folder.glob("folds/*/fitted.npy"))]
     found = _per_image(held, data.labels, "softmax")
-    if command.several == "yes" or (found is not None and found.low > measured.SEVERAL):
+    if command.multi_label == "yes" or (found is not None and found.low > measured.SEVERAL):
         # softmax shares its probability out among the classes of an image: ask sigmoids how many. Where
         # they cannot tell, nothing is claimed: many wrong labels look like several classes to softmax
         other = Run(folder / "sigmoid", command.seed)
         sigmoid = load_recipe(METHODS["sigmoid"].recipe)
-        second = held_out_scores(setup, sigmoid, Sigmoid(), split["fold"], other)
+        second = held_out_scores(setup, sigmoid, SigmoidOptions(), split["fold"], other)
         found = _per_image(second, data.labels, "sigmoid")
     inputs.quarantine.update(setup.broken)
     return held, float(np.mean(fits)), found
@@ -224,7 +224,7 @@ class Watched:
 
     def __call__(self, setup: Setup, settings: Any, run: Run) -> Algorithm:
         algorithm: Algorithm = self.recipe(setup, settings, run)
-        data = setup.train.subset(chosen(len(setup.train), SAMPLE))
+        data = setup.train.subset(sample_rows(len(setup.train), SAMPLE))
         assert isinstance(data.labels, Single)
         rows, found = scores(next(iter(algorithm.predictors().values())), setup.scan(data))
         if run.folder is not None:
@@ -237,19 +237,19 @@ def _per_image(held: NDArray[np.float32], labels: Single, link: Any) -> Range | 
     """Classes per image from calibrated held-out scores; None where they cannot tell."""
     readable = np.isfinite(held[:, 0])
     p = np.clip(held[readable].astype(np.float64), _SURE, 1 - _SURE)
-    sketch = Sketch(labels.classes)
-    sketch.add((np.log(p) - np.log1p(-p)).astype(np.float32), labels.index[readable])
+    histogram = LogitHistogram(labels.classes)
+    histogram.add((np.log(p) - np.log1p(-p)).astype(np.float32), labels.index[readable])
     try:
-        found = presence.calibrate(sketch, link)
+        found = presence.calibrate(histogram, link)
     except UserError:
         return None
-    if found.doubts:
+    if found.warnings:
         return None
     return Range(found.labels_per_image, *sorted([*found.range, found.labels_per_image])[::2])
 
 
 def _facts(
-    command: Advise,
+    command: AdviseOptions,
     data: Dataset,
     held: NDArray[np.float32] | None,
     fitted: float | None,
@@ -272,7 +272,7 @@ def _facts(
         if noise is not None:
             confused = measured.confused(seen, given, data.classes)
     array = isinstance(data.source, ArraySource)
-    model = command.model or (command.small or _small(data) if array else "resnet18")
+    model = command.model or (command.probe_model or _small(data) if array else "resnet18")
     channels = data.source.read(int(data.rows[0])).shape[-1]
     network = zoo.create(model, data.labels.num_classes, in_chans=channels, seed=0)
     return Facts(
@@ -297,7 +297,7 @@ def _facts(
         noise=noise,
         per_image=per_image,
         confused=confused,
-        told={"auto": None, "yes": True, "no": False}[command.several],
+        told={"auto": None, "yes": True, "no": False}[command.multi_label],
         mirror=channels > 1 if command.mirror == "auto" else command.mirror == "yes",
         model=model,
         weights=sum(p.numel() for p in network.parameters()),

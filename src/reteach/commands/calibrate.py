@@ -23,10 +23,10 @@ from ..models.presence import odds
 from ..options.methods import METHODS
 from ..progress import progress
 from ..relabel.calibration import presence
-from ..relabel.calibration.logit_histogram import Sketch
+from ..relabel.calibration.logit_histogram import LogitHistogram
 from ..report.pages.calibration import write_calibration
 from ..runs import config as configs
-from ..runs.checkpoint import Saved, load_models, presence_file
+from ..runs.checkpoint import TrainedModel, load_models, presence_file
 from ..runs.inputs import open_inputs
 from ..runs.originals import originals_of
 from ..runs.predict import decoders
@@ -35,13 +35,13 @@ from ..tables import read_labels
 from .clean import split_of
 
 if TYPE_CHECKING:
-    from ..options.calibrate import Calibrate
+    from ..options.calibrate import CalibrateOptions
 
 _SURE = 1e-7
 """How near to 0 and 1 a float32 probability is taken at its word."""
 
 
-def calibrate(command: Calibrate) -> Iterator[str]:
+def calibrate(command: CalibrateOptions) -> Iterator[str]:
     """Do it; yields the lines to print.
 
     Raises:
@@ -52,22 +52,22 @@ def calibrate(command: Calibrate) -> Iterator[str]:
     name, predictor = saved.named(command.predictor)
     if len(saved.classes) < 2:
         raise UserError("calibration is about which classes are present: it needs two or more")
-    sketch = Sketch(saved.classes)
+    histogram = LogitHistogram(saved.classes)
     for scores, named in _scores(command, saved, name):
-        sketch.add(scores, named)
+        histogram.add(scores, named)
     found = presence.calibrate(
-        sketch,
+        histogram,
         predictor.link,
         scope=command.scope,
         present=None if command.present == "auto" else int(command.present),
         expected=command.expected,
-        borrow=command.borrow,
+        prior_strength=command.prior_strength,
     )
     page = command.report or command.run_folder / "calibration.html"
     write_calibration(page, found, f"{saved.method}, {command.run_folder.name}")
-    if found.doubts and not command.anyway:
+    if found.warnings and not command.anyway:
         raise UserError(
-            f"the scores cannot tell present from absent: {'; '.join(found.doubts)}. Nothing was "
+            f"the scores cannot tell present from absent: {'; '.join(found.warnings)}. Nothing was "
             f"stored, see {page}; more images, --folds or --expected may help, --anyway stores it"
         )
     file = presence_file(command.run_folder, name)
@@ -77,13 +77,13 @@ def calibrate(command: Calibrate) -> Iterator[str]:
         f"{found.images} images, {source} {found.named or found.images} of them: "
         f"{found.labels_per_image:.2f} labels per image, {found.predicted:.2f} of them above 0.5"
     )
-    yield from (f"but: {doubt}" for doubt in found.doubts)
+    yield from (f"but: {doubt}" for doubt in found.warnings)
     yield f"calibration: {file} (predict and evaluate use it; delete it to go back)"
     yield f"report: {page}"
 
 
 def _scores(
-    command: Calibrate, saved: Saved, name: str
+    command: CalibrateOptions, saved: TrainedModel, name: str
 ) -> Iterable[tuple[NDArray[np.float32], Rows]]:
     """(log-odds (B, C), the named class (B,) or -1) of images that the model has not learned from."""
     if command.folds:
@@ -93,7 +93,9 @@ def _scores(
     return _scanned(scan, saved, name)
 
 
-def _scanned(scan: Scan, saved: Saved, name: str) -> Iterator[tuple[NDArray[np.float32], Rows]]:
+def _scanned(
+    scan: Scan, saved: TrainedModel, name: str
+) -> Iterator[tuple[NDArray[np.float32], Rows]]:
     predictor = saved.predictors[name]
     labels = scan.dataset.labels
     assert isinstance(labels, Single)
@@ -109,7 +111,7 @@ def _scanned(scan: Scan, saved: Saved, name: str) -> Iterator[tuple[NDArray[np.f
             yield out.cpu().numpy(), labels.index[rows]
 
 
-def _given(command: Calibrate, saved: Saved) -> Dataset:
+def _given(command: CalibrateOptions, saved: TrainedModel) -> Dataset:
     """The images that were asked for, with the single labels that are known of them."""
     assert command.images is not None
     source = open_source(command.images)
@@ -124,7 +126,7 @@ def _given(command: Calibrate, saved: Saved) -> Dataset:
     return data
 
 
-def _validation(command: Calibrate, saved: Saved) -> Dataset:
+def _validation(command: CalibrateOptions, saved: TrainedModel) -> Dataset:
     """The run's own validation images. Label sets are not looked at."""
     config = configs.load(command.run_folder / "config.yaml")
     inputs = open_inputs(config.data, config.training.seed, originals_of(command.run_folder))
@@ -138,7 +140,9 @@ def _validation(command: Calibrate, saved: Saved) -> Dataset:
     return val.with_labels(Single(np.full(len(val), -1), saved.classes))
 
 
-def _held_out(command: Calibrate, saved: Saved) -> Iterator[tuple[NDArray[np.float32], Rows]]:
+def _held_out(
+    command: CalibrateOptions, saved: TrainedModel
+) -> Iterator[tuple[NDArray[np.float32], Rows]]:
     """Scores of the training images by models that were trained without them."""
     config = configs.load(command.run_folder / "config.yaml")
     inputs = open_inputs(config.data, config.training.seed, originals_of(command.run_folder))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compare.variants import entrants
+from ..compare.variants import variants
 from ..data.dataset import Dataset
 from ..data.loading.quarantine import write_csv
 from ..duplicates.find import groups
@@ -30,21 +30,21 @@ from ..report.pages.label_issues import Cleaning, RuleOutcome, Suspect, write_su
 from ..runs import gallery
 from ..runs.checkpoint import choose_device
 from ..runs.config import Config
-from ..runs.folder import claim
+from ..runs.folder import open_run_folder
 from ..runs.inputs import Inputs, open_inputs, workers
 from ..runs.setup import load_recipe, make_setup
 from ..scores.table import ScoreWriter
 from ..tables import LabelTable, read_labels, write_labels
 
 if TYPE_CHECKING:
-    from ..options.clean import Clean
+    from ..options.clean import CleanOptions
 
 _CHOICES = 3
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Judged:
+class HeldOutScores:
     """N labelled images that could be read, with the scores of models that have not seen them.
 
     Args:
@@ -59,13 +59,13 @@ class Judged:
     copies: int
 
 
-def clean(command: Clean) -> Iterator[str]:
+def clean(command: CleanOptions) -> Iterator[str]:
     """Do it; yields the lines to print."""
     folder = command.folder or command.out.with_suffix("")
     config = _config(command, folder)
     device = choose_device(config.model.device)
     with distributed.group(device):
-        config = claim(config, folder)
+        config = open_run_folder(config, folder)
         inputs = open_inputs(config.data, config.training.seed)
         try:
             judged = _judge(command, config, folder, inputs, device)
@@ -77,8 +77,8 @@ def clean(command: Clean) -> Iterator[str]:
         yield from _results(command, folder, judged)
 
 
-def _config(command: Clean, folder: Path) -> Config:
-    method = entrants((command.method,), command.model, command.training, command.set)[0][0]
+def _config(command: CleanOptions, folder: Path) -> Config:
+    method = variants((command.method,), command.model, command.training, command.set)[0][0]
     data = options.Data(
         images=command.images,
         labels=command.labels,
@@ -92,7 +92,9 @@ def _config(command: Clean, folder: Path) -> Config:
     return replace(method.config, data=data, output=options.Output(out=folder))
 
 
-def _judge(command: Clean, config: Config, folder: Path, inputs: Inputs, device: Any) -> Judged:
+def _judge(
+    command: CleanOptions, config: Config, folder: Path, inputs: Inputs, device: Any
+) -> HeldOutScores:
     """Split, train, predict; what an earlier attempt has done is loaded."""
     data = inputs.train
     if not isinstance(data.labels, Single):
@@ -112,7 +114,7 @@ def _judge(command: Clean, config: Config, folder: Path, inputs: Inputs, device:
         inputs.quarantine.update(part)
     readable = np.isfinite(scores[:, 0])
     sizes = np.bincount(split["group"])
-    return Judged(
+    return HeldOutScores(
         data.subset(np.flatnonzero(readable)),
         scores[readable],
         data.labels.index[readable],
@@ -128,7 +130,7 @@ def split_of(data: Dataset, folds: int, config: Config) -> dict[str, NDArray[Any
     return {"group": group, "fold": fold}
 
 
-def _results(command: Clean, folder: Path, judged: Judged) -> Iterator[str]:
+def _results(command: CleanOptions, folder: Path, judged: HeldOutScores) -> Iterator[str]:
     """Apply the rule and write the table, the scores, the numbers and the page."""
     data, scores, given = judged.data, judged.scores, judged.given
     truth = None if command.truth is None else _truth(command.truth, data)
@@ -210,7 +212,7 @@ def _table(found: list[RuleOutcome]) -> Iterator[str]:
 
 
 def _numbers(
-    command: Clean, judged: Judged, found: list[RuleOutcome], balance: rules.Balance
+    command: CleanOptions, judged: HeldOutScores, found: list[RuleOutcome], balance: rules.Balance
 ) -> dict[str, Any]:
     return {
         "method": command.method,
@@ -235,8 +237,8 @@ def _numbers(
 
 
 def _cleaning(
-    command: Clean,
-    judged: Judged,
+    command: CleanOptions,
+    judged: HeldOutScores,
     keep: rules.Keep,
     found: list[RuleOutcome],
     truth: Rows | None,
@@ -261,7 +263,7 @@ def _cleaning(
     )
 
 
-def _suspect(judged: Judged, row: int, truth: Rows | None) -> Suspect:
+def _suspect(judged: HeldOutScores, row: int, truth: Rows | None) -> Suspect:
     data, scores = judged.data, judged.scores[row]
     given = int(judged.given[row])
     best = np.argsort(-scores, kind="stable")[:_CHOICES].tolist()

@@ -26,12 +26,12 @@ from ..scores.table import ScoreWriter
 from ..tables import LabelTable, read_labels, write_labels
 
 if TYPE_CHECKING:
-    from ..options.relabel import Consensus
+    from ..options.relabel import ConsensusOptions
 
 LEAST = 1e-6  # smaller probabilities of one of many classes are not written
 
 
-def consensus(command: Consensus) -> Iterator[str]:
+def consensus(command: ConsensusOptions) -> Iterator[str]:
     """Do it; yields the lines to print."""
     classes = None if command.classes is None else read_classes(command.classes)
     if command.ratings is not None and command.ratings.lower().endswith(".csv"):
@@ -47,7 +47,7 @@ def consensus(command: Consensus) -> Iterator[str]:
 
 
 def _sources(
-    command: Consensus, table: RatingTable | None, classes: tuple[str, ...] | None
+    command: ConsensusOptions, table: RatingTable | None, classes: tuple[str, ...] | None
 ) -> Sources:
     group, experts, calibration = None, None, None
     wanted, final = command.wanted or 1, command.reassessed is None or command.gold is not None
@@ -82,7 +82,7 @@ def _sources(
     return Sources(ratings, calibration, experts, group, wanted, final)
 
 
-def _decide(command: Consensus, asked: Sources) -> Outcome:
+def _decide(command: ConsensusOptions, asked: Sources) -> Outcome:
     full = asked.ratings
     sources = replace(asked, ratings=full.answered())
     ratings, group = sources.ratings, sources.group
@@ -132,7 +132,7 @@ def _decide(command: Consensus, asked: Sources) -> Outcome:
 
 
 def _on_gold(
-    command: Consensus, sources: Sources, found: agree.Consensus
+    command: ConsensusOptions, sources: Sources, found: agree.Consensus
 ) -> NDArray[np.float64] | None:
     """(D, G) scores of the golden pairs; None where there are too few to say anything."""
     if not sources.ratings.golden.any():
@@ -154,7 +154,7 @@ def _on_gold(
 
 
 def _threshold(
-    command: Consensus, method: str, sources: Sources, on_gold: NDArray[np.float64] | None
+    command: ConsensusOptions, method: str, sources: Sources, on_gold: NDArray[np.float64] | None
 ) -> float:
     if command.precision is not None or command.recall is not None:
         if on_gold is None:
@@ -172,7 +172,7 @@ def _threshold(
     return 0.8
 
 
-def _source(command: Consensus, outcome: Outcome) -> str:
+def _source(command: ConsensusOptions, outcome: Outcome) -> str:
     """What the labels come from, in the table's own column."""
     raters = len(outcome.sources.ratings.raters)
     parts = [f"{outcome.found.method} consensus of {raters} raters, ≥ {outcome.threshold:.6g}"]
@@ -183,7 +183,7 @@ def _source(command: Consensus, outcome: Outcome) -> str:
     return "; ".join(parts)
 
 
-def _write(command: Consensus, outcome: Outcome) -> Iterator[str]:
+def _write(command: ConsensusOptions, outcome: Outcome) -> Iterator[str]:
     ratings, found, labels = outcome.sources.ratings, outcome.found, outcome.labels
     write_labels(command.out, LabelTable(tuple(outcome.items), labels, _source(command, outcome)))
     rated = len(np.unique(ratings.pair_item))
@@ -224,7 +224,7 @@ def _write(command: Consensus, outcome: Outcome) -> Iterator[str]:
         yield f"report: {command.report}"
 
 
-def _name_classes(command: Consensus, votes: Votes) -> Iterator[str]:
+def _name_classes(command: ConsensusOptions, votes: Votes) -> Iterator[str]:
     """Raters who name one of many classes per item: one label per item, ties left open."""
     for option in ("gold", "trust_original", "precision", "recall", "report"):
         if getattr(command, option) is not None:
@@ -263,7 +263,7 @@ def _name_classes(command: Consensus, votes: Votes) -> Iterator[str]:
     yield from _list_unlabeled(command, [votes.items[row] for row in unlabeled])
 
 
-def _list_unlabeled(command: Consensus, items: list[str]) -> Iterator[str]:
+def _list_unlabeled(command: ConsensusOptions, items: list[str]) -> Iterator[str]:
     """A label table of these items, without labels: what is left to decide by hand."""
     path = command.unlabeled or command.out.with_name(f"{command.out.stem}.unlabeled.csv")
     empty = np.zeros(len(items) + 1, np.int64)
@@ -272,7 +272,7 @@ def _list_unlabeled(command: Consensus, items: list[str]) -> Iterator[str]:
     yield f"{len(items):,} items without labels: {path}"
 
 
-def _list_pending(command: Consensus, outcome: Outcome) -> Iterator[str]:
+def _list_pending(command: ConsensusOptions, outcome: Outcome) -> Iterator[str]:
     """The items that still lack answers, by name in a file."""
     if not outcome.pending:
         return

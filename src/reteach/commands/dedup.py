@@ -24,7 +24,7 @@ from ..relabel.selection.item_lists import write_items
 from ..runs.gallery import data_url
 
 if TYPE_CHECKING:
-    from ..options.dedup import Dedup
+    from ..options.dedup import DedupOptions
 
 
 @final
@@ -45,7 +45,7 @@ class ImageSet:
         return None if names is None else names[row]
 
 
-def dedup(command: Dedup) -> Iterator[str]:
+def dedup(command: DedupOptions) -> Iterator[str]:
     """Do it; yields the lines to print.
 
     Raises:
@@ -100,7 +100,9 @@ def _blank(some: Features) -> Rows:
     return np.flatnonzero(~np.any(some, axis=1))
 
 
-def features(command: Dedup, images: ImageSet, against: ImageSet) -> tuple[Features, Features, str]:
+def features(
+    command: DedupOptions, images: ImageSet, against: ImageSet
+) -> tuple[Features, Features, str]:
     """Features of the images, of those they must not repeat, and what they are in words."""
     if command.run_folder is not None or command.model is not None:
         return _network_features(command, images, against)
@@ -119,7 +121,7 @@ def features(command: Dedup, images: ImageSet, against: ImageSet) -> tuple[Featu
 
 
 def _network_features(
-    command: Dedup, images: ImageSet, against: ImageSet
+    command: DedupOptions, images: ImageSet, against: ImageSet
 ) -> tuple[Features, Features, str]:
     from ..runs.features import extract, of_network, of_run
 
@@ -155,7 +157,7 @@ def _complaints(sets: Sequence[ImageSet], most: int = 10) -> Iterator[str]:
         yield f"warning: {len(broken) - most:,} more images cannot be used"
 
 
-def _removed(command: Dedup, found: Pairs, images: ImageSet) -> list[str]:
+def _removed(command: DedupOptions, found: Pairs, images: ImageSet) -> list[str]:
     chosen = found.within(-1.0 if command.within is None else command.within)
     if command.first is not None:
         chosen[: command.first] = True

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..analysis.cam import cam, heat
 from ..data.dataset import Dataset
-from ..data.loading.stream import Prepare
+from ..data.loading.stream import Normalize
 from ..data.sources.base import Source, open_source
 from ..engine.algorithm import Specialist
 from ..engine.evaluate import outputs
@@ -21,13 +21,13 @@ from ..errors import UserError, closest
 from ..labels import Rows
 from ..progress import progress
 from ..report.pages.explain import Explained, Look, Shown, write_explained
-from ..runs.checkpoint import Saved, load_models, load_specialists
+from ..runs.checkpoint import TrainedModel, load_models, load_specialists
 from ..runs.gallery import data_url
 from ..runs.predict import decoders
 from ..tables import read_labels
 
 if TYPE_CHECKING:
-    from ..options.explain import Explain
+    from ..options.explain import ExplainOptions
 
 RAMP = np.array([[0, 0, 130], [0, 110, 255], [0, 230, 170], [255, 225, 0], [225, 20, 0]], float)
 """The colours of a map, from what says nothing to what speaks for the class."""
@@ -44,7 +44,7 @@ class _Witness:
     column: int
 
 
-def explain(command: Explain) -> list[Explained]:
+def explain(command: ExplainOptions) -> list[Explained]:
     """Write the page; returns what is on it.
 
     Raises:
@@ -81,7 +81,7 @@ def explain(command: Explain) -> list[Explained]:
     return explained
 
 
-def _named(command: Explain, source: Source) -> dict[str, list[str]]:
+def _named(command: ExplainOptions, source: Source) -> dict[str, list[str]]:
     """item -> its classes, from the label table or the images' own folders; empty if nobody said."""
     if command.labels is not None:
         table = read_labels(command.labels, kind="multi")
@@ -95,7 +95,7 @@ def _named(command: Explain, source: Source) -> dict[str, list[str]]:
     return {item: [cls] for item, cls in zip(source.items, own, strict=True)}
 
 
-def _check(command: Explain, saved: Saved) -> None:
+def _check(command: ExplainOptions, saved: TrainedModel) -> None:
     for cls in command.classes:
         if cls not in saved.classes:
             raise UserError(
@@ -109,7 +109,9 @@ def _check(command: Explain, saved: Saved) -> None:
         raise UserError(f"--batch-size must be at least 1, got {command.batch_size}")
 
 
-def _scores(saved: Saved, data: Dataset, command: Explain) -> tuple[Rows, NDArray[np.float32]]:
+def _scores(
+    saved: TrainedModel, data: Dataset, command: ExplainOptions
+) -> tuple[Rows, NDArray[np.float32]]:
     """The readable rows (M,) and the model's scores of them (M, C)."""
     scan = saved.scan(data, command.batch_size, decoders(command.workers))
     found: list[tuple[Rows, NDArray[np.float32]]] = []
@@ -122,7 +124,7 @@ def _scores(saved: Saved, data: Dataset, command: Explain) -> tuple[Rows, NDArra
     return np.concatenate([r for r, _ in found]), np.concatenate([s for _, s in found])
 
 
-def _witnesses(saved: Saved, teachers: dict[str, Specialist], cls: str) -> list[_Witness]:
+def _witnesses(saved: TrainedModel, teachers: dict[str, Specialist], cls: str) -> list[_Witness]:
     """The teachers that know a class, then the models for all classes."""
     found = [
         _Witness(name, teacher.classes, teacher.predictor, teacher.classes.index(cls))
@@ -136,11 +138,11 @@ def _witnesses(saved: Saved, teachers: dict[str, Specialist], cls: str) -> list[
 
 
 def _shown(
-    saved: Saved,
+    saved: TrainedModel,
     witnesses: list[_Witness],
     data: Dataset,
     named: dict[str, list[str]],
-    command: Explain,
+    command: ExplainOptions,
 ) -> list[Shown]:
     """The images with what each model looks at."""
     looks: list[list[Look]] = [[] for _ in range(len(data))]
@@ -168,7 +170,7 @@ def _shown(
     ]
 
 
-def _pixels(x: Tensor, prepare: Prepare) -> NDArray[np.uint8]:
+def _pixels(x: Tensor, prepare: Normalize) -> NDArray[np.uint8]:
     """(B, H, W, channels) uint8: the images as the network saw them."""
     mean = torch.tensor(prepare.mean, device=x.device).view(1, -1, 1, 1)
     std = torch.tensor(prepare.std, device=x.device).view(1, -1, 1, 1)

@@ -13,17 +13,17 @@ from ..errors import UserError
 from ..labels import Single
 from ..progress import progress
 from ..relabel.raters import model_subsets as subsets
-from ..relabel.raters.propose import BroughtUp, bring_up, support
+from ..relabel.raters.propose import Nominations, nominate, support
 from ..relabel.raters.propose import propose as pool
 from ..scores.classes import common_classes, read_classes
 from ..scores.table import ItemIndex, ScoreTable, open_scores
 from ..tables import LabelTable, read_labels
 
 if TYPE_CHECKING:
-    from ..options.relabel import Propose
+    from ..options.relabel import ProposeOptions
 
 
-def propose(command: Propose) -> Iterator[str]:
+def propose(command: ProposeOptions) -> Iterator[str]:
     """Do it; yields the lines to print."""
     if command.per_item <= 0:
         raise UserError(f"--per-item must be positive, got {command.per_item}")
@@ -40,10 +40,10 @@ def propose(command: Propose) -> Iterator[str]:
     gold = None if command.gold is None else _gold(command.gold, table, classes)
 
     index = ItemIndex(table.items, closed=True)
-    models: dict[str, BroughtUp] = {}
+    models: dict[str, Nominations] = {}
     for name, scores in tables.items():
         with progress(name, scores.rows) as tell:
-            models[name] = bring_up(scores, index, classes, command.per_item, tell)
+            models[name] = nominate(scores, index, classes, command.per_item, tell)
     if gold is not None:
         found, best = _best_subset(models, gold, table.items, labels.index, command.recall)
         names = list(models)
@@ -101,7 +101,7 @@ def _gold(path: Path, table: LabelTable, classes: tuple[str, ...]) -> LabelTable
 
 
 def _best_subset(
-    models: dict[str, BroughtUp],
+    models: dict[str, Nominations],
     gold: LabelTable,
     items: tuple[str, ...],
     original: NDArray[np.int64],

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..analysis.mistakes import read_verdicts, summarize
-from ..analysis.progress import Progress, progress
+from ..analysis.progress import Transfer, progress
 from ..analysis.reassess import ModelResult, Reassessment
 from ..analysis.reassess import reassess as judge
 from ..errors import UserError
@@ -92,7 +92,7 @@ def reassess(
         yield f"report: {report}"
 
 
-def slopes(found: Progress) -> str:
+def slopes(found: Transfer) -> str:
     """The two slopes and their test in words."""
     p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.3f}"
     return (

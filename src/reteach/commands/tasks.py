@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..files import atomic_write
 from ..labels import Multi
 from ..options.rate import one_store
-from ..rating.build import Plan, build, from_mistakes, from_proposals, spread
+from ..rating.build import TaskPlan, build, from_mistakes, from_proposals, spread
 from ..rating.class_descriptions import read_names
 from ..rating.export import ratings_csv, ratings_of, read_ratings, verdicts_csv
 from ..rating.importer import bring_in
@@ -25,15 +25,15 @@ from ..rating.views import EXAMPLES
 from ..relabel.raters.hierarchy import co_proposal, read_hierarchy
 from ..relabel.raters.proposals import Proposals, read_proposals
 from ..relabel.raters.ratings import Ratings
-from ..relabel.raters.tasks import Tasks as TaskSplit
+from ..relabel.raters.tasks import TaskSplit as TaskSplit
 from ..relabel.raters.tasks import groups, split
 from ..tables import LabelTable, read_labels
 
 if TYPE_CHECKING:
-    from ..options.rate import Export, Tasks
+    from ..options.rate import ExportOptions, TasksOptions
 
 
-def make(command: Tasks) -> Iterator[str]:
+def make(command: TasksOptions) -> Iterator[str]:
     """Do it; yields the lines to print."""
     sources = (
         command.proposals is not None,
@@ -73,7 +73,7 @@ def make(command: Tasks) -> Iterator[str]:
     store.close()
 
 
-def export(command: Export) -> Iterator[str]:
+def export(command: ExportOptions) -> Iterator[str]:
     """Do it; yields the lines to print."""
     store = open_store(command.ratings)
     ending = command.out.suffix.lower()
@@ -92,7 +92,7 @@ def export(command: Export) -> Iterator[str]:
     store.close()
 
 
-def _labels(command: Tasks) -> tuple[Plan, Ratings | None, int]:
+def _labels(command: TasksOptions) -> tuple[TaskPlan, Ratings | None, int]:
     """The plan, answers that exist already, and the number of images kept unrated."""
     gold: dict[tuple[int, int], float] = {}
     given = None
@@ -160,7 +160,7 @@ def _gold(path: Path, proposals: Proposals) -> dict[tuple[int, int], float]:
     return {pair: float(pair in true) for pair in asked}
 
 
-def _mistakes(command: Tasks) -> Plan:
+def _mistakes(command: TasksOptions) -> TaskPlan:
     for option in ("gold", "hierarchy", "ratings"):
         if getattr(command, option) is not None:
             raise UserError(f"--{option} belongs to --proposals")
@@ -212,7 +212,7 @@ def _same_classes(path: Path, table: LabelTable, classes: Sequence[str], first: 
         raise UserError(f"{path}: class {odd[0]!r} is not among the classes of {first}")
 
 
-def _with_texts(command: Tasks, plan: Plan) -> Plan:
+def _with_texts(command: TasksOptions, plan: TaskPlan) -> TaskPlan:
     if command.names is not None:
         plan = replace(plan, texts=read_names(command.names))
     if command.examples is not None:

@@ -32,10 +32,10 @@ from ..labels import Single
 from ..models import export, zoo
 from ..models.heads import classifier_of
 from ..options import shared as options
-from ..options.methods import Softmax
+from ..options.methods import SoftmaxOptions
 from ..progress import progress
 from ..relabel.noise.folds import stratified_folds
-from ..runs.checkpoint import INDEX, Saved, load_models, save_models
+from ..runs.checkpoint import INDEX, TrainedModel, load_models, save_models
 from ..runs.config import Config
 from ..runs.inputs import Inputs, open_inputs, workers
 from ..runs.train import train
@@ -59,7 +59,7 @@ def full_ft(
     rate = linear_scaling(RATE, training.batch_size) if training.lr is None else training.lr
     config = Config(
         "softmax",
-        Softmax(),
+        SoftmaxOptions(),
         data,
         options.Model(
             info.architecture,
@@ -161,7 +161,12 @@ def with_head(
 
 
 def _regression(
-    network: nn.Module, saved: Saved, inputs: Inputs, data: options.Data, folds: int, seed: int
+    network: nn.Module,
+    saved: TrainedModel,
+    inputs: Inputs,
+    data: options.Data,
+    folds: int,
+    seed: int,
 ) -> Regression:
     labels = inputs.train.labels
     assert isinstance(labels, Single)
@@ -172,7 +177,7 @@ def _regression(
 
 
 def _features(
-    network: nn.Module, saved: Saved, data: Dataset, decoders: int
+    network: nn.Module, saved: TrainedModel, data: Dataset, decoders: int
 ) -> np.ndarray[Any, Any]:
     scan = saved.scan(data, 256, decoders)
     found = features(network, scan).numpy()
@@ -182,7 +187,7 @@ def _features(
     return found
 
 
-def _place(folder: Path, saved: Saved, predictor: str | None) -> tuple[Path, export.Info]:
+def _place(folder: Path, saved: TrainedModel, predictor: str | None) -> tuple[Path, export.Info]:
     """Where a run's network is, and what is known of it."""
     name, model = saved.named(predictor)
     place = folder / INDEX.parent / (name if len(model.models) == 1 else f"{name}-1")

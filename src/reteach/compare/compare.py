@@ -13,14 +13,14 @@ from typing import Any, final
 from ..errors import UserError
 from ..files import local, write_json
 from . import summary as rows
-from .data import Arena
-from .trials import Job, finished, job_folder, plain
-from .variants import Entrant
+from .data import ComparisonSpec
+from .trials import Trial, finished, plain, trial_folder
+from .variants import Variant
 
 
 @final
 @dataclass(frozen=True)
-class Plan:
+class ComparisonPlan:
     """A whole comparison.
 
     Args:
@@ -32,8 +32,8 @@ class Plan:
     title: str
     description: str
     folder: Path
-    arena: Arena
-    entrants: tuple[Entrant, ...]
+    arena: ComparisonSpec
+    variants: tuple[Variant, ...]
     seeds: tuple[int, ...]
     sweep: dict[str, list[Any]]
     early: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ class Plan:
     processes: int = 1
 
 
-def compare(plan: Plan) -> dict[str, Any]:
+def compare(plan: ComparisonPlan) -> dict[str, Any]:
     """Run what has not been run yet, then write ``results.json``, ``comparison.json`` and the report.
 
     Returns: the content of ``results.json``.
@@ -52,30 +52,30 @@ def compare(plan: Plan) -> dict[str, Any]:
     from ..report import comparison_report
 
     _ready(plan)
-    jobs = [
-        Job(entrant, plan.arena, seed, job_folder(plan.folder, entrant, seed))
-        for entrant in plan.entrants
+    trials = [
+        Trial(variant, plan.arena, seed, trial_folder(plan.folder, variant, seed))
+        for variant in plan.variants
         for seed in plan.seeds
     ]
-    found = finished(jobs, plan.processes)
-    outcomes: dict[str, list[dict[str, Any]]] = {entrant.name: [] for entrant in plan.entrants}
-    for job, outcome in zip(jobs, found, strict=True):
-        outcomes[job.entrant.name].append(outcome)
-    table = [rows.entrant_row(entrant, outcomes[entrant.name]) for entrant in plan.entrants]
+    found = finished(trials, plan.processes)
+    outcomes: dict[str, list[dict[str, Any]]] = {variant.name: [] for variant in plan.variants}
+    for trial, outcome in zip(trials, found, strict=True):
+        outcomes[trial.variant.name].append(outcome)
+    table = [rows.variant_row(variant, outcomes[variant.name]) for variant in plan.variants]
     table += [
-        rows.early_row(entrant, outcomes[entrant.name])
-        for entrant in plan.entrants
-        if entrant.name in plan.early
+        rows.early_row(variant, outcomes[variant.name])
+        for variant in plan.variants
+        if variant.name in plan.early
     ]
-    first = outcomes[plan.entrants[0].name]
+    first = outcomes[plan.variants[0].name]
     table.append(rows.trivial_row(first))
     warnings = [
-        f"{job.entrant.name}, seed {job.seed}: {text}"
-        for job, outcome in zip(jobs, found, strict=True)
+        f"{trial.variant.name}, seed {trial.seed}: {text}"
+        for trial, outcome in zip(trials, found, strict=True)
         for text in outcome["warnings"]
     ]
     results = {row["name"]: rows.summary(row["values"]) for row in table}
-    training = plan.entrants[0].config.training
+    training = plan.variants[0].config.training
     content = {
         "title": plan.title,
         "description": plan.description,
@@ -92,7 +92,7 @@ def compare(plan: Plan) -> dict[str, Any]:
         "examples": rows.examples({name: each[0] for name, each in outcomes.items()}),
         "warnings": warnings,
         "notes": plan.notes,
-        "configuration": {e.name: plain(asdict(e.config)) for e in plan.entrants},
+        "configuration": {e.name: plain(asdict(e.config)) for e in plan.variants},
     }
     write_json(plan.folder / "comparison.json", content)
     write_json(plan.folder / "results.json", results)
@@ -100,7 +100,7 @@ def compare(plan: Plan) -> dict[str, Any]:
     return results
 
 
-def _ready(plan: Plan) -> None:
+def _ready(plan: ComparisonPlan) -> None:
     """The folder is there, before anything is read or trained."""
     if plan.processes < 1:
         raise UserError(f"--processes must be at least 1, got {plan.processes}")

@@ -32,7 +32,7 @@ REAL = "real_accuracy"
 
 @final
 @dataclass(frozen=True, eq=False)
-class Contest:
+class ComparisonData:
     """An open arena.
 
     Args:
@@ -52,10 +52,10 @@ class Contest:
     also: tuple[str, ...] = ()
 
 
-class Arena(Protocol):
+class ComparisonSpec(Protocol):
     """A frozen, picklable description of a contest."""
 
-    def open(self, seed: int) -> Contest:
+    def open(self, seed: int) -> ComparisonData:
         """The data for one seed."""
 
     def content(self) -> str:
@@ -89,7 +89,7 @@ class OwnData:
         found |= describe(contest.given, "given") | describe(contest.clean, "clean")
         return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:32]
 
-    def open(self, seed: int) -> Contest:
+    def open(self, seed: int) -> ComparisonData:
         # the split is part of the data, not of the chance that seeds are to measure
         inputs = open_inputs(replace(self.data, val_empty="none"), seed=0)
         if inputs.val is None or not len(inputs.val):
@@ -117,7 +117,7 @@ class OwnData:
             if self.clean is not None:
                 raise UserError("--clean and --test-original both say what to judge by: name one")
             table = read_labels(self.test_original, kind="single", classes=test.classes)
-            return Contest(
+            return ComparisonData(
                 parts,
                 test,
                 _of(table, test, "original", f"--test-original {self.test_original}"),
@@ -125,7 +125,7 @@ class OwnData:
                 also=(REAL,),
             )
         if self.clean is None:
-            return Contest(parts, test, None, data=self.data)
+            return ComparisonData(parts, test, None, data=self.data)
         if not isinstance(inputs.train.labels, Single):
             raise UserError(
                 "--clean tells right labels from wrong ones: it needs one label per image"
@@ -134,7 +134,7 @@ class OwnData:
         if self.test_images is None and self.test_labels is None:
             test = test.with_labels(_of(table, test, "true", f"--clean {self.clean}"))
         true = _of(table, inputs.train, "true", f"--clean {self.clean}")
-        return Contest(parts, test, None, true, self.data)
+        return ComparisonData(parts, test, None, true, self.data)
 
     def _known(self, val: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:
         """What is judged by; test images of an empty set count for accuracy beside original labels."""
@@ -168,7 +168,7 @@ def _without(inputs: Inputs, test: Dataset) -> Inputs:
     return replace(inputs, train=train, val=val)
 
 
-def relabelled(contest: Contest, file: Path) -> Contest:
+def relabelled(contest: ComparisonData, file: Path) -> ComparisonData:
     """The same contest for one who learns from another label table.
 
     The images to learn from are those training images that the table labels. What is set aside to
@@ -231,13 +231,13 @@ class DigitGrids:
     def content(self) -> str:
         return "" if self.cells is None else digest(self.cells)
 
-    def open(self, seed: int) -> Contest:
+    def open(self, seed: int) -> ComparisonData:
         train, val, test = self._digits()
         learn = compose(*train, self.n_train, self.side, seed)
         tune = compose(*val, self.n_val, self.side, seed=1_000_001)
         judge = compose(*test, self.n_test, self.side, seed=1_000_002)
         inputs = Inputs(_dataset(learn, learn.given), _dataset(tune), None)
-        return Contest(inputs, _dataset(judge), judge.main)
+        return ComparisonData(inputs, _dataset(judge), judge.main)
 
     def _digits(self) -> list[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
         if self.cells is None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .trials import CLEAN
-from .variants import Entrant
+from .variants import Variant
 
 PLAIN = {"labels_per_image", "right_loss", "wrong_loss"}
 """Metrics that are no fractions."""
@@ -18,12 +18,12 @@ EARLY = "map"
 """The validation metric that the early-stopping control watches."""
 
 
-def entrant_row(entrant: Entrant, outcomes: list[dict[str, Any]]) -> dict[str, Any]:
+def variant_row(variant: Variant, outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     """One line of the table: the entrant's numbers, seed by seed."""
     return {
-        "name": entrant.name,
-        "method": entrant.config.method,
-        "settings": entrant.changed,
+        "name": variant.name,
+        "method": variant.config.method,
+        "settings": variant.changed,
         "trivial": False,
         "values": {m: [o["values"][m] for o in outcomes] for m in outcomes[0]["values"]},
         "history": [outcome["history"] for outcome in outcomes],
@@ -31,7 +31,7 @@ def entrant_row(entrant: Entrant, outcomes: list[dict[str, Any]]) -> dict[str, A
     }
 
 
-def early_row(entrant: Entrant, outcomes: list[dict[str, Any]]) -> dict[str, Any]:
+def early_row(variant: Variant, outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     """The entrant as it was at its best validation mAP: what simply stopping early would give."""
     values: dict[str, list[float]] = {m: [] for m in outcomes[0]["values"] if m not in CLEAN}
     for outcome in outcomes:
@@ -40,9 +40,9 @@ def early_row(entrant: Entrant, outcomes: list[dict[str, Any]]) -> dict[str, Any
         for metric, column in values.items():
             column.append(at.get(metric))
     return {
-        "name": f"{entrant.name}, stopped early",
-        "method": entrant.config.method,
-        "settings": entrant.changed,
+        "name": f"{variant.name}, stopped early",
+        "method": variant.config.method,
+        "settings": variant.changed,
         "trivial": False,
         "control": "stopped at its best validation mAP",
         "values": values,

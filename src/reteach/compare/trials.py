@@ -25,8 +25,8 @@ from ..labels import LabelSet, Single
 from ..options.methods import METHODS
 from ..progress import progress
 from ..sealed import digest
-from .data import Arena, relabelled
-from .variants import Entrant
+from .data import ComparisonSpec, relabelled
+from .variants import Variant
 
 METRICS = ("f1@0.25", "f1@0.5", "f1@tuned", "map", "accuracy", "labels_per_image")
 """What a comparison is about; the test's own numbers, the threshold tuned on validation images."""
@@ -55,71 +55,71 @@ epoch), and how well the training images whose label is right, or wrong, are fit
 
 @final
 @dataclass(frozen=True)
-class Job:
+class Trial:
     """One entrant with one seed."""
 
-    entrant: Entrant
-    arena: Arena
+    variant: Variant
+    arena: ComparisonSpec
     seed: int
     folder: Path
 
 
-def finished(jobs: list[Job], processes: int) -> list[dict[str, Any]]:
+def finished(trials: list[Trial], processes: int) -> list[dict[str, Any]]:
     """The outcomes, in order, from as many processes as the plan allows."""
     done: dict[int, dict[str, Any]] = {}
     open_jobs = []
-    contents: dict[Arena, str] = {}
-    for number, job in enumerate(jobs):
-        if job.arena not in contents:
-            contents[job.arena] = job.arena.content()
-        outcome = _kept(job, contents[job.arena])
+    contents: dict[ComparisonSpec, str] = {}
+    for number, trial in enumerate(trials):
+        if trial.arena not in contents:
+            contents[trial.arena] = trial.arena.content()
+        outcome = _kept(trial, contents[trial.arena])
         if outcome is None:
             open_jobs.append(number)
         else:
             done[number] = outcome
-    with progress("training", len(jobs)) as show:
+    with progress("training", len(trials)) as show:
         show(len(done))
         if processes <= 1 or len(open_jobs) <= 1:
             for number in open_jobs:
-                done[number] = run_job(jobs[number])
-                show(len(done), jobs[number].entrant.name)
+                done[number] = run_trial(trials[number])
+                show(len(done), trials[number].variant.name)
         else:
             # one thread each: small networks lose more to a second thread than they gain
             os.environ["OMP_NUM_THREADS"] = "1"
             workers = min(processes, len(open_jobs))
             with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-                futures = {pool.submit(run_job, jobs[number]): number for number in open_jobs}
+                futures = {pool.submit(run_trial, trials[number]): number for number in open_jobs}
                 try:
                     for future in as_completed(futures):
                         done[futures[future]] = future.result()
-                        show(len(done), jobs[futures[future]].entrant.name)
+                        show(len(done), trials[futures[future]].variant.name)
                 except BaseException:
                     pool.shutdown(cancel_futures=True)
                     raise
-    return [done[number] for number in range(len(jobs))]
+    return [done[number] for number in range(len(trials))]
 
 
-def run_job(job: Job) -> dict[str, Any]:
+def run_trial(trial: Trial) -> dict[str, Any]:
     """Train and judge one entrant with one seed; keeps and returns the outcome."""
     from ..analysis.memorisation import Memorisation
     from ..data.loading.stream import Scan
-    from ..engine.evaluate import Evaluation, Judge, scores
+    from ..engine.evaluate import Evaluation, Evaluator, scores
     from ..engine.log import Log
     from ..engine.run import Run
     from ..runs import gallery
     from ..runs.checkpoint import choose_device
-    from ..runs.collapse import CollapseWatch
+    from ..runs.collapse import CollapseDetector
     from ..runs.evaluate import THRESHOLD
     from ..runs.setup import load_recipe, make_setup, usual_resize
 
     start = time.monotonic()
-    config = job.entrant.config
-    contest = job.arena.open(job.seed)
+    config = trial.variant.config
+    contest = trial.arena.open(trial.seed)
     # all see the test images alike, also those who learn from label sets in place of single labels
     resize = usual_resize(contest.inputs.train)
-    if job.entrant.labels is not None:
-        contest = relabelled(contest, job.entrant.labels)
-    training = replace(config.training, seed=job.seed)
+    if trial.variant.labels is not None:
+        contest = relabelled(contest, trial.variant.labels)
+    training = replace(config.training, seed=trial.seed)
     config = replace(config, training=training, data=contest.data)
     inputs, test = contest.inputs, contest.test
     assert inputs.val is not None
@@ -129,21 +129,23 @@ def run_job(job: Job) -> dict[str, Any]:
         return setup.scan(data)
 
     tested = Evaluation("test", scan(test), contest.given)
-    judge = Judge((Evaluation("val", scan(inputs.val)), tested))
+    judge = Evaluator((Evaluation("val", scan(inputs.val)), tested))
     every = -(-setup.total // 10)
     if contest.clean is not None:
         images = setup.scan(inputs.train)
         judge = replace(judge, monitors=(Memorisation.of(images, contest.clean),))
         every = max(1, setup.per_epoch // config.training.batch_size)
     setup = replace(setup, judge=judge, eval_every=config.output.eval_every or every)
-    watch = CollapseWatch(len(inputs.train.classes), name=f"{job.entrant.name}, seed {job.seed}")
-    log = Log(job.folder / "metrics.jsonl", (watch,))
+    watch = CollapseDetector(
+        len(inputs.train.classes), name=f"{trial.variant.name}, seed {trial.seed}"
+    )
+    log = Log(trial.folder / "metrics.jsonl", (watch,))
     for record in log.records:  # what a run that goes on had already seen
         watch(record)
-    run = Run(job.folder, job.seed, log, quiet=True)
+    run = Run(trial.folder, trial.seed, log, quiet=True)
     algorithm = load_recipe(METHODS[config.method].recipe)(setup, config.settings, run)
     name, predictor = next(iter(algorithm.predictors().items()))
-    few = test.subset(gallery.chosen(len(test), 12))
+    few = test.subset(gallery.sample_rows(len(test), 12))
     _, shown = scores(predictor, setup.scan(few))
     history = _history(log.records, name, "test")
     metrics: tuple[str, ...] = OF_SETS
@@ -168,12 +170,12 @@ def run_job(job: Job) -> dict[str, Any]:
         "examples": gallery.examples(
             few,
             np.arange(len(few)),
-            gallery.sets(shown, test.classes, THRESHOLD, predictor.link == "softmax"),
-            contest.given.take(gallery.chosen(len(test), 12)) if contest.given else None,
+            gallery.predicted_sets(shown, test.classes, THRESHOLD, predictor.link == "softmax"),
+            contest.given.take(gallery.sample_rows(len(test), 12)) if contest.given else None,
         ),
     }
-    write_json(job.folder / "outcome.json", outcome)
-    for file in job.folder.glob("stages/*/snapshot*.pt"):
+    write_json(trial.folder / "outcome.json", outcome)
+    for file in trial.folder.glob("stages/*/snapshot*.pt"):
         file.unlink()  # the outcome is what a comparison keeps; hundreds of models would fill the disk
     return outcome
 
@@ -185,18 +187,18 @@ def _trivial(labels: LabelSet) -> dict[str, float]:
     return trivial_every_class(labels.present(), known=labels.known_entries())
 
 
-def _kept(job: Job, content: str) -> dict[str, Any] | None:
+def _kept(trial: Trial, content: str) -> dict[str, Any] | None:
     """What an earlier attempt left, if it was the same job; an error if it was another.
 
     Args:
         content: of the arena.
     """
-    job.folder.mkdir(parents=True, exist_ok=True)
-    file, record = job.folder / "outcome.json", job.folder / "job.json"
-    asked = {**plain(asdict(job.entrant.config)), "arena": repr(job.arena), "seed": job.seed}
-    if job.entrant.labels is not None:
-        asked["labels"] = str(job.entrant.labels)
-        content += digest(job.entrant.labels) if job.entrant.labels.is_file() else ""
+    trial.folder.mkdir(parents=True, exist_ok=True)
+    file, record = trial.folder / "outcome.json", trial.folder / "job.json"
+    asked = {**plain(asdict(trial.variant.config)), "arena": repr(trial.arena), "seed": trial.seed}
+    if trial.variant.labels is not None:
+        asked["labels"] = str(trial.variant.labels)
+        content += digest(trial.variant.labels) if trial.variant.labels.is_file() else ""
     asked["content"] = content
     if not record.exists():
         write_json(record, asked)
@@ -204,21 +206,21 @@ def _kept(job: Job, content: str) -> dict[str, Any] | None:
         found = json.loads(record.read_text())
         outcome: dict[str, Any] | None = json.loads(file.read_text()) if file.exists() else None
     except ValueError:
-        raise UserError(f"{job.folder} is damaged; delete it to run this part again") from None
+        raise UserError(f"{trial.folder} is damaged; delete it to run this part again") from None
     if "content" not in found:
         print(
-            f"warning: an earlier version made {job.folder} and kept nothing of its inputs: what has "
+            f"warning: an earlier version made {trial.folder} and kept nothing of its inputs: what has "
             "changed in them since cannot be noticed",
             file=sys.stderr,
         )
         del asked["content"]
     elif found["content"] != content:
         raise UserError(
-            f"images or labels are not what they were when {job.folder} was made: put the old files "
+            f"images or labels are not what they were when {trial.folder} was made: put the old files "
             "back, or use another --out"
         )
     if found != json.loads(json.dumps(asked)):
-        raise UserError(f"{job.folder} is of a comparison with other settings; use another --out")
+        raise UserError(f"{trial.folder} is of a comparison with other settings; use another --out")
     return outcome
 
 
@@ -252,8 +254,8 @@ def _over_epochs(history: list[dict[str, Any]]) -> dict[str, float | None]:
     return {metric: over.get(metric, history[-1].get(metric)) for metric in CLEAN}
 
 
-def job_folder(folder: Path, entrant: Entrant, seed: int) -> Path:
-    safe = "".join(ch if ch.isalnum() or ch in "=.-_" else "-" for ch in entrant.name)
+def trial_folder(folder: Path, variant: Variant, seed: int) -> Path:
+    safe = "".join(ch if ch.isalnum() or ch in "=.-_" else "-" for ch in variant.name)
     return folder / "runs" / f"{safe}-seed{seed}"
 
 

@@ -11,12 +11,13 @@ from typing import Any, final, get_type_hints
 from ..errors import UserError, closest
 from ..options import shared as options
 from ..options.methods import METHODS
+from ..options.renamed import current
 from ..runs.config import Config, parse
 
 
 @final
 @dataclass(frozen=True)
-class Entrant:
+class Variant:
     """A method under certain settings; ``changed`` are those that a sweep gave it.
 
     ``labels`` is the table that it learns from, None: the arena's own labels.
@@ -28,13 +29,13 @@ class Entrant:
     labels: Path | None = None
 
 
-def entrants(
+def variants(
     methods: Sequence[str],
     model: options.Model,
     training: options.Training,
     settings: Sequence[str] = (),
     sweep: Sequence[str] = (),
-) -> tuple[tuple[Entrant, ...], dict[str, list[Any]]]:
+) -> tuple[tuple[Variant, ...], dict[str, list[Any]]]:
     """The entrants of a comparison, and the swept values by setting.
 
     Args:
@@ -61,7 +62,7 @@ def entrants(
         name, values = _assignment(text, "--sweep")
         grid[name.split(".")[-1]] = values.split(",")
         _apply(bases, name, values.split(",")[0], "--sweep")  # complains where nobody has it
-    found: list[Entrant] = []
+    found: list[Variant] = []
     swept: dict[str, list[Any]] = {name: [] for name in grid}
     for base in bases:
         mine = [name for name in grid if _has(base, name)]
@@ -72,15 +73,15 @@ def entrants(
                 if changed[name] not in swept[name]:
                     swept[name].append(changed[name])
             words = [base.method, *(f"{name}={value}" for name, value in changed.items())]
-            found.append(Entrant(" ".join(words), config, changed))
-    if len({entrant.name for entrant in found}) < len(found):
+            found.append(Variant(" ".join(words), config, changed))
+    if len({variant.name for variant in found}) < len(found):
         raise UserError("a method is named twice")
     return tuple(found), swept
 
 
 def for_each_table(
-    found: Sequence[Entrant], given: Path | None, more: Sequence[Path]
-) -> tuple[tuple[Entrant, ...], list[Any]]:
+    found: Sequence[Variant], given: Path | None, more: Sequence[Path]
+) -> tuple[tuple[Variant, ...], list[Any]]:
     """Every entrant with the labels that the comparison is given, and with each of ``more`` tables.
 
     Returns: the entrants, and the names of the tables, as if they had been swept under *labels*.
@@ -96,14 +97,14 @@ def for_each_table(
         )
     tables = zip(names, (None, *more), strict=True)
     out = [
-        Entrant(
-            f"{entrant.name} labels={name}",
-            entrant.config,
-            {"labels": name, **entrant.changed},
+        Variant(
+            f"{variant.name} labels={name}",
+            variant.config,
+            {"labels": name, **variant.changed},
             table,
         )
         for name, table in tables
-        for entrant in found
+        for variant in found
     ]
     return tuple(out), names
 
@@ -132,6 +133,8 @@ def _with(config: Config, name: str, value: str, flag: str) -> tuple[Config, Any
 
 def _apply(configs: list[Config], name: str, value: str, flag: str) -> list[Config]:
     method, _, setting = name.rpartition(".")
+    for trained in dict.fromkeys(c.method for c in configs):
+        setting = current(f"train {trained}", setting)
     chosen = [not method or c.method.replace("-", "_") == method for c in configs]
     hit = [use and _has(c, setting) for c, use in zip(configs, chosen, strict=True)]
     if not any(hit):

@@ -76,7 +76,7 @@ _KNOWN = {
 
 
 @final
-class _Reader(pickle.Unpickler):
+class _PickleReader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _KNOWN:
             raise _Refused(f"{module}.{name}"[:60])
@@ -93,7 +93,7 @@ def read_plain(data: bytes, where: str) -> Any:
         UserError: it asks for anything else, or is damaged.
     """
     try:
-        return _arrays(_Reader(io.BytesIO(data), encoding="bytes").load())
+        return _arrays(_PickleReader(io.BytesIO(data), encoding="bytes").load())
     except _Refused as error:
         raise UserError(f"{where} is not plain data: it asks for {error}; not read") from None
     except Exception as error:  # a damaged pickle can raise nearly anything

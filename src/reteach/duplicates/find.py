@@ -8,7 +8,7 @@ from typing import final
 import numpy as np
 
 from ..data.loading.decode import ImageError
-from ..data.sources.base import Selected, Source
+from ..data.sources.base import Source, SubsetSource
 from ..data.sources.contents import Contents
 from ..labels import Rows
 from .alike import alike, close_pairs
@@ -56,7 +56,7 @@ def groups(source: Source, rows: Rows, workers: int | None = None) -> Rows:
     Copies are of one group, and so on along chains. An image that cannot be read is a copy of no other.
     """
     different, position = np.unique(rows, return_inverse=True)
-    looked_at = Selected(source, different)
+    looked_at = SubsetSource(source, different)
     equal = same_bytes(Contents(looked_at), errors=(ImageError,))
     group = _first_of(len(different), equal.row, equal.against)
     small = thumbnails(looked_at, {}, workers)

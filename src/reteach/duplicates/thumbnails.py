@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.loading.decode import ImageError
-from ..data.loading.parallel import Lost, cores, each
+from ..data.loading.parallel import WorkerFailure, cores, each
 from ..data.sources.base import Source, shrunk
 from ..data.sources.videos import still
 from ..progress import progress
@@ -51,7 +51,7 @@ def thumbnails(source: Source, broken: dict[int, str], workers: int | None = Non
     with progress("thumbnails", len(source)) as tell:
         small = _Thumbnail(shrunk(source, 4 * SIDE))
         for done, (row, found) in enumerate(each(small, range(len(source)), crew), 1):
-            if isinstance(found, str | Lost):
+            if isinstance(found, str | WorkerFailure):
                 broken[row] = found if isinstance(found, str) else found.reason
             else:
                 out[row] = found

@@ -122,7 +122,7 @@ class Evaluation:
         return labels.known() & labels.any_present()
 
 
-class Judged(Protocol):
+class EvalResult(Protocol):
     """What was found of a predictor on one data set."""
 
     def compute(self) -> dict[str, float]:
@@ -131,7 +131,7 @@ class Judged(Protocol):
 
 @final
 @dataclass(frozen=True, eq=False)
-class Judge:
+class Evaluator:
     """Judges predictors on one or several data sets.
 
     The threshold of F1 is tuned on the first and used on the others, so that none of the later numbers
@@ -139,10 +139,10 @@ class Judge:
     """
 
     evaluations: tuple[Evaluation, ...]
-    monitors: tuple[Callable[[Predictor], Mapping[str, Judged]], ...] = ()
+    monitors: tuple[Callable[[Predictor], Mapping[str, EvalResult]], ...] = ()
 
-    def __call__(self, predictor: Predictor) -> dict[str, Judged]:
-        found: dict[str, Judged] = {}
+    def __call__(self, predictor: Predictor) -> dict[str, EvalResult]:
+        found: dict[str, EvalResult] = {}
         tuned: float | None = None
         for evaluation in self.evaluations:
             summary = evaluation(predictor, tuned)

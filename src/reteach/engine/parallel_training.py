@@ -41,7 +41,7 @@ class Work(Protocol):
 
 @final
 @dataclass(eq=False)
-class _Hand:
+class _Worker:
     """A process at work."""
 
     work: Work
@@ -50,7 +50,7 @@ class _Hand:
     done: int = 0
 
 
-def side_by_side(works: Sequence[Work], processes: int, title: str, total: int) -> dict[str, str]:
+def train_parallel(works: Sequence[Work], processes: int, title: str, total: int) -> dict[str, str]:
     """Do all of the works, ``processes`` at a time; returns all images that cannot be read.
 
     Each process computes with as many threads as this one has, so that the numbers are those of doing
@@ -65,39 +65,39 @@ def side_by_side(works: Sequence[Work], processes: int, title: str, total: int) 
             their snapshots written.
         Interrupted: by Ctrl-C or SIGTERM, likewise.
     """
-    waiting, hands, finished = list(works), list[_Hand](), 0
+    waiting, workers, finished = list(works), list[_Worker](), 0
     broken: dict[str, str] = {}
     error: Exception | None = None
     with noting_signals() as interrupted, progress(title, total) as show:
-        while (waiting and error is None) or hands:
+        while (waiting and error is None) or workers:
             if interrupted() and error is None:
                 error = Interrupted(
-                    f"stopped with {len(waiting) + len(hands)} of {len(works)} to go"
+                    f"stopped with {len(waiting) + len(workers)} of {len(works)} to go"
                 )
-                _stop(hands)
-            while waiting and error is None and len(hands) < processes:
-                hands.append(_start(waiting.pop(0), len(works) - len(waiting) - 1))
-            wait([hand.pipe for hand in hands], _LOOK)
-            for hand in list(hands):
-                said = _heard(hand)
+                _stop(workers)
+            while waiting and error is None and len(workers) < processes:
+                workers.append(_start(waiting.pop(0), len(works) - len(waiting) - 1))
+            wait([worker.pipe for worker in workers], _LOOK)
+            for worker in list(workers):
+                said = _heard(worker)
                 if said is None:
                     continue
-                hands.remove(hand)
-                hand.process.join()
-                finished += hand.done
+                workers.remove(worker)
+                worker.process.join()
+                finished += worker.done
                 if isinstance(said, dict):
                     broken |= said
                 elif error is None:
                     error = said
-                    _stop(hands)
-            names = ", ".join(hand.work.name for hand in hands)
-            show(min(total, finished + sum(hand.done for hand in hands)), names)
+                    _stop(workers)
+            names = ", ".join(worker.work.name for worker in workers)
+            show(min(total, finished + sum(worker.done for worker in workers)), names)
     if error is not None:
         raise error
     return broken
 
 
-def _start(work: Work, number: int) -> _Hand:
+def _start(work: Work, number: int) -> _Worker:
     context = get_context("spawn")
     mine, theirs = context.Pipe(duplex=False)
     process = context.Process(
@@ -115,21 +115,21 @@ def _start(work: Work, number: int) -> _Hand:
         else:
             os.environ.pop("CUDA_VISIBLE_DEVICES", None)
     theirs.close()
-    return _Hand(work, process, mine)
+    return _Worker(work, process, mine)
 
 
-def _stop(hands: Sequence[_Hand]) -> None:
-    for hand in hands:
-        hand.process.terminate()  # they write their snapshots and end
+def _stop(workers: Sequence[_Worker]) -> None:
+    for worker in workers:
+        worker.process.terminate()  # they write their snapshots and end
 
 
-def _heard(hand: _Hand) -> dict[str, str] | Exception | None:
+def _heard(worker: _Worker) -> dict[str, str] | Exception | None:
     """What a process ended with, or None while it works; counts its steps."""
     try:
-        while hand.pipe.poll():
-            kind, content = hand.pipe.recv()
+        while worker.pipe.poll():
+            kind, content = worker.pipe.recv()
             if kind == "steps":
-                hand.done = content
+                worker.done = content
             elif kind == "done":
                 found: dict[str, str] = content
                 return found
@@ -138,13 +138,13 @@ def _heard(hand: _Hand) -> dict[str, str] | Exception | None:
             elif kind == "interrupted":
                 return Interrupted(content)
             else:
-                return RuntimeError(f"{hand.work.name} failed:\n{content}")
+                return RuntimeError(f"{worker.work.name} failed:\n{content}")
     except (EOFError, OSError):
-        hand.process.join()
-        code = hand.process.exitcode
+        worker.process.join()
+        code = worker.process.exitcode
         how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         return UserError(
-            f"the process of {hand.work.name} ended by itself ({how}; out of memory?): try fewer at a "
+            f"the process of {worker.work.name} ended by itself ({how}; out of memory?): try fewer at a "
             "time; what is finished is kept"
         )
     return None

@@ -30,7 +30,7 @@ from ..files import atomic_path, atomic_write, remove_parts
 from ..progress import progress
 from . import distributed, snapshot
 from .algorithm import Algorithm
-from .evaluate import Judge
+from .evaluate import Evaluator
 from .fingerprint import CONTENTS, describe
 from .log import Log, Sink
 
@@ -82,7 +82,7 @@ class Run:
         stream: Stream,
         *,
         steps: int,
-        judge: Judge | None = None,
+        judge: Evaluator | None = None,
         eval_every: int | None = None,
         parts: int = 1,
     ) -> A:
@@ -230,7 +230,7 @@ class _Loop:
     file: Path | None
     stamp: str
 
-    def run(self, start: int, judge: Judge | None, eval_every: int) -> None:
+    def run(self, start: int, judge: Evaluator | None, eval_every: int) -> None:
         log_every = max(1, min(50, self.steps // 100))
         alone = distributed.world() == 1
         sums = _Sums()
@@ -278,7 +278,7 @@ class _Loop:
                 if stop and done < self.steps:
                     raise Interrupted(f"stopped after step {done} of {self.steps} ({self.name})")
 
-    def _evaluate(self, step: int, judge: Judge) -> None:
+    def _evaluate(self, step: int, judge: Evaluator) -> None:
         for name, predictor in self.algorithm.predictors().items():
             for data, summary in judge(predictor).items():
                 where = {"stage": self.name, "step": step, "kind": "eval", "data": data}

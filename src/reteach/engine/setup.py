@@ -18,7 +18,7 @@ from ..data.loading.augment import CropFlip, Flip, Then, Train
 from ..data.loading.balanced import BalancedEpochs
 from ..data.loading.clips import EvalClips, TrainClip, at_once, evaluation
 from ..data.loading.reader import Augment
-from ..data.loading.stream import Draws, Epochs, Order, Prepare, Scan, Stream
+from ..data.loading.stream import Epochs, Normalize, Sampler, Scan, Stream, WeightedSampler
 from ..data.sources.concat import with_unlabeled
 from ..errors import UserError
 from ..labels import Single, Soft, rebalanced
@@ -29,7 +29,7 @@ from . import distributed
 from .learner import Learner, Predictor
 
 if TYPE_CHECKING:
-    from .evaluate import Judge
+    from .evaluate import Evaluator
 
 
 @final
@@ -47,7 +47,7 @@ class Frozen:
 
     predictor: Predictor
     image_size: int | None
-    prepare: Prepare
+    prepare: Normalize
     frames: int | None = None
     resize: options.Resize = "shorter"
 
@@ -80,13 +80,13 @@ class Setup:
     """
 
     train: Dataset
-    judge: Judge | None
+    judge: Evaluator | None
     build: Callable[..., nn.Module]
     frozen: Callable[[Path], Frozen]
     model: options.Model
     training: options.Training
     image_size: int | None
-    prepare: Prepare
+    prepare: Normalize
     total: int
     seed: int
     unlabeled: Dataset | None = None
@@ -190,7 +190,7 @@ class Setup:
         name: str = "train",
         *,
         dataset: Dataset | None = None,
-        order: Order | None = None,
+        order: Sampler | None = None,
         augment: Augment | None = None,
     ) -> Stream:
         """Training batches; by default of the labelled images, in the order of :meth:`order`."""
@@ -209,7 +209,7 @@ class Setup:
             self.broken,
         )
 
-    def order(self, dataset: Dataset, name: str) -> Order:
+    def order(self, dataset: Dataset, name: str) -> Sampler:
         """Which labelled images come when: in shuffled epochs, or every class equally often.
 
         Of soft labels the most likely class counts in class-balanced epochs.
@@ -220,7 +220,7 @@ class Setup:
             assert isinstance(one, Single)
             return BalancedEpochs(one, self.balanced_epoch, self.seed, name)
         if self.rebalance:
-            return Draws(rebalanced(labels, self.rebalance), self.seed, name)
+            return WeightedSampler(rebalanced(labels, self.rebalance), self.seed, name)
         return Epochs(np.flatnonzero(labels.known()), self.seed, name)
 
     def scan(self, dataset: Dataset, of: Frozen | None = None) -> Scan:

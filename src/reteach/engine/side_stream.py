@@ -12,10 +12,11 @@ from . import distributed
 
 
 @contextmanager
-def aside(device: torch.device) -> Iterator[None]:
-    """On a CUDA device, what this block launches may overlap with what follows it, until :func:`rejoin`.
+def side_stream(device: torch.device) -> Iterator[None]:
+    """On a CUDA device, run the block on a side stream, beside what follows it.
 
-    It may read all that was computed before it. What it computes may be read after :func:`rejoin` alone.
+    The block may read all that was computed before it. What it computes may be read only after
+    :func:`wait_side_stream`.
     Elsewhere, and where several processes train together, the block simply runs, with the same numbers.
     """
     if not _able(device):
@@ -27,8 +28,8 @@ def aside(device: torch.device) -> Iterator[None]:
         yield
 
 
-def rejoin(device: torch.device) -> None:
-    """What follows waits for what was launched :func:`aside`."""
+def wait_side_stream(device: torch.device) -> None:
+    """Let what follows wait for the side stream."""
     if _able(device):
         torch.cuda.current_stream(device).wait_stream(_lane(device))
 

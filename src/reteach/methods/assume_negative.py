@@ -27,7 +27,7 @@ from .supervised import Supervised
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
-    from ..options.methods import AnLs, Wan
+    from ..options.methods import AnLsOptions, WanOptions
 
 
 @final
@@ -48,7 +48,7 @@ def weak(logits: Tensor, targets: Tensor) -> Tensor:
     return (targets * F.softplus(-z) + absent).mean(-1)
 
 
-def train_smoothed(setup: Setup, options: AnLs, run: Run) -> Supervised:
+def train_smoothed(setup: Setup, options: AnLsOptions, run: Run) -> Supervised:
     """Assume negative with label smoothing."""
     if not 0 <= options.smoothing < 0.5:
         raise UserError(f"--smoothing must lie in [0, 0.5), got {options.smoothing}")
@@ -56,7 +56,7 @@ def train_smoothed(setup: Setup, options: AnLs, run: Run) -> Supervised:
     return run.train("train", algorithm, setup.stream(), **setup.budget())
 
 
-def train_weak(setup: Setup, options: Wan, run: Run) -> Supervised:
+def train_weak(setup: Setup, options: WanOptions, run: Run) -> Supervised:
     """Weak assume negative."""
     algorithm = Supervised(setup.learner(), weak, "sigmoid")
     return run.train("train", algorithm, setup.stream(), **setup.budget())

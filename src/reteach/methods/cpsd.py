@@ -73,13 +73,13 @@ from .. import rng
 from ..data.dataset import Dataset
 from ..data.loading.cache import free_memory
 from ..data.loading.shared import SharedSource, in_memory
-from ..data.loading.stream import Batch, Epochs, Part
+from ..data.loading.stream import Batch, Epochs, SubsetSampler
 from ..engine import distributed
 from ..engine.algorithm import Algorithm, Specialist
 from ..engine.evaluate import outputs
 from ..engine.learner import Learner, Predictor
 from ..engine.log import Sink
-from ..engine.parallel_training import side_by_side
+from ..engine.parallel_training import train_parallel
 from ..engine.run import Arrays, Run
 from ..errors import UserError
 from ..labels import Rows
@@ -94,7 +94,7 @@ from .supervised import Supervised, asymmetric_loss
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
-    from ..options.methods import Cpsd as Options
+    from ..options.methods import CpsdOptions as Options
 
 
 @final
@@ -195,7 +195,7 @@ class SubTask:
         order = None
         if not setup.rebalance:
             whole = Epochs(np.arange(len(setup.train)), setup.seed, "teachers")
-            order = Part(whole, self.rows)
+            order = SubsetSampler(whole, self.rows)
         stream = own.stream("teachers", order=order)
         algorithm = Supervised(learner, asymmetric_loss(options), "sigmoid")
         return run.branch(self.name, *sinks).train(self.name, algorithm, stream, **own.budget())
@@ -389,7 +389,7 @@ def _at_once(tasks: list[SubTask], setup: Setup, options: Options, run: Run) -> 
         Elsewhere(task, alone, options, run.folder, run.seed, run.snapshot_seconds) for task in left
     ]
     steps = sum(task.steps for task in left)
-    setup.broken.update(side_by_side(works, options.parallel, "teachers", steps))
+    setup.broken.update(train_parallel(works, options.parallel, "teachers", steps))
 
 
 def _images(setup: Setup, options: Options, name: str, classes: tuple[str, ...]) -> Rows:

@@ -1,10 +1,10 @@
 """Distillation: a student learns from what frozen teachers say of the images.
 
-What is passed on is a *lesson*; MILe's Figure 5 compares these three:
+What is passed on are *targets*; MILe's Figure 5 compares these three:
 
 * ``soft`` — softmax + KL with a temperature (Hinton et al. 2015);
 * ``hard`` — the argmax as the label, + cross-entropy;
-* ``threshold`` — every class whose sigmoid exceeds ρ, + binary cross-entropy (MILe's own lesson).
+* ``threshold`` — every class whose sigmoid exceeds ρ, + binary cross-entropy (MILe's own).
 
 Several teachers speak as one: their logits are averaged.
 """
@@ -32,39 +32,39 @@ from .supervised import Supervised
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
-    from ..options.methods import Distill as Options
+    from ..options.methods import DistillOptions as Options
 
 Kind = Literal["soft", "hard", "threshold"]
 
 
 @final
 @dataclass(frozen=True)
-class Lesson:
+class Targets:
     """How labels reach a teacher, and how the teacher's logits reach a student.
 
     Args:
         interaction: (logits, labels) -> loss per example, with which a teacher learns.
-        targets: the teacher's logits (B, C) -> targets (B, C) for the student.
+        of: the teacher's logits (B, C) -> targets (B, C) for the student.
         imitation: (logits, targets) -> loss per example, with which the student learns.
         link: how the logits of both become scores.
     """
 
     interaction: Loss
-    targets: Callable[[Tensor], Tensor]
+    of: Callable[[Tensor], Tensor]
     imitation: Loss
     link: Link
 
 
-def lesson(
+def make_targets(
     kind: Kind, *, rho: float = 0.25, temperature: float = 1.0, bce: Loss = sigmoid_bce
-) -> Lesson:
-    """A lesson by name; ``rho`` is for ``threshold``, ``temperature`` for ``soft``."""
+) -> Targets:
+    """Targets by name; ``rho`` is for ``threshold``, ``temperature`` for ``soft``."""
     if kind == "threshold":
-        return Lesson(bce, partial(exceeding, rho=rho), bce, "sigmoid")
+        return Targets(bce, partial(exceeding, rho=rho), bce, "sigmoid")
     if kind == "hard":
-        return Lesson(softmax_xent, most_likely, softmax_xent, "softmax")
+        return Targets(softmax_xent, most_likely, softmax_xent, "softmax")
     soft = partial(soft_xent, temperature=temperature)
-    return Lesson(softmax_xent, torch.clone, soft, "softmax")
+    return Targets(softmax_xent, torch.clone, soft, "softmax")
 
 
 def exceeding(logits: Tensor, rho: float) -> Tensor:
@@ -85,21 +85,21 @@ class Distill(Algorithm):
     Args:
         student: the learner.
         teachers: frozen; gets no gradient.
-        lesson: what is passed on.
+        targets: what is passed on.
     """
 
     student: Learner
     teachers: Predictor
-    lesson: Lesson
+    targets: Targets
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        targets = self.lesson.targets(self.teachers.logits(batch.x)).float()
-        loss = batch.mean(self.lesson.imitation(self.student(batch.x), targets))
+        y = self.targets.of(self.teachers.logits(batch.x)).float()
+        loss = batch.mean(self.targets.imitation(self.student(batch.x), y))
         self.student.update(loss, batch)
         return {"loss": loss.detach()}
 
     def predictors(self) -> dict[str, Predictor]:
-        return {"student": self.student.predictor(self.lesson.link)}
+        return {"student": self.student.predictor(self.targets.link)}
 
 
 def train(setup: Setup, options: Options, run: Run) -> Distill:
@@ -108,20 +108,20 @@ def train(setup: Setup, options: Options, run: Run) -> Distill:
         refuse_unused(options, "without --target soft", "temperature")
     if options.target != "threshold":
         refuse_unused(options, "without --target threshold", "rho")
-    what = lesson(options.target, rho=options.rho, temperature=options.temperature)
+    targets = make_targets(options.target, rho=options.rho, temperature=options.temperature)
     if options.teacher is not None:
         teacher = setup.frozen(options.teacher).predictor
         share = 1.0
-        if teacher.link != what.link:
+        if teacher.link != targets.link:
             raise UserError(
-                f"a {options.target} lesson needs a {what.link} teacher, {options.teacher} holds a "
+                f"{options.target} targets need a {targets.link} teacher, {options.teacher} holds a "
                 f"{teacher.link} one; choose another --target"
             )
     else:
         share = 0.5
-        first = Supervised(setup.learner(steps=0.5), what.interaction, what.link)
+        first = Supervised(setup.learner(steps=0.5), targets.interaction, targets.link)
         run.train("1-teacher", first, setup.stream("teacher"), **setup.budget(0.5))
         teacher = first.predictors()["model"]
     student = setup.learner("student", steps=share)
-    algorithm = Distill(student, teacher, what)
+    algorithm = Distill(student, teacher, targets)
     return run.train("2-student", algorithm, setup.stream("student"), **setup.budget(share))

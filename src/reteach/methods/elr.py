@@ -29,7 +29,7 @@ from ..options.shared import refuse_unused
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
-    from ..options.methods import Elr as Options
+    from ..options.methods import ElrOptions as Options
 
 
 @final

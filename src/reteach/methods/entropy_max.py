@@ -39,7 +39,7 @@ from ..options.shared import refuse_unused
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
-    from ..options.methods import EmApl
+    from ..options.methods import EmAplOptions
 
 UNKNOWN = -1.0
 
@@ -127,7 +127,7 @@ def em_apl(logits: Tensor, named: Tensor, soft: Tensor, alpha: float, beta: floa
     return torch.where(named > 0, positive, unknown).mean(-1)
 
 
-def train(setup: Setup, options: EmApl, run: Run) -> EntropyMaximisation:
+def train(setup: Setup, options: EmAplOptions, run: Run) -> EntropyMaximisation:
     """EM with APL on the labelled images; without rounds, EM alone."""
     if not 0 <= options.negatives <= 1 or not 0 <= options.undecided <= 1:
         raise UserError("--negatives and --undecided are shares: they must lie in [0, 1]")

@@ -25,7 +25,7 @@ from ..losses.partial import expected_positives, named_only
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
-    from ..options.methods import Epr
+    from ..options.methods import EprOptions
 
 
 @final
@@ -52,7 +52,7 @@ class ExpectedPositive(Algorithm):
         return {"model": self.learner.predictor("sigmoid")}
 
 
-def train(setup: Setup, options: Epr, run: Run) -> ExpectedPositive:
+def train(setup: Setup, options: EprOptions, run: Run) -> ExpectedPositive:
     """EPR on the labelled images."""
     if options.expected is None:
         raise UserError(

@@ -40,7 +40,7 @@ from ..schedules import Schedule
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
-    from ..options.methods import LargeLoss as Options
+    from ..options.methods import LargeLossOptions as Options
 
 Surprise = Literal["reject", "correct", "permanent"]
 

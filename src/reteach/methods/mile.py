@@ -31,7 +31,7 @@ What the paper leaves open, and what we do:
   ten of them, a third of each the student's, where both are.
 * *Unlabelled images* (Section 4.2) come in the student's steps alone, and so ``--rebalance`` and
   ``--balanced-epoch`` hold for the teacher's, which see labelled images.
-* *Lessons.* Figure 5 replaces the thresholded sets by soft or hard softmax labels: ``--lesson``.
+* *Targets.* Figure 5 replaces the thresholded sets by soft or hard softmax labels: ``--targets``.
 
 The phase is arithmetic on the step, so the alternation has no state of its own. A teacher in its
 inference mode costs one forward pass per student step: k_s / (k_t + k_s) / 3 of the training.
@@ -49,7 +49,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import rng
-from ..data.loading.stream import Batch, Epochs, Scan, Stream, Turns
+from ..data.loading.stream import AlternatingSampler, Batch, Epochs, Scan, Stream
 from ..engine.algorithm import Algorithm
 from ..engine.evaluate import outputs
 from ..engine.learner import Learner, Predictor
@@ -60,14 +60,14 @@ from ..labels import Rows, Single
 from ..losses.standard import sigmoid_bce, sigmoid_bce_sum
 from ..models.presence import Presence
 from ..options.shared import refuse_unused
-from ..relabel.calibration.logit_histogram import Sketch
+from ..relabel.calibration.logit_histogram import LogitHistogram
 from ..relabel.calibration.presence import TRUSTED, calibrate
 from ..schedules import Cycles, Turn
-from .distill import Lesson, lesson
+from .distill import Targets, make_targets
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
-    from ..options.methods import Mile as Options
+    from ..options.methods import MileOptions as Options
 
 AtCopy = Literal["keep", "copy", "reset"]
 CALIBRATED_ON = 2000
@@ -97,19 +97,19 @@ class Calibrated:
         """Calibrate a teacher: a ``fresh`` one, or after a run was resumed the one that was at work."""
         if self._begun and not fresh:
             return
-        sketch = Sketch(self.images.dataset.classes, bins=512)
+        histogram = LogitHistogram(self.images.dataset.classes, bins=512)
         labels = self.images.dataset.labels
         assert isinstance(labels, Single)
         for rows, z in outputs(teacher, self.images):
-            sketch.add(z.cpu().numpy(), labels.index[rows])
+            histogram.add(z.cpu().numpy(), labels.index[rows])
         self._presence, self._begun = None, True
         try:
-            found = calibrate(sketch, "sigmoid")
+            found = calibrate(histogram, "sigmoid")
         except UserError as error:  # too few images, or scores that are all the same
             self.why = str(error)
             return
-        self.why = "; ".join(found.doubts)
-        self._presence = None if found.doubts else found.presence
+        self.why = "; ".join(found.warnings)
+        self._presence = None if found.warnings else found.presence
 
     def works(self) -> bool:
         """Whether the teacher at work could be calibrated."""
@@ -125,19 +125,19 @@ class Calibrated:
 
 @final
 @dataclass(frozen=True)
-class Transmission:
+class PseudoLabeler:
     """What passes from a teacher to its student.
 
     Args:
-        lesson: logits -> targets, and the losses of both phases.
+        targets: logits -> ỹ, and the losses of both phases.
         union: add the given label to each pseudo-label set.
         images: scan the data set once per cycle for the targets, instead of labelling each batch.
-        calibrated: the lesson's targets, where they are made by calibration.
+        calibrated: the targets, where they are made by calibration.
         draws: seed of the pseudo-labels of a cycle, where they are drawn; those of a batch are drawn with
             the step's own random numbers.
     """
 
-    lesson: Lesson
+    targets: Targets
     union: bool = False
     images: Scan | None = None
     calibrated: Calibrated | None = None
@@ -148,25 +148,25 @@ class Transmission:
         if self.calibrated is not None:
             self.calibrated.begin(teacher, fresh)
 
-    def targets(self, teacher: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
+    def label(self, teacher: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
         """(B, C) targets for this very batch."""
-        return self._with_given(self.lesson.targets(teacher(batch.x)), batch)
+        return self._with_given(self.targets.of(teacher(batch.x)), batch)
 
-    def recall(self, memory: Tensor, batch: Batch) -> Tensor:
+    def lookup(self, memory: Tensor, batch: Batch) -> Tensor:
         """(B, C) targets out of those of the whole data set."""
         return self._with_given(memory[batch.rows], batch)
 
     def _with_given(self, targets: Tensor, batch: Batch) -> Tensor:
         return torch.maximum(targets.float(), batch.y) if self.union else targets.float()
 
-    def memorise(self, teacher: Callable[[Tensor], Tensor], cycle: int) -> Tensor:
-        """(N, C) targets of the whole data set, in the lesson's own type (bool for label sets).
+    def label_all(self, teacher: Callable[[Tensor], Tensor], cycle: int) -> Tensor:
+        """(N, C) targets of the whole data set, in their own type (bool for label sets).
 
         They are a function of the teacher and the cycle, so that a resumed run makes the same again.
         """
         assert self.images is not None
         draws = None if self.draws is None else rng.fold(self.draws, "cycle", cycle)
-        say = self.lesson.targets if draws is None else torch.sigmoid
+        say = self.targets.of if draws is None else torch.sigmoid
         memory: Tensor | None = None
         for rows, found in outputs(lambda x: say(teacher(x)), self.images):
             if draws is not None:
@@ -181,7 +181,7 @@ class Transmission:
 
     def counted(self, targets: Tensor) -> dict[str, Tensor]:
         """Labels per image, where targets are sets; and whether they were made by calibration."""
-        found = {"pseudo_labels": targets.sum(-1).mean()} if self.lesson.link == "sigmoid" else {}
+        found = {"pseudo_labels": targets.sum(-1).mean()} if self.targets.link == "sigmoid" else {}
         if self.calibrated is not None:
             found["calibrated"] = torch.tensor(
                 float(self.calibrated.works()), device=targets.device
@@ -206,43 +206,44 @@ class Mile(Algorithm):
         cycles: when it is the teacher's turn (k_t steps of interaction), and when the student's (k_s of
             imitation).
         at_copy: what happens to the teacher's optimiser state when it takes the student's weights.
-        judged: which of the two is *the* model.
+        evaluated_model: which of the two is *the* model.
     """
 
     teacher: Learner
     student: Learner
-    transmission: Transmission
+    labeler: PseudoLabeler
     cycles: Cycles
     at_copy: AtCopy = "keep"
-    judged: Literal["student", "teacher"] = "student"
+    evaluated_model: Literal["student", "teacher"] = "student"
     _memory: Tensor | None = field(default=None, init=False)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        turn, lesson = self.cycles(batch.step), self.transmission.lesson
+        turn, targets = self.cycles(batch.step), self.labeler.targets
         begins = turn.begins and batch.part == 0
         if turn.first and begins:
             self.teacher.copy_from(self.student, self.at_copy)  # line 2
         if turn.first:  # lines 3-7, interaction
-            learner, y, loss_of = self.teacher, batch.y, lesson.interaction
+            learner, y, loss_of = self.teacher, batch.y, targets.interaction
         else:  # lines 8-13, imitation
-            learner, y, loss_of = self.student, self._pseudo(batch, turn, begins), lesson.imitation
+            y, loss_of = self._pseudo(batch, turn, begins), targets.imitation
+            learner = self.student
         loss = batch.mean(loss_of(learner(batch.x), y))
         learner.update(loss, batch)
-        return _measured(self.transmission, turn, loss, y)
+        return _measured(self.labeler, turn, loss, y)
 
     def _pseudo(self, batch: Batch, turn: Turn, fresh: bool) -> Tensor:
         """ỹ of the batch (line 10)."""
-        self.transmission.begin(self.teacher.infer, fresh)
-        if self.transmission.images is None:
-            return self.transmission.targets(self.teacher.infer, batch)
+        self.labeler.begin(self.teacher.infer, fresh)
+        if self.labeler.images is None:
+            return self.labeler.label(self.teacher.infer, batch)
         if self._memory is None or fresh:
-            self._memory = self.transmission.memorise(self.teacher.infer, turn.cycle)
-        return self.transmission.recall(self._memory, batch)
+            self._memory = self.labeler.label_all(self.teacher.infer, turn.cycle)
+        return self.labeler.lookup(self._memory, batch)
 
     def predictors(self) -> dict[str, Predictor]:
-        link = self.transmission.lesson.link
+        link = self.labeler.targets.link
         both = {"student": self.student.predictor(link), "teacher": self.teacher.predictor(link)}
-        return {self.judged: both[self.judged]} | both
+        return {self.evaluated_model: both[self.evaluated_model]} | both
 
 
 @final
@@ -258,44 +259,42 @@ class ContinuingMile(Algorithm):
 
     student: Learner
     teacher: nn.Module
-    transmission: Transmission
+    labeler: PseudoLabeler
     cycles: Cycles
     _memory: Tensor | None = field(default=None, init=False)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        turn, lesson = self.cycles(batch.step), self.transmission.lesson
+        turn, targets = self.cycles(batch.step), self.labeler.targets
         if turn.first:
-            y, loss_of = batch.y, lesson.interaction
+            y, loss_of = batch.y, targets.interaction
         else:
             fresh = turn.begins and batch.part == 0
-            y, loss_of = self._pseudo(batch, turn, fresh), lesson.imitation
+            y, loss_of = self._pseudo(batch, turn, fresh), targets.imitation
         loss = batch.mean(loss_of(self.student(batch.x), y))
         self.student.update(loss, batch)
-        return _measured(self.transmission, turn, loss, y)
+        return _measured(self.labeler, turn, loss, y)
 
     def _pseudo(self, batch: Batch, turn: Turn, fresh: bool) -> Tensor:
-        infer = Predictor(
-            (self.teacher,), self.transmission.lesson.link, self.student.precision
-        ).logits
+        infer = Predictor((self.teacher,), self.labeler.targets.link, self.student.precision).logits
         if fresh:
             self.teacher.load_state_dict(self.student.model.state_dict())
-        self.transmission.begin(infer, fresh)
-        if self.transmission.images is None:
-            return self.transmission.targets(infer, batch)
+        self.labeler.begin(infer, fresh)
+        if self.labeler.images is None:
+            return self.labeler.label(infer, batch)
         if self._memory is None or fresh:
-            self._memory = self.transmission.memorise(infer, turn.cycle)
-        return self.transmission.recall(self._memory, batch)
+            self._memory = self.labeler.label_all(infer, turn.cycle)
+        return self.labeler.lookup(self._memory, batch)
 
     def predictors(self) -> dict[str, Predictor]:
-        link = self.transmission.lesson.link
+        link = self.labeler.targets.link
         teacher = Predictor((self.teacher,), link, self.student.precision)
         return {"student": self.student.predictor(link), "teacher": teacher}
 
 
-def _measured(transmission: Transmission, turn: Turn, loss: Tensor, y: Tensor) -> dict[str, Tensor]:
+def _measured(labeler: PseudoLabeler, turn: Turn, loss: Tensor, y: Tensor) -> dict[str, Tensor]:
     if turn.first:
         return {"teacher_loss": loss.detach()}
-    return {"student_loss": loss.detach(), **transmission.counted(y)}
+    return {"student_loss": loss.detach(), **labeler.counted(y)}
 
 
 def train(setup: Setup, options: Options, run: Run) -> Mile | ContinuingMile:
@@ -310,24 +309,26 @@ def train(setup: Setup, options: Options, run: Run) -> Mile | ContinuingMile:
     if options.rho == "mixture":
         calibrated = _calibrated(setup, options)
         _few(calibrated, setup)
-        what = Lesson(bce, calibrated, bce, "sigmoid")
+        targets = Targets(bce, calibrated, bce, "sigmoid")
     else:
-        what = lesson(options.lesson, rho=_rho(options), temperature=options.temperature, bce=bce)
+        targets = make_targets(
+            options.targets, rho=_rho(options), temperature=options.temperature, bce=bce
+        )
     if options.sample:
-        what = Lesson(what.interaction, drawn, what.imitation, what.link)
+        targets = Targets(targets.interaction, sample_bernoulli, targets.imitation, targets.link)
     stream = _stream(setup, cycles)
     images = setup.scan(stream.dataset) if options.relabel == "cycle" else None
     draws = rng.fold(setup.seed, "train", "pseudo-labels") if options.sample else None
-    transmission = Transmission(what, options.union, images, calibrated, draws)
+    labeler = PseudoLabeler(targets, options.union, images, calibrated, draws)
     student = setup.learner(prior_bias=options.prior_bias)
     algorithm: Mile | ContinuingMile
     if options.student == "continuing":
         teacher = copy.deepcopy(student.model).requires_grad_(False)
-        algorithm = ContinuingMile(student, teacher, transmission, cycles)
+        algorithm = ContinuingMile(student, teacher, labeler, cycles)
     else:
         teacher_learner = setup.learner(prior_bias=options.prior_bias)
         algorithm = Mile(
-            teacher_learner, student, transmission, cycles, options.at_copy, options.judged
+            teacher_learner, student, labeler, cycles, options.at_copy, options.evaluated_model
         )
     trained = run.train("train", algorithm, stream, **setup.budget())
     if calibrated is not None:
@@ -337,18 +338,18 @@ def train(setup: Setup, options: Options, run: Run) -> Mile | ContinuingMile:
 
 def _check(options: Options) -> None:
     """Refuse settings that contradict each other, or that nothing would look at."""
-    if options.lesson != "threshold" and (options.sample or options.union):
-        raise UserError("--sample and --union are about label sets: they need --lesson threshold")
-    if options.lesson != "threshold":
-        why = f"with --lesson {options.lesson}, which has no label sets"
+    if options.targets != "threshold" and (options.sample or options.union):
+        raise UserError("--sample and --union are about label sets: they need --targets threshold")
+    if options.targets != "threshold":
+        why = f"with --targets {options.targets}, which has no label sets"
         refuse_unused(options, why, "rho", "class_sum")
-    if options.lesson != "soft":
-        refuse_unused(options, "without --lesson soft", "temperature")
+    if options.targets != "soft":
+        refuse_unused(options, "without --targets soft", "temperature")
     if options.sample:
         refuse_unused(options, "with --sample, which has no threshold", "rho")
     if options.student == "continuing":
         why = "with --student continuing, which is one network"
-        refuse_unused(options, why, "at_copy", "judged")
+        refuse_unused(options, why, "at_copy", "evaluated_model")
 
 
 def _rho(options: Options) -> float:
@@ -361,8 +362,8 @@ def _rho(options: Options) -> float:
 
 def _calibrated(setup: Setup, options: Options) -> Calibrated:
     """Some of the labelled images, to calibrate each teacher on."""
-    if options.lesson != "threshold" or options.sample:
-        raise UserError("--rho mixture makes label sets: it needs --lesson threshold, no --sample")
+    if options.targets != "threshold" or options.sample:
+        raise UserError("--rho mixture makes label sets: it needs --targets threshold, no --sample")
     labels = setup.train.labels
     if not isinstance(labels, Single):
         raise UserError("--rho mixture needs images with one label each, and these have label sets")
@@ -444,7 +445,7 @@ def _wasted(cycles: Cycles, total: int) -> list[str]:
     return lines
 
 
-def drawn(logits: Tensor) -> Tensor:
+def sample_bernoulli(logits: Tensor) -> Tensor:
     """ỹ ~ Bernoulli(σ(logits)), (B, C) bool: the authors' alternative to the threshold."""
     return torch.bernoulli(logits.sigmoid()).bool()
 
@@ -454,7 +455,7 @@ def _stream(setup: Setup, cycles: Cycles) -> Stream:
     if setup.unlabeled is None:
         return setup.stream()
     everything = setup.everything()
-    order = Turns(
+    order = AlternatingSampler(
         setup.order(everything, "labelled"),
         Epochs(np.arange(len(everything)), setup.seed, "everything"),
         cycles,

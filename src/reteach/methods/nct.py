@@ -51,7 +51,7 @@ from ..data.loading.stream import Batch
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
-from ..engine.side_stream import aside, rejoin
+from ..engine.side_stream import side_stream, wait_side_stream
 from ..errors import UserError
 from ..losses.standard import soft_xent, softmax_xent
 from ..options.shared import refuse_unused
@@ -59,8 +59,8 @@ from ..schedules import Constant, Schedule
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
-    from ..options.methods import Dml, Ensemble, Variability
-    from ..options.methods import Nct as Options
+    from ..options.methods import DmlOptions, EnsembleOptions, VariabilityOptions
+    from ..options.methods import NctOptions as Options
 
 Flip = Literal["other", "any"]
 Judged = Literal["ensemble", "first", "second"]
@@ -125,7 +125,7 @@ class Nct(Algorithm):
         rate: step -> r, the share of labels that are changed.
         temperature: τ.
         flip: whether a changed label must be another one.
-        judged: which of the two, or both, is *the* model.
+        evaluated_model: which of the two, or both, is *the* model.
     """
 
     first: Learner
@@ -134,23 +134,23 @@ class Nct(Algorithm):
     rate: Schedule
     temperature: float = 4.0
     flip: Flip = "other"
-    judged: Judged = "ensemble"
+    evaluated_model: Judged = "ensemble"
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         alpha, rate = self.alpha(batch.step), self.rate(batch.step)
         device = batch.x.device
-        with aside(device):
+        with side_stream(device):
             z1 = self.first(batch.x)
         z2 = self.second(batch.x)
-        rejoin(device)
+        wait_side_stream(device)
         if z1.shape != z2.shape:
             raise UserError(f"the peers are for {z1.shape[-1]} and {z2.shape[-1]} classes")
         loss1 = self._loss(batch, z1, z2, alpha, rate, "first")  # Eq. 1
         loss2 = self._loss(batch, z2, z1, alpha, rate, "second")  # Eq. 2
-        with aside(device):
+        with side_stream(device):
             self.first.update(loss1, batch)
         self.second.update(loss2, batch)
-        rejoin(device)
+        wait_side_stream(device)
         agreement = (z1.argmax(-1) == z2.argmax(-1)).float().mean()
         return {
             "first_loss": loss1.detach(),
@@ -174,7 +174,7 @@ class Nct(Algorithm):
         one, two = self.first.predictor("softmax"), self.second.predictor("softmax")
         both = Predictor((*one.models, *two.models), "softmax", one.precision)  # Eq. 3
         found = {"ensemble": both, "first": one, "second": two}
-        return {self.judged: found[self.judged]} | found
+        return {self.evaluated_model: found[self.evaluated_model]} | found
 
 
 def changed(y: Tensor, rate: float, flip: Flip, generator: torch.Generator) -> Tensor:
@@ -221,27 +221,29 @@ def train(setup: Setup, options: Options, run: Run) -> Nct:
     return _run(setup, nct, run)
 
 
-def train_dml(setup: Setup, options: Dml, run: Run) -> Nct:
+def train_dml(setup: Setup, options: DmlOptions, run: Run) -> Nct:
     """Deep mutual learning: a fixed α, and labels as they are."""
     _share("--alpha", options.alpha)
     if options.alpha == 0:
         refuse_unused(options, "with --alpha 0: the peers do not see each other", "temperature")
     alpha, never = Constant(options.alpha), Constant(0.0)
-    nct = Nct(*_peers(setup, None), alpha, never, _temperature(options), judged=options.predict)
+    nct = Nct(
+        *_peers(setup, None), alpha, never, _temperature(options), evaluated_model=options.predict
+    )
     return _run(setup, nct, run)
 
 
-def train_variability(setup: Setup, options: Variability, run: Run) -> Nct:
+def train_variability(setup: Setup, options: VariabilityOptions, run: Run) -> Nct:
     """Target variability alone: two networks that do not see each other, labels changed for each."""
     rate = _variability(setup, options, _epochs(setup))
-    nct = Nct(*_peers(setup, None), Constant(0.0), rate, judged=options.predict)
+    nct = Nct(*_peers(setup, None), Constant(0.0), rate, evaluated_model=options.predict)
     return _run(setup, nct, run)
 
 
-def train_ensemble(setup: Setup, options: Ensemble, run: Run) -> Nct:
+def train_ensemble(setup: Setup, options: EnsembleOptions, run: Run) -> Nct:
     """Two networks trained independently on the same batches."""
     never = Constant(0.0)
-    nct = Nct(*_peers(setup, None), never, never, judged=options.predict)
+    nct = Nct(*_peers(setup, None), never, never, evaluated_model=options.predict)
     return _run(setup, nct, run)
 
 
@@ -263,7 +265,7 @@ def _by_epoch(setup: Setup, of: Callable[[float], float]) -> ByEpoch:
     return ByEpoch(of, setup.per_epoch, setup.training.batch_size)
 
 
-def _variability(setup: Setup, options: Options | Variability, epochs: float) -> Schedule:
+def _variability(setup: Setup, options: Options | VariabilityOptions, epochs: float) -> Schedule:
     low, high = options.least_variability, options.target_variability
     _share("--target-variability", high)
     _share("--least-variability", low)
@@ -292,7 +294,7 @@ def _share(option: str, value: float) -> None:
         raise UserError(f"{option} must lie in [0, 1], got {value}")
 
 
-def _temperature(options: Options | Dml) -> float:
+def _temperature(options: Options | DmlOptions) -> float:
     if not options.temperature > 0:
         raise UserError(f"--temperature must be positive, got {options.temperature}")
     return options.temperature

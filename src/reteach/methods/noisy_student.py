@@ -30,7 +30,7 @@ from .supervised import Supervised
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
-    from ..options.methods import NoisyStudent as Options
+    from ..options.methods import NoisyStudentOptions as Options
 
 
 def train(setup: Setup, options: Options, run: Run) -> Supervised:

@@ -37,7 +37,7 @@ from ..schedules import Constant
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
-    from ..options.methods import Role as Options
+    from ..options.methods import RoleOptions as Options
 
 
 @final

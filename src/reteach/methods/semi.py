@@ -53,7 +53,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.dataset import Dataset
-from ..data.loading.stream import Batch, Draws, Epochs
+from ..data.loading.stream import Batch, Epochs, WeightedSampler
 from ..engine import distributed
 from ..engine.algorithm import Algorithm
 from ..engine.evaluate import outputs, scores, top_classes
@@ -73,7 +73,7 @@ from ..relabel.selection.quotas import (
     proportional,
     read_frequencies,
 )
-from ..relabel.selection.topk import Rule
+from ..relabel.selection.topk import RankingRule
 from ..relabel.selection.topk_numpy import (
     Candidates,
     Picks,
@@ -86,12 +86,12 @@ from ..relabel.selection.topk_numpy import (
 from ..relabel.weak.hashtags import square_root
 from ..relabel.weak.weak_labels import WeakLabels, weak_labels
 from ..schedules import Drops
-from .semi_plan import Plan, make_plan, pretraining
+from .semi_plan import StagePlan, make_plan, pretraining
 from .supervised import Supervised
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
-    from ..options.methods import Semi as Options
+    from ..options.methods import SemiOptions as Options
 
 BLOCK = 2**16
 """Unlabelled images that are scored at once: what a crash may cost."""
@@ -132,7 +132,7 @@ class Selection:
         given: picks that were made elsewhere.
     """
 
-    rule: Rule
+    rule: RankingRule
     quotas: NDArray[np.int64]
     never: Sequence[str]
     weak: WeakLabels | None
@@ -143,15 +143,15 @@ def train(setup: Setup, options: Options, run: Run) -> Student:
     """The four stages, once or for several rounds."""
     if setup.unlabeled is None:
         raise UserError("semi needs --unlabeled: images without labels to pick from")
-    pile, plan = setup.unlabeled, make_plan(setup, options)
-    selection = _selection(setup, options, pile)
-    teacher, earlier = _teacher(setup, options, plan, pile, selection.weak, run)  # 1
+    unlabeled, plan = setup.unlabeled, make_plan(setup, options)
+    selection = _selection(setup, options, unlabeled)
+    teacher, earlier = _teacher(setup, options, plan, unlabeled, selection.weak, run)  # 1
     for number in range(options.rounds):
         after, stage = f"-{number + 1}" if number else "", 3 * number + 2
         picks = _select(
-            setup, selection, pile, teacher, run, f"{stage}-scores", f"picks{after}"
+            setup, selection, unlabeled, teacher, run, f"{stage}-scores", f"picks{after}"
         )  # 2
-        chosen = pile.take(Single(picks.cls, pile.classes), picks.row)
+        chosen = unlabeled.take(Single(picks.cls, unlabeled.classes), picks.row)
         rate = pretraining(setup, options, plan.pretrain)
         student = Supervised(setup.learner(f"student{after}", rate=rate), softmax_xent, "softmax")
         order = Epochs(np.arange(len(chosen)), setup.seed, f"pretrain{after}")
@@ -167,17 +167,17 @@ def train(setup: Setup, options: Options, run: Run) -> Student:
     return Student(student, earlier)
 
 
-def _selection(setup: Setup, options: Options, pile: Dataset) -> Selection:
+def _selection(setup: Setup, options: Options, unlabeled: Dataset) -> Selection:
     """What stage 2 goes by, out of the settings and the files that they name."""
-    classes, items = pile.classes, pile.items
-    k = _per_class(setup, options, pile)
-    rule = Rule(k, by="random", seed=setup.seed)
+    classes, items = unlabeled.classes, unlabeled.items
+    k = _per_class(setup, options, unlabeled)
+    rule = RankingRule(k, by="random", seed=setup.seed)
     if options.selection != "balanced-with-tags":
         top = min(10, len(classes)) if options.top is None else options.top
-        rule = Rule(k, top, options.rank_by, options.minimum)
+        rule = RankingRule(k, top, options.rank_by, options.minimum)
     rule.check(len(classes))
     if options.picks is None or options.rounds > 1:
-        check_per_class(k, len(pile), len(classes), rule.top)
+        check_per_class(k, len(unlabeled), len(classes), rule.top)
     quotas = balanced(k, len(classes))
     if options.selection == "unbalanced-ranked":
         counts = setup.train.labels.counts()
@@ -214,24 +214,23 @@ def _never(setup: Setup, options: Options, items: Sequence[str]) -> list[str]:
     return exclude.items
 
 
-def _per_class(setup: Setup, options: Options, pile: Dataset) -> int:
+def _per_class(setup: Setup, options: Options, unlabeled: Dataset) -> int:
     """K: as given, or by the paper's ratio; picks of elsewhere need none."""
     if options.per_class is not None:
         return options.per_class
-    k = paper_ratio(len(pile), len(pile.classes))
+    k = paper_ratio(len(unlabeled), len(unlabeled.classes))
     if options.picks is not None and options.rounds == 1:
         return k
-    why = (
-        f"by the paper's ratio, for {len(pile):,} unlabelled images and {len(pile.classes)} classes"
-    )
+    why = f"by the paper's ratio, for {len(unlabeled):,} unlabelled images and "
+        f"{len(unlabeled.classes)} classes"
     return setup.derive("per_class", k, why)
 
 
 def _teacher(
     setup: Setup,
     options: Options,
-    plan: Plan,
-    pile: Dataset,
+    plan: StagePlan,
+    unlabeled: Dataset,
     weak: WeakLabels | None,
     run: Run,
 ) -> tuple[Frozen | None, dict[str, Predictor]]:
@@ -246,8 +245,8 @@ def _teacher(
         rising = pretraining(setup, options, plan.weak)
         learner = setup.learner(rate=rising, network=options.teacher)
         first = Supervised(learner, softmax_xent, "softmax")
-        tagged = pile.subset(weak.rows).with_labels(weak.shares())
-        order = Draws(square_root(weak.labels), setup.seed, "weak")
+        tagged = unlabeled.subset(weak.rows).with_labels(weak.shares())
+        order = WeightedSampler(square_root(weak.labels), setup.seed, "weak")
         stream = setup.stream("weak", dataset=tagged, order=order)
         run.train("0-weak", first, stream, **_budget(setup, plan.weak))
         rate, start = Drops(plan.rates[0], plan.teacher, 3, 0.1), first.predictors()["model"]
@@ -264,16 +263,16 @@ def _teacher(
 def _select(
     setup: Setup,
     selection: Selection,
-    pile: Dataset,
+    unlabeled: Dataset,
     teacher: Frozen | None,
     run: Run,
     stage: str,
     name: str,
 ) -> Picks:
     """Stage 2: D̂, also as the table ``name`` in the run folder."""
-    rule, quotas, items, given = selection.rule, selection.quotas, pile.items, selection.given
+    rule, quotas, items, given = selection.rule, selection.quotas, unlabeled.items, selection.given
     if teacher is not None:
-        found = _candidates(setup, pile, teacher, rule.top or 1, run, stage)
+        found = _candidates(setup, unlabeled, teacher, rule.top or 1, run, stage)
         picks = best(found, items, quotas, rule, selection.never)
     elif given is not None:
         picks = given
@@ -286,20 +285,20 @@ def _select(
             "no unlabelled image is selected for any class: look at --minimum, --exclude"
         )
     k = int(np.bincount(picks.cls).max() if picks is given else quotas.mean())
-    check_picks(len(picks), len(np.unique(picks.row)), k, len(pile), len(pile.classes))
+    check_picks(len(picks), len(np.unique(picks.row)), k, len(unlabeled), len(unlabeled.classes))
     _say_what_is_missing(setup, picks, np.ones_like(quotas) if picks is given else quotas)
     if run.folder is not None and picks is not given and distributed.rank() == 0:
-        write_picks(run.folder / f"{name}.parquet", picks, items, pile.classes, quotas, rule)
+        write_picks(run.folder / f"{name}.parquet", picks, items, unlabeled.classes, quotas, rule)
     return picks
 
 
 def _candidates(
-    setup: Setup, pile: Dataset, teacher: Frozen, top: int, run: Run, stage: str
+    setup: Setup, unlabeled: Dataset, teacher: Frozen, top: int, run: Run, stage: str
 ) -> Candidates:
     """The teacher's P best classes of every unlabelled image, block by block."""
     parts = []
-    for number, start in enumerate(range(0, len(pile), BLOCK)):
-        block = pile.subset(slice(start, start + BLOCK))
+    for number, start in enumerate(range(0, len(unlabeled), BLOCK)):
+        block = unlabeled.subset(slice(start, start + BLOCK))
         compute = partial(_scores, setup, teacher, top, block)
         found = run.once(
             f"{stage}-{number:05d}", compute, teacher=teacher.predictor, images=block, top=top
@@ -327,7 +326,9 @@ def _scores(setup: Setup, teacher: Frozen, top: int, block: Dataset) -> Arrays:
     return {"row": np.concatenate(rows), "cls": cls, "score": table[:, 1], "logit": table[:, 2]}
 
 
-def _finetune(setup: Setup, plan: Plan, pretrained: Predictor, run: Run, stage: str) -> Supervised:
+def _finetune(
+    setup: Setup, plan: StagePlan, pretrained: Predictor, run: Run, stage: str
+) -> Supervised:
     """Stage 4: on the labelled images, at the given rate or the best of several."""
     rate = plan.rates[0]
     if len(plan.rates) > 1:
@@ -347,7 +348,7 @@ def _finetune(setup: Setup, plan: Plan, pretrained: Predictor, run: Run, stage: 
 
 def _tuned(
     setup: Setup,
-    plan: Plan,
+    plan: StagePlan,
     pretrained: Predictor,
     run: Run,
     stage: str,

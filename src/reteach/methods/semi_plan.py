@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, final
 
 from ..errors import UserError
 from ..options.shared import refuse_unused
-from ..relabel.selection.topk import Rule
+from ..relabel.selection.topk import RankingRule
 from ..schedules import Drops, Schedule, Warmup
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
-    from ..options.methods import Semi as Options
+    from ..options.methods import SemiOptions as Options
 
 
 @final
 @dataclass(frozen=True)
-class Plan:
+class StagePlan:
     """How many steps each stage has, and the rates that fine-tuning is tried at."""
 
     weak: int
@@ -27,7 +27,7 @@ class Plan:
     rates: tuple[float, ...]
 
 
-def make_plan(setup: Setup, options: Options) -> Plan:
+def make_plan(setup: Setup, options: Options) -> StagePlan:
     """The budget, cut into stages.
 
     Raises:
@@ -49,7 +49,7 @@ def make_plan(setup: Setup, options: Options) -> Plan:
             f"the budget of {total} steps leaves none for pretraining: {options.weak_steps + teacher} "
             f"are the teacher's, {tunings * finetune} for fine-tuning; raise --steps or --epochs"
         )
-    return Plan(options.weak_steps, teacher, left // options.rounds, finetune, tuple(rates))
+    return StagePlan(options.weak_steps, teacher, left // options.rounds, finetune, tuple(rates))
 
 
 def pretraining(setup: Setup, options: Options, steps: int) -> Schedule:
@@ -112,7 +112,7 @@ def _check(options: Options) -> None:
         value = getattr(options, name)
         if value is not None and value < least:
             raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
-    Rule(1 if options.per_class is None else options.per_class, options.top)  # K and P
+    RankingRule(1 if options.per_class is None else options.per_class, options.top)  # K and P
     if any(not rate > 0 for rate in options.finetune_lr):
         raise UserError(f"--finetune-lr must be positive, got {min(options.finetune_lr):g}")
     if len(set(options.finetune_lr)) < len(options.finetune_lr):

@@ -25,7 +25,7 @@ from ..options.shared import refuse_unused
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
-    from ..options.methods import Asl, Sigmoid, Softmax
+    from ..options.methods import AslOptions, SigmoidOptions, SoftmaxOptions
 
 
 @final
@@ -58,27 +58,27 @@ class Supervised(Algorithm):
         return {"model": self.learner.predictor(self.link)}
 
 
-def train_softmax(setup: Setup, options: Softmax, run: Run) -> Supervised:
+def train_softmax(setup: Setup, options: SoftmaxOptions, run: Run) -> Supervised:
     """The softmax baseline."""
     algorithm = Supervised(setup.learner(), softmax_xent, "softmax", options.smoothing)
     return run.train("train", algorithm, setup.stream(), **setup.budget())
 
 
-def train_asl(setup: Setup, options: Asl, run: Run) -> Supervised:
+def train_asl(setup: Setup, options: AslOptions, run: Run) -> Supervised:
     """The asymmetric loss, the baseline of CPSD."""
     learner = setup.learner(prior_bias=options.prior_bias)
     algorithm = Supervised(learner, asymmetric_loss(options), "sigmoid")
     return run.train("train", algorithm, setup.stream(), **setup.budget())
 
 
-def asymmetric_loss(options: Asl) -> Asymmetric:
+def asymmetric_loss(options: AslOptions) -> Asymmetric:
     """The loss with a method's settings."""
     if options.gamma_neg == options.gamma_pos == 0:
         refuse_unused(options, "where both gammas are 0: nothing is focused", "focus_gradient")
     return Asymmetric(options.gamma_neg, options.gamma_pos, options.shift, options.focus_gradient)
 
 
-def train_sigmoid(setup: Setup, options: Sigmoid, run: Run) -> Supervised:
+def train_sigmoid(setup: Setup, options: SigmoidOptions, run: Run) -> Supervised:
     """The sigmoid baseline."""
     loss = sigmoid_bce_sum if options.class_sum else sigmoid_bce
     learner = setup.learner(prior_bias=options.prior_bias)

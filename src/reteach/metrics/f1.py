@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import UserError
 from .accuracy import top_classes
 from .batch import Mask, Scores, above, check, check_known, ratio
-from .score_buffer import Kept, Packed, key_scores, pack, sort_keys
+from .score_buffer import Packed, ScoreBuffer, key_scores, pack, sort_keys
 
 # F1s closer than this are the same number summed in another order.
 _EQUAL = 1e-12
@@ -136,8 +136,8 @@ class F1Curve:
     ±24, and the multiples of 0.01. F1 at these remains exact; others are rounded to the nearest.
     """
 
-    def __init__(self, kept: Kept | None = None) -> None:
-        self._kept = Kept() if kept is None else kept
+    def __init__(self, kept: ScoreBuffer | None = None) -> None:
+        self._kept = ScoreBuffer() if kept is None else kept
         self._grid = _Tally(_grid())
         self._kept.on_fold(self._grid.add)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .batch import check, check_known
-from .score_buffer import Kept, Packed, pack, sort_keys
+from .score_buffer import Packed, ScoreBuffer, pack, sort_keys
 
 _CELLS = 8192
 _REACH = 16.0  # logits
@@ -31,8 +31,8 @@ class MeanAveragePrecision:
     about 10⁻⁴ too low for continuous ones. Scores under 10⁻⁷ are then one cell.
     """
 
-    def __init__(self, kept: Kept | None = None) -> None:
-        self._kept = Kept() if kept is None else kept
+    def __init__(self, kept: ScoreBuffer | None = None) -> None:
+        self._kept = ScoreBuffer() if kept is None else kept
         self._kept.on_fold(self._fold)
         self._cells = np.zeros((0, _CELLS, 2), np.int32)
 

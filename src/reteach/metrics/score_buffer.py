@@ -49,7 +49,7 @@ def key_scores(keys: Keys) -> Scores:
     return (keys >> 1).view(np.float32 if keys.itemsize == 4 else np.float64)
 
 
-class Kept:
+class ScoreBuffer:
     """Packed rows: all of them up to ``limit`` entries; beyond that they are folded and forgotten.
 
     While ``whole``, :meth:`blocks` gives every row. After that each complete block goes to the

@@ -15,7 +15,7 @@ from .calibration import LabelCalibration, TopCalibration
 from .counts import CountsAt
 from .f1 import ExampleF1, F1Curve, TopF1
 from .ranking import MeanAveragePrecision
-from .score_buffer import LIMIT, Kept, pack
+from .score_buffer import LIMIT, ScoreBuffer, pack
 
 _TOP = 5
 AT = (0.5, 0.8)
@@ -43,7 +43,7 @@ class Summary:
         self.classes = tuple(classes)
         self.tuned = tuned
         self.n = 0
-        self._kept = Kept(limit)
+        self._kept = ScoreBuffer(limit)
         self.curve = F1Curve(self._kept)
         self.ranking = MeanAveragePrecision(self._kept)
         self.top_calibration = TopCalibration()

@@ -58,7 +58,7 @@ def _simclr_v2(key: str) -> str:
 
 @final
 @dataclass(frozen=True)
-class Layout:
+class CheckpointLayout:
     """Where a checkpoint keeps its backbone.
 
     Args:
@@ -89,24 +89,24 @@ class Layout:
 
 
 LAYOUTS = (
-    Layout(
+    CheckpointLayout(
         "MoCo",
         r"encoder_q\.conv1\.",
         prefix="encoder_q.",
         aside=r"encoder_k\.|queue",
     ),
-    Layout(
+    CheckpointLayout(
         "SwAV",
         r"(projection_head|prototypes)\.",
         aside=r"projection_head\.|prototypes\.",
     ),
-    Layout(
+    CheckpointLayout(
         "SwAV (Lightning Bolts)",
         r"model\.(projection_head|prototypes)\.",
         prefix="model.",
         aside=r"model\.(projection_head|prototypes)\.",
     ),
-    Layout(
+    CheckpointLayout(
         "SimCLR v2",
         r"net\.0\.0\.weight",
         group="resnet",
@@ -115,24 +115,24 @@ LAYOUTS = (
         hint="; timm's resnet50 takes the file r50_1x_sk0 "
         "(selective kernels, sk1, and wider networks have no counterpart)",
     ),
-    Layout(
+    CheckpointLayout(
         "SimCLR (Lightning Bolts)",
         r"encoder\.conv1\.",
         prefix="encoder.",
         aside=r"projection\.|projector\.|non_linear_evaluator\.",
     ),
-    Layout(
+    CheckpointLayout(
         "BYOL",
         r"conv1\.weight",
         group="online_backbone",
     ),
-    Layout(
+    CheckpointLayout(
         "BYOL (online_network)",
         r"online_network\.encoder\.",
         prefix="online_network.encoder.",
         aside=r"online_network\.(?!encoder)|target_network\.|predictor\.",
     ),
-    Layout(
+    CheckpointLayout(
         "MMSelfSup or solo-learn",
         r"backbone\.conv1\.",
         prefix="backbone.",
@@ -149,7 +149,7 @@ def bare(key: str) -> str:
     return key
 
 
-def detect(groups: Mapping[str, Iterable[str]]) -> tuple[Layout, str] | None:
+def detect(groups: Mapping[str, Iterable[str]]) -> tuple[CheckpointLayout, str] | None:
     """The layout of a file and the group that holds the backbone, or None.
 
     Args:

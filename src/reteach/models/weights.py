@@ -12,10 +12,10 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .selfsup import LAYOUTS, Layout, bare, detect
+from .selfsup import LAYOUTS, CheckpointLayout, bare, detect
 from .tensorfiles import Tensors, read
 
-PLAIN = Layout("timm or torchvision", evidence="(?!)", rename=lambda key: key, hint="")
+PLAIN = CheckpointLayout("timm or torchvision", evidence="(?!)", rename=lambda key: key, hint="")
 COUNTER = ".num_batches_tracked"  # of batch normalisation; it does not affect the outputs
 
 

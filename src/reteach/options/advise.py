@@ -11,7 +11,7 @@ from ..table_files import Kind
 
 
 @dataclass(frozen=True)
-class Advise:
+class AdviseOptions:
     """Look at a data set with a small network and say what to try first, and what that stands on."""
 
     images: str
@@ -30,15 +30,15 @@ class Advise:
     """Images without labels."""
     model: str | None = None
     """The network you mean to train; by default resnet18 for photos, the small one for arrays."""
-    small: str | None = None
-    """The network to look with; by default reteach_tiny, _mid or _small by the size of the images."""
+    probe_model: str | None = None
+    """The small network that measures; by default reteach_tiny, _mid or _small by the size of the images."""
     folds: int = 4
     """Each image is judged by a network that learned from the other folds."""
     steps: int | None = None
     """Batches of 64 per fold; by default ten passes over the images, at most 1,000."""
     mirror: Literal["auto", "yes", "no"] = "auto"
     """Does a mirrored image keep its class? auto: colour images yes, grey ones (digits, letters) no."""
-    several: Literal["auto", "yes", "no"] = "auto"
+    multi_label: Literal["auto", "yes", "no"] = "auto"
     """Can an image hold several of the classes? auto: what the scores say, which often cannot tell."""
     out: Path = Path("advice.html")
     """The page; advice.json and the folder with the work, which is resumed, stand beside it."""

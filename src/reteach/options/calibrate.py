@@ -12,7 +12,7 @@ from ..errors import UserError
 
 
 @dataclass(frozen=True)
-class Calibrate:
+class CalibrateOptions:
     """Make a run's scores probabilities of presence, without a single multi-label.
 
     Needs images that the model has not learned from, best with their one label each; without --images
@@ -30,7 +30,7 @@ class Calibrate:
     images that were not learned from. For few images, all of them in use."""
     scope: Literal["pooled", "classes"] = "pooled"
     """One map for all classes, or one for each, shrunk towards the common one."""
-    borrow: float = 1000.0
+    prior_strength: float = 1000.0
     """With --scope classes: how many scores of all classes a class borrows; more for few images."""
     present: Literal["auto", "1", "2"] = "auto"
     """Components for classes that are present: often and seldom named ones apart, or together."""
@@ -56,8 +56,8 @@ class Calibrate:
             raise UserError("--folds takes the training images: leave --images and --labels out")
         if self.labels is not None and self.images is None:
             raise UserError("--labels needs --images: which images are they of?")
-        if not self.borrow >= 0:
-            raise UserError(f"--borrow must not be negative, got {self.borrow}")
+        if not self.prior_strength >= 0:
+            raise UserError(f"--prior-strength must not be negative, got {self.prior_strength}")
 
     def run(self) -> None:
         """Calibrate, and say what was found and where it is."""

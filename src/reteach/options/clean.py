@@ -12,7 +12,7 @@ from .shared import Model, Training
 
 
 @dataclass(frozen=True)
-class Clean:
+class CleanOptions:
     """Drop doubtful labels: train on K - 1 folds, predict the K-th, keep what the prediction confirms."""
 
     images: str

@@ -13,7 +13,7 @@ from .shared import Data, Model, Training
 
 
 @dataclass(frozen=True)
-class Compare:
+class CompareOptions:
     """Several methods under one budget of backward passes, with the same seeds and batches."""
 
     methods: Positional[tuple[str, ...]]
@@ -57,12 +57,12 @@ class Compare:
             )
         if self.seeds < 1:
             raise UserError(f"--seeds must be at least 1, got {self.seeds}")
-        from ..compare.compare import Plan, compare
+        from ..compare.compare import ComparisonPlan, compare
         from ..compare.data import OwnData
-        from ..compare.variants import entrants, for_each_table
+        from ..compare.variants import for_each_table, variants
         from ..runs.checkpoint import choose_device
 
-        chosen, sweep = entrants(self.methods, self.model, self.training, self.set, self.sweep)
+        chosen, sweep = variants(self.methods, self.model, self.training, self.set, self.sweep)
         if self.also_labels:
             chosen, names = for_each_table(chosen, self.data.labels, self.also_labels)
             sweep = {"labels": names, **sweep}
@@ -72,7 +72,7 @@ class Compare:
             processes = os.cpu_count() or 1 if on_cpu else 1
         folder, page = self._folder()
         baselines = [e.name for e in chosen if e.config.method in ("softmax", "sigmoid", "asl")]
-        plan = Plan(
+        plan = ComparisonPlan(
             f"{', '.join(self.methods)}",
             f"{self.data.images}, labels {self.data.labels or 'from its class folders'}.",
             folder,

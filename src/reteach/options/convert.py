@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Convert:
+class ConvertOptions:
     """Turn published annotations or label lists into a label table."""
 
     format: Positional[

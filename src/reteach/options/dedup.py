@@ -11,7 +11,7 @@ from ..errors import UserError
 
 
 @dataclass(frozen=True)
-class Dedup:
+class DedupOptions:
     """Find images that stand in two sets, or twice in one: equal files, then equal-looking ones."""
 
     images: str

@@ -17,7 +17,7 @@ LEAST = TEACHER * 3 // 2
 
 
 @dataclass(frozen=True)
-class Demo:
+class DemoOptions:
     """Softmax, sigmoid and MILe on pictures of four real digits that carry one label each."""
 
     out: Path = Path("runs/demo")
@@ -33,9 +33,9 @@ class Demo:
         """Compare, print the table and say where the page is."""
         self._check()
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small nets want one thread
-        from ..compare.compare import Plan, compare
+        from ..compare.compare import ComparisonPlan, compare
         from ..compare.data import DigitGrids
-        from ..compare.variants import entrants
+        from ..compare.variants import variants
         from .compare import show_results
 
         print(
@@ -47,10 +47,10 @@ class Demo:
         training = Training(
             steps=self.steps, batch_size=128, optimizer="adam", lr=1e-3, schedule="constant"
         )
-        chosen, sweep = entrants(
+        chosen, sweep = variants(
             ("softmax", "sigmoid", "mile"), model, training, (f"k_t={TEACHER}", "rho=0.1")
         )
-        plan = Plan(
+        plan = ComparisonPlan(
             "reteach demo",
             "2×2 grids of handwritten digits under one label each (the digit of the first cell with "
             "probability 0.6, else another's): 1,500 grids to learn from, 500 to tune the threshold "

@@ -10,7 +10,7 @@ from tyro.conf import Positional
 
 
 @dataclass(frozen=True)
-class Explain:
+class ExplainOptions:
     """Show where a run's models look for a class: class activation maps, side by side."""
 
     run_folder: Positional[Path]

@@ -11,7 +11,7 @@ from ..errors import UserError
 
 
 @dataclass(frozen=True)
-class Hashtags:
+class HashtagsOptions:
     """Label images by the hashtags or search queries that name a class (weak supervision)."""
 
     tags: Positional[Path]

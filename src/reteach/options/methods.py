@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True)
-class Softmax:
+class SoftmaxOptions:
     """Softmax cross-entropy, the usual baseline."""
 
     smoothing: float = 0.0
@@ -20,7 +20,7 @@ class Softmax:
 
 
 @dataclass(frozen=True)
-class Sigmoid:
+class SigmoidOptions:
     """One sigmoid per class with binary cross-entropy."""
 
     class_sum: bool = False
@@ -32,7 +32,7 @@ class Sigmoid:
 
 
 @dataclass(frozen=True)
-class Elr:
+class ElrOptions:
     """Early-learning regularisation (Liu et al. 2020), against label noise."""
 
     beta: float = 0.7
@@ -42,7 +42,7 @@ class Elr:
 
 
 @dataclass(frozen=True)
-class Mile:
+class MileOptions:
     """Multi-label iterated learning (Rajeswar et al. 2022): label sets out of single labels."""
 
     k_t: int | None = None
@@ -58,10 +58,10 @@ class Mile:
     """Algorithm 1, or the authors' code: one network runs on, its teacher is a frozen copy."""
     relabel: Literal["batch", "cycle"] = "batch"
     """Make pseudo-labels per batch, or once per cycle for all images."""
-    lesson: Literal["threshold", "soft", "hard"] = "threshold"
+    targets: Literal["threshold", "soft", "hard"] = "threshold"
     """What a teacher passes on; soft and hard are the softmax controls of Figure 5."""
     temperature: float = 1.0
-    """Of the soft lesson."""
+    """Temperature of --targets soft."""
     union: bool = False
     """Add the given label to the pseudo-labels."""
     sample: bool = False
@@ -72,12 +72,12 @@ class Mile:
     """Start the output bias at the class frequencies."""
     at_copy: Literal["keep", "copy", "reset"] = "keep"
     """The teacher's optimiser state when it takes over the student's weights."""
-    judged: Literal["student", "teacher"] = "student"
+    evaluated_model: Literal["student", "teacher"] = "student"
     """Which of the two is the model."""
 
 
 @dataclass(frozen=True)
-class AnLs:
+class AnLsOptions:
     """What is not named is absent, with smoothed labels (Cole et al. 2021)."""
 
     smoothing: float = 0.1
@@ -85,12 +85,12 @@ class AnLs:
 
 
 @dataclass(frozen=True)
-class Wan:
+class WanOptions:
     """What is not named is absent, all of it together weighing as much as the label (Cole et al. 2021)."""
 
 
 @dataclass(frozen=True)
-class Epr:
+class EprOptions:
     """Learn the named class, and how many there are per image (Cole et al. 2021)."""
 
     expected: float | None = None
@@ -98,7 +98,7 @@ class Epr:
 
 
 @dataclass(frozen=True)
-class Role:
+class RoleOptions:
     """Network and label estimates teach each other (Cole et al. 2021)."""
 
     expected: float | None = None
@@ -108,7 +108,7 @@ class Role:
 
 
 @dataclass(frozen=True)
-class EmApl:
+class EmAplOptions:
     """Undecided about what is not named, then pseudo-negatives (Zhou et al. 2022)."""
 
     alpha: float = 0.1
@@ -124,7 +124,7 @@ class EmApl:
 
 
 @dataclass(frozen=True)
-class LargeLoss:
+class LargeLossOptions:
     """What is not named is absent, but for what surprises most (Kim et al. 2022)."""
 
     surprise: Literal["reject", "correct", "permanent"] = "reject"
@@ -134,7 +134,7 @@ class LargeLoss:
 
 
 @dataclass(frozen=True)
-class Distill:
+class DistillOptions:
     """A student learns from a frozen teacher."""
 
     target: Literal["soft", "hard", "threshold"] = "soft"
@@ -148,7 +148,7 @@ class Distill:
 
 
 @dataclass(frozen=True)
-class NoisyStudent:
+class NoisyStudentOptions:
     """Noisy student (Xie et al. 2020): generations of teachers and noised students."""
 
     generations: int = 3
@@ -164,7 +164,7 @@ class NoisyStudent:
 
 
 @dataclass(frozen=True)
-class Semi:
+class SemiOptions:
     """Billion-scale semi-supervised learning (Yalniz et al. 2019): teacher, picks, student, fine-tuning."""
 
     per_class: int | None = None
@@ -212,7 +212,7 @@ class Semi:
 
 
 @dataclass(frozen=True)
-class Nct:
+class NctOptions:
     """Noisy concurrent training (Sarfraz et al. 2021): two networks against label noise."""
 
     target_variability: float = 0.3
@@ -240,7 +240,7 @@ class Nct:
 
 
 @dataclass(frozen=True)
-class Dml:
+class DmlOptions:
     """Deep mutual learning (Zhang et al. 2018): two networks that imitate each other."""
 
     alpha: float = 0.5
@@ -252,7 +252,7 @@ class Dml:
 
 
 @dataclass(frozen=True)
-class Variability:
+class VariabilityOptions:
     """Target variability alone: two separate networks, some labels changed at random for each."""
 
     target_variability: float = 0.3
@@ -266,7 +266,7 @@ class Variability:
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class EnsembleOptions:
     """Two networks trained independently, their logits averaged."""
 
     predict: Literal["ensemble", "first", "second"] = "ensemble"
@@ -274,7 +274,7 @@ class Ensemble:
 
 
 @dataclass(frozen=True)
-class Asl:
+class AslOptions:
     """One sigmoid per class with the asymmetric loss (Ridnik et al. 2021)."""
 
     gamma_neg: float = 4.0
@@ -291,7 +291,7 @@ class Asl:
 
 
 @dataclass(frozen=True)
-class Cpsd(Asl):
+class CpsdOptions(AslOptions):
     """Complementary parallel self-distillation (Xu et al. 2022): teachers of few classes each."""
 
     subsets: int = 5
@@ -347,26 +347,30 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
-    "softmax": Method(Softmax, "reteach.methods.supervised:train_softmax", "one"),
-    "sigmoid": Method(Sigmoid, "reteach.methods.supervised:train_sigmoid", "either", unknown=True),
-    "asl": Method(Asl, "reteach.methods.supervised:train_asl", "sets", unknown=True),
-    "elr": Method(Elr, "reteach.methods.elr:train", "one"),
-    "mile": Method(Mile, "reteach.methods.mile:train", "either", unlabeled=True),
-    "an-ls": Method(AnLs, "reteach.methods.assume_negative:train_smoothed", "either"),
-    "wan": Method(Wan, "reteach.methods.assume_negative:train_weak", "either"),
-    "epr": Method(Epr, "reteach.methods.expected_positive:train", "either"),
-    "role": Method(Role, "reteach.methods.role:train", "either"),
-    "em-apl": Method(EmApl, "reteach.methods.entropy_max:train", "either"),
-    "large-loss": Method(LargeLoss, "reteach.methods.large_loss:train", "either"),
-    "distill": Method(Distill, "reteach.methods.distill:train", "one"),
-    "noisy-student": Method(
-        NoisyStudent, "reteach.methods.noisy_student:train", "one", unlabeled=True
+    "softmax": Method(SoftmaxOptions, "reteach.methods.supervised:train_softmax", "one"),
+    "sigmoid": Method(
+        SigmoidOptions, "reteach.methods.supervised:train_sigmoid", "either", unknown=True
     ),
-    "semi": Method(Semi, "reteach.methods.semi:train", "one", network="student", unlabeled=True),
-    "nct": Method(Nct, "reteach.methods.nct:train", "one"),
-    "dml": Method(Dml, "reteach.methods.nct:train_dml", "one"),
-    "variability": Method(Variability, "reteach.methods.nct:train_variability", "one"),
-    "ensemble": Method(Ensemble, "reteach.methods.nct:train_ensemble", "one"),
-    "cpsd": Method(Cpsd, "reteach.methods.cpsd:train", "sets", unknown=True),
+    "asl": Method(AslOptions, "reteach.methods.supervised:train_asl", "sets", unknown=True),
+    "elr": Method(ElrOptions, "reteach.methods.elr:train", "one"),
+    "mile": Method(MileOptions, "reteach.methods.mile:train", "either", unlabeled=True),
+    "an-ls": Method(AnLsOptions, "reteach.methods.assume_negative:train_smoothed", "either"),
+    "wan": Method(WanOptions, "reteach.methods.assume_negative:train_weak", "either"),
+    "epr": Method(EprOptions, "reteach.methods.expected_positive:train", "either"),
+    "role": Method(RoleOptions, "reteach.methods.role:train", "either"),
+    "em-apl": Method(EmAplOptions, "reteach.methods.entropy_max:train", "either"),
+    "large-loss": Method(LargeLossOptions, "reteach.methods.large_loss:train", "either"),
+    "distill": Method(DistillOptions, "reteach.methods.distill:train", "one"),
+    "noisy-student": Method(
+        NoisyStudentOptions, "reteach.methods.noisy_student:train", "one", unlabeled=True
+    ),
+    "semi": Method(
+        SemiOptions, "reteach.methods.semi:train", "one", network="student", unlabeled=True
+    ),
+    "nct": Method(NctOptions, "reteach.methods.nct:train", "one"),
+    "dml": Method(DmlOptions, "reteach.methods.nct:train_dml", "one"),
+    "variability": Method(VariabilityOptions, "reteach.methods.nct:train_variability", "one"),
+    "ensemble": Method(EnsembleOptions, "reteach.methods.nct:train_ensemble", "one"),
+    "cpsd": Method(CpsdOptions, "reteach.methods.cpsd:train", "sets", unknown=True),
 }
 """Every method by name."""

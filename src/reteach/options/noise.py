@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Noise:
+class NoiseOptions:
     """Make some labels of a table wrong: the same number in every run, the same ones for a seed."""
 
     labels: Path
@@ -97,7 +97,7 @@ MOST = 5
 
 
 @dataclass(frozen=True)
-class Estimate:
+class EstimateOptions:
     """Estimate the noise matrix behind given labels, from scores of models that did not see the items."""
 
     labels: Path

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Partition:
+class PartitionOptions:
     """Split the classes by which of them share images, and by which do not (CPSD)."""
 
     labels: Path | None = None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Compression:
+class CompressionOptions:
     """How hard random labels are to fit on frozen features: the harder, the better compressed."""
 
     run_folders: Positional[tuple[Path, ...]]

@@ -12,7 +12,7 @@ from ..errors import UserError
 
 
 @dataclass(frozen=True)
-class Tasks:
+class TasksOptions:
     """Make a rating store: tasks for raters, from proposals or from models' mistakes."""
 
     proposals: Path | None = None
@@ -59,7 +59,7 @@ class Tasks:
 
 
 @dataclass(frozen=True)
-class Rate:
+class RateOptions:
     """Serve the rating pages, until Ctrl-C."""
 
     ratings: Positional[str | None] = None
@@ -95,7 +95,7 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Export:
+class ExportOptions:
     """Write the answers in a rating store for other programs."""
 
     ratings: Positional[str]

@@ -12,7 +12,7 @@ from ..errors import UserError
 
 
 @dataclass(frozen=True)
-class Propose:
+class ProposeOptions:
     """Collect the classes that raters are to be asked about, from the scores of several models."""
 
     scores: tuple[Path, ...]
@@ -42,7 +42,7 @@ class Propose:
 
 
 @dataclass(frozen=True)
-class Consensus:
+class ConsensusOptions:
     """Turn raters' answers into labels."""
 
     ratings: Positional[str | None] = None

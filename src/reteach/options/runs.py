@@ -16,7 +16,7 @@ from ..table_files import Kind
 
 
 @dataclass(frozen=True)
-class Resume:
+class ResumeOptions:
     """Go on with an interrupted run from its last snapshot."""
 
     run_folder: Positional[Path]
@@ -35,7 +35,7 @@ class Resume:
 
 
 @dataclass(frozen=True)
-class OfRun:
+class RunEvaluationOptions:
     """Of a run folder."""
 
     images: str | None = None
@@ -54,7 +54,7 @@ class OfRun:
 
 
 @dataclass(frozen=True)
-class OfScores:
+class ScoreEvaluationOptions:
     """Of score tables."""
 
     report: Path | None = None
@@ -75,7 +75,7 @@ class OfScores:
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class EvaluateOptions:
     """Judge a run's model on labelled images, or models by score tables on reassessed labels."""
 
     of: Positional[tuple[Path, ...]]
@@ -87,8 +87,8 @@ class Evaluate:
     original: Path | None = None
     """Original single labels beside reassessed sets in --labels: accuracy is against these, ReaL
     accuracy and all other numbers against the sets."""
-    run_options: OfRun = field(default_factory=OfRun)
-    score_options: OfScores = field(default_factory=OfScores)
+    run_options: RunEvaluationOptions = field(default_factory=RunEvaluationOptions)
+    score_options: ScoreEvaluationOptions = field(default_factory=ScoreEvaluationOptions)
 
     def run(self) -> None:
         """Print a table and write the numbers or the page."""
@@ -107,7 +107,7 @@ class Evaluate:
     def _judge_run(self, folder: Path) -> None:
         from ..runs.predict import evaluate
 
-        if self.score_options != OfScores():
+        if self.score_options != ScoreEvaluationOptions():
             raise UserError("--report and what goes with it are for score tables, not a run folder")
         found, file = evaluate(folder, self.labels, self.original, self.run_options, self.kind)
         show_metrics(found)
@@ -116,7 +116,7 @@ class Evaluate:
     def _judge_scores(self) -> None:
         from ..commands.reassess import reassess
 
-        if self.run_options != OfRun():
+        if self.run_options != RunEvaluationOptions():
             raise UserError("--images and what goes with it are for a run folder, not score tables")
         if self.kind is not None:
             raise UserError("--kind is for a run folder: score tables are judged by label sets")
@@ -129,7 +129,7 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
-class Predict:
+class PredictOptions:
     """Write a label table of what a run's model sees in images."""
 
     run_folder: Positional[Path]
@@ -171,7 +171,7 @@ class Predict:
 
 
 @dataclass(frozen=True)
-class Report:
+class ReportOptions:
     """Make the HTML page of a run or a comparison again."""
 
     run_folder: Positional[Path]

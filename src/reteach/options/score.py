@@ -14,7 +14,7 @@ from ..files import local
 
 
 @dataclass(frozen=True)
-class Score:
+class ScoreOptions:
     """Write the best classes of each of very many images as a score table, shard by shard.
 
     The same command goes on where it was stopped.

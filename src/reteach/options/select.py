@@ -12,11 +12,11 @@ from tyro.conf import Positional
 from ..errors import UserError
 
 if TYPE_CHECKING:
-    from ..relabel.selection.topk import Selected
+    from ..relabel.selection.topk import Selection
 
 
 @dataclass(frozen=True)
-class Select:
+class SelectOptions:
     """Pick the images with the best scores for every class, out of a score table of any size."""
 
     scores: Positional[Path]
@@ -78,11 +78,11 @@ class Select:
         from ..relabel.selection.item_lists import read_exclusions
         from ..relabel.selection.quotas import read_frequencies
         from ..relabel.selection.score_shards import open_shards
-        from ..relabel.selection.topk import Rule, select
+        from ..relabel.selection.topk import RankingRule, select
         from ..scores.classes import read_classes
 
         table = open_shards(self.scores)
-        rule = Rule(self.per_class, self.top, self.by, self.minimum, self.seed)
+        rule = RankingRule(self.per_class, self.top, self.by, self.minimum, self.seed)
         with progress("selecting", table.rows) as tell:
             found = select(
                 table,
@@ -115,7 +115,7 @@ class Select:
             print(f"page: {self.page} ({shown} images)")
 
 
-def complaints(found: Selected, most: int = 10) -> list[str]:
+def complaints(found: Selection, most: int = 10) -> list[str]:
     """What the user should know of a selection that is not complete."""
     lines = [f"warning: {s.file} cannot be read and is left out: {s.reason}" for s in found.skipped]
     empty = found.empty

@@ -11,7 +11,7 @@ from .shared import Data, Model, Output, Training
 
 
 @dataclass(frozen=True)
-class _Train:
+class _TrainOptions:
     """The settings that every method has."""
 
     data: Data = field(default_factory=Data)
@@ -43,7 +43,7 @@ for _name, _method in METHODS.items():
     globals()[_identifier] = make_dataclass(
         _identifier,
         [("settings", _method.settings, field(default_factory=_method.settings))],
-        bases=(_Train,),
+        bases=(_TrainOptions,),
         frozen=True,
         namespace={"__doc__": _method.settings.__doc__, "__module__": __name__},
     )

@@ -17,7 +17,7 @@ def _birds() -> Training:
 
 
 @dataclass(frozen=True)
-class Transfer:
+class TransferOptions:
     """See how well what a run has learned serves for other classes: fine-tuned, or with a new last layer.
 
     Images reach the network as in the run: image size, clip length, normalisation.

@@ -20,7 +20,7 @@ WEEKS_8 = 8 * 7 * 24 * 3600
 FORM_LIMIT = 32 * 1024  # bytes
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A request that gets a page with an explanation in place of what it asked for."""
 
     def __init__(self, status: int, title: str, text: str) -> None:
@@ -85,14 +85,14 @@ class Site:
         with self.store.read() as connection:
             rater = by_token(connection, token) if token else None
         if rater is None:
-            raise Refused(
+            raise RequestRefused(
                 403,
                 "Please open your own link",
                 "This page opens with the personal link that you were sent. "
                 "If you opened it before, it may have been replaced by a newer one.",
             )
         if rater.state == "excluded":
-            raise Refused(403, "This link is closed", "Thank you for your help.")
+            raise RequestRefused(403, "This link is closed", "Thank you for your help.")
         return Visitor(token, rater), rater
 
     def owner(self, request: Request) -> Visitor:
@@ -104,7 +104,7 @@ class Site:
         token = request.cookies.get(self.cookie("owner"), "")
         self._count(request, token)
         if not same(token, self.owner_token):
-            raise Refused(
+            raise RequestRefused(
                 403,
                 "Please open the owner's link",
                 "It is printed in the terminal each time the server starts; older ones end then.",
@@ -120,19 +120,19 @@ class Site:
         if not same(request.cookies.get(self.cookie("owner"), ""), self.owner_token):
             self.rater(request)
 
-    def guessed(self, request: Request) -> Refused:
+    def guessed(self, request: Request) -> RequestRefused:
         """What a link gets that does not exist; slower and slower."""
         host = request.client.host if request.client else ""
         if not self.guesses.allow(host):
-            return Refused(429, "Too many attempts", "Please wait a minute and try again.")
-        return Refused(
+            return RequestRefused(429, "Too many attempts", "Please wait a minute and try again.")
+        return RequestRefused(
             403, "This link does not exist", "Please check that the whole address was copied."
         )
 
     def _count(self, request: Request, token: str) -> None:
         host = request.client.host if request.client else ""
         if not self.calls.allow(digest(token) if token else host):
-            raise Refused(429, "Slow down a little", "Please wait a moment and try again.")
+            raise RequestRefused(429, "Slow down a little", "Please wait a moment and try again.")
 
 
 def site_of(request: Request) -> Site:
@@ -149,12 +149,12 @@ async def form_of(request: Request) -> dict[str, str]:
         async for chunk in request.stream():
             body += chunk
             if len(body) > FORM_LIMIT:
-                raise Refused(413, "This form is too large", "Nothing was saved.")
+                raise RequestRefused(413, "This form is too large", "Nothing was saved.")
         pairs = parse_qsl(
             body.decode(), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=64
         )
     except (ClientDisconnect, UnicodeDecodeError, ValueError):
-        raise Refused(400, "This form is damaged", "Please load the page again.") from None
+        raise RequestRefused(400, "This form is damaged", "Please load the page again.") from None
     return dict(pairs)
 
 
@@ -165,7 +165,7 @@ def check_form(visitor: Visitor, form: dict[str, str]) -> None:
         Refused: it was made for someone else, or by another site.
     """
     if not same(form.get("form", ""), visitor.form):
-        raise Refused(
+        raise RequestRefused(
             403,
             "This page was opened with another link",
             "Nothing was saved. Open your own link again and go on from there.",

@@ -15,7 +15,7 @@ from sqlalchemy import Table, insert
 from ..errors import UserError
 from ..labels import Multi
 from ..relabel.raters.proposals import Proposals
-from ..relabel.raters.tasks import Tasks
+from ..relabel.raters.tasks import TaskSplit
 from . import schema
 from .class_descriptions import ClassText
 from .schema import Kind
@@ -28,7 +28,7 @@ CHUNK = 5_000
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class TaskPlan:
     """All that a store is built from: T tasks with Q questions about N items and C classes.
 
     The questions of task t are ``asked[starts[t]:starts[t + 1]]``.
@@ -66,8 +66,8 @@ class Plan:
 
 
 def from_proposals(
-    proposals: Proposals, tasks: Tasks, gold: Mapping[tuple[int, int], float]
-) -> Plan:
+    proposals: Proposals, tasks: TaskSplit, gold: Mapping[tuple[int, int], float]
+) -> TaskPlan:
     """Tasks of the kind *labels*.
 
     Args:
@@ -78,7 +78,7 @@ def from_proposals(
     original[proposals.pair_item[pairs]] = proposals.pair_class[pairs]
     item = np.repeat(tasks.item, np.diff(tasks.starts))
     asked = zip(item.tolist(), tasks.classes.tolist(), strict=True)
-    return Plan(
+    return TaskPlan(
         "labels",
         proposals.items,
         original,
@@ -97,7 +97,7 @@ def from_mistakes(
     labels: dict[str, Multi],
     most: int | None = None,
     seed: int = 0,
-) -> Plan:
+) -> TaskPlan:
     """Tasks of the kind *mistakes*: one for each item, wrong prediction and set of labels.
 
     Models that make the same mistake share a task. Items without labels count as no mistake.
@@ -122,7 +122,7 @@ def from_mistakes(
                 key = (i, int(first[i]), tuple(rows[i]))
                 predictors.append((task_of.setdefault(key, len(task_of)), model, name))
     n = len(task_of)
-    return Plan(
+    return TaskPlan(
         "mistakes",
         items,
         np.full(len(items), -1, np.int64),
@@ -150,7 +150,7 @@ def spread(pairs: Iterable[tuple[int, int]], each: int, seed: int = 0) -> list[t
 
 
 def build(
-    where: str | Path, plan: Plan, *, wanted: int = 5, gold_rate: float = 0.1, seed: int = 0
+    where: str | Path, plan: TaskPlan, *, wanted: int = 5, gold_rate: float = 0.1, seed: int = 0
 ) -> Store:
     """A new store with these tasks, in random order; everything or nothing.
 
@@ -188,7 +188,7 @@ def build(
 
 
 def _rows(
-    plan: Plan, golden: NDArray[np.bool_], seed: int
+    plan: TaskPlan, golden: NDArray[np.bool_], seed: int
 ) -> Iterator[tuple[Table, list[dict[str, object]]]]:
     texts = [plan.texts.get(name, ClassText(name, "")) for name in plan.classes]
     yield (

@@ -38,7 +38,7 @@ class Picture:
     media_type: str
 
 
-class Images(Protocol):
+class ServedImages(Protocol):
     """Where images are read from, by item name; both methods raise :class:`ImageError`."""
 
     def pixels(self, name: str, at_least: int) -> Pixels:
@@ -96,7 +96,7 @@ class SourceImages:
 class Gallery:
     """Pictures and thumbnails, the latest ones kept in memory; safe between threads."""
 
-    def __init__(self, images: Images) -> None:
+    def __init__(self, images: ServedImages) -> None:
         self.images = images
         self._kept: OrderedDict[tuple[str, bool], Picture] = OrderedDict()
         self._size = 0
@@ -144,7 +144,7 @@ class Gallery:
         return _jpeg(pixels, side)
 
 
-def open_images(where: str) -> Images:
+def open_images(where: str) -> ServedImages:
     """The images of a folder, or of anything else that reteach reads images from.
 
     Raises:

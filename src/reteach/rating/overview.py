@@ -19,7 +19,7 @@ FILTERS: tuple[Filter, ...] = get_args(Filter)
 
 
 @dataclass(frozen=True)
-class Progress:
+class WorkDone:
     """The whole work. *Answers* are tasks answered by one rater; excluded raters do not count."""
 
     tasks: int
@@ -87,7 +87,7 @@ class TaskRow:
     missing: str | None
 
 
-def progress(store: Store) -> Progress:
+def progress(store: Store) -> WorkDone:
     """Counts over all tasks."""
     wanted = store.settings.wanted
     each = (
@@ -114,7 +114,7 @@ def progress(store: Store) -> Progress:
     regular = [row for row in rows if not row.golden]
     work = rows if store.settings.gold_rate > 0 else regular
     active = [row for row in work if row.state != "aside"]
-    return Progress(
+    return WorkDone(
         tasks=sum(row.tasks for row in regular),
         done=sum(row.tasks for row in regular if row.state == "done"),
         aside=sum(row.tasks for row in rows if row.state == "aside"),

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from ..errors import UserError
-from .app_state import Form, Here, Number, Refused, Site, Visitor, check_form
+from .app_state import Form, Here, Number, RequestRefused, Site, Visitor, check_form
 from .export import ratings_csv, ratings_of, verdicts_csv
 from .interop import label_studio_json
 from .overview import FILTERS, missing_items, progress, rater_rows, task_rows
@@ -120,7 +120,7 @@ def export(request: Request, name: Export, site: Here) -> Response:
             dialect = "crowd-kit" if name == "crowd-kit.csv" else "reteach"
             text, kind = ratings_csv(ratings_of(site.store), dialect), "text/csv"
     except UserError as error:
-        raise Refused(404, "There is no such export", str(error)) from None
+        raise RequestRefused(404, "There is no such export", str(error)) from None
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(text, media_type=f"{kind}; charset=utf-8", headers=headers)
 

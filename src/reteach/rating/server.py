@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ..data.loading.decode import ImageError
 from . import owner
-from .app_state import Form, Here, Number, Refused, Site, Visitor, check_form
+from .app_state import Form, Here, Number, RequestRefused, Site, Visitor, check_form
 from .assignment import HOLD, NoImages, NotYours
 from .middleware import Guard
 from .pages import asset, page
@@ -32,7 +32,7 @@ def create_app(site: Site) -> FastAPI:
     app.include_router(router)
     app.include_router(owner.router)
     app.add_middleware(Guard, hosts=LOOPBACK | {(urlsplit(site.public).hostname or "").lower()})
-    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(RequestRefused, _refused)
     app.add_exception_handler(HTTPException, _unknown)
     app.add_exception_handler(RequestValidationError, _unknown)
     return app
@@ -68,11 +68,13 @@ def rate(request: Request, site: Here) -> Response:
     """The task to do now."""
     visitor, rater = site.rater(request)
     if rater.state == "paused":
-        raise Refused(200, "A pause", "The work has been paused for you. Please come back later.")
+        raise RequestRefused(
+            200, "A pause", "The work has been paused for you. Please come back later."
+        )
     try:
         held = site.flow.hand(rater.id)
     except NoImages:
-        raise Refused(
+        raise RequestRefused(
             503, "The images are away", "Please tell the owner, and try again later."
         ) from None
     if held:
@@ -99,7 +101,7 @@ def submit(request: Request, task: Number, site: Here, form: Form) -> Response:
     except NotYours:
         raise _not_yours() from None
     except ValueError:
-        raise Refused(
+        raise RequestRefused(
             422, "Some answers are missing", "Nothing was saved. Please answer every question."
         ) from None
     if outcome == "conflict":
@@ -181,8 +183,10 @@ def _resting(site: Site, rater: Rater, template: str) -> Response:
         return page(template, rater=rater, counts=counts(connection, rater.id))
 
 
-def _not_yours() -> Refused:
-    return Refused(403, "This task is not yours", "Nothing was saved. Go on with your own tasks.")
+def _not_yours() -> RequestRefused:
+    return RequestRefused(
+        403, "This task is not yours", "Nothing was saved. Go on with your own tasks."
+    )
 
 
 async def _refused(_: Request, error: Any) -> Response:

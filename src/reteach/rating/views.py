@@ -54,7 +54,7 @@ class TaskView:
 
 
 @dataclass(frozen=True)
-class Counts:
+class AnswerCounts:
     """How far a rater is."""
 
     answered: int
@@ -91,10 +91,10 @@ def earlier(connection: Connection, rater: int, than: int | None) -> int | None:
     return connection.scalar(_EARLIER, {"rater": rater, "task": than})
 
 
-def counts(connection: Connection, rater: int) -> Counts:
+def counts(connection: Connection, rater: int) -> AnswerCounts:
     """How far the rater is."""
     answered, left, both = connection.execute(_COUNTS, {"rater": rater}).one()
-    return Counts(answered, left - both)
+    return AnswerCounts(answered, left - both)
 
 
 def item_name(connection: Connection, item: int) -> str | None:

@@ -11,7 +11,7 @@ import torch
 
 from .. import sealed
 from ..data.dataset import Dataset
-from ..data.loading.stream import Prepare, Scan
+from ..data.loading.stream import Normalize, Scan
 from ..engine.algorithm import Specialist
 from ..engine.learner import Predictor
 from ..errors import UserError, closest
@@ -20,14 +20,14 @@ from ..models.class_heads import class_head_of
 from ..models.presence import load_presence
 from ..models.video import VideoNet
 from ..options.shared import Resize
-from .preprocessing import Seen
+from .preprocessing import Preprocessing
 
 INDEX = Path("models") / "index.json"
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Saved:
+class TrainedModel:
     """A trained model, ready to predict.
 
     Args:
@@ -45,7 +45,7 @@ class Saved:
     classes: tuple[str, ...]
     image_size: int | None
     frames: int | None
-    prepare: Prepare
+    prepare: Normalize
     threshold: float | None
     method: str
     resize: Resize = "shorter"
@@ -70,12 +70,12 @@ class Saved:
         return name, self.predictors[name]
 
     @property
-    def seen(self) -> Seen:
+    def seen(self) -> Preprocessing:
         """How images reach the model."""
-        return Seen(self.image_size, self.frames, self.prepare, self.resize)
+        return Preprocessing(self.image_size, self.frames, self.prepare, self.resize)
 
     def scan(self, dataset: Dataset, batch_size: int, workers: int) -> Scan:
-        """A pass over images as this model sees them; see :class:`~reteach.runs.preprocessing.Seen`.
+        """A pass over images as this model sees them; see :class:`~reteach.runs.preprocessing.Preprocessing`.
 
         Raises:
             UserError: no images at a time, or fewer than no workers.
@@ -87,7 +87,7 @@ class Saved:
         return self.seen.scan(dataset, batch_size, workers)
 
 
-def fingerprint(saved: Saved, predictor: Predictor) -> str:
+def fingerprint(saved: TrainedModel, predictor: Predictor) -> str:
     """A hash of everything that a model's scores depend on, but for the machine."""
     settings: tuple[Any, ...] = (
         predictor.link,
@@ -115,7 +115,7 @@ def save_models(
     classes: tuple[str, ...],
     image_size: int | None,
     frames: int | None,
-    prepare: Prepare,
+    prepare: Normalize,
     threshold: float | None,
     method: str,
     resize: Resize = "shorter",
@@ -192,7 +192,7 @@ def presence_file(folder: Path, predictor: str) -> Path:
     return folder / "models" / f"{predictor}.presence.json"
 
 
-def load_models(folder: Path, device: str = "auto", *, calibrated: bool = True) -> Saved:
+def load_models(folder: Path, device: str = "auto", *, calibrated: bool = True) -> TrainedModel:
     """The models of a finished run, with their calibrations where there are any.
 
     Args:
@@ -210,8 +210,8 @@ def load_models(folder: Path, device: str = "auto", *, calibrated: bool = True) 
             classes = tuple(index["classes"])
             predictors = {n: _calibrated(p, folder, n, classes) for n, p in predictors.items()}
         plain = next(iter(predictors.values())).presence is None
-        prepare = Prepare(tuple(index["mean"]), tuple(index["std"]), index["channels"], str(where))
-        return Saved(
+        prepare = Normalize(tuple(index["mean"]), tuple(index["std"]), index["channels"], str(where))
+        return TrainedModel(
             predictors,
             tuple(index["classes"]),
             index["image_size"],

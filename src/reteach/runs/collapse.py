@@ -11,7 +11,7 @@ _IN_A_ROW = 3
 
 @final
 @dataclass(eq=False)
-class CollapseWatch:
+class CollapseDetector:
     """Notices when a multi-label model drifts to *every class present*, or is taught *no class at all*.
 
     Many short generations of MILe end there: on images with many objects F1 at a fixed threshold then

@@ -13,6 +13,7 @@ import yaml
 
 from ..options import shared as options
 from ..options.methods import METHODS
+from ..options.renamed import current_names
 from ..errors import UserError, closest
 from ..files import atomic_write
 
@@ -76,6 +77,7 @@ def load(path: Path) -> Config:
             "training": options.Training,
             "output": options.Output,
         }
+        plain["settings"] = current_names(f"train {method}", plain["settings"])
         return Config(method, **{k: build(cls, plain[k], str(path)) for k, cls in groups.items()})
     except (yaml.YAMLError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__

@@ -12,6 +12,7 @@ import yaml
 from tyro.conf import Positional
 
 from ..options.methods import METHODS
+from ..options.renamed import current
 from ..errors import UserError, closest
 from .config import parse
 
@@ -137,13 +138,15 @@ def _ungrouped(
     where += f": reteach {name}"
     for key, value in content.items():
         if not isinstance(value, dict):
+            key = current(name, key)
             _belongs(key, sorted(known), known, where)
             yield key, value
             continue
         if key not in groups:
             raise UserError(f"{where} has no group of settings {key!r}{closest(key, groups)}")
         there = sorted(each for each, setting in known.items() if setting.group == key)
-        for inner, one in value.items():
+        for old, one in value.items():
+            inner = current(name, old)
             _belongs(inner, there, known, f"{where}, group {key},")
             yield inner, one
 

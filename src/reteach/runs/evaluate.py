@@ -71,10 +71,10 @@ def evaluation(
     summary = Evaluation("val", scan)(predictor)
     tuned = summary.tuned_threshold()
     rows, values = scores(
-        predictor, setup.scan(few := data.subset(gallery.chosen(len(data), count)))
+        predictor, setup.scan(few := data.subset(gallery.sample_rows(len(data), count)))
     )
     single = predictor.link == "softmax"
-    predicted = gallery.sets(values, data.classes, THRESHOLD, single)
+    predicted = gallery.predicted_sets(values, data.classes, THRESHOLD, single)
     return {
         "metrics": summary.compute(),
         "per_class": summary.per_class(),

@@ -13,14 +13,14 @@ from torch.nn import functional as F
 
 from ..data.dataset import Dataset
 from ..data.sources.base import Source
-from ..data.loading.stream import Prepare
+from ..data.loading.stream import Normalize
 from ..duplicates.neighbours import Features
 from ..errors import UserError
 from ..models import zoo
 from ..models.features import pooled
 from ..progress import progress
 from .checkpoint import choose_device, load_models
-from .preprocessing import Seen
+from .preprocessing import Preprocessing
 
 IN_MEMORY = 2**30
 """Bytes of features above which they lie in a temporary file."""
@@ -38,7 +38,7 @@ class Extractor:
     """
 
     model: nn.Module
-    seen: Seen
+    seen: Preprocessing
     words: str
 
 
@@ -62,8 +62,8 @@ def of_network(
     size = image_size or zoo.default_image_size(name)
     model = zoo.create(name, 1, image_size=size, pretrained=pretrained, init=init, seed=0)
     where = choose_device(device)
-    prepare = Prepare(*zoo.normalisation(model), device=str(where))
-    seen = Seen(size, zoo.clip_frames(name), prepare, whose=name)
+    prepare = Normalize(*zoo.normalisation(model), device=str(where))
+    seen = Preprocessing(size, zoo.clip_frames(name), prepare, whose=name)
     return Extractor(model.to(where), seen, f"the features of {name}")
 
 

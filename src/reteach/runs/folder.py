@@ -24,7 +24,7 @@ def new_folder(config: configs.Config) -> Path:
     return folder
 
 
-def claim(config: configs.Config, folder: Path, moved: bool = False) -> configs.Config:
+def open_run_folder(config: configs.Config, folder: Path, moved: bool = False) -> configs.Config:
     """Hold the configuration against the folder's own, or write it there; the first process does.
 
     Args:

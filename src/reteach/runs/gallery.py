@@ -32,12 +32,12 @@ def data_url(pixels: NDArray[np.uint8], side: int = 160) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
-def chosen(n: int, count: int, seed: int = 0) -> Rows:
+def sample_rows(n: int, count: int, seed: int = 0) -> Rows:
     """A few rows out of n, the same every time."""
     return np.sort(np.random.default_rng(seed).permutation(n)[:count])
 
 
-def sets(
+def predicted_sets(
     scores: NDArray[np.float32], classes: tuple[str, ...], threshold: float, single: bool
 ) -> list[list[tuple[str, float]]]:
     """The predicted classes of each image with their scores, best first.

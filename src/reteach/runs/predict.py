@@ -23,10 +23,10 @@ from ..table_files import Kind
 from ..tables import LabelTable, check_suffix, read_labels, write_labels
 from .evaluate import THRESHOLD
 from .inputs import labelled, labelled_dataset
-from .checkpoint import Saved, load_models
+from .checkpoint import TrainedModel, load_models
 
 if TYPE_CHECKING:
-    from ..options.runs import OfRun, Predict
+    from ..options.runs import RunEvaluationOptions, PredictOptions
 
 PRESENT = 0.5
 """Where calibrated probabilities are cut."""
@@ -36,7 +36,7 @@ def evaluate(
     folder: Path,
     labels: Path | None,
     original: Path | None,
-    options: OfRun,
+    options: RunEvaluationOptions,
     kind: Kind | None = None,
 ) -> tuple[dict[str, dict[str, float]], Path]:
     """Judge every predictor of a run; returns the numbers and the file they are in.
@@ -81,7 +81,7 @@ def evaluate(
     return found, file
 
 
-def predict(command: Predict) -> tuple[int, int, dict[str, str]]:
+def predict(command: PredictOptions) -> tuple[int, int, dict[str, str]]:
     """Write a label table; returns (images, labels, unreadable items with their reasons)."""
     check_suffix(command.out)  # before the work, not after it
     saved = load_models(command.run_folder, command.device)
@@ -134,7 +134,7 @@ def _present(values: NDArray[np.float32], threshold: float | None) -> tuple[Rows
     return at, column
 
 
-def _threshold(command: Predict, saved: Saved, predictor: Predictor) -> float | None:
+def _threshold(command: PredictOptions, saved: TrainedModel, predictor: Predictor) -> float | None:
     """Where label sets are cut; None means the first choice."""
     if command.threshold is not None:
         if not 0 <= command.threshold < 1:

@@ -8,15 +8,15 @@ from typing import final
 from ..data.loading.clips import at_once, evaluation
 from ..data.dataset import Dataset
 from ..data.loading.reader import Augment
-from ..data.sources.base import moving, shrunk
-from ..data.loading.stream import Prepare, Scan
+from ..data.sources.base import is_video, shrunk
+from ..data.loading.stream import Normalize, Scan
 from ..errors import UserError
 from ..options.shared import Resize
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Preprocessing:
     """What a model takes.
 
     Args:
@@ -29,7 +29,7 @@ class Seen:
 
     image_size: int | None
     frames: int | None
-    prepare: Prepare
+    prepare: Normalize
     resize: Resize = "shorter"
     whose: str = "the model"
 
@@ -56,7 +56,7 @@ class Seen:
             batch_size: images at a time; of videos, fewer.
             workers: processes that decode.
         """
-        augment = self.view(moving(dataset.source))
+        augment = self.view(is_video(dataset.source))
         if self.at_least is not None:
             dataset = replace(dataset, source=shrunk(dataset.source, self.at_least))
         batch_size = at_once(batch_size, self.frames)

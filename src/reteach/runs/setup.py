@@ -17,9 +17,9 @@ from ..options.methods import METHODS
 from ..data.loading.cache import CachedSource
 from ..data.dataset import Dataset
 from ..data.loading.resident import ResidentSource
-from ..data.sources.base import ArraySource, moving, shrunk
-from ..data.loading.stream import Prepare
-from ..engine.evaluate import Evaluation, Judge
+from ..data.sources.base import ArraySource, is_video, shrunk
+from ..data.loading.stream import Normalize
+from ..engine.evaluate import Evaluation, Evaluator
 from ..engine.setup import Frozen, Setup
 from ..errors import UserError
 from ..labels import Multi, Single
@@ -42,7 +42,7 @@ def make_setup(
     config: configs.Config,
     inputs: Inputs,
     device: torch.device,
-    judge: Judge | None = None,
+    judge: Evaluator | None = None,
     resize: options.Resize | None = None,
 ) -> Setup:
     """Learners, streams and scans for these inputs.
@@ -98,7 +98,7 @@ def make_setup(
     build = Networks(model, classes, channels, image_size, frames, str(device), vectors)
     first = build(0)  # also refuses a bad --model or --init before anything else happens
     mean, std = zoo.normalisation(first, channels)
-    prepare = Prepare(mean, std, channels, str(device), model.channels_last)
+    prepare = Normalize(mean, std, channels, str(device), model.channels_last)
     total = training.steps
     if total is None:
         epoch = data.balanced_epoch or len(inputs.train) / training.batch_size
@@ -127,7 +127,7 @@ def make_setup(
         workers=0 if array or data.cache else workers(data),
     )
     if judge is None and inputs.val is not None and len(inputs.val):
-        setup = replace(setup, judge=Judge((Evaluation("val", setup.scan(inputs.val)),)))
+        setup = replace(setup, judge=Evaluator((Evaluation("val", setup.scan(inputs.val)),)))
     if frames is None and not setup.changes:
         refuse_unused(training, "without --augment crop or flip", "randaugment", "cutout")
     # below AVX-512 PyTorch has only a naive convolution in half precision
@@ -220,7 +220,7 @@ def clip_frames(model: options.Model, training: options.Training, inputs: Inputs
     takes = zoo.clip_frames(model.model)
     parts = {"--images": inputs.train, "--val-images": inputs.val, "--unlabeled": inputs.unlabeled}
     for name, part in parts.items():
-        if part is not None and moving(part.source) != (takes is not None):
+        if part is not None and is_video(part.source) != (takes is not None):
             if takes is None:
                 raise UserError(
                     f"{name} are videos and {model.model} takes still images: use --model r2plus1d_18"

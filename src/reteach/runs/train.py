@@ -27,12 +27,12 @@ from ..options.shared import refuse_unused
 from ..report import run_report
 from . import config as configs
 from . import evaluate as finish
-from .folder import claim, new_folder
+from .folder import open_run_folder, new_folder
 from .inputs import Inputs, open_inputs
 from .originals import Originals, originals_of
 from .checkpoint import choose_device
 from .setup import check_unlabeled, load_recipe, make_setup
-from .collapse import CollapseWatch
+from .collapse import CollapseDetector
 
 
 def train(config: configs.Config, *, moved: bool = False, forgiving: bool = False) -> Path:
@@ -49,7 +49,7 @@ def train(config: configs.Config, *, moved: bool = False, forgiving: bool = Fals
     with distributed.group(device):
         folder = distributed.share(new_folder(config))
         fresh = distributed.share(not folder.exists())
-        config = claim(config, folder, moved)
+        config = open_run_folder(config, folder, moved)
         try:
             originals = originals_of(folder, forgiving)
             distributed.barrier()  # the first process will write the file that all have read
@@ -110,7 +110,7 @@ def _train(
             f"{unseen[0]!r}; what the model says of them means nothing: label some images of them, "
             "or leave them out of the table's classes"
         )
-    watch = CollapseWatch(len(classes))
+    watch = CollapseDetector(len(classes))
     sinks: list[Sink] = [watch]
     if distributed.rank() == 0:
         write_csv(folder / "quarantine.csv", sorted(inputs.quarantine.items()))

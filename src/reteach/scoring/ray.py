@@ -18,7 +18,7 @@ from typing import Any
 
 from ..errors import UserError, missing_extra
 from ..scores.columns import one_line
-from .score import Again, Report, Scorer, Step, Task
+from .score import Again, Scorer, ScoringReport, Step, Task
 
 _MOST = 8
 """Parts that a worker is given at once."""
@@ -28,7 +28,7 @@ _TRIES = 3
 
 def scored(
     task: Task, numbers: Sequence[int], address: str, scorers: int | None
-) -> Iterator[Step | Again | Report]:
+) -> Iterator[Step | Again | ScoringReport]:
     """What :meth:`.score.Scorer.score` yields, from several workers at once, and which parts begin again.
 
     Args:
@@ -58,7 +58,7 @@ class _Worker:
         except UserError as error:
             self.scorer = error  # told when there is somebody to tell it to
 
-    def score(self, numbers: Sequence[int]) -> Iterator[Step | Report]:
+    def score(self, numbers: Sequence[int]) -> Iterator[Step | ScoringReport]:
         """Score some parts."""
         if isinstance(self.scorer, UserError):
             raise self.scorer
@@ -67,7 +67,7 @@ class _Worker:
 
 def _shared_out(
     ray: Any, hire: Callable[[], Any], count: int, todo: deque[int]
-) -> Iterator[Step | Again | Report]:
+) -> Iterator[Step | Again | ScoringReport]:
     """Give out the parts, take what comes back, and give out again what was lost."""
     size = max(1, min(_MOST, len(todo) // (4 * count)))
     deaths: Counter[int] = Counter()
@@ -101,14 +101,14 @@ def _shared_out(
                     todo.append(number)
                     yield Again(number)
                 else:
-                    yield Report(number, failed=f"it kills its worker ({one_line(error)})")
+                    yield ScoringReport(number, failed=f"it kills its worker ({one_line(error)})")
             if todo:
                 give(hire())
         except ray.exceptions.RayTaskError as error:
             cause = error.cause
             raise cause if isinstance(cause, UserError) else error from None
         else:
-            if isinstance(event, Report):
+            if isinstance(event, ScoringReport):
                 left.remove(event.part)
             yield event
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..data.loading.clips import at_once
 from ..data.loading.quarantine import write_csv
-from ..data.sources.base import moving
+from ..data.sources.base import is_video
 from ..data.sources.parts import Failed, Parts, Read, open_parts, read_parts
 from ..engine.evaluate import top_classes
 from ..engine.learner import Precision
@@ -89,7 +89,7 @@ class Again:
 
 @final
 @dataclass(frozen=True)
-class Report:
+class ScoringReport:
     """A part is done, or cannot be."""
 
     part: int
@@ -134,14 +134,14 @@ class Scorer:
                 f"{len(self.saved.classes)} classes"
             )
 
-    def score(self, numbers: Sequence[int]) -> Iterator[Step | Report]:
+    def score(self, numbers: Sequence[int]) -> Iterator[Step | ScoringReport]:
         """Score these parts one after the other; each is on disk when its report comes."""
         items: list[str] = []
         tables: list[NDArray[np.float32]] = []
         unreadable: list[tuple[str, str]] = []
         for read, kept, table in _one_behind(self._launched(numbers)):
             if isinstance(read, Failed):
-                yield Report(read.part, failed=read.reason)
+                yield ScoringReport(read.part, failed=read.reason)
                 continue
             unreadable += [(read.items[at], reason) for at, reason in read.pixels[1]]
             items += [read.items[at] for at in kept]
@@ -152,7 +152,7 @@ class Scorer:
                 if read.lost:
                     unreadable.append((self.parts.names[read.part], read.lost))
                 self._write(read.part, items, np.concatenate(tables), unreadable)
-                yield Report(read.part, unreadable=tuple(unreadable))
+                yield ScoringReport(read.part, unreadable=tuple(unreadable))
                 items, tables, unreadable = [], [], []
 
     def decoded(self, numbers: Sequence[int]) -> Iterator[Read | Failed]:
@@ -161,7 +161,7 @@ class Scorer:
         return read_parts(
             self.parts,
             numbers,
-            seen.view(shared is not None and moving(shared)),
+            seen.view(shared is not None and is_video(shared)),
             at_once(self.task.batch_size, seen.frames),
             workers=self.task.workers,
             pin=seen.prepare.device != "cpu",
@@ -245,7 +245,7 @@ def score(task: Task, ray: str | None = None, scorers: int | None = None) -> Tot
 
 
 def _follow(
-    happens: Iterable[Step | Again | Report], parts: Parts, total: Total, show: Progress
+    happens: Iterable[Step | Again | ScoringReport], parts: Parts, total: Total, show: Progress
 ) -> None:
     """Count what is done, and show how fast it goes.
 

@@ -12,7 +12,7 @@ import pytest
 from reteach.data.formats.coco import read_coco
 from reteach.errors import UserError
 from reteach.labels import Multi
-from reteach.options.convert import Convert
+from reteach.options.convert import ConvertOptions
 from reteach.tables import read_labels
 
 
@@ -57,7 +57,7 @@ def test_classes_of_each_image_in_the_order_of_their_ids(tmp_path: Path) -> None
 def test_converts_to_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write(tmp_path, content())
     (tmp_path / "classes.txt").write_text("chair\nperson\nstop sign\n")
-    Convert(
+    ConvertOptions(
         "coco",
         source,
         tmp_path / "tags.parquet",
@@ -105,4 +105,4 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         read_coco(tmp_path / "none.json")
     with pytest.raises(UserError, match="file per split"):
-        Convert("coco", tmp_path, tmp_path / "x.csv", split="train").run()
+        ConvertOptions("coco", tmp_path, tmp_path / "x.csv", split="train").run()

@@ -10,7 +10,7 @@ import pytest
 from reteach.data.formats.voc import read_voc
 from reteach.errors import UserError
 from reteach.labels import Multi
-from reteach.options.convert import Convert
+from reteach.options.convert import ConvertOptions
 from reteach.tables import read_labels
 
 PART = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
@@ -63,7 +63,7 @@ def test_a_list_chooses_and_orders(tmp_path: Path) -> None:
 def test_converts_to_a_table_with_an_unknown_column(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Convert("voc", write(tmp_path / "Annotations"), tmp_path / "tags.parquet").run()
+    ConvertOptions("voc", write(tmp_path / "Annotations"), tmp_path / "tags.parquet").run()
     labels = read_labels(tmp_path / "tags.parquet").labels
     assert isinstance(labels, Multi)
     assert labels.names() == [["person"], ["aeroplane", "person"], []]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pictures import encoded, folder, picture
 from reteach.data.loading.decode import ImageError
-from reteach.data.loading.parallel import Lost, each
+from reteach.data.loading.parallel import WorkerFailure, each
 from reteach.data.loading.quarantine import Broken, verify, write_csv
 from reteach.data.sources.base import ArraySource, open_source
 
@@ -137,9 +137,11 @@ def test_crashes_and_hangs_cost_only_their_row(tmp_path: Path, workers: int) -> 
     for row, result in got.items():
         if deeds.get(row, "kill once") == "kill once":
             assert result == row * row
-    assert got[0] == got[6] == Lost("reading it kills the process (signal 9; out of memory?)")
-    assert got[5] == Lost("reading it takes more than 0.5 s")
-    assert got[39] == Lost("reading it kills the process (exit code 3; out of memory?)")
+    assert (
+        got[0] == got[6] == WorkerFailure("reading it kills the process (signal 9; out of memory?)")
+    )
+    assert got[5] == WorkerFailure("reading it takes more than 0.5 s")
+    assert got[39] == WorkerFailure("reading it kills the process (exit code 3; out of memory?)")
 
 
 def test_a_fault_in_the_program_is_not_hidden(tmp_path: Path) -> None:

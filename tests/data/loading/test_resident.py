@@ -14,7 +14,7 @@ from reteach.cli import main
 from reteach.data.dataset import Dataset
 from reteach.data.loading.augment import CropFlip, Plain, Train
 from reteach.data.loading.resident import ResidentSource
-from reteach.data.loading.stream import Epochs, Prepare, Scan, Stream
+from reteach.data.loading.stream import Epochs, Normalize, Scan, Stream
 from reteach.data.sources.arrays import ArraySource
 from reteach.engine.fingerprint import describe
 from reteach.labels import Single
@@ -32,7 +32,7 @@ def both(channels: int) -> tuple[Dataset, Dataset]:
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("augment", [Plain(), CropFlip(12), CropFlip(10, 2, "reflect"), Train(8)])
 def test_the_same_batches_bit_for_bit(channels: int, augment: Any) -> None:
-    prepare = Prepare((0.5,) * channels, (0.25,) * channels, channels, channels_last=True)
+    prepare = Normalize((0.5,) * channels, (0.25,) * channels, channels, channels_last=True)
     streams = [
         Stream(data.subset(slice(1, None)), Epochs(np.arange(20), 3), 8, augment, prepare, 3)
         for data in both(channels)
@@ -46,7 +46,7 @@ def test_the_same_batches_bit_for_bit(channels: int, augment: Any) -> None:
 
 def test_the_same_scan_and_the_same_single_images() -> None:
     host, device = both(3)
-    prepare = Prepare((0.5,) * 3, (0.25,) * 3)
+    prepare = Normalize((0.5,) * 3, (0.25,) * 3)
     for (_, one), (_, two) in zip(
         *(Scan(d, Plain(), prepare, 8) for d in (host, device)), strict=True
     ):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import toys
-from reteach.data.loading.stream import Draws, Epochs, Prepare, Turns
+from reteach.data.loading.stream import AlternatingSampler, Epochs, Normalize, WeightedSampler
 from reteach.errors import UserError
 from reteach.labels import rebalanced
 from reteach.schedules import Cycles
@@ -57,7 +57,7 @@ def test_each_epoch_has_every_item_once(n, batch_size):
 def test_rebalanced_draws():
     data = toys.dataset(300)
     weights = rebalanced(data.labels)
-    order = Draws(weights, seed=0)
+    order = WeightedSampler(weights, seed=0)
     rows = np.concatenate([order.rows(t, 50) for t in range(200)])
     share = np.bincount(data.labels.index[rows], minlength=3) / len(rows)
     assert np.abs(share - 1 / 3).max() < 0.02
@@ -66,7 +66,7 @@ def test_rebalanced_draws():
 
 def test_turns():
     first, second = Epochs(np.arange(10), 0, "a"), Epochs(np.arange(100, 130), 0, "b")
-    order = Turns(first, second, Cycles.of(2, 3))
+    order = AlternatingSampler(first, second, Cycles.of(2, 3))
     got = [order.rows(t, 5) for t in range(10)]
     expected = [first, first, second, second, second] * 2
     number = {id(first): 0, id(second): 0}
@@ -77,12 +77,12 @@ def test_turns():
 
 def test_preparation():
     pixels = torch.tensor([[[[0, 255]]]], dtype=torch.uint8)
-    three = Prepare((0.5, 0.25, 0.0), (0.5, 0.5, 1.0))(pixels)
+    three = Normalize((0.5, 0.25, 0.0), (0.5, 0.5, 1.0))(pixels)
     assert three.shape == (1, 3, 1, 2)
     assert three.flatten().tolist() == pytest.approx([-1, 1, -0.5, 1.5, 0, 1])
     colours = torch.tensor([[[[30]], [[60]], [[90]]]], dtype=torch.uint8)
-    assert Prepare((0.0,), (1.0,), channels=1)(colours).item() == pytest.approx(60 / 255)
-    assert Prepare((0.0,) * 3, (1.0,) * 3, channels_last=True)(
+    assert Normalize((0.0,), (1.0,), channels=1)(colours).item() == pytest.approx(60 / 255)
+    assert Normalize((0.0,) * 3, (1.0,) * 3, channels_last=True)(
         torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
     ).is_contiguous(memory_format=torch.channels_last)
 

@@ -320,11 +320,11 @@ def test_items_that_are_not_there(tmp_path: Path) -> None:
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, unique=True))
 def test_a_selection_reads_like_its_source(rows: list[int]) -> None:
-    from reteach.data.sources.base import Selected
+    from reteach.data.sources.base import SubsetSource
 
     images = np.arange(5 * 2 * 2, dtype=np.uint8).reshape(5, 2, 2)
     whole: Source = ArraySource(images, class_of=list("abcde"))
-    some = Selected(whole, np.array(rows))
+    some = SubsetSource(whole, np.array(rows))
     assert len(some) == len(rows)
     assert some.items == [str(row) for row in rows]
     assert some.class_of == ["abcde"[row] for row in rows]

@@ -17,7 +17,7 @@ from reteach.data.loading.decode import ImageError
 from reteach.data.loading.quarantine import verify
 from reteach.data.loading.reader import read
 from reteach.data.sources import videos
-from reteach.data.sources.base import Selected, moving, open_source, shrunk
+from reteach.data.sources.base import SubsetSource, is_video, open_source, shrunk
 from reteach.data.sources.contents import Contents
 from reteach.data.sources.folders import FolderSource, VideoSource
 from reteach.data.sources.videos import decode_video, still
@@ -93,18 +93,18 @@ def test_a_folder_of_videos_is_a_source(tmp_path: Path) -> None:
     (root / "down" / "0.mkv").write_bytes(b"broken")
     source = open_source(root)
     assert isinstance(source, VideoSource)
-    assert moving(source)
+    assert is_video(source)
     assert source.items == ["down/0.mkv", "down/1.mkv", "up/0.mkv", "up/1.mkv"]
     assert source.class_of == ["down", "down", "up", "up"]
     assert source.read(3).shape == (12, 24, 24, 3)
     assert shrunk(source, 16).read(3).shape == (12, 16, 16, 3)
     (broken,) = verify(source, workers=0, cache=tmp_path / "cache")
     assert (broken.item, broken.reason[:20]) == ("down/0.mkv", "not a readable video")
-    some = Selected(source, np.array([3, 1]))
-    assert moving(some)
+    some = SubsetSource(source, np.array([3, 1]))
+    assert is_video(some)
     assert np.array_equal(some.read(0), source.read(3))
     cached = CachedSource(source, 16, workers=0)
-    assert moving(cached)
+    assert is_video(cached)
     assert cached.read(1).shape == (12, 16, 16, 3)
     with pytest.raises(ImageError, match="not a readable video"):
         cached.read(0)
@@ -120,7 +120,7 @@ def test_images_beside_videos_count_alone(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "up" / "photo.png")
     source = open_source(tmp_path)
     assert isinstance(source, FolderSource)
-    assert (source.items, len(source.lost), moving(source)) == (["up/photo.png"], 2, False)
+    assert (source.items, len(source.lost), is_video(source)) == (["up/photo.png"], 2, False)
     with pytest.raises(UserError, match=r"partly videos, such as 'up/0\.mkv'"):
         open_source(tmp_path, ["up/photo.png", "up/0.mkv"])
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reteach.errors import UserError
-from reteach.relabel.calibration.logit_histogram import NAMED, UNKNOWN, UNNAMED, Sketch
+from reteach.relabel.calibration.logit_histogram import NAMED, UNKNOWN, UNNAMED, LogitHistogram
 
 CLASSES = ("ant", "bee", "cat")
 
@@ -15,17 +15,17 @@ def logits(n: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, 3, (n, 3)).astype(np.float32)
 
 
-def filled(z: np.ndarray, named: np.ndarray, batch: int, bins: int = 64) -> Sketch:
-    sketch = Sketch(CLASSES, bins)
+def filled(z: np.ndarray, named: np.ndarray, batch: int, bins: int = 64) -> LogitHistogram:
+    histogram = LogitHistogram(CLASSES, bins)
     for start in range(0, len(z), batch):
-        sketch.add(z[start : start + batch], named[start : start + batch])
-    return sketch
+        histogram.add(z[start : start + batch], named[start : start + batch])
+    return histogram
 
 
 def test_counts_are_those_of_a_loop():
     z, named = logits(50), np.random.default_rng(1).integers(-1, 3, 50)
-    sketch = filled(z, named, 7)
-    centres = sketch.centres()
+    histogram = filled(z, named, 7)
+    centres = histogram.centres()
     width = centres[1] - centres[0]
     expected = np.zeros((3, 3, 64))
     for i in range(50):
@@ -35,8 +35,8 @@ def test_counts_are_those_of_a_loop():
                 (centres - width / 2 <= z[i, c]) & (z[i, c] < centres + width / 2)
             )
             expected[kind, c, bin_] += 1
-    assert np.array_equal(sketch.counts(), expected)
-    assert (sketch.images, sketch.named) == (50, int((named >= 0).sum()))
+    assert np.array_equal(histogram.counts(), expected)
+    assert (histogram.images, histogram.named) == (50, int((named >= 0).sum()))
 
 
 @pytest.mark.parametrize("batch", [1, 3, 40])
@@ -48,13 +48,13 @@ def test_batches_do_not_matter(batch):
 
 
 def test_an_outlier_keeps_every_count():
-    sketch = Sketch(CLASSES, 16)
-    sketch.add(logits(100))
-    sketch.add(np.full((1, 3), -4000.0))
-    sketch.add(np.full((1, 3), 9000.0))
-    assert sketch.counts().sum() == 306
-    assert sketch.centres()[0] < 0 < sketch.centres()[-1]
-    assert sketch.counts()[..., 0].sum() == 3
+    histogram = LogitHistogram(CLASSES, 16)
+    histogram.add(logits(100))
+    histogram.add(np.full((1, 3), -4000.0))
+    histogram.add(np.full((1, 3), 9000.0))
+    assert histogram.counts().sum() == 306
+    assert histogram.centres()[0] < 0 < histogram.centres()[-1]
+    assert histogram.counts()[..., 0].sum() == 3
 
 
 def test_large_batches_are_counted_in_parts(monkeypatch):
@@ -65,13 +65,13 @@ def test_large_batches_are_counted_in_parts(monkeypatch):
 
 
 def test_what_cannot_be_counted_is_named():
-    sketch = Sketch(CLASSES)
-    sketch.add(logits(5))
+    histogram = LogitHistogram(CLASSES)
+    histogram.add(logits(5))
     bad = logits(4)
     bad[2, 1] = np.nan
     with pytest.raises(UserError, match="class 'bee' for image 7 is not finite"):
-        sketch.add(bad)
+        histogram.add(bad)
     with pytest.raises(UserError, match=r"must be \(B, 3\)"):
-        sketch.add(np.zeros((4, 2)))
+        histogram.add(np.zeros((4, 2)))
     with pytest.raises(UserError, match="class indices below 3"):
-        sketch.add(logits(4), np.array([0, 1, 2, 3]))
+        histogram.add(logits(4), np.array([0, 1, 2, 3]))

@@ -11,7 +11,7 @@ import torch
 from reteach.errors import UserError
 from reteach.files import write_json
 from reteach.models.presence import Presence, load_presence, odds
-from reteach.relabel.calibration.logit_histogram import NAMED, UNKNOWN, UNNAMED, Sketch
+from reteach.relabel.calibration.logit_histogram import NAMED, UNKNOWN, UNNAMED, LogitHistogram
 from reteach.relabel.calibration.mixture import (
     LOST,
     Mixture,
@@ -39,10 +39,10 @@ def world(n: int, classes: int = 10, seed: int = 0, gap: float = 3.5) -> tuple[n
     return z.astype(np.float32), named, truth
 
 
-def sketch_of(z: np.ndarray, named: np.ndarray | None = None, bins: int = 1024) -> Sketch:
-    sketch = Sketch(tuple(f"c{i}" for i in range(z.shape[1])), bins)
-    sketch.add(z, named)
-    return sketch
+def sketch_of(z: np.ndarray, named: np.ndarray | None = None, bins: int = 1024) -> LogitHistogram:
+    histogram = LogitHistogram(tuple(f"c{i}" for i in range(z.shape[1])), bins)
+    histogram.add(z, named)
+    return histogram
 
 
 def mixture(scale: float = 1.0) -> Mixture:
@@ -115,10 +115,10 @@ def test_without_names_em_is_that_of_scikit_learn():
 
 def test_rounds_never_lose_likelihood():
     z, named, _ = world(200)
-    sketch = sketch_of(z, named, 256)
-    counts, current, last = sketch.counts().sum(1), mixture(), -np.inf
+    histogram = sketch_of(z, named, 256)
+    counts, current, last = histogram.counts().sum(1), mixture(), -np.inf
     for _ in range(60):
-        current, likelihood = _round(sketch.centres(), counts, current, 0.01, None, None)
+        current, likelihood = _round(histogram.centres(), counts, current, 0.01, None, None)
         assert likelihood >= last - 1e-6
         last = likelihood
 
@@ -143,7 +143,7 @@ def test_calibration_finds_the_labels_without_having_seen_any_set():
     z, named, truth = world(1500)
     found = calibrate(sketch_of(z, named), "sigmoid")
     p = found.presence(torch.from_numpy(z)).sigmoid().numpy()
-    assert not found.doubts
+    assert not found.warnings
     assert found.labels_per_image == pytest.approx(truth.sum(1).mean(), rel=0.05)
     assert ((p > 0.5) == truth).mean() > 0.95
     for low in np.arange(0, 1, 0.2):
@@ -156,7 +156,7 @@ def test_calibration_finds_the_labels_without_having_seen_any_set():
 def test_a_fit_to_few_images_is_doubted():
     z, named, _ = world(1500)
     found = calibrate(sketch_of(z[:99], named[:99]), "sigmoid")
-    assert any("99 images are too few" in doubt for doubt in found.doubts)
+    assert any("99 images are too few" in doubt for doubt in found.warnings)
     assert not any("too few" in d for d in calibrate(sketch_of(z, named), "sigmoid").doubts)
 
 
@@ -182,10 +182,10 @@ def test_a_class_of_its_own_is_shrunk_towards_all():
     """Without borrowing each class is fitted alone, with very much it is the pooled fit."""
     z, named, truth = world(2000, classes=6, seed=3)
     z[:, 0] -= 1.5  # a class that the model is timid about
-    sketch = sketch_of(z, named)
-    pooled = calibrate(sketch, "sigmoid", present=2)
-    alone = calibrate(sketch, "sigmoid", present=2, scope="classes", borrow=100)
-    much = calibrate(sketch, "sigmoid", present=2, scope="classes", borrow=1e9)
+    histogram = sketch_of(z, named)
+    pooled = calibrate(histogram, "sigmoid", present=2)
+    alone = calibrate(histogram, "sigmoid", present=2, scope="classes", prior_strength=100)
+    much = calibrate(histogram, "sigmoid", present=2, scope="classes", prior_strength=1e9)
     assert alone.each is not None
     assert much.each is not None
     assert much.each.mean[0] == pytest.approx(pooled.pooled.mean, abs=1e-3)
@@ -202,8 +202,8 @@ def test_a_class_of_its_own_is_shrunk_towards_all():
 
 def test_per_class_is_em_for_each_class_with_borrowed_counts():
     z, named, _ = world(400, classes=3, seed=5)
-    sketch = sketch_of(z, named, 128)
-    x, counts, pooled = sketch.centres(), sketch.counts(), mixture()
+    histogram = sketch_of(z, named, 128)
+    x, counts, pooled = histogram.centres(), histogram.counts(), mixture()
     together = per_class(x, counts, pooled, 50.0)
     for c in range(3):
         single = per_class(x, counts[:, [c]], pooled, 50.0)
@@ -233,13 +233,13 @@ def test_what_cannot_be_told_is_said():
     generator = np.random.default_rng(8)
     noise = generator.normal(-3, 1, (400, 10)).astype(np.float32)
     found = calibrate(sketch_of(noise, generator.integers(0, 10, 400)), "sigmoid")
-    assert found.doubts
+    assert found.warnings
 
 
 def test_plausible_shares_end_where_the_likelihood_is_lost():
     z, named, truth = world(200, seed=10, gap=1.5)
-    sketch = sketch_of(z, named, 64)
-    x, counts = sketch.centres(), sketch.counts().sum(1)
+    histogram = sketch_of(z, named, 64)
+    x, counts = histogram.centres(), histogram.counts().sum(1)
     best, most = fit(x, counts)
     low, high = plausible(x, counts)
     assert low < best.weight[1:].sum() < high
@@ -253,7 +253,7 @@ def test_few_labels_or_many_that_explain_the_scores_alike_are_said():
     z, named, _ = world(60, seed=11, gap=0.3)
     found = calibrate(sketch_of(z, named), "sigmoid")
     assert found.range[1] > 2.5 * found.range[0]
-    assert any("labels per image explains the scores" in doubt for doubt in found.doubts)
+    assert any("labels per image explains the scores" in doubt for doubt in found.warnings)
 
 
 def test_a_model_that_knows_only_how_frequent_classes_are_is_found_out():
@@ -262,17 +262,17 @@ def test_a_model_that_knows_only_how_frequent_classes_are_is_found_out():
     named = generator.choice(5, 600, p=rate)
     z = (np.log(rate / (1 - rate)) + generator.normal(0, 0.3, (600, 5))).astype(np.float32)
     found = calibrate(sketch_of(z, named), "sigmoid")
-    assert any("hardly knows which images" in doubt for doubt in found.doubts)
+    assert any("hardly knows which images" in doubt for doubt in found.warnings)
 
 
 def test_known_order_is_the_area_under_the_curve_of_each_class():
     from sklearn.metrics import roc_auc_score
 
     z, named, _ = world(400, classes=4, seed=13, gap=1.0)
-    sketch = sketch_of(z, named, 4096)
+    histogram = sketch_of(z, named, 4096)
     areas = [roc_auc_score(named == c, z[:, c]) for c in range(4)]
     expected = np.average(areas, weights=np.bincount(named, minlength=4))
-    assert known_order(sketch.counts()) == pytest.approx(expected, abs=1e-3)
+    assert known_order(histogram.counts()) == pytest.approx(expected, abs=1e-3)
 
 
 def test_apart_is_the_share_of_pairs_in_order():
@@ -328,7 +328,7 @@ def test_a_class_that_is_never_named_does_not_spoil_the_others():
     z[:, 0] -= 4
     kept = named != 0
     found = calibrate(sketch_of(z[kept], named[kept]), "sigmoid")
-    assert not found.doubts
+    assert not found.warnings
     others = truth[kept][:, 1:].sum(1).mean()
     assert found.labels_per_image == pytest.approx(others, rel=0.1)
 
@@ -343,7 +343,7 @@ def test_a_second_heap_of_absent_classes_is_no_presence():
     z[np.arange(1000), named] = generator.normal(-1, 1.0, 1000)
     found = calibrate(sketch_of(z.astype(np.float32), named), "sigmoid")
     assert found.labels_per_image > 5
-    assert any("all but never named" in doubt for doubt in found.doubts)
+    assert any("all but never named" in doubt for doubt in found.warnings)
 
 
 def test_a_map_is_interpolation():

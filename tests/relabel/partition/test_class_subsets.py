@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from reteach.errors import UserError
 from reteach.labels import Multi, Single
-from reteach.options.partition import Partition as Command
+from reteach.options.partition import PartitionOptions as Command
 from reteach.relabel.partition.class_subsets import partition, random_subsets, suggest
 from reteach.relabel.partition.cooccurrence import SIDES, Cooccurrence, Side, read_cooccurrence
 from reteach.relabel.partition.cut import canonical, climb, normalized_cut, search, whole

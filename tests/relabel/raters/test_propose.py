@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import proposals_oracle as oracle
 from reteach.errors import UserError
 from reteach.labels import Multi, Single
-from reteach.options.relabel import Propose
+from reteach.options.relabel import ProposeOptions
 from reteach.relabel.raters.proposals import read_proposals
 from reteach.relabel.raters.propose import Largest
 from reteach.scores.table import ScoreWriter
@@ -68,7 +68,7 @@ def test_command_equals_the_plain_rule(tmp_path: Path, seed: int) -> None:
     labels = tmp_path / "labels.csv"
     write_labels(labels, LabelTable(tuple(items), Single(original, CLASSES)))
     out = tmp_path / "proposals.parquet"
-    Propose(scores=tuple(paths), labels=labels, out=out, per_item=1.5).run()
+    ProposeOptions(scores=tuple(paths), labels=labels, out=out, per_item=1.5).run()
     found = read_proposals(out)
 
     expected = oracle.proposals(models, dict(enumerate(original.tolist())), k=18)
@@ -114,7 +114,7 @@ def test_best_subset_of_models_by_gold(tmp_path: Path, capsys: pytest.CaptureFix
             rank = (len(proposed & true) / len(proposed), -subset.bit_count(), -subset)
             best = max(best, rank)
     out = tmp_path / "proposals.parquet"
-    Propose(
+    ProposeOptions(
         scores=tuple(paths),
         labels=tmp_path / "labels.csv",
         out=out,
@@ -127,7 +127,7 @@ def test_best_subset_of_models_by_gold(tmp_path: Path, capsys: pytest.CaptureFix
     assert f"precision {best[0]:.1%}: {', '.join(names)}" in capsys.readouterr().out
 
 
-def command(tmp_path: Path) -> Propose:
+def command(tmp_path: Path) -> ProposeOptions:
     rng = np.random.default_rng(0)
     items = ["x.jpg", "y.jpg"]
     write_model(tmp_path / "one.parquet", rng, items, logits=True)
@@ -135,7 +135,7 @@ def command(tmp_path: Path) -> Propose:
     write_labels(
         tmp_path / "labels.csv", LabelTable(tuple(items), Single(np.array([0, 1]), CLASSES))
     )
-    return Propose(
+    return ProposeOptions(
         scores=(tmp_path / "one.parquet", tmp_path / "two.parquet"),
         labels=tmp_path / "labels.csv",
         out=tmp_path / "out.parquet",

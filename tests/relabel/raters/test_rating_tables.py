@@ -12,7 +12,7 @@ import pytest
 from rating_cases import random_ratings
 from reteach.errors import UserError
 from reteach.labels import Multi, Single
-from reteach.options.relabel import Consensus
+from reteach.options.relabel import ConsensusOptions
 from reteach.relabel.raters.rating_tables import pairs_of, read_rating_table, write_ratings
 from reteach.relabel.raters.ratings import Ratings
 from reteach.tables import LabelTable, read_labels, write_labels
@@ -79,7 +79,7 @@ def test_faults_are_named(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         pairs_of(read_rating_table(tmp_path / "r.csv"))
     with pytest.raises(UserError, match=words):
-        Consensus(ratings=str(tmp_path / "r.csv"), out=tmp_path / "o.parquet").run()
+        ConsensusOptions(ratings=str(tmp_path / "r.csv"), out=tmp_path / "o.parquet").run()
 
 
 def test_consensus_of_a_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,7 +90,7 @@ def test_consensus_of_a_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         LabelTable(tuple(ratings.items), Single(ratings.original, tuple(ratings.classes))),
     )
     for method, words in (("golden", "precision"), ("em", "log-likelihood"), ("majority", "0.5")):
-        Consensus(
+        ConsensusOptions(
             ratings=str(tmp_path / "r.csv"),
             out=tmp_path / f"{method}.parquet",
             labels=tmp_path / "labels.csv",
@@ -109,7 +109,7 @@ def test_an_operating_point_may_be_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_ratings(tmp_path / "r.csv", random_ratings())
-    base = Consensus(ratings=str(tmp_path / "r.csv"), out=tmp_path / "o.parquet")
+    base = ConsensusOptions(ratings=str(tmp_path / "r.csv"), out=tmp_path / "o.parquet")
     replace(base, recall=0.9).run()
     recall = float(capsys.readouterr().out.split("recall ")[1].split("%")[0])
     assert recall >= 90
@@ -134,7 +134,7 @@ def test_raters_who_name_classes(tmp_path: Path, capsys: pytest.CaptureFixture[s
         out.writerow(["tie", "w0", "cat"])
         out.writerow(["tie", "w1", "dog"])
     for method in ("majority", "em"):
-        Consensus(
+        ConsensusOptions(
             ratings=str(tmp_path / "votes.csv"),
             out=tmp_path / "o.parquet",
             scores=tmp_path / "s.parquet",
@@ -149,7 +149,7 @@ def test_raters_who_name_classes(tmp_path: Path, capsys: pytest.CaptureFixture[s
             assert read_labels(tmp_path / "o.unlabeled.csv").items == ("tie",)
     assert "who name one of 3 classes" in capsys.readouterr().out
     with pytest.raises(UserError, match="--precision needs answers that are yes"):
-        Consensus(
+        ConsensusOptions(
             ratings=str(tmp_path / "votes.csv"), out=tmp_path / "o.parquet", precision=0.9
         ).run()
 

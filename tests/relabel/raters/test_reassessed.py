@@ -12,7 +12,7 @@ import pytest
 
 from rating_cases import released_folder
 from reteach.errors import UserError
-from reteach.options.relabel import Consensus
+from reteach.options.relabel import ConsensusOptions
 from reteach.relabel.raters import consensus, reassessed
 from reteach.relabel.raters.ratings import Ratings
 from reteach.tables import read_labels
@@ -44,7 +44,7 @@ def test_all_published_labels(
     import pyarrow.parquet as pq
 
     for name in ("one", "two"):
-        Consensus(
+        ConsensusOptions(
             reassessed=released,
             out=tmp_path / f"{name}.parquet",
             scores=tmp_path / f"{name}.scores.parquet",

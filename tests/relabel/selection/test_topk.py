@@ -27,7 +27,7 @@ from reteach.relabel.selection.database import Limits
 from reteach.relabel.selection.item_lists import Exclusions
 from reteach.relabel.selection.quotas import proportional
 from reteach.relabel.selection.score_shards import Shard, open_shards, pieces
-from reteach.relabel.selection.topk import Rule, Selected, select
+from reteach.relabel.selection.topk import RankingRule, Selection, select
 from reteach.scores.table import ItemIndex, open_scores
 from reteach.tables import LabelTable, write_labels
 
@@ -41,10 +41,12 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topk_sql, "LARGEST", 300)
 
 
-def pick(table: Path, out: Path, per_class: int, **options: Any) -> Selected:
+def pick(table: Path, out: Path, per_class: int, **options: Any) -> Selection:
     rule = {k: options.pop(k) for k in ("top", "by", "minimum", "seed") if k in options}
     # a part: most tables here are so small that an image stands in most classes
-    return select(open_shards(table), out, Rule(per_class, **rule), **{"part": True, **options})
+    return select(
+        open_shards(table), out, RankingRule(per_class, **rule), **{"part": True, **options}
+    )
 
 
 @given(
@@ -412,7 +414,7 @@ def _select_big(folder: Path) -> float:
 
     table = open_shards(folder / "t.parquet")
     before = _peak_mb()
-    select(table, folder / "o.parquet", Rule(10_000), limits=Limits(128, 1))
+    select(table, folder / "o.parquet", RankingRule(10_000), limits=Limits(128, 1))
     return _peak_mb() - before
 
 

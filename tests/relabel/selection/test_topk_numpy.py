@@ -15,7 +15,7 @@ from reteach.labels import Multi
 from reteach.relabel.selection.item_lists import Exclusions
 from reteach.relabel.selection.quotas import balanced, proportional
 from reteach.relabel.selection.score_shards import open_shards
-from reteach.relabel.selection.topk import Rule, select
+from reteach.relabel.selection.topk import RankingRule, select
 from reteach.relabel.selection.topk_numpy import Candidates, best, draw, read_picks, write_picks
 from reteach.scores.table import ScoreWriter
 from reteach.tables import LabelTable, write_labels
@@ -46,7 +46,7 @@ def table(path: Path, found: Candidates) -> Path:
 def test_memory_and_sql_pick_the_same(tmp_path, by, top, minimum, seed):
     pytest.importorskip("duckdb")
     found = candidates(seed, top)
-    rule = Rule(25, top, by, minimum)
+    rule = RankingRule(25, top, by, minimum)
     never = ITEMS[::9]
     frequencies = dict(zip(CLASSES, [9, 5, 3, 2, 2, 1, 0], strict=True))
     for quotas, given in (
@@ -73,7 +73,7 @@ def test_drawing_from_tags_is_the_same_too(tmp_path):
     dense = np.random.default_rng(3).random((300, 7)) < 0.3
     tags = Multi.from_dense(dense, CLASSES)
     write_labels(tmp_path / "tags.parquet", LabelTable(tuple(ITEMS), tags, "tags"))
-    rule = Rule(20, by="random", seed=5)
+    rule = RankingRule(20, by="random", seed=5)
     select(open_shards(tmp_path / "tags.parquet"), tmp_path / "sql.parquet", rule)
     quotas = balanced(20, 7)
     picks = draw(tags, np.arange(300), ITEMS, quotas, rule)
@@ -84,7 +84,7 @@ def test_drawing_from_tags_is_the_same_too(tmp_path):
 
 def test_against_a_full_sort():
     found = candidates(4, 3)
-    picks = best(found, ITEMS, balanced(25, 7), Rule(25, 3))
+    picks = best(found, ITEMS, balanced(25, 7), RankingRule(25, 3))
     rows = [
         (ITEMS[r], c, float(s))
         for r, c, s in zip(
@@ -99,7 +99,7 @@ def test_against_a_full_sort():
 
 def test_one_class_per_image_and_no_limit_is_the_argmax():
     found = candidates(6, 1)
-    picks = best(found, ITEMS, balanced(1000, 7), Rule(1000, 1))
+    picks = best(found, ITEMS, balanced(1000, 7), RankingRule(1000, 1))
     order = np.argsort(picks.row)
     np.testing.assert_array_equal(picks.row[order], np.arange(300))
     np.testing.assert_array_equal(picks.cls[order], found.cls)
@@ -108,9 +108,9 @@ def test_one_class_per_image_and_no_limit_is_the_argmax():
 def test_picks_are_read_back(tmp_path):
     found = candidates(4, 3)
     quotas = balanced(5, 7)
-    picks = best(found, ITEMS, quotas, Rule(5, 3))
+    picks = best(found, ITEMS, quotas, RankingRule(5, 3))
     file = tmp_path / "picks.parquet"
-    write_picks(file, picks, ITEMS, CLASSES, quotas, Rule(5, 3))
+    write_picks(file, picks, ITEMS, CLASSES, quotas, RankingRule(5, 3))
     for classes in (CLASSES, CLASSES[::-1]):  # the order of the class list may differ
         again, others = read_picks(file, ITEMS, classes)
         pairs = {(ITEMS[r], CLASSES[c]) for r, c in zip(picks.row, picks.cls, strict=True)}

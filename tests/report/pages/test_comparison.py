@@ -155,7 +155,7 @@ def test_a_control_is_what_is_subtracted(comparison_folder: Path) -> None:
     "sweep",
     [
         {"rho": [0.05, 0.1, 0.25]},
-        {"lesson": ["soft", "hard"]},
+        {"targets": ["soft", "hard"]},
         {"k_t": [10, 100], "rho": [0.1, 0.25]},
         {"k_t": [10, 100], "rho": [0.1], "union": [True, False]},
     ],

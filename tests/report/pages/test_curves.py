@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from report_pages import read
 from reteach.report.kit.line_styles import Looks
-from reteach.report.pages.curves import BINS, Curve, Timeline, _thin, evaluations, training
+from reteach.report.pages.curves import BINS, LearningCurve, Timeline, _thin, evaluations, training
 
 
 def test_stages_follow_each_other() -> None:
@@ -86,7 +86,7 @@ def test_nothing_measured_no_section() -> None:
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=2000))
 def test_thinning_keeps_the_mean_and_bounds_the_size(values: list[float]) -> None:
     steps = [float(i + 1) for i in range(len(values))]
-    line = _thin("a", Curve(steps, values), steps[-1], 0)
+    line = _thin("a", LearningCurve(steps, values), steps[-1], 0)
     assert len(line.y) <= BINS + 1
     assert list(line.x) == sorted(line.x)
     assert min(values) - 1e-9 <= min(line.y) <= max(line.y) <= max(values) + 1e-9

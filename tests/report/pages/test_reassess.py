@@ -12,7 +12,7 @@ import pytest
 
 from reteach.commands.reassess import reassess
 from reteach.labels import Multi, Single
-from reteach.options.relabel import Consensus, Propose
+from reteach.options.relabel import ConsensusOptions, ProposeOptions
 from reteach.relabel.raters.rating_tables import write_ratings
 from reteach.relabel.raters.ratings import MAYBE, NO, YES, Ratings
 from reteach.scores.table import ScoreWriter
@@ -110,7 +110,7 @@ def test_one_model_is_enough(folder: Path, tmp_path: Path) -> None:
 
 
 def test_subsets(folder: Path, tmp_path: Path) -> None:
-    command = Propose(
+    command = ProposeOptions(
         scores=tuple(sorted(folder.glob("model*.parquet"))),
         labels=folder / "original.parquet",
         out=tmp_path / "proposals.parquet",
@@ -146,7 +146,7 @@ def test_consensus(tmp_path: Path) -> None:
         rng.integers(0, 4, 50),
     )
     write_ratings(tmp_path / "gold.csv", ratings)
-    base = Consensus(
+    base = ConsensusOptions(
         ratings=str(tmp_path / "gold.csv"),
         out=tmp_path / "out.parquet",
         report=tmp_path / "page.html",

@@ -42,7 +42,7 @@ def read_voc(folder: Path, listed: Path | None = None) -> Annotations:
             raise UserError(f"{folder} has no .xml files")
     else:
         files = [folder / f"{name}.xml" for name in _names(Path(listed))]
-    read = [_Reader(file) for file in files]
+    read = [_VocReader(file) for file in files]
     classes = sorted({name for one in read for name, _ in one.objects})
     column = {name: i for i, name in enumerate(classes)}
     present: list[tuple[int, int]] = []
@@ -68,7 +68,7 @@ def _names(listed: Path) -> list[str]:
 
 
 @final
-class _Reader:
+class _VocReader:
     """One file: its image and its objects (name, difficult). Nothing is built that is not wanted."""
 
     def __init__(self, file: Path) -> None:

@@ -9,12 +9,12 @@ import numpy as np
 
 from ... import rng
 from ...labels import Rows, Single
-from .stream import Order
+from .stream import Sampler
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class BalancedEpochs(Order):
+class BalancedEpochs(Sampler):
     """An order whose epochs of ``batches`` batches hold each class equally often, to within one.
 
     NCT on Clothing1M: 1000 batches of 32. A class's items are gone through in shuffled passes that run on

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...errors import UserError
-from ..sources.base import Kept, Source, moving, shrunk
+from ..sources.base import Source, SourceWrapper, is_video, shrunk
 from .decode import ImageError
-from .parallel import Lost, cores, each
+from .parallel import WorkerFailure, cores, each
 
 
 @final
-class CachedSource(Kept):
+class CachedSource(SourceWrapper):
     """The images of a source, decoded once.
 
     The pixels are in one block of memory that processes share, forked or spawned, and that goes with
@@ -56,7 +56,7 @@ class CachedSource(Kept):
         n = len(source)
         self.source = source
         self._offsets = np.full(n, -1, np.int64)
-        self._shapes = np.zeros((n, 4 if moving(source) else 3), np.int64)
+        self._shapes = np.zeros((n, 4 if is_video(source) else 3), np.int64)
         self._broken: dict[int, str] = {}
         wanted = np.arange(n) if rows is None else np.unique(np.asarray(rows, np.int64))
         limit = free_memory() * 3 // 4 if max_bytes is None else max_bytes
@@ -66,7 +66,7 @@ class CachedSource(Kept):
         # in random order, the images done so far are a fair sample of those to come
         order: list[int] = np.random.default_rng(0).permutation(wanted).tolist()
         for done, (row, result) in enumerate(each(load, order, crew), 1):
-            if isinstance(result, Lost):
+            if isinstance(result, WorkerFailure):
                 self._broken[row] = result.reason
             elif isinstance(result, str):
                 self._broken[row] = result

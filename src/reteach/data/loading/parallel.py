@@ -28,7 +28,7 @@ _START = 60.0
 
 @final
 @dataclass(frozen=True)
-class Lost:
+class WorkerFailure:
     """There is no result for a row, because the process that worked on it died or hung."""
 
     reason: str
@@ -41,7 +41,7 @@ def cores() -> int:
 
 def each(
     work: Callable[[int], T], rows: Sequence[int], workers: int, patience: float = 60.0
-) -> Iterator[tuple[int, T | Lost]]:
+) -> Iterator[tuple[int, T | WorkerFailure]]:
     """``(row, work(row))`` for each row, in the order in which they get ready.
 
     Args:
@@ -55,19 +55,19 @@ def each(
         yield from ((row, work(row)) for row in rows)
         return
     chunk = max(1, min(_CHUNK, len(rows) // (4 * workers)))  # few rows are shared out evenly
-    crew = _Crew(work, deque(rows), chunk, patience)
+    pool = _WorkerPool(work, deque(rows), chunk, patience)
     try:
         for _ in range(min(workers, len(rows))):
-            crew.hire()
-        while crew.hands:
-            yield from crew.results()
+            pool.start_worker()
+        while pool.workers:
+            yield from pool.results()
     finally:
-        crew.dismiss()
+        pool.dismiss()
 
 
 @final
 @dataclass(eq=False)
-class _Hand:
+class _Worker:
     """A worker process: the rows it has, oldest first, and when it began with that one."""
 
     process: Any
@@ -82,7 +82,7 @@ class _Hand:
 
 
 @final
-class _Crew(Generic[T]):
+class _WorkerPool(Generic[T]):
     def __init__(
         self, work: Callable[[int], T], todo: deque[int], chunk: int, patience: float
     ) -> None:
@@ -91,9 +91,9 @@ class _Crew(Generic[T]):
         self.chunk = chunk
         self.patience = patience
         self.suspects: set[int] = set()
-        self.hands: list[_Hand] = []
+        self.workers: list[_Worker] = []
 
-    def hire(self) -> None:
+    def start_worker(self) -> None:
         """Start a worker, with something to do."""
         ours, theirs = multiprocessing.Pipe()
         process = multiprocessing.Process(
@@ -101,85 +101,88 @@ class _Crew(Generic[T]):
         )
         process.start()
         theirs.close()
-        hand = _Hand(process, ours)
-        self.hands.append(hand)
-        self._feed(hand)
+        worker = _Worker(process, ours)
+        self.workers.append(worker)
+        self._feed(worker)
 
-    def results(self) -> Iterator[tuple[int, T | Lost]]:
+    def results(self) -> Iterator[tuple[int, T | WorkerFailure]]:
         """What has come in since the last time; waits for something to happen."""
-        by_pipe = {hand.pipe: hand for hand in self.hands}
-        pause = min(hand.deadline(self.patience) for hand in self.hands) - time.monotonic()
+        by_pipe = {worker.pipe: worker for worker in self.workers}
+        pause = min(worker.deadline(self.patience) for worker in self.workers) - time.monotonic()
         for pipe in wait(list(by_pipe), timeout=max(pause, 0.0)):
-            hand = by_pipe[pipe]  # type: ignore[index]
+            worker = by_pipe[pipe]  # type: ignore[index]
             try:
-                message = hand.pipe.recv()
+                message = worker.pipe.recv()
             except (EOFError, OSError):
-                yield from self._died(hand)
+                yield from self._died(worker)
                 continue
-            hand.since = time.monotonic()
+            worker.since = time.monotonic()
             if message is None:
-                hand.ready = True
+                worker.ready = True
                 continue
             row, result, error = message
             if error is not None:
                 raise error
-            hand.rows.popleft()
-            self._feed(hand)
+            worker.rows.popleft()
+            self._feed(worker)
             yield row, result
-        for hand in list(self.hands):
-            if time.monotonic() > hand.deadline(self.patience) and not hand.pipe.poll():
-                self._release(hand)
-                if not hand.ready:
+        for worker in list(self.workers):
+            if time.monotonic() > worker.deadline(self.patience) and not worker.pipe.poll():
+                self._release(worker)
+                if not worker.ready:
                     raise RuntimeError(f"a worker process has not started within {_START:g} s")
-                yield hand.rows.popleft(), Lost(f"reading it takes more than {self.patience:g} s")
-                self._replace(hand)
+                yield (
+                    worker.rows.popleft(),
+                    WorkerFailure(f"reading it takes more than {self.patience:g} s"),
+                )
+                self._replace(worker)
 
     def dismiss(self) -> None:
         """Stop all workers."""
-        for hand in list(self.hands):
-            self._release(hand)
+        for worker in list(self.workers):
+            self._release(worker)
 
-    def _feed(self, hand: _Hand) -> None:
-        if not hand.rows:
-            hand.since = time.monotonic()
+    def _feed(self, worker: _Worker) -> None:
+        if not worker.rows:
+            worker.since = time.monotonic()
             if not self.todo:
-                self._release(hand)
+                self._release(worker)
                 return
-        if len(hand.rows) > self.chunk:
+        if len(worker.rows) > self.chunk:
             return
         more = [self.todo.popleft() for _ in range(min(self.chunk, len(self.todo)))]
         if more:
-            hand.rows.extend(more)
+            worker.rows.extend(more)
             with suppress(OSError):  # it has died; the next receive says so
-                hand.pipe.send(more)
+                worker.pipe.send(more)
 
-    def _died(self, hand: _Hand) -> Iterator[tuple[int, Lost]]:
-        self._release(hand)
-        if not hand.ready:
+    def _died(self, worker: _Worker) -> Iterator[tuple[int, WorkerFailure]]:
+        self._release(worker)
+        if not worker.ready:
             raise RuntimeError(
-                f"a worker process ended as soon as it started (exit code {hand.process.exitcode}); "
+                f"a worker process ended as soon as it started (exit code {worker.process.exitcode}); "
                 "a script must do its work below: if __name__ == '__main__'"
             )
-        if hand.rows:
-            row = hand.rows[0]
+        if worker.rows:
+            row = worker.rows[0]
             if row in self.suspects:
-                hand.rows.popleft()
-                code = hand.process.exitcode
+                worker.rows.popleft()
+                code = worker.process.exitcode
                 how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-                yield row, Lost(f"reading it kills the process ({how}; out of memory?)")
+                yield row, WorkerFailure(f"reading it kills the process ({how}; out of memory?)")
             self.suspects.add(row)
-        self._replace(hand)
+        self._replace(worker)
 
-    def _replace(self, hand: _Hand) -> None:
-        self.todo.extendleft(reversed(hand.rows))
+    def _replace(self, worker: _Worker) -> None:
+        self.todo.extendleft(reversed(worker.rows))
         if self.todo:
-            self.hire()
+            self.start_worker()
 
-    def _release(self, hand: _Hand) -> None:
-        self.hands.remove(hand)
-        hand.process.kill()
-        hand.process.join()
-        hand.pipe.close()
+    def _release(self, worker: _Worker) -> None:
+        self.workers.remove(worker)
+        worker.process.kill()
+        worker.process.join()
+        worker.pipe.close()
 
 
 def _serve(work: Callable[[int], Any], pipe: Connection, parents_end: Connection) -> None:

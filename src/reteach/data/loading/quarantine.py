@@ -23,7 +23,7 @@ from ...spreadsheet import guard, to_csv
 from ..sources.base import ArraySource, Source, shrunk
 from ..sources.contents import DIGEST, Contents
 from .decode import ImageError
-from .parallel import Lost, each
+from .parallel import WorkerFailure, each
 
 _RULES = f"2, Pillow {PIL.__version__}"
 """What decides whether a file can be decoded; another text than before: all are looked at again."""
@@ -116,8 +116,8 @@ def examine(
     for done, (row, result) in enumerate(
         each(_Check(shrunk(source, 1)), todo, workers, patience), 1
     ):
-        if isinstance(result, Lost | str):
-            reason = result.reason if isinstance(result, Lost) else result
+        if isinstance(result, WorkerFailure | str):
+            reason = result.reason if isinstance(result, WorkerFailure) else result
             found.append(Broken(row, source.items[row], reason))
         else:
             digests[row] = np.frombuffer(result, np.uint8)

@@ -16,7 +16,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..sources.base import ArraySource, Kept, Source
+from ..sources.base import ArraySource, Source, SourceWrapper
 from .cache import CachedSource
 from .decode import ImageError
 from .resident import ResidentSource
@@ -28,7 +28,7 @@ _ENTRY = _PLACE.size + _SHAPE.size
 
 
 @final
-class SharedSource(Kept):
+class SharedSource(SourceWrapper):
     """The images of a source, each decoded once by whichever process wants it first.
 
     Processes that train side by side on the same images, such as the teachers of

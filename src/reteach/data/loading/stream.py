@@ -83,7 +83,7 @@ class Batch:
 
 @final
 @dataclass(frozen=True)
-class Prepare:
+class Normalize:
     """From uint8 pixels to what the model takes: floats on the device, normalised.
 
     ``channels`` is the model's; a grey image is repeated to it, and colours are averaged to one.
@@ -114,7 +114,7 @@ def _per_channel(values: tuple[float, ...], device: torch.device, dims: int) -> 
     return torch.tensor(values, device=device).view(1, -1, *(1,) * (dims - 2)) * 255
 
 
-class Order(Protocol):
+class Sampler(Protocol):
     """Which items are in batch t; a frozen value."""
 
     def rows(self, step: int, batch_size: int) -> Rows:
@@ -127,7 +127,7 @@ class Order(Protocol):
 
 @final
 @dataclass(frozen=True, eq=False)
-class Epochs(Order):
+class Epochs(Sampler):
     """Shuffled passes over ``of`` (M,) rows, one after the other without a gap."""
 
     of: Rows
@@ -158,7 +158,7 @@ class Epochs(Order):
 
 @final
 @dataclass(frozen=True, eq=False)
-class Part(Order):
+class SubsetSampler(Sampler):
     """The members of a part of the data set, as they come in shuffled passes over the whole.
 
     So the parts of several models are gone through at the same pace, and an image is augmented alike
@@ -205,7 +205,7 @@ class Part(Order):
 
 @final
 @dataclass(frozen=True, eq=False)
-class Draws(Order):
+class WeightedSampler(Sampler):
     """Independent draws with the given probabilities (N,), such as those of ``rebalanced``."""
 
     probabilities: NDArray[np.float64]
@@ -225,15 +225,15 @@ class Draws(Order):
 
 @final
 @dataclass(frozen=True, eq=False)
-class Turns(Order):
+class AlternatingSampler(Sampler):
     """Two orders that take turns, each going on where it was.
 
     MILe on labelled and unlabelled data (Section 4.2) is this order under the same algorithm: the
     teacher's steps see labelled images, the student's steps all of them.
     """
 
-    first: Order
-    second: Order
+    first: Sampler
+    second: Sampler
     cycles: Cycles
 
     def rows(self, step: int, batch_size: int) -> Rows:
@@ -257,10 +257,10 @@ class Stream:
     """
 
     dataset: Dataset
-    order: Order
+    order: Sampler
     batch_size: int
     augment: Augment
-    prepare: Prepare
+    prepare: Normalize
     seed: int
     name: str = "train"
     workers: int = 0
@@ -325,7 +325,7 @@ class Scan:
 
     dataset: Dataset
     augment: Augment
-    prepare: Prepare
+    prepare: Normalize
     batch_size: int = 256
     workers: int = 0
     broken: dict[str, str] = field(default_factory=dict, repr=False)

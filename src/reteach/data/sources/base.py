@@ -22,11 +22,11 @@ from .shards import is_shards, open_shards
 
 __all__ = [
     "ArraySource",
-    "Kept",
-    "Selected",
     "Shrinkable",
     "Source",
-    "moving",
+    "SourceWrapper",
+    "SubsetSource",
+    "is_video",
     "open_source",
     "shrunk",
 ]
@@ -62,9 +62,9 @@ class Shrinkable(Protocol):
         """The same images, perhaps smaller, but not below ``at_least`` on the shorter side."""
 
 
-def moving(source: Source) -> bool:
+def is_video(source: Source) -> bool:
     """Whether the items of a source are videos."""
-    return bool(getattr(source, "moving", False))
+    return bool(getattr(source, "is_video", False))
 
 
 def shrunk(source: Source, at_least: int) -> Source:
@@ -76,7 +76,7 @@ def shrunk(source: Source, at_least: int) -> Source:
     return source.shrunk(at_least) if isinstance(source, Shrinkable) else source
 
 
-class Kept:
+class SourceWrapper:
     """A source that keeps the pixels of another one: everything else is the other's."""
 
     source: Source
@@ -95,14 +95,14 @@ class Kept:
         return self.source.class_of
 
     @property
-    def moving(self) -> bool:
+    def is_video(self) -> bool:
         """Whether they are videos."""
-        return moving(self.source)
+        return is_video(self.source)
 
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class Selected:
+class SubsetSource:
     """Some rows of another source."""
 
     source: Source
@@ -124,17 +124,17 @@ class Selected:
         return None if names is None else [names[row] for row in self.rows.tolist()]
 
     @property
-    def moving(self) -> bool:
+    def is_video(self) -> bool:
         """Whether they are videos."""
-        return moving(self.source)
+        return is_video(self.source)
 
     def read(self, row: int) -> NDArray[np.uint8]:
         """(H, W, 3) uint8; raises ImageError."""
         return self.source.read(int(self.rows[row]))
 
-    def shrunk(self, at_least: int) -> Selected:
+    def shrunk(self, at_least: int) -> SubsetSource:
         """The same images, perhaps smaller."""
-        return Selected(shrunk(self.source, at_least), self.rows)
+        return SubsetSource(shrunk(self.source, at_least), self.rows)
 
 
 def open_source(
@@ -213,4 +213,4 @@ def _select(source: Source, items: Sequence[str], where: str) -> Source:
     rows = np.array([position[item] for item in items], np.int64)
     if not len(rows) or len(set(items)) < len(items):
         raise UserError(f"{where}: the list of items is empty, or names one of them twice")
-    return source.select(rows) if isinstance(source, ArraySource) else Selected(source, rows)
+    return source.select(rows) if isinstance(source, ArraySource) else SubsetSource(source, rows)

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from ...labels import LabelSet, Multi, Single
 from ..dataset import Dataset
-from .base import Source, moving
+from .base import Source, is_video
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Joined:
+class ConcatSource:
     """The images of two sources, one after the other; ids of the second get its prefix."""
 
     first: Source
@@ -31,9 +31,9 @@ class Joined:
         """Labels do not travel with a joined source."""
 
     @property
-    def moving(self) -> bool:
+    def is_video(self) -> bool:
         """Whether they are videos, as those of the first source are."""
-        return moving(self.first)
+        return is_video(self.first)
 
     @cached_property
     def items(self) -> list[str]:
@@ -60,7 +60,7 @@ def with_unlabeled(labelled: Dataset, unlabeled: Dataset) -> Dataset:
     else:
         raise ValueError("soft labels cannot say that an image has none")
     return Dataset(
-        Joined(labelled.source, unlabeled.source),
+        ConcatSource(labelled.source, unlabeled.source),
         labels,
         np.concatenate([labelled.rows, unlabeled.rows + len(labelled.source)]),
         None

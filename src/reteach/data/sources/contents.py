@@ -11,7 +11,7 @@ from typing import TypeVar, final
 import numpy as np
 
 from ..loading.decode import ImageError
-from .base import Selected, Source
+from .base import Source, SubsetSource
 from .folders import FolderSource, VideoSource
 from .huggingface import HuggingFaceSource
 from .shards import ShardSource
@@ -70,7 +70,7 @@ class Contents:
 
     def _origin(self, row: int) -> tuple[Source, int]:
         source: Source = self.source
-        if isinstance(source, Selected):
+        if isinstance(source, SubsetSource):
             return Contents(source.source)._origin(int(source.rows[row]))
         return (source.files if isinstance(source, VideoSource) else source), row
 

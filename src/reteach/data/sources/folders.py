@@ -102,7 +102,7 @@ class VideoSource:
     files: FolderSource
     at_least: int = SHORT_SIDE
 
-    moving: ClassVar[bool] = True
+    is_video: ClassVar[bool] = True
 
     def __len__(self) -> int:
         return len(self.files)

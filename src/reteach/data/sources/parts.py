@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ...errors import UserError
 from ..item_ids import item_id
-from ..loading.parallel import Lost, each
+from ..loading.parallel import WorkerFailure, each
 from ..loading.reader import Augment, Pixels, mapped, pixels
 from .base import Source, open_source, shrunk
 from .shards import ShardSource, expand, is_shards, open_shards
@@ -124,7 +124,7 @@ class TarParts:
     def open(self, numbers: Sequence[int]) -> Iterator[tuple[int, Opened | str]]:
         """In one process of their own: reading the headers of a shard takes a second."""
         for number, found in each(_OpenTar(self.shards), numbers, 1, _PATIENCE):
-            if isinstance(found, Lost):
+            if isinstance(found, WorkerFailure):
                 yield number, found.reason
             elif isinstance(found, str):
                 yield number, found

@@ -26,7 +26,7 @@ from ...errors import UserError
 from ...progress import progress
 from ..item_ids import item_id
 from ..loading.decode import EXTENSIONS, ImageError, decode
-from ..loading.parallel import Lost, cores, each
+from ..loading.parallel import WorkerFailure, cores, each
 from .tars import Member, samples, scan
 
 _LABEL_BYTES = 1 << 16
@@ -151,7 +151,9 @@ def open_shards(where: str, cache: Path | None = None) -> ShardSource:
     with progress("indexing shards", len(todo), quiet=len(todo) < _FEW) as show:
         crew = 0 if len(todo) < _FEW else cores()
         for done, (number, found) in enumerate(each(_Indexer(shards), todo, crew, _PATIENCE), 1):
-            fresh[keys[number]] = _Index([], found.reason) if isinstance(found, Lost) else found
+            fresh[keys[number]] = (
+                _Index([], found.reason) if isinstance(found, WorkerFailure) else found
+            )
             show(done)
     if file is not None and todo:
         _save(file, fresh)

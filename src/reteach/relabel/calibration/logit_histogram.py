@@ -24,7 +24,7 @@ _WAITING = 1 << 22
 
 
 @final
-class Sketch:
+class LogitHistogram:
     """A histogram of each class.
 
     Args:

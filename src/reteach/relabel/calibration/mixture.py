@@ -18,8 +18,8 @@ for one that has memorised them.
 
 EM on a histogram; see :mod:`.logit_histogram`. One present component or two: whichever promises the
 higher likelihood on other images (AIC: each of the four parameters that the second adds costs one). A class
-can have a mixture of its own, shrunk towards that of all classes by ``borrow`` logits' worth of pooled
-evidence.
+can have a mixture of its own, shrunk towards that of all classes by
+``prior_strength`` logits' worth of pooled evidence.
 """
 
 from __future__ import annotations
@@ -147,11 +147,11 @@ def plausible(z: Numbers, counts: Numbers) -> tuple[float, float]:
     return ends[0], ends[1]
 
 
-def per_class(z: Numbers, counts: Numbers, pooled: Mixture, borrow: float) -> Mixture:
+def per_class(z: Numbers, counts: Numbers, pooled: Mixture, prior_strength: float) -> Mixture:
     """A mixture for each class of counts (3, C, G), shrunk towards the pooled one.
 
-    The pooled mixture counts as ``borrow`` more logits of each class: none is a fit by itself, infinitely
-    many is the pooled fit.
+    The pooled mixture counts as ``prior_strength`` more logits of each class: none is a fit by itself,
+    infinitely many is the pooled fit.
     """
     classes = counts.shape[1]
     if len(z) >= 4:  # half the bins: with shrinkage the finest ones add only time
@@ -161,7 +161,7 @@ def per_class(z: Numbers, counts: Numbers, pooled: Mixture, borrow: float) -> Mi
         counts = counts[..., : 2 * half].reshape(3, classes, half, 2).sum(-1)
         counts[..., -1] += tail
     start = Mixture(*(np.tile(a, (classes, 1)) for a in _arrays(pooled)))
-    return _em(z, counts, start, None, (pooled, borrow))
+    return _em(z, counts, start, None, (pooled, prior_strength))
 
 
 def _arrays(mixture: Mixture) -> tuple[Numbers, Numbers, Numbers, Numbers]:
@@ -236,8 +236,8 @@ def _round(
     first = np.einsum("...gk,g->...k", each, z)
     second = np.einsum("...gk,g->...k", each, z * z)
     if prior is not None:
-        pooled, borrow = prior
-        extra = borrow * pooled.weight
+        pooled, prior_strength = prior
+        extra = prior_strength * pooled.weight
         n, first = n + extra, first + extra * pooled.mean
         second = second + extra * (pooled.sd**2 + pooled.mean**2)
         named, unnamed = named + extra * pooled.named, unnamed + extra * (1 - pooled.named)

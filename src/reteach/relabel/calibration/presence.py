@@ -1,4 +1,4 @@
-"""From logits of *being named* to logits of *being present*: a monotone map, or doubts about it.
+"""From logits of *being named* to logits of *being present*: a monotone map, or warnings about it.
 
 See :mod:`.mixture` for the model. The map of a class rises strictly, so that images keep their
 order; pooled, all classes share one map, so that the classes of an image keep theirs. Left of where the
@@ -6,7 +6,7 @@ posterior of *present* is lowest it is held there, and it never falls to the rig
 otherwise wins back both tails.
 
 When the data cannot tell present from absent, numbers would still come out. So a calibration states its
-*doubts*: very different numbers of classes per image explain the scores about equally well; the scores of a
+*warnings*: very different numbers of classes per image explain the scores about equally well; the scores of a
 class hardly differ between images that are named after it and others; absent and seldom named lie on top of
 each other, or what would be seldom named is all but never named (the absent classes of a weak model are no
 single Gaussian, and a second one for them would count as present); an image holds less than the one class it
@@ -23,7 +23,7 @@ import numpy as np
 
 from ...errors import UserError
 from ...models.presence import Link, Presence
-from .logit_histogram import NAMED, UNNAMED, Sketch
+from .logit_histogram import NAMED, UNNAMED, LogitHistogram
 from .mixture import SELDOM, Mixture, Numbers, fit, own_names, per_class, plausible, rarity
 
 Scope = Literal["pooled", "classes"]
@@ -61,7 +61,7 @@ class Calibration:
         range: the fewest and the most labels per image that explain the scores about as well; with
             ``expected``, that.
         images, named: how many were looked at, and how many of them had a label.
-        doubts: why it should not be used; empty if nothing speaks against it.
+        warnings: why it should not be used; empty if nothing speaks against it.
     """
 
     presence: Presence
@@ -74,17 +74,17 @@ class Calibration:
     range: tuple[float, float]
     images: int
     named: int
-    doubts: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def calibrate(
-    sketch: Sketch,
+    histogram: LogitHistogram,
     link: Link,
     *,
     scope: Scope = "pooled",
     present: int | None = None,
     expected: float | None = None,
-    borrow: float = 1000.0,
+    prior_strength: float = 1000.0,
 ) -> Calibration:
     """Fit the mixture and make the map.
 
@@ -93,14 +93,14 @@ def calibrate(
         link: how the networks' logits become probabilities; the map takes it along.
         present: present components, 1 or 2; None: by AIC.
         expected: classes per image, where that is known.
-        borrow: logits' worth of pooled evidence in the mixture of each class.
+        prior_strength: logits' worth of pooled evidence in the mixture of each class.
 
     Raises:
         UserError: too few images or classes, or scores that are all the same.
     """
-    z, counts = _evidence(sketch)
-    _check(sketch, counts, expected)
-    names = own_names(z, counts) if sketch.named < FEW else counts
+    z, counts = _evidence(histogram)
+    _check(histogram, counts, expected)
+    names = own_names(z, counts) if histogram.named < FEW else counts
     # a class that no label names has learned to be low: its scores are a heap of their own, which would be
     # taken for what is absent, and the other classes for present
     used = names[NAMED].sum(-1) > 0
@@ -111,19 +111,19 @@ def calibrate(
     pooled = fit(z, all_of, present, share)[0]
     each = None
     if scope == "classes":
-        each = per_class(z, names, pooled, borrow)
+        each = per_class(z, names, pooled, prior_strength)
     chosen = pooled if each is None else each
     total = counts.sum(0)
     rising = _rising(chosen.present(z), z, pooled)
-    per_image = len(sketch.classes) / total.sum()
+    per_image = len(histogram.classes) / total.sum()
     found = float((total * rising).sum() * per_image)
     low, high = plausible(z, all_of) if share is None else (share, share)
     likely = (low * width, high * width)
     knows = seldom = 1.0
-    if sketch.named >= FEW:
+    if histogram.named >= FEW:
         knows, seldom = known_order(counts), rarity(pooled)
     return Calibration(
-        _map(sketch.classes, link, z, chosen, pooled),
+        _map(histogram.classes, link, z, chosen, pooled),
         pooled,
         each,
         z,
@@ -131,20 +131,20 @@ def calibrate(
         found,
         float((total * (rising > 0.5)).sum() * per_image),
         likely,
-        sketch.images,
-        sketch.named,
-        _doubts(pooled, likely, knows, seldom, found, sketch),
+        histogram.images,
+        histogram.named,
+        _doubts(pooled, likely, knows, seldom, found, histogram),
     )
 
 
-def _evidence(sketch: Sketch) -> tuple[Numbers, Numbers]:
+def _evidence(histogram: LogitHistogram) -> tuple[Numbers, Numbers]:
     """The middles of the bins that are in use, (G,), and the counts (3, C, G)."""
-    fine = sketch.counts()
+    fine = histogram.counts()
     total = fine.sum((0, 1))
     used = np.flatnonzero(total)
     if not len(used):
         raise UserError("no image to calibrate on")
-    z = sketch.centres()
+    z = histogram.centres()
     width = z[1] - z[0]
     mean = np.average(z, weights=total)
     sd = np.sqrt(np.average((z - mean) ** 2, weights=total))
@@ -158,15 +158,15 @@ def _evidence(sketch: Sketch) -> tuple[Numbers, Numbers]:
     return middles, padded.reshape(*fine.shape[:-1], bins, merge).sum(-1)
 
 
-def _check(sketch: Sketch, counts: Numbers, expected: float | None) -> None:
-    classes = len(sketch.classes)
+def _check(histogram: LogitHistogram, counts: Numbers, expected: float | None) -> None:
+    classes = len(histogram.classes)
     if classes < 2:
         raise UserError("calibration is about which classes are present: it needs two or more")
     if expected is not None and not 1 <= expected < classes:
         raise UserError(f"--expected must lie in [1, {classes}), got {expected}")
-    if sketch.images < 20:
+    if histogram.images < 20:
         raise UserError(
-            f"{sketch.images} images are too few to calibrate on: a mixture needs 20, better hundreds; "
+            f"{histogram.images} images are too few to calibrate on: a mixture needs 20, better hundreds; "
             "name more with --images, or take the training images in turn with --folds 5"
         )
     if np.count_nonzero(counts.sum((0, 1))) < 8:
@@ -211,35 +211,35 @@ def _doubts(
     knows: float,
     seldom: float,
     labels: float,
-    sketch: Sketch,
+    histogram: LogitHistogram,
 ) -> tuple[str, ...]:
-    doubts, classes = [], len(sketch.classes)
-    if sketch.images < TRUSTED:
-        doubts.append(f"{sketch.images} images are too few to trust what was fitted to them")
+    warnings, classes = [], len(histogram.classes)
+    if histogram.images < TRUSTED:
+        warnings.append(f"{histogram.images} images are too few to trust what was fitted to them")
     ordered = apart(pooled)
     if ordered < APART:
-        doubts.append(
+        warnings.append(
             f"absent and seldom named classes have the same scores (in order {ordered:.0%} of the time)"
         )
     if likely[1] > WIDE * likely[0]:
-        doubts.append(
+        warnings.append(
             f"anything from {likely[0]:.1f} to {likely[1]:.1f} labels per image explains the scores"
         )
     if knows < KNOWS:
-        doubts.append(
+        warnings.append(
             f"the model hardly knows which images are named after a class (in order {knows:.0%} of the time)"
         )
     if seldom < SELDOM:
-        doubts.append(
+        warnings.append(
             f"most of what would be present is all but never named ({seldom:.1%} of the usual rate)"
         )
     if labels < 0.9:
-        doubts.append(
+        warnings.append(
             f"{labels:.2f} labels per image are fewer than the one that each is named after"
         )
     if labels > 0.95 * classes:
-        doubts.append(f"nearly every class would be present ({labels:.1f} of {classes})")
-    return tuple(doubts)
+        warnings.append(f"nearly every class would be present ({labels:.1f} of {classes})")
+    return tuple(warnings)
 
 
 def known_order(counts: Numbers) -> float:
@@ -269,7 +269,7 @@ def plain(calibration: Calibration) -> dict[str, object]:
         "range": calibration.range,
         "images": calibration.images,
         "named": calibration.named,
-        "doubts": calibration.doubts,
+        "warnings": calibration.warnings,
         "mixture": {
             "weight": mixture.weight.tolist(),
             "mean": mixture.mean.tolist(),

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from ...errors import UserError
 from ...rng import fold
 from .cooccurrence import Cooccurrence, Side
-from .cut import Draws, Found, Labels, canonical, normalized_cut, search, whole
+from .cut import CutSample, Found, Labels, canonical, normalized_cut, search, whole
 from .spectral import eigengap, plain_spectral, spectral_partitions
 
 Subsets = tuple[tuple[str, ...], ...]
@@ -131,7 +131,7 @@ def partition(
             starts=starts,
             tell=tell,
         )
-    draws = Draws(fold(seed, "control", side, k))
+    draws = CutSample(fold(seed, "control", side, k))
     labels = np.full(size, -1, np.int64)
     labels[tied] = found.labels
     return Partition(
@@ -155,7 +155,7 @@ def random_subsets(classes: tuple[str, ...], k: int, seed: int = 0) -> Subsets:
         UserError: k does not fit the number of classes.
     """
     _check(k, len(classes))
-    labels = Draws(fold(seed, "random subsets", k)).balanced(1, len(classes), k)[0]
+    labels = CutSample(fold(seed, "random subsets", k)).balanced(1, len(classes), k)[0]
     return _named(labels, k, classes)
 
 

@@ -73,7 +73,7 @@ def normalized_cut(affinity: NDArray[np.floating[Any]], labels: Labels, k: int) 
     return float(k - (within / np.where(volume > 0, volume, 1)).sum())
 
 
-class Draws:
+class CutSample:
     """Random numbers that are the same for every version of NumPy: raw bits of Philox."""
 
     def __init__(self, seed: int) -> None:
@@ -115,7 +115,7 @@ def search(
     if k == 1:
         return Found(np.zeros(size, np.int64), 0.0, POPULATIONS, POPULATIONS)
     members = int(np.clip(_WORK // (k * size * size), 4, _MEMBERS))
-    draws = Draws(seed)
+    draws = CutSample(seed)
     people = draws.balanced(POPULATIONS * members, size, k)
     if starts is not None:
         given = starts[: members // 2]
@@ -234,7 +234,7 @@ def _descend(weights: Matrix, labels: Labels, k: int, least: int) -> tuple[Label
     return labels, kept
 
 
-def _children(people: Labels, members: int, k: int, draws: Draws) -> Labels:
+def _children(people: Labels, members: int, k: int, draws: CutSample) -> Labels:
     """(R, C) each partition crossed with another of its population, and one class thrown about."""
     count, size = people.shape
     place = np.arange(count) % members
@@ -259,7 +259,7 @@ def _matched(first: Labels, second: Labels, k: int) -> Labels:
     return np.take_along_axis(table, second, 1)
 
 
-def _fill(labels: Labels, k: int, least: int, draws: Draws) -> None:
+def _fill(labels: Labels, k: int, least: int, draws: CutSample) -> None:
     """Bring every subset to ``least`` classes, in place, at the cost of the largest."""
     sizes = (labels[:, None, :] == np.arange(k)[:, None]).sum(axis=2)
     for r in np.flatnonzero(sizes.min(axis=1) < least):

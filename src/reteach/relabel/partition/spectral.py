@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .cut import Draws, Labels, Matrix
+from .cut import CutSample, Labels, Matrix
 
 _DIGITS = 2.0**24  # eigenvectors agree to about 2⁻⁴⁵ between machines
 _SWEEPS = 100
@@ -41,7 +41,7 @@ def spectral_partitions(weights: Matrix, k: int, starts: int, seed: int) -> Labe
     _, vectors = laplacian_spectrum(weights)
     projector = vectors[:, :k] @ vectors[:, :k].T
     length = np.sqrt(np.maximum(projector.diagonal(), 1e-12))
-    draws = Draws(seed)
+    draws = CutSample(seed)
     return np.concatenate(
         [
             _k_means(np.round(rows * _DIGITS) / _DIGITS, k, starts, draws)
@@ -58,7 +58,7 @@ def plain_spectral(weights: Matrix, k: int, starts: int, seed: int) -> Labels:
     """
     _, vectors = laplacian_spectrum(weights)
     rows = np.round(vectors[:, :k] @ vectors[:, :k].T * _DIGITS) / _DIGITS
-    found = _k_means(rows, k, starts, Draws(seed))
+    found = _k_means(rows, k, starts, CutSample(seed))
     return np.asarray(found[np.argmin([_inertia(rows, labels, k) for labels in found])])
 
 
@@ -68,7 +68,7 @@ def _inertia(points: Matrix, labels: Labels, k: int) -> float:
     return float(np.round(((points - centres[labels]) ** 2).sum() * _DIGITS))
 
 
-def _k_means(points: Matrix, k: int, starts: int, draws: Draws) -> Labels:
+def _k_means(points: Matrix, k: int, starts: int, draws: CutSample) -> Labels:
     """(starts, C) Lloyd's algorithm from k-means++ seeds."""
     out = np.empty((starts, len(points)), np.int64)
     for start in range(starts):
@@ -89,7 +89,7 @@ def _k_means(points: Matrix, k: int, starts: int, draws: Draws) -> Labels:
     return out
 
 
-def _seeds(points: Matrix, k: int, draws: Draws) -> list[int]:
+def _seeds(points: Matrix, k: int, draws: CutSample) -> list[int]:
     """k-means++ (Arthur & Vassilvitskii 2007): far points are likelier."""
     chosen = [int(draws.below(len(points), 1)[0])]
     while len(chosen) < k:

@@ -60,7 +60,7 @@ class Answers:
 
 
 @dataclass(frozen=True, eq=False)
-class Estimate:
+class DawidSkeneFit:
     """Truths and raters as the votes show them."""
 
     posterior: Floats
@@ -113,7 +113,7 @@ def dawid_skene(
     iterations: int = 100,
     tolerance: float = 1e-9,
     smoothing: float = 0.0,
-) -> Estimate:
+) -> DawidSkeneFit:
     """Maximum-likelihood error rates and truths by EM.
 
     Tasks that got the very same answers from the same raters have the same posterior always, so
@@ -151,7 +151,7 @@ def dawid_skene(
             converged = True
             break
     prior, confusion = _maximize(matrix, weighted, total, answers.choices, smoothing)
-    return Estimate(posterior.T[pattern], prior, confusion, tuple(trace), converged)
+    return DawidSkeneFit(posterior.T[pattern], prior, confusion, tuple(trace), converged)
 
 
 def _maximize(

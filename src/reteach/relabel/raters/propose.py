@@ -63,7 +63,7 @@ class Largest:
 
 
 @dataclass(frozen=True, eq=False)
-class BroughtUp:
+class Nominations:
     """What one model brings up; a pair is the key ``item · C + class``."""
 
     by_score: Indices
@@ -74,13 +74,13 @@ class BroughtUp:
     """(N,) class of its first prediction."""
 
 
-def bring_up(
+def nominate(
     table: ScoreTable,
     items: ItemIndex,
     classes: Sequence[str],
     per_item: float = 3.0,
     tell: Callable[[int], None] = lambda rows: None,
-) -> BroughtUp:
+) -> Nominations:
     """One pass over a model's scores, in memory of order N · ``per_item``.
 
     Args:
@@ -114,11 +114,11 @@ def bring_up(
             f"{table.path}: {len(missing)} of {n} items have no score, "
             f"first: {items.names[int(missing[0])]!r}"
         )
-    return BroughtUp(by_score.keys(), by_logit.keys(), first)
+    return Nominations(by_score.keys(), by_logit.keys(), first)
 
 
 def propose(
-    models: dict[str, BroughtUp], items: list[str], classes: list[str], original: Indices
+    models: dict[str, Nominations], items: list[str], classes: list[str], original: Indices
 ) -> Proposals:
     """Pool what the models bring up, by the rule of the module's docstring.
 
@@ -145,7 +145,7 @@ def propose(
     )
 
 
-def support(models: Sequence[BroughtUp], keys: Indices, width: int) -> NDArray[np.int8]:
+def support(models: Sequence[Nominations], keys: Indices, width: int) -> NDArray[np.int8]:
     """(P, M) how far each model alone supports each pair: 2 enough, 1 half, 0 not at all.
 
     A set of models proposes a pair where its support adds up to at least 2: a first prediction is

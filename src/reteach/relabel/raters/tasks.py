@@ -22,7 +22,7 @@ LIMIT = 8  # classes that a rater can compare at once
 
 
 @dataclass(frozen=True, eq=False)
-class Tasks:
+class TaskSplit:
     """T tasks; the classes of task t are ``classes[starts[t]:starts[t + 1]]``."""
 
     item: Indices
@@ -38,7 +38,7 @@ class Tasks:
         return len(self.item)
 
 
-def split(proposals: Proposals, similarity: Floats, limit: int = LIMIT) -> Tasks:
+def split(proposals: Proposals, similarity: Floats, limit: int = LIMIT) -> TaskSplit:
     """The tasks of all items that need rating.
 
     Within an item, groups of classes are merged by average similarity, the most similar two that
@@ -61,7 +61,7 @@ def split(proposals: Proposals, similarity: Floats, limit: int = LIMIT) -> Tasks
             parts.append(asked[group])
     starts = np.cumsum([0, *(len(group) for group in parts)])
     flat = np.concatenate([np.empty(0, np.int64), *parts])
-    return Tasks(np.array(item, np.int64), starts, flat, kept)
+    return TaskSplit(np.array(item, np.int64), starts, flat, kept)
 
 
 def groups(similarity: Floats, limit: int) -> list[list[int]]:

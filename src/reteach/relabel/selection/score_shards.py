@@ -26,7 +26,7 @@ RULE = "reteach.select"
 
 
 @dataclass(frozen=True)
-class Layout:
+class ShardLayout:
     """What all shards of a table must have in common."""
 
     item: Literal["text", "integer"]
@@ -78,7 +78,7 @@ class Shards:
     """A table on disk: the shards that can be read, in the order of their names."""
 
     path: Path
-    layout: Layout
+    layout: ShardLayout
     shards: tuple[Shard, ...]
     skipped: tuple[Skipped, ...]
 
@@ -99,7 +99,7 @@ class Shards:
 
 
 @dataclass(frozen=True)
-class Piece:
+class ShardPiece:
     """Rows that are read together: whole files, or rows [start, stop) of a single one."""
 
     files: tuple[Path, ...]
@@ -124,7 +124,7 @@ def open_shards(path: Path) -> Shards:
         raise UserError(f"the folder {path} has no .parquet files")
     shards: list[Shard] = []
     skipped: list[Skipped] = []
-    layout: Layout | None = None
+    layout: ShardLayout | None = None
     for file in files:
         try:
             footer = pq.read_metadata(file)
@@ -143,7 +143,7 @@ def open_shards(path: Path) -> Shards:
     return Shards(path, layout, tuple(shards), tuple(skipped))
 
 
-def pieces(shards: Sequence[Shard], first: int, largest: int) -> Iterator[Piece]:
+def pieces(shards: Sequence[Shard], first: int, largest: int) -> Iterator[ShardPiece]:
     """Cover all rows in order, with pieces of ``first`` rows growing to ``largest``.
 
     A piece is never smaller than a row group, and grows with the number of rows before it: the
@@ -154,7 +154,7 @@ def pieces(shards: Sequence[Shard], first: int, largest: int) -> Iterator[Piece]
     for shard in shards:
         size = min(max(first, done), largest)
         if waiting and held + shard.rows > size:
-            yield Piece(tuple(waiting), held)
+            yield ShardPiece(tuple(waiting), held)
             done, held, waiting = done + held, 0, []
         if shard.rows <= size or len(shard.groups) == 1:
             waiting.append(shard.file)
@@ -164,14 +164,14 @@ def pieces(shards: Sequence[Shard], first: int, largest: int) -> Iterator[Piece]
         for rows in (*shard.groups, 0):
             size = min(max(first, done), largest)
             if stop > start and (stop - start + rows > size or not rows):
-                yield Piece((shard.file,), stop - start, (start, stop))
+                yield ShardPiece((shard.file,), stop - start, (start, stop))
                 done, start = done + stop - start, stop
             stop += rows
     if waiting:
-        yield Piece(tuple(waiting), held)
+        yield ShardPiece(tuple(waiting), held)
 
 
-def _layout(file: Path, schema: pa.Schema) -> Layout:
+def _layout(file: Path, schema: pa.Schema) -> ShardLayout:
     import pyarrow as pa
 
     lists = "labels" in schema.names and "class" not in schema.names
@@ -202,7 +202,7 @@ def _layout(file: Path, schema: pa.Schema) -> Layout:
         raise UserError(f"{file}: column 'class' is {kind('class')}, expected integer or string")
     meta = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
     top = meta.get(TOP, "")
-    return Layout(
+    return ShardLayout(
         "text" if text(item) else "integer",
         "lists" if lists else "names" if text(kind("class")) else "indices",
         None if lists else number("score"),
@@ -214,7 +214,7 @@ def _layout(file: Path, schema: pa.Schema) -> Layout:
     )
 
 
-def _shard(file: Path, footer: pq.FileMetaData, layout: Layout) -> Shard:
+def _shard(file: Path, footer: pq.FileMetaData, layout: ShardLayout) -> Shard:
     """Rows per group, and from the statistics: the span of class indices; no cell is empty."""
     names = ["item"] if layout.classes_are == "lists" else ["item", "class"]
     names += [name for name in ("score", "logit") if getattr(layout, name)]
@@ -236,8 +236,10 @@ def _shard(file: Path, footer: pq.FileMetaData, layout: Layout) -> Shard:
     return Shard(file, tuple(groups), (low, high) if known else None)
 
 
-def _difference(file: Path, own: Layout, first: Path, layout: Layout) -> str:
-    name = next(f.name for f in fields(Layout) if getattr(own, f.name) != getattr(layout, f.name))
+def _difference(file: Path, own: ShardLayout, first: Path, layout: ShardLayout) -> str:
+    name = next(
+        f.name for f in fields(ShardLayout) if getattr(own, f.name) != getattr(layout, f.name)
+    )
     mine, theirs = getattr(own, name), getattr(layout, name)
     if name == "classes" and mine and theirs:
         odd = sorted(set(mine) ^ set(theirs))

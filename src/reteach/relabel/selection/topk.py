@@ -40,16 +40,16 @@ from .quotas import (
     proportional,
     too_many,
 )
-from .score_shards import CLASSES, RULE, TEACHER, Layout, Shards, Skipped
+from .score_shards import CLASSES, RULE, TEACHER, ShardLayout, Shards, Skipped
 from .shard_classes import find_classes
-from .topk_duckdb import Damaged, Ranking
+from .topk_duckdb import DamagedShard, Ranking
 
 if TYPE_CHECKING:
     from ...progress import Progress
 
 
 @dataclass(frozen=True)
-class Rule:
+class RankingRule:
     """What is to be picked.
 
     Args:
@@ -89,7 +89,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Selected:
+class Selection:
     """What a selection came to; all arrays are (C,)."""
 
     rows: int
@@ -121,7 +121,7 @@ class Selected:
 def select(
     shards: Shards,
     out: Path,
-    rule: Rule,
+    rule: RankingRule,
     *,
     classes: Sequence[str] | None = None,
     frequencies: Mapping[str, float] | None = None,
@@ -129,7 +129,7 @@ def select(
     part: bool = False,
     limits: Limits | None = None,
     tell: Progress | None = None,
-) -> Selected:
+) -> Selection:
     """Write the picks: ``item``, ``class``, ``score`` (and ``logit``), ``rank``, sorted by class and rank.
 
     ``rank`` counts from 1. Items are ordered by bytes (strings) or value (integers). ``class`` is
@@ -173,7 +173,7 @@ def select(
                 if checked or not rank.ban_beyond(rule.top or 0):
                     break
                 local = rule.top
-            except Damaged:
+            except DamagedShard:
                 continue  # its shard is set aside; what was read of it goes as well
         excluded = exclude.found(rank.excluded(), "the scores", rank.example())
         counts = rank.counts()
@@ -184,7 +184,7 @@ def select(
         listed = shards.layout.classes or classes
         rank.write(out, _metadata(shards.layout, rule, listed, quotas))
         table = rank.table
-        return Selected(
+        return Selection(
             table.rows,
             k,
             names,
@@ -196,7 +196,7 @@ def select(
         )
 
 
-def _counted(layout: Layout) -> bool:
+def _counted(layout: ShardLayout) -> bool:
     """Whether the number of items follows from the number of rows."""
     return layout.classes_are == "lists" or layout.top is not None
 
@@ -221,7 +221,7 @@ def _count_to_pick_from(db: Database, table: Shards) -> int:
     return count_items(db, table)
 
 
-def described(rule: Rule, quotas: NDArray[np.int64]) -> str:
+def described(rule: RankingRule, quotas: NDArray[np.int64]) -> str:
     """The options of a selection, as picks carry them in their metadata."""
     made = {
         "quotas": quotas.tolist() if len(set(quotas.tolist())) > 1 else int(quotas[0]),
@@ -233,7 +233,7 @@ def described(rule: Rule, quotas: NDArray[np.int64]) -> str:
     return json.dumps(made)
 
 
-def _check_columns(layout: Layout, rule: Rule, table: Path) -> None:
+def _check_columns(layout: ShardLayout, rule: RankingRule, table: Path) -> None:
     if rule.by == "random":
         return
     if layout.classes_are == "lists":
@@ -244,7 +244,7 @@ def _check_columns(layout: Layout, rule: Rule, table: Path) -> None:
 
 
 def _metadata(
-    layout: Layout, rule: Rule, classes: Sequence[str] | None, quotas: NDArray[np.int64]
+    layout: ShardLayout, rule: RankingRule, classes: Sequence[str] | None, quotas: NDArray[np.int64]
 ) -> dict[str, str]:
     """What the picks say of themselves; classes that were merely met are no class list."""
     meta = {RULE: described(rule, quotas)}
@@ -252,7 +252,7 @@ def _metadata(
     return meta | ({} if layout.teacher is None else {TEACHER: layout.teacher})
 
 
-def _parts(shards: Shards, rule: Rule, quotas: NDArray[np.int64]) -> bool:
+def _parts(shards: Shards, rule: RankingRule, quotas: NDArray[np.int64]) -> bool:
     """Whether the shards are picks, to be merged; they must hold all that ``rule`` asks for."""
     if shards.layout.rule is None:
         return False

@@ -14,7 +14,7 @@ from ...errors import UserError
 from ...files import atomic_path
 from ...scores.columns import one_line
 from .database import Database, quoted
-from .score_shards import Piece, Shards, Skipped, pieces
+from .score_shards import ShardPiece, Shards, Skipped, pieces
 
 if TYPE_CHECKING:
     from ...progress import Progress
@@ -27,7 +27,7 @@ _AT_ONCE = 2**22
 """Rows whose quantiles are computed together."""
 
 
-class Damaged(Exception):
+class DamagedShard(Exception):
     """A shard of which rows have been kept cannot be read to its end."""
 
 
@@ -181,7 +181,7 @@ class Ranking:
                 to {quoted(str(part))} (format parquet, kv_metadata {{{meta}}})"""
             )
 
-    def _insert(self, piece: Piece, top: int | None) -> int:
+    def _insert(self, piece: ShardPiece, top: int | None) -> int:
         ((least,),) = self._db.run("select min(bar) from quota")
         key = self._key
         numbers = "".join(f"s.{name}, " for name in self._numbers)
@@ -198,7 +198,7 @@ class Ranking:
         for file, why in broken.items():
             self.table = self.table.without(Skipped(file, why))
         if piece.within is not None:
-            raise Damaged
+            raise DamagedShard
         good = tuple(file for file in piece.files if file not in broken)
         return self._insert(replace(piece, files=good), top) if good else 0
 

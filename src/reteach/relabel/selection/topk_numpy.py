@@ -21,7 +21,7 @@ from ...files import atomic_path
 from ...labels import LabelSet, Rows
 from ...scores.table import ItemIndex, open_scores
 from .score_shards import CLASSES, RULE
-from .topk import Rule, described
+from .topk import RankingRule, described
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ def best(
     found: Candidates,
     items: Sequence[str],
     quotas: NDArray[np.int64],
-    rule: Rule,
+    rule: RankingRule,
     exclude: Iterable[str] = (),
 ) -> Picks:
     """The first ``quotas[c]`` candidates of each class c by ``rule.by``.
@@ -87,7 +87,7 @@ def draw(
     rows: Rows,
     items: Sequence[str],
     quotas: NDArray[np.int64],
-    rule: Rule,
+    rule: RankingRule,
     exclude: Iterable[str] = (),
 ) -> Picks:
     """``quotas[c]`` of the items that are tagged with class c, at random ("balanced-with-tags").
@@ -114,7 +114,7 @@ def write_picks(
     items: Sequence[str],
     classes: Sequence[str],
     quotas: NDArray[np.int64],
-    rule: Rule,
+    rule: RankingRule,
 ) -> None:
     """The picks as a table like that of ``reteach select``."""
     import pyarrow as pa

@@ -24,7 +24,7 @@ Doubted = tuple[str, str, str, str]
 
 @final
 @dataclass(frozen=True)
-class Piece:
+class AdvicePiece:
     """A recommendation: its command, the finding it stands on and where that is in docs/."""
 
     title: str
@@ -46,7 +46,7 @@ class Page:
     """
 
     facts: Facts
-    pieces: Sequence[Piece]
+    pieces: Sequence[AdvicePiece]
     plain: str
     missing: Sequence[str]
     doubted: Sequence[Doubted]

@@ -28,7 +28,7 @@ def write_calibration(path: Path, found: Calibration, title: str) -> None:
     header = join(
         tag("p", "reteach calibration", class_="eyebrow"),
         tag("h1", tag("span", title, class_="name")),
-        [notice("It cannot tell present from absent", doubt) for doubt in found.doubts] or None,
+        [notice("It cannot tell present from absent", doubt) for doubt in found.warnings] or None,
         big_numbers(
             [
                 ("Labels per image", decimal(found.labels_per_image), "",

@@ -20,7 +20,7 @@ from ..kit.line_styles import Looks
 from ..kit.page import Section, document, footer
 from .config import flat, nested, text
 from .examples import gallery
-from .results_table import differences, seeds_apart, standings
+from .results_table import differences, results_table, seeds_apart
 from .sweeps import sweep
 
 CURVES = 7
@@ -44,7 +44,7 @@ def page(folder: Path) -> str:
     true = _true_labels(found)
     title = str(content.get("title") or "Comparison")
     sections = [
-        standings(found, metrics),
+        results_table(found, metrics),
         _notes(reading.names(content.get("notes"), where)),
         sweep(content, found, metrics, looks, where),
         seeds_apart(found, metrics, looks, true),

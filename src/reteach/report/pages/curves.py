@@ -45,7 +45,7 @@ Record = dict[str, Any]
 
 @final
 @dataclass
-class Curve:
+class LearningCurve:
     """Values over the steps of the whole run; the steps may repeat and values may be missing."""
 
     steps: list[float] = field(default_factory=list)
@@ -87,14 +87,16 @@ class Timeline:
 def training(records: Sequence[Record], looks: Looks) -> Html | None:
     """Losses (a curve per phase), the rate, and whatever else was measured; None without records."""
     time = Timeline(records)
-    losses: dict[str, Curve] = {}
-    others: dict[str, Curve] = {}
+    losses: dict[str, LearningCurve] = {}
+    others: dict[str, LearningCurve] = {}
     for record in records:
         if record.get("kind", "train") != "train":
             continue
         for name, value in _measured(record):
             what, group = _series(name, record)
-            (losses if group else others).setdefault(what, Curve()).add(time.at(record), value)
+            (losses if group else others).setdefault(what, LearningCurve()).add(
+                time.at(record), value
+            )
     if not losses and not others:
         return None
     charts = []
@@ -147,8 +149,10 @@ def _measured(record: Record) -> Iterator[tuple[str, float]]:
             yield name, number
 
 
-def _metric_curve(records: Sequence[Record], predictor: str, name: str, time: Timeline) -> Curve:
-    curve = Curve()
+def _metric_curve(
+    records: Sequence[Record], predictor: str, name: str, time: Timeline
+) -> LearningCurve:
+    curve = LearningCurve()
     scale = metric(name).scale
     for record in records:
         if str(record.get("predictor", "model")) == predictor:
@@ -165,7 +169,7 @@ def _true_labels(records: Sequence[Record], known: float | None) -> float | None
 def _judged_panel(
     name: str,
     data: str,
-    curves: dict[str, Curve],
+    curves: dict[str, LearningCurve],
     time: Timeline,
     looks: Looks,
     level: float | None,
@@ -184,7 +188,7 @@ def _judged_panel(
     return panel(words.title, chart, words.unit_words)
 
 
-def _panel(title: str, curves: dict[str, Curve], time: Timeline, looks: Looks) -> Html:
+def _panel(title: str, curves: dict[str, LearningCurve], time: Timeline, looks: Looks) -> Html:
     values = [v for c in curves.values() for v in c.values]
     log = min(values) > 0 and max(values) > 100 * min(values)
     chart = lines(
@@ -197,7 +201,7 @@ def _panel(title: str, curves: dict[str, Curve], time: Timeline, looks: Looks) -
     return panel(title, chart, "log scale" if log else "")
 
 
-def _ends(curves: dict[str, Curve], digits: int) -> str:
+def _ends(curves: dict[str, LearningCurve], digits: int) -> str:
     parts = []
     for name, curve in curves.items():
         known = [v for v in curve.values if math.isfinite(v)]
@@ -209,7 +213,7 @@ def _ends(curves: dict[str, Curve], digits: int) -> str:
     return "; ".join(parts)
 
 
-def _thin(name: str, curve: Curve, total: float, look: int) -> Line:
+def _thin(name: str, curve: LearningCurve, total: float, look: int) -> Line:
     """A curve as means over at most :data:`BINS` stretches of steps."""
     width = max(total / BINS, 1e-9)
     bins: dict[int, list[tuple[float, float]]] = {}

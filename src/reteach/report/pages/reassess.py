@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ... import __version__
 from ...analysis.mistakes import VERDICTS, Mistakes
-from ...analysis.progress import Progress
+from ...analysis.progress import Transfer
 from ...analysis.quality import Share
 from ...analysis.reassess import Reassessment
 from ...files import atomic_write
@@ -25,7 +25,7 @@ def write_reassessment(
     path: Path,
     found: Reassessment,
     published: Published | None = None,
-    further: Progress | None = None,
+    further: Transfer | None = None,
     mistakes: Sequence[Mistakes] = (),
 ) -> None:
     """Write the page.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ...analysis.progress import Line as Fit
-from ...analysis.progress import Progress
+from ...analysis.progress import FittedLine as Fit
+from ...analysis.progress import Transfer
 from ...analysis.reassess import ModelResult, Reassessment
 from ..kit.blocks import panel
 from ..kit.charts import Line, legend, lines
@@ -21,7 +21,7 @@ COLUMNS = 4
 
 
 def progress(
-    found: Reassessment, published: Published | None, further: Progress | None
+    found: Reassessment, published: Published | None, further: Transfer | None
 ) -> Section | None:
     """Reassessed over original accuracy, with a line for each half of the models (Figure 4)."""
     charts = []
@@ -55,7 +55,7 @@ def _scatter(
     title: str,
     x: list[float],
     y: list[float],
-    found: Progress | None,
+    found: Transfer | None,
     rule: tuple[float, str] | None,
     unit: float = 1,
 ) -> Html:

@@ -20,7 +20,7 @@ MOST = 14
 """Rows of a chart; more are left to the table."""
 
 
-def standings(found: Sequence[Entry], metrics: Sequence[str]) -> Section | None:
+def results_table(found: Sequence[Entry], metrics: Sequence[str]) -> Section | None:
     """Mean ± deviation of every method; controls and trivial answers apart."""
     if not found:
         return None
