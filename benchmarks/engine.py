@@ -25,7 +25,7 @@ from reteach.engine.learner import Learner
 from reteach.engine.run import Run
 from reteach.labels import Single
 from reteach.losses.standard import sigmoid_bce
-from reteach.methods.distill import targets_of
+from reteach.methods.distill import make_targets
 from reteach.methods.mile import ContinuingMile, Mile, PseudoLabeler
 from reteach.methods.supervised import Supervised
 from reteach.models import zoo
@@ -100,11 +100,11 @@ def main() -> None:
 
     def mile(k_t: int, k_s: int, cycle: bool = False) -> Algorithm:
         images_once = Scan(data, Plain(), prepare, told.batch_size) if cycle else None
-        transmission = PseudoLabeler(targets_of("threshold"), images=images_once)
+        transmission = PseudoLabeler(make_targets("threshold"), images=images_once)
         return Mile(learner(), learner(), transmission, Cycles.of(k_t, k_s))
 
     def continuing() -> Algorithm:
-        transmission = PseudoLabeler(targets_of("threshold"))
+        transmission = PseudoLabeler(make_targets("threshold"))
         return ContinuingMile(
             learner(), network().requires_grad_(False), transmission, Cycles.of(40, 20)
         )

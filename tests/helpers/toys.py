@@ -20,7 +20,7 @@ from reteach.losses.asymmetric import Asymmetric
 from reteach.losses.standard import sigmoid_bce, softmax_xent
 from reteach.methods.assume_negative import Smoothed, weak
 from reteach.methods.cpsd import Cpsd, Merged, mean_squared_error
-from reteach.methods.distill import Distill, Targets, targets_of
+from reteach.methods.distill import Distill, Targets, make_targets
 from reteach.methods.elr import Elr
 from reteach.methods.entropy_max import UNKNOWN, EntropyMaximisation, Rounds
 from reteach.methods.expected_positive import ExpectedPositive
@@ -104,7 +104,7 @@ def continuing(relabel: str = "batch", **more: Any) -> ContinuingMile:
 
 def passed(relabel: str, union: bool = False, sample: bool = False) -> PseudoLabeler:
     """Label sets above a threshold or drawn, perhaps with the given label."""
-    what = targets_of("threshold", rho=0.3)
+    what = make_targets("threshold", rho=0.3)
     if sample:
         what = Targets(what.interaction, sample_bernoulli, what.imitation, what.link)
     images = scan() if relabel == "cycle" else None
@@ -184,7 +184,7 @@ ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
     "mile reset": lambda: mile(at_copy="reset"),
     "mile uneven": lambda: Mile(learner(1), learner(2), passed("cycle"), Cycles(12, 5, 4)),
     "mile soft": lambda: Mile(
-        learner(1), learner(2), PseudoLabeler(targets_of("soft")), Cycles.of(3, 2)
+        learner(1), learner(2), PseudoLabeler(make_targets("soft")), Cycles.of(3, 2)
     ),
     "mile mixture": lambda: mile_mixture(soft=False),
     "mile mixture soft": lambda: mile_mixture(soft=True),
@@ -201,13 +201,13 @@ ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
     "large-loss correct": lambda: large_loss("correct", Rising(0.3, 12)),
     "large-loss permanent": lambda: large_loss("permanent", From(0.05, 3)),
     "distill soft": lambda: Distill(
-        learner(2), learner(1).predictor("softmax"), targets_of("soft", temperature=2.0)
+        learner(2), learner(1).predictor("softmax"), make_targets("soft", temperature=2.0)
     ),
     "distill hard": lambda: Distill(
-        learner(2), learner(1).predictor("softmax"), targets_of("hard")
+        learner(2), learner(1).predictor("softmax"), make_targets("hard")
     ),
     "distill sets": lambda: Distill(
-        learner(2), learner(1).predictor("sigmoid"), targets_of("threshold", rho=0.3)
+        learner(2), learner(1).predictor("sigmoid"), make_targets("threshold", rho=0.3)
     ),
     "nct": nct,
     "nct any first": lambda: nct(flip="any", evaluated_model="first"),

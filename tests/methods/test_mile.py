@@ -22,7 +22,7 @@ from reteach.engine.run import Run
 from reteach.errors import UserError
 from reteach.labels import Single
 from reteach.losses.standard import sigmoid_bce
-from reteach.methods.distill import Distill, exceeding, most_likely, targets_of
+from reteach.methods.distill import Distill, exceeding, make_targets, most_likely
 from reteach.methods.mile import (
     Calibrated,
     Mile,
@@ -96,7 +96,7 @@ def algorithm_1(relabel: str) -> tuple[nn.Module, nn.Module]:
 @pytest.mark.parametrize("relabel", ["batch", "cycle"])
 def test_equals_the_algorithm_box(relabel):
     images = toys.scan() if relabel == "cycle" else None
-    labeler = PseudoLabeler(targets_of("threshold", rho=RHO), images=images)
+    labeler = PseudoLabeler(make_targets("threshold", rho=RHO), images=images)
     rate = Constant(RATE)
     mile = Mile(
         toys.learner(1, rate=rate), toys.learner(2, rate=rate), labeler, Cycles.of(K_T, K_S)
@@ -141,10 +141,10 @@ def test_continuing_student_goes_on_from_the_teachers_weights():
 
 def test_union_keeps_the_given_label():
     (batch,) = toys.stream().batches(0, 1)
-    nothing = PseudoLabeler(targets_of("threshold", rho=0.5), union=True)
-    targets = nothing.targets(lambda x: torch.full((len(x), 3), -9.0), batch)
+    nothing = PseudoLabeler(make_targets("threshold", rho=0.5), union=True)
+    targets = nothing.label(lambda x: torch.full((len(x), 3), -9.0), batch)
     assert torch.equal(targets, batch.y)
-    everything = nothing.targets(lambda x: torch.full((len(x), 3), 9.0), batch)
+    everything = nothing.label(lambda x: torch.full((len(x), 3), 9.0), batch)
     assert torch.equal(everything, torch.ones(8, 3))
 
 
@@ -192,7 +192,7 @@ def test_one_generation_from_a_frozen_teacher_is_distillation():
     frozen = toys.learner(1)
     frozen.copy_from(mile.teacher)
     student = toys.learner(2)
-    distill = Distill(student, frozen.predictor("sigmoid"), targets_of("threshold", rho=0.3))
+    distill = Distill(student, frozen.predictor("sigmoid"), make_targets("threshold", rho=0.3))
     for batch in toys.stream().batches(1, 7):
         mile.step(batch)
         distill.step(batch)
@@ -226,7 +226,7 @@ def test_calibrated_pseudo_labels_are_the_classes_present():
         sets.begin(teacher, fresh=True)
     found = hard(teacher(x))
     assert (found.numpy() == truth).mean() > 0.97
-    told = PseudoLabeler(targets_of("threshold"), calibrated=hard).counted(found.float())
+    told = PseudoLabeler(make_targets("threshold"), calibrated=hard).counted(found.float())
     assert told["calibrated"] == 1, "the log says that it was no threshold"
     p = soft(teacher(x))
     assert torch.equal(p > 0.5, found)
@@ -257,7 +257,7 @@ def test_scores_that_tell_nothing_leave_the_papers_threshold():
     targets = sets(torch.tensor([[0.0, -2.0]]))
     assert targets.tolist() == [[True, False]]
     assert "all but constant" in sets.why
-    told = PseudoLabeler(targets_of("threshold"), calibrated=sets).counted(targets.float())
+    told = PseudoLabeler(make_targets("threshold"), calibrated=sets).counted(targets.float())
     assert told["calibrated"] == 0
 
 

@@ -221,8 +221,8 @@ def _per_class(setup: Setup, options: Options, unlabeled: Dataset) -> int:
     k = paper_ratio(len(unlabeled), len(unlabeled.classes))
     if options.picks is not None and options.rounds == 1:
         return k
-    why = f"by the paper's ratio, for {len(unlabeled):,} unlabelled images and "
-        f"{len(unlabeled.classes)} classes"
+    images, classes = len(unlabeled), len(unlabeled.classes)
+    why = f"by the paper's ratio, for {images:,} unlabelled images and {classes} classes"
     return setup.derive("per_class", k, why)
 
 
