@@ -21,16 +21,7 @@ from pathlib import Path
 from typing import Any
 
 STEPS = 12
-SKIPPED = {
-    "configuration",
-    "seconds",
-    "seconds_per_step",
-    "minutes",
-    "started",
-    "finished",
-    "version",
-    "time",
-}
+SKIPPED = {"configuration", "version", "started", "finished", "seconds", "minutes"}
 
 TRAIN = f"""
 import hashlib, json, sys

@@ -1,7 +1,7 @@
 """The command line: ``reteach COMMAND …``.
 
-A command is a dataclass with a ``run`` method, named in one table; only the module of the command that
-was called is imported, and the heavy libraries only when it runs.
+A command is a function from its options to a typed result, named in one table; only the modules of the
+command that was called are imported, those of the function once its options are right.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
@@ -18,104 +19,146 @@ from . import __version__
 from .errors import Interrupted, UserError
 from .options.methods import METHODS
 
-TABLE: dict[str, tuple[str, str]] = {
-    "demo": (
-        "reteach.options.demo:DemoOptions",
+
+@dataclass(frozen=True)
+class Command:
+    """What the command line knows of a command.
+
+    Args:
+        options: "module:Class" below ``reteach.options``: its settings.
+        function: "module:function" below ``reteach.commands``: options -> result.
+        help: one line.
+    """
+
+    options: str
+    function: str
+    help: str
+
+
+TABLE = {
+    "demo": Command(
+        "demo:DemoOptions",
+        "demo:demo",
         "softmax, sigmoid and MILe on real digits, in two minutes",
     ),
-    "advise": (
-        "reteach.options.advise:AdviseOptions",
+    "advise": Command(
+        "advise:AdviseOptions",
+        "advise:advise",
         "what the labels are like, and which method is worth trying first",
     ),
     **{
-        f"train {name}": (
-            f"reteach.options.train:{name}",
+        f"train {name}": Command(
+            f"train:{name.replace('-', '_')}",
+            "train:train",
             str(method.settings.__doc__).splitlines()[0],
         )
         for name, method in METHODS.items()
     },
-    "resume": ("reteach.options.runs:ResumeOptions", "go on with an interrupted run"),
-    "evaluate": (
-        "reteach.options.runs:EvaluateOptions",
+    "resume": Command("runs:ResumeOptions", "resume:resume", "go on with an interrupted run"),
+    "evaluate": Command(
+        "runs:EvaluateOptions",
+        "evaluate:evaluate",
         "judge a run's model on labelled images, or score tables on reassessed labels",
     ),
-    "predict": ("reteach.options.runs:PredictOptions", "write a label table of what a model sees"),
-    "explain": (
-        "reteach.options.explain:ExplainOptions",
+    "predict": Command(
+        "runs:PredictOptions", "predict:predict", "write a label table of what a model sees"
+    ),
+    "explain": Command(
+        "explain:ExplainOptions",
+        "explain:explain",
         "where a run's models look for a class: activation maps side by side",
     ),
-    "calibrate": (
-        "reteach.options.calibrate:CalibrateOptions",
+    "calibrate": Command(
+        "calibrate:CalibrateOptions",
+        "calibrate:calibrate",
         "probabilities of presence out of a model that learned from single labels",
     ),
-    "report": (
-        "reteach.options.runs:ReportOptions",
-        "make the HTML page of a run or comparison again",
+    "report": Command(
+        "runs:ReportOptions", "report:report", "make the HTML page of a run or comparison again"
     ),
-    "transfer": (
-        "reteach.options.transfer:TransferOptions",
+    "transfer": Command(
+        "transfer:TransferOptions",
+        "transfer:transfer",
         "a trained network on other classes: fine-tuned, or logistic regression on its features",
     ),
-    "compare": (
-        "reteach.options.compare:CompareOptions",
+    "compare": Command(
+        "compare:CompareOptions",
+        "compare:compare",
         "several methods under one budget, with intervals",
     ),
-    "noise": (
-        "reteach.options.noise:NoiseOptions",
-        "make some labels wrong on purpose, exactly so many",
+    "noise": Command(
+        "noise:NoiseOptions", "noise:noise", "make some labels wrong on purpose, exactly so many"
     ),
-    "noise estimate": (
-        "reteach.options.noise:EstimateOptions",
+    "noise estimate": Command(
+        "noise:EstimateOptions",
+        "noise_estimate:noise_estimate",
         "the noise matrix behind given labels, from held-out scores",
     ),
-    "probe compression": (
-        "reteach.options.probe:CompressionOptions",
+    "probe compression": Command(
+        "probe:CompressionOptions",
+        "probe:compression",
         "how hard random labels are to fit on a run's features",
     ),
-    "relabel propose": (
-        "reteach.options.relabel:ProposeOptions",
+    "relabel propose": Command(
+        "relabel:ProposeOptions",
+        "propose:propose",
         "which classes raters are to be asked about, from several models' scores",
     ),
-    "relabel consensus": ("reteach.options.relabel:ConsensusOptions", "raters' answers to labels"),
-    "relabel tasks": (
-        "reteach.options.rate:TasksOptions",
+    "relabel consensus": Command(
+        "relabel:ConsensusOptions", "consensus:consensus", "raters' answers to labels"
+    ),
+    "relabel tasks": Command(
+        "rate:TasksOptions",
+        "tasks:tasks",
         "proposals as tasks of similar classes, in a store for raters",
     ),
-    "rate": ("reteach.options.rate:RateOptions", "serve the tasks to raters as web pages"),
-    "relabel export": (
-        "reteach.options.rate:ExportOptions",
-        "write the answers of a rating store to a file",
+    "rate": Command("rate:RateOptions", "rate:rate", "serve the tasks to raters as web pages"),
+    "relabel export": Command(
+        "rate:ExportOptions", "export:export", "write the answers of a rating store to a file"
     ),
-    "relabel hashtags": (
-        "reteach.options.hashtags:HashtagsOptions",
-        "hashtags or search queries to classes",
+    "relabel hashtags": Command(
+        "hashtags:HashtagsOptions", "hashtags:hashtags", "hashtags or search queries to classes"
     ),
-    "relabel clean": (
-        "reteach.options.clean:CleanOptions",
-        "drop the labels that held-out models do not confirm",
+    "relabel clean": Command(
+        "clean:CleanOptions", "clean:clean", "drop the labels that held-out models do not confirm"
     ),
-    "score": (
-        "reteach.options.score:ScoreOptions",
+    "score": Command(
+        "score:ScoreOptions",
+        "score:score",
         "the best classes of very many images as a score table, shard by shard",
     ),
-    "select": (
-        "reteach.options.select:SelectOptions",
+    "select": Command(
+        "select:SelectOptions",
+        "select:select",
         "the best images of every class out of a score table of any size",
     ),
-    "dedup": (
-        "reteach.options.dedup:DedupOptions",
-        "find images that are in two sets, or twice in one",
+    "dedup": Command(
+        "dedup:DedupOptions", "dedup:dedup", "find images that are in two sets, or twice in one"
     ),
-    "partition": (
-        "reteach.options.partition:PartitionOptions",
+    "partition": Command(
+        "partition:PartitionOptions",
+        "partition:partition",
         "split the classes by co-occurrence and dis-occurrence",
     ),
-    "convert": (
-        "reteach.options.convert:ConvertOptions",
+    "convert": Command(
+        "convert:ConvertOptions",
+        "convert:convert",
         "published annotations and label lists (COCO, VOC, CIFAR-N, Clothing1M …) as a label table",
     ),
 }
-"""Words of a command -> where its dataclass is, and one line of help."""
+"""Words of a command -> where it is."""
+
+
+def run(options: Any) -> Any:
+    """The result of the command whose options these are."""
+    entry = next(c for c in TABLE.values() if c.options.split(":")[1] == type(options).__name__)
+    function: Callable[[Any], Any] = _load("commands", entry.function)
+    return function(options)
+
+
+def _load(floor: str, where: str) -> Any:
+    module, name = where.split(":")
+    return getattr(importlib.import_module(f"reteach.{floor}.{module}"), name)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -144,12 +187,24 @@ def _main(words: list[str]) -> int:
         print(_help(words[0]))
         return 0
     name = _named(words)
-    module, attribute = TABLE[name][0].split(":")
-    command = getattr(importlib.import_module(module), attribute.replace("-", "_"))
-    parsed = _parse(command, name, words[len(name.split()) :])
-    _local(parsed)
-    parsed.run()
+    rest = words[len(name.split()) :]
+    as_json = "--json" in rest
+    options = _parse(
+        _load("options", TABLE[name].options), name, [w for w in rest if w != "--json"]
+    )
+    _local(options)
+    _print(run(options), as_json)
     return 0
+
+
+def _print(result: Any, as_json: bool) -> None:
+    """A result on standard output; under torchrun the first process prints."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    from .commands.result import to_json
+
+    for line in [to_json(result)] if as_json else result.lines():
+        print(line)
 
 
 def _begins(word: str) -> bool:
@@ -303,7 +358,7 @@ def _with_config(rest: list[str], command: Any, name: str) -> list[str]:
 
 
 def _help(group: str | None = None) -> str:
-    shown = {n: line for n, (_, line) in TABLE.items() if group in (None, n.split()[0])}
+    shown = {n: command.help for n, command in TABLE.items() if group in (None, n.split()[0])}
     width = max(map(len, shown))
     lines = [f"  {name:{width}}  {line}" for name, line in shown.items()]
     return "\n".join(
@@ -318,6 +373,7 @@ def _help(group: str | None = None) -> str:
             "",
             "--config takes settings from a file, as 'name: value' lines; the command line wins over it.",
             "A run's own is one: reteach train mile --config runs/mile-1/config.yaml trains it once more.",
+            "--json prints the result as one JSON object instead of lines.",
             "A flag given twice is an error; one that takes several values takes them all at once.",
         ]
     )

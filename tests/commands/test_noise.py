@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from command import run
 from reteach.cli import main
 from reteach.errors import UserError
 from reteach.labels import Single
@@ -35,7 +36,7 @@ def test_the_command_writes_a_table_that_says_where_it_is_from(table, tmp_path, 
 def test_a_matrix_is_read_by_its_names(table, tmp_path):
     matrix = tmp_path / "m.csv"
     matrix.write_text("true,c,b,a\nb,0,1,0\na,1,0,0\nc,1,0,0\n")
-    NoiseOptions(table, tmp_path / "out.parquet", "matrix", matrix=matrix).run()
+    run(NoiseOptions(table, tmp_path / "out.parquet", "matrix", matrix=matrix))
     noisy = read_labels(tmp_path / "out.parquet")
     assert noisy.labels.index.tolist() == [2] * 10 + [1] * 10 + [2] * 10
     assert noisy.source == "noise by m.csv, seed 0; of people"
@@ -45,7 +46,7 @@ def test_noise_like_that_of_held_out_scores(table, tmp_path):
     index = np.repeat([1, 1, 2], 10)  # models see a 'b' wherever 'a' is said
     with ScoreWriter(tmp_path / "s.parquet", tuple("abc")) as out:
         out.write_dense([f"{i}.jpg" for i in range(30)], np.eye(3)[index] * 0.9 + 0.1 / 3)
-    NoiseOptions(table, tmp_path / "out.csv", "matrix", scores=tmp_path / "s.parquet").run()
+    run(NoiseOptions(table, tmp_path / "out.csv", "matrix", scores=tmp_path / "s.parquet"))
     noisy = read_labels(tmp_path / "out.csv").labels.index
     assert np.bincount(noisy[10:20]).tolist() == [5, 5]  # half of the true 'b' are called 'a'
 
@@ -65,7 +66,7 @@ def test_an_estimate_is_written_and_can_be_applied(table, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "about 13.3% of the labels seem to be wrong" in said
     assert "40.0% of 'b' are labelled 'c'" in said
-    NoiseOptions(table, tmp_path / "again.csv", "matrix", matrix=tmp_path / "m.csv").run()
+    run(NoiseOptions(table, tmp_path / "again.csv", "matrix", matrix=tmp_path / "m.csv"))
     again = read_labels(tmp_path / "again.csv").labels.index
     assert np.bincount(again[10:20]).tolist() == [0, 6, 4]
     (tmp_path / "s.parquet").unlink()
@@ -76,7 +77,7 @@ def test_an_estimate_is_written_and_can_be_applied(table, tmp_path, capsys):
 def test_noise_by_instance_reads_the_images(table, tmp_path):
     pictures = np.random.default_rng(0).integers(0, 255, (30, 8, 8, 3), np.uint8)
     np.savez(tmp_path / "x.npz", images=pictures, items=[f"{i}.jpg" for i in range(30)])
-    NoiseOptions(table, tmp_path / "out.csv", "instance", 0.2, images=str(tmp_path / "x.npz")).run()
+    run(NoiseOptions(table, tmp_path / "out.csv", "instance", 0.2, images=str(tmp_path / "x.npz")))
     noisy, clean = read_labels(tmp_path / "out.csv").labels, read_labels(table).labels
     assert np.bincount(clean.index[noisy.index != clean.index]).tolist() == [2, 2, 2]
 
@@ -91,7 +92,7 @@ def test_noise_by_instance_reads_the_images(table, tmp_path):
 )
 def test_bad_settings_are_named(table, tmp_path, settings, message):
     with pytest.raises(UserError, match=message):
-        NoiseOptions(table, tmp_path / "out.csv", **settings).run()
+        run(NoiseOptions(table, tmp_path / "out.csv", **settings))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_bad_settings_are_named(table, tmp_path, settings, message):
 def test_bad_matrices_are_named(table, tmp_path, text, message):
     (tmp_path / "m.csv").write_text(text)
     with pytest.raises(UserError, match=message):
-        NoiseOptions(table, tmp_path / "out.csv", "matrix", matrix=tmp_path / "m.csv").run()
+        run(NoiseOptions(table, tmp_path / "out.csv", "matrix", matrix=tmp_path / "m.csv"))
 
 
 def test_images_without_a_label_are_counted_and_classes_can_be_listed(tmp_path, capsys):

@@ -210,6 +210,22 @@ def open_scores(path: str | Path) -> ScoreTable:
     return ScoreTable(path, tuple(files), rows, found.classes, found.named, found.has_logit)
 
 
+def dense_scores(
+    path: str | Path, items: Sequence[str], classes: Sequence[str]
+) -> NDArray[np.float64]:
+    """(N, C) scores of the items; NaN where the table has none.
+
+    Raises:
+        UserError: what :func:`open_scores` refuses, or no item has scores of all classes.
+    """
+    scores = np.full((len(items), len(classes)), np.nan)
+    for rows in open_scores(path).batches(ItemIndex(items, closed=True), classes):
+        scores[rows.item, rows.cls] = rows.score
+    if np.isnan(scores).any(1).all():
+        raise UserError(f"{path}: no item has scores of all {len(classes)} classes")
+    return scores
+
+
 @dataclass
 class ScoreWriter:
     """Write a score table batch by batch; the file appears, whole, when the context ends well.
