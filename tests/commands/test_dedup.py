@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from command import run
 from reteach.commands import dedup as duplicates
 from reteach.data.loading.augment import Eval
 from reteach.data.loading.stream import Normalize
@@ -53,14 +54,16 @@ def folders(tmp_path: Path) -> Path:
 def test_finds_equal_files_and_recompressed_copies(
     folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    DedupOptions(
-        images=str(folders / "web"),
-        against=str(folders / "val"),
-        out=folders / "pairs.parquet",
-        exclude=folders / "drop.txt",
-        within=0.2,
-        page=folders / "page.html",
-    ).run()
+    run(
+        DedupOptions(
+            images=str(folders / "web"),
+            against=str(folders / "val"),
+            out=folders / "pairs.parquet",
+            exclude=folders / "drop.txt",
+            within=0.2,
+            page=folders / "page.html",
+        )
+    )
     pairs = pq.read_table(folders / "pairs.parquet").to_pylist()
     assert pairs[0] == {
         "item": "class1/<b>stolen.png", "against": "class0/3.png", "distance": 0, "same_bytes": True,
@@ -82,13 +85,33 @@ def test_finds_equal_files_and_recompressed_copies(
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
 
 
+def test_dedup_does_not_propose_the_flag_that_was_given(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for within, hinted in ((None, True), (0.01, True), (0.1, False), (0.2, False)):
+        run(
+            DedupOptions(
+                images=str(folders / "web"),
+                against=str(folders / "val"),
+                out=folders / "pairs.parquet",
+                exclude=folders / "drop.txt",
+                within=within,
+            )
+        )
+        said = capsys.readouterr().out
+        assert "1 of them are within 0.1, where clean and advise take pictures for copies" in said
+        assert ("to remove these too: --within 0.1" in said) == hinted, within
+
+
 def test_within_one_set_each_pair_comes_once(folders: Path) -> None:
-    DedupOptions(
-        images=str(folders / "web"),
-        out=folders / "pairs.parquet",
-        exclude=folders / "drop.parquet",
-        first=1,
-    ).run()
+    run(
+        DedupOptions(
+            images=str(folders / "web"),
+            out=folders / "pairs.parquet",
+            exclude=folders / "drop.parquet",
+            first=1,
+        )
+    )
     pairs = pq.read_table(folders / "pairs.parquet").to_pylist()
     assert len({frozenset((p["item"], p["against"])) for p in pairs}) == len(pairs)
     assert not any(pair["same_bytes"] for pair in pairs)
@@ -104,13 +127,15 @@ def test_given_features_decide(folders: Path) -> None:
     others[2] = 3 * mine[5]  # the same direction
     np.savez(folders / "web.npz", items=np.array(images), features=mine)
     np.savez(folders / "val.npz", items=np.array(against), features=others)
-    DedupOptions(
-        images=str(folders / "web"),
-        against=str(folders / "val"),
-        features=folders / "web.npz",
-        against_features=folders / "val.npz",
-        out=folders / "pairs.parquet",
-    ).run()
+    run(
+        DedupOptions(
+            images=str(folders / "web"),
+            against=str(folders / "val"),
+            features=folders / "web.npz",
+            against_features=folders / "val.npz",
+            out=folders / "pairs.parquet",
+        )
+    )
     pairs = pq.read_table(folders / "pairs.parquet").to_pylist()
     assert pairs[0]["same_bytes"]
     assert (pairs[1]["item"], pairs[1]["against"]) == (images[5], against[2])
@@ -136,17 +161,19 @@ def literal(model: Any, source: Any, row: int, side: int) -> Any:
 def test_features_of_a_network(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Distances are those of L2-normalised pooled features, all pairs sorted globally."""
     weights = network(folders / "w.pth")
-    DedupOptions(
-        images=str(folders / "web"),
-        against=str(folders / "val"),
-        out=folders / "pairs.parquet",
-        model="reteach_small",
-        init=weights,
-        image_size=32,
-        batch_size=4,
-        page=folders / "page.html",
-        device="cpu",
-    ).run()
+    run(
+        DedupOptions(
+            images=str(folders / "web"),
+            against=str(folders / "val"),
+            out=folders / "pairs.parquet",
+            model="reteach_small",
+            init=weights,
+            image_size=32,
+            batch_size=4,
+            page=folders / "page.html",
+            device="cpu",
+        )
+    )
     pairs = pq.read_table(folders / "pairs.parquet").to_pylist()
     assert [pair["same_bytes"] for pair in pairs[:2]] == [True, False]
     assert (pairs[1]["item"], pairs[1]["against"]) == ("class0/again.jpg", "class0/4.png")
@@ -175,9 +202,9 @@ def test_features_of_a_run_in_a_temporary_file(
     )  # fmt: skip
     options: dict[str, Any] = {"images": str(folders / "web"), "against": str(folders / "val")}
     options |= {"run_folder": folders / "run", "device": "cpu"}
-    DedupOptions(**options, out=folders / "memory.parquet").run()
+    run(DedupOptions(**options, out=folders / "memory.parquet"))
     monkeypatch.setattr(features, "IN_MEMORY", 0)
-    DedupOptions(**options, out=folders / "new" / "file.parquet").run()
+    run(DedupOptions(**options, out=folders / "new" / "file.parquet"))
     memory, file = (
         pq.read_table(folders / name) for name in ("memory.parquet", "new/file.parquet")
     )
@@ -193,19 +220,21 @@ def test_an_index_says_what_it_finds(folders: Path, capsys: pytest.CaptureFixtur
     made = generator.normal(size=(len(items), 8)).astype(np.float32)
     np.savez(folders / "web.npz", items=np.array(items), features=made)
     for search in ("exact", "faiss"):
-        DedupOptions(
-            images=str(folders / "web"),
-            features=folders / "web.npz",
-            search=search,
-            out=folders / f"{search}.parquet",
-        ).run()
+        run(
+            DedupOptions(
+                images=str(folders / "web"),
+                features=folders / "web.npz",
+                search=search,
+                out=folders / f"{search}.parquet",
+            )
+        )
     exact, index = (pq.read_table(folders / f"{name}.parquet") for name in ("exact", "faiss"))
     assert exact.equals(index)
     assert "recall" not in capsys.readouterr().out  # one list is exact
     worse = Neighbours(np.ones((5, 1), np.float32), np.zeros((5, 1), np.int64), 0.8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(duplicates, "nearest", lambda *_, **__: worse)
-        DedupOptions(images=str(folders / "web"), out=folders / "p.parquet").run()
+        run(DedupOptions(images=str(folders / "web"), out=folders / "p.parquet"))
     said = capsys.readouterr()
     assert "nearest pictures by FAISS: recall 80.0% on a sample" in said.out
     assert "warning: the index does not reach a recall of 95%" in said.err
@@ -216,13 +245,15 @@ def test_what_is_excluded_is_not_selected(folders: Path) -> None:
     pytest.importorskip("duckdb")
     from reteach.options.select import SelectOptions
 
-    DedupOptions(
-        images=str(folders / "web"),
-        against=str(folders / "val"),
-        out=folders / "pairs.parquet",
-        exclude=folders / "drop.parquet",
-        only_bytes=True,
-    ).run()
+    run(
+        DedupOptions(
+            images=str(folders / "web"),
+            against=str(folders / "val"),
+            out=folders / "pairs.parquet",
+            exclude=folders / "drop.parquet",
+            only_bytes=True,
+        )
+    )
     items = open_source(folders / "web").items
     scores = {"item": list(items), "class": pa.array([0] * len(items), pa.int32())}
     scores["score"] = pa.array([1 - i / 100 for i in range(len(items))], pa.float32())
@@ -230,7 +261,7 @@ def test_what_is_excluded_is_not_selected(folders: Path) -> None:
     kept = {}
     for name, exclude in (("all", ()), ("clean", (folders / "drop.parquet",))):
         out = folders / f"{name}.parquet"
-        SelectOptions(folders / "scores.parquet", 100, out, exclude=exclude).run()
+        run(SelectOptions(folders / "scores.parquet", 100, out, exclude=exclude))
         kept[name] = pq.read_table(out)["item"].to_pylist()
     assert kept["all"] == items
     assert kept["clean"] == [item for item in items if item != "class1/<b>stolen.png"]
@@ -262,9 +293,9 @@ def test_bad_input_is_one_clear_line(folders: Path) -> None:
     }.items():
         torch.save(zoo.create("reteach_video", 2, seed=0).state_dict(), folders / "v.pth")
         with pytest.raises(UserError, match=words):
-            DedupOptions(images=web, out=folders / "p.parquet", **options).run()
+            run(DedupOptions(images=web, out=folders / "p.parquet", **options))
     with pytest.raises(UserError, match="does not exist"):
-        DedupOptions(images=str(folders / "wep"), out=folders / "p.parquet").run()
+        run(DedupOptions(images=str(folders / "wep"), out=folders / "p.parquet"))
 
 
 def test_finds_the_planted_duplicates_of_tiny_imagenet(shared_data: Path, tmp_path: Path) -> None:
@@ -282,14 +313,14 @@ def test_finds_the_planted_duplicates_of_tiny_imagenet(shared_data: Path, tmp_pa
         assert Image.open(io.BytesIO(content)).size == (64, 64)
         (folder / f"{Path(str(names[row])).stem}.jpg").write_bytes(content)
     out = tmp_path / "pairs.parquet"
-    DedupOptions(images=str(tmp_path / "train"), against=str(tmp_path / "val"), out=out).run()
+    run(DedupOptions(images=str(tmp_path / "train"), against=str(tmp_path / "val"), out=out))
     first, second = pq.read_table(out).slice(0, 2).to_pylist()
     assert first["same_bytes"]
     assert Path(first["item"]).stem == "n01855672_44"
     assert Path(first["against"]).stem == "val_2157"
     assert first["label"] != first["against_label"]
     assert not second["same_bytes"]
-    DedupOptions(images=str(tmp_path / "train"), out=out, only_bytes=True).run()
+    run(DedupOptions(images=str(tmp_path / "train"), out=out, only_bytes=True))
     (pair,) = pq.read_table(out).to_pylist()
     assert {Path(pair["item"]).stem, Path(pair["against"]).stem} == {
         "n07747607_32",

@@ -247,3 +247,27 @@ def test_an_exclude_list_of_other_names_is_an_error(
     assert "right.txt: 3 of its 4 items are in the scores" in said
     assert "none.txt: 0 of its 0 items are in the scores" in said
     assert {row[0] for row in toy.read(out)} == set(items[3:])
+
+
+def test_an_exclude_list_without_items_is_an_error(scores: Path, tmp_path: Path) -> None:
+    (tmp_path / "none.txt").write_text("")
+    (tmp_path / "none.csv").write_text("item\n")
+    out = tmp_path / "o.parquet"
+    for names in (["none.txt"], ["none.csv"], ["none.txt", "none.csv"]):
+        with pytest.raises(UserError, match="lists no items and excludes nothing"):
+            run(SelectOptions, scores, "--per-class", 60, "--top", 1, "--out", out, "--exclude",
+                *(tmp_path / name for name in names))  # fmt: skip
+    assert not out.exists()
+
+
+def test_an_exclude_list_of_other_parts_is_said_not_refused(
+    scores: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other.txt").write_text("of another part")
+    out = tmp_path / "o.parquet"
+    run(SelectOptions, scores, "--per-class", 60, "--top", 1, "--out", out, "--part", "--exclude",
+        tmp_path / "other.txt")  # fmt: skip
+    said = capsys.readouterr().out
+    assert "other.txt: none of its 1 items is in this part, first: 'of another part'; items" in said
+    assert "right only if all of them are in other parts" in said
+    assert out.exists()

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from command import run
 from rating_kit import Client, Clock, label_plan, new_store, own_port, photos, start_process
 from reteach.errors import UserError
 from reteach.labels import Multi, Single
@@ -74,16 +75,18 @@ def test_from_proposals_to_labels(
     (tmp_path / "tree.txt").write_text(
         "pet cat\npet dog\nwild owl\nwild fox\nroot pet\nroot wild\n"
     )
-    TasksOptions(
-        proposals=proposals,
-        out=where,
-        raters=2,
-        limit=2,
-        gold=tmp_path / "gold.parquet",
-        gold_rate=0.5,
-        names=tmp_path / "names.tsv",
-        hierarchy=tmp_path / "tree.txt",
-    ).run()
+    run(
+        TasksOptions(
+            proposals=proposals,
+            out=where,
+            raters=2,
+            limit=2,
+            gold=tmp_path / "gold.parquet",
+            gold_rate=0.5,
+            names=tmp_path / "names.tsv",
+            hierarchy=tmp_path / "tree.txt",
+        )
+    )
     said = capsys.readouterr().out
     assert "8 tasks with 16 questions about 4 images, 2 raters each; 2 of them golden" in said
     assert "2 images need no rating" in said
@@ -106,7 +109,7 @@ def test_from_proposals_to_labels(
     store.close()
 
     rate_all(where, ["ann", "ben"], lambda i, title: title == ("Cat!", *CLASSES[1:])[i])
-    ConsensusOptions(where, out=tmp_path / "real.parquet", method="majority").run()
+    run(ConsensusOptions(where, out=tmp_path / "real.parquet", method="majority"))
     table = read_labels(tmp_path / "real.parquet")
     rows_, columns, _ = table.labels.pairs()
     assert table.items == tuple(f"{i}.png" for i in range(6))
@@ -126,7 +129,7 @@ def test_from_proposals_to_labels(
 def rate_some(where: str, rater: int, tasks: int, yes: str) -> set[str]:
     """A rater answers a few tasks, with yes to one class alone; returns the images."""
     store = open_store(where)
-    flow, seen = Flow(store, clock=Clock()), set()
+    flow, seen = Flow(store, clock=Clock(), chance=np.random.default_rng(rater).random), set()
     for _ in range(tasks):
         task = flow.hand(rater)[0].task
         with store.read() as connection:
@@ -139,7 +142,7 @@ def rate_some(where: str, rater: int, tasks: int, yes: str) -> set[str]:
 
 
 def consensus(where: str, out: Path, **more: Any) -> dict[str, list[str]]:
-    ConsensusOptions(where, out=out, method="majority", **more).run()
+    run(ConsensusOptions(where, out=out, method="majority", **more))
     table = read_labels(out)
     return dict(zip(table.items, table.labels.names(), strict=True))
 
@@ -149,7 +152,7 @@ def test_while_rating_goes_on_a_partly_rated_image_keeps_its_label(
 ) -> None:
     """Two tasks per image, two raters each: an image is decided when all its classes are."""
     where = str(tmp_path / "r.db")
-    TasksOptions(proposals=proposals, out=where, raters=2, limit=2).run()
+    run(TasksOptions(proposals=proposals, out=where, raters=2, limit=2))
     store = open_store(where)
     add_raters(store, ["ann", "ben"])
     store.close()
@@ -179,7 +182,7 @@ def test_while_rating_goes_on_a_partly_rated_image_keeps_its_label(
 def test_gold_is_in_the_labels_whatever_raters_say(proposals: Path, tmp_path: Path) -> None:
     """Its task unanswered, its class never asked about, its set empty: the owner's word stands."""
     where = str(tmp_path / "r.db")
-    TasksOptions(proposals=proposals, out=where, raters=1).run()
+    run(TasksOptions(proposals=proposals, out=where, raters=1))
     store = open_store(where)
     add_raters(store, ["ann"])
     store.close()
@@ -198,13 +201,203 @@ def test_gold_is_in_the_labels_whatever_raters_say(proposals: Path, tmp_path: Pa
     assert "gold on 5 items" in read_labels(tmp_path / "real.parquet").source
 
 
+GOLD = LabelTable(  # proposed classes left out, a class no model knows, images without a task, empty sets
+    ("0.png", "1.png", "4.png", "5.png"),
+    Multi.from_pairs(np.array([0, 0, 2, 2]), np.array([1, 4, 3, 4]), 4, (*CLASSES, "hen")),
+)
+
+
+def gold_store(proposals: Path, where: Path, *, gold: bool = True, **options: Any) -> Path:
+    """A store, with the gold or without, of which one of two raters answered a part."""
+    write_labels(where.parent / "gold.parquet", GOLD)
+    given = {"gold": where.parent / "gold.parquet"} if gold else {}
+    run(TasksOptions(proposals=proposals, out=str(where), raters=2, limit=2, **given, **options))
+    store = open_store(where)
+    add_raters(store, ["zoe", "ann"])
+    store.close()
+    return where
+
+
+def test_gold_given_to_tasks_alone_is_in_the_labels_as_gold_given_to_consensus(
+    proposals: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_, without = tmp_path / "with.db", tmp_path / "without.db"
+    gold_store(proposals, with_)
+    said = capsys.readouterr().out
+    assert "1 classes are in gold labels but never asked about, first: 'hen'" in said
+    gold_store(proposals, without, gold=False)
+    for where in (with_, without):
+        rate_all(where, ["ben", "cid"], lambda i, c: c == "owl")
+    found = consensus(str(with_), tmp_path / "a.parquet")
+    assert "asked about alone" not in capsys.readouterr().out
+    sets = [found[item] for item in GOLD.items]
+    assert sets == GOLD.labels.names() == [["dog", "hen"], [], ["fox", "hen"], []]
+    capsys.readouterr()
+    again = {"gold": tmp_path / "gold.parquet"}
+    assert consensus(str(without), tmp_path / "b.parquet", **again) == found
+    assert consensus(str(with_), tmp_path / "c.parquet", **again) == found
+    assert "--gold decides" not in capsys.readouterr().out
+    a, b, c = (read_labels(tmp_path / f"{name}.parquet") for name in "abc")
+    assert a.source == b.source == c.source
+    assert "gold on 4 items" in a.source
+
+
+def test_gold_of_consensus_replaces_that_of_the_store_and_says_so(
+    proposals: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = gold_store(proposals, tmp_path / "r.db")
+    rate_all(where, ["ben"], lambda i, c: c == "owl")
+    other = LabelTable(
+        ("4.png", "5.png"), Multi.from_dense(np.eye(4, dtype=np.int64)[[2, 3]], CLASSES)
+    )
+    write_labels(tmp_path / "other.parquet", other)
+    capsys.readouterr()
+    found = consensus(str(where), tmp_path / "a.parquet", gold=tmp_path / "other.parquet")
+    assert (
+        "--gold decides for 2 items where the ratings' own gold says otherwise, first: '4.png'"
+        in (capsys.readouterr().out)
+    )
+    assert [found[i] for i in ("0.png", "1.png", "4.png", "5.png")] == [
+        ["dog", "hen"],
+        [],
+        ["owl"],
+        ["fox"],
+    ]
+
+
+def test_a_store_of_version_1_is_read_without_whole_gold_sets_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = new_store(tmp_path / "r.db", label_plan(golden=(1,)))
+    with store.write() as connection:
+        connection.exec_driver_sql("DROP TABLE gold_sets")
+        connection.exec_driver_sql("UPDATE store SET value = '1' WHERE name = 'version'")
+    store.close()
+    ratings = read_ratings(tmp_path / "r.db")
+    assert len(ratings.pair_item) == 12
+    assert set(ratings.pair_item[ratings.golden].tolist()) == {1}
+    rate_all(tmp_path / "r.db", ["ann", "ben"], lambda i, c: c == f"class {i % 3}")
+    consensus(str(tmp_path / "r.db"), tmp_path / "o.parquet")
+    line = "1 items have gold for the classes that were asked about alone: if they show other"
+    assert line in capsys.readouterr().out
+    gold = LabelTable(
+        ("001.png",), Multi.from_dense(np.array([[0, 1, 1]]), ("a", "class 1", "hen"))
+    )
+    write_labels(tmp_path / "gold.parquet", gold)
+    found = consensus(
+        str(tmp_path / "r.db"), tmp_path / "o.parquet", gold=tmp_path / "gold.parquet"
+    )
+    assert found["001.png"] == ["class 1", "hen"]
+    assert line not in capsys.readouterr().out
+
+
+def parts(path: Path) -> list[bytes]:
+    """The files that a consensus wrote."""
+    beside = ("{}.csv", "{}.unlabeled.csv", "{}.pending.txt")
+    return [
+        found.read_bytes() if (found := path.with_name(name.format(path.stem))).exists() else b""
+        for name in beside
+    ]
+
+
+@pytest.mark.parametrize("method", ["golden", "em", "majority"])
+def test_store_json_and_csv_have_the_same_consensus_while_rating_goes_on(
+    proposals: Path, tmp_path: Path, method: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Partly rated images, gold that nobody answered, images that need no rating: bit for bit."""
+    where = gold_store(proposals, tmp_path / "r.db", gold_rate=0.5)
+    for rater, tasks in ((1, 6), (2, 4)):
+        rate_some(str(where), rater, tasks, "owl")
+    names = [where, tmp_path / "r.json", tmp_path / "r.csv"]
+    for name in names[1:]:
+        run(ExportOptions(str(where), name))
+    write_labels(
+        tmp_path / "labels.csv",
+        LabelTable(
+            tuple(f"{i}.png" for i in (7, *range(6))),
+            Single(np.array([2, 0, 1, 2, 3, 0, 1]), CLASSES),
+        ),
+    )
+    capsys.readouterr()
+    for case, options in enumerate(
+        (
+            {},
+            {"labels": tmp_path / "labels.csv"},
+            {"wanted": 1},
+            {"labels": tmp_path / "labels.csv", "wanted": 2},
+            {"pending": "drop"},
+            {} if method == "golden" else {"recall": 0.3},  # its folds have one image of gold each
+        )
+    ):
+        found, said = [], []
+        for name in names:
+            out = tmp_path / f"{case}{name.suffix}" / "out.csv"
+            run(ConsensusOptions(str(name), out=out, method=method, **options))  # type: ignore[arg-type]
+            found.append(parts(out))
+            said.append(capsys.readouterr().out.replace(str(out.parent), ""))
+        assert found[1] == found[0], (case, "json")
+        assert found[2] == found[0], (case, "csv")
+        assert said[0] == said[1] == said[2]
+        assert b"4.png,fox|hen" in found[0][0]
+        assert found[0][2] or options.get("wanted") == 1  # some are pending
+    ratings = read_ratings(where)
+    assert (ratings.counts().sum(1) == 0).sum() > 6  # or nothing was tested
+    assert {"0.png", "4.png", "5.png"} <= {ratings.items[i] for i in ratings.pair_item}
+
+
+def test_a_store_goes_through_label_studio_with_gold_and_unasked_images(
+    proposals: Path, tmp_path: Path
+) -> None:
+    where = gold_store(proposals, tmp_path / "a.db")
+    rate_all(where, ["ben", "cid"], lambda i, c: c == "owl")
+    run(ExportOptions(str(where), tmp_path / "a.json"))
+    run(TasksOptions(label_studio=tmp_path / "a.json", out=str(tmp_path / "b.db"), raters=2))
+    found = consensus(str(tmp_path / "b.db"), tmp_path / "b.parquet")
+    assert found == consensus(str(where), tmp_path / "a.parquet")
+    assert found["4.png"] == ["fox", "hen"]
+    entries = json.loads((tmp_path / "a.json").read_text())
+    entries[1]["data"]["image"] = "elsewhere.png"
+    (tmp_path / "a.json").write_text(json.dumps(entries))
+    with pytest.raises(UserError, match=r"task 2: image 'elsewhere.png' is not among those"):
+        read_ratings(tmp_path / "a.json")
+
+
+def test_files_that_do_not_say_what_was_asked_say_so(
+    proposals: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = gold_store(proposals, tmp_path / "r.db")
+    rate_all(where, ["ben"], lambda i, c: c == "owl")
+    run(ExportOptions(str(where), tmp_path / "crowd.csv", columns="crowd-kit"))
+    assert "list answers only: pairs nobody answered" in capsys.readouterr().out
+    rows = (tmp_path / "crowd.csv").read_text().splitlines()
+    assert all(all(row.split(",")[:3]) for row in rows)
+    (tmp_path / "plain.csv").write_text("task,rater,answer\na#cat,r,yes\na#dog,r,no\n")
+    for name in ("crowd.csv", "plain.csv"):
+        consensus(str(tmp_path / name), tmp_path / "o.parquet")
+        assert f"{name} lists answers only: pairs nobody answered are unknown" in (
+            capsys.readouterr().out
+        )
+    (tmp_path / "asked.csv").write_text("task,rater,answer\na#cat,r,yes\na#dog,,\n")
+    assert consensus(str(tmp_path / "asked.csv"), tmp_path / "o.parquet") == {}
+    assert "1 items lack answers" in capsys.readouterr().out
+    choice = {"type": "choices", "from_name": "yes", "value": {"choices": ["cat"]}}
+    entry = {"data": {"image": "a", "classes": ["cat"]}, "annotations": [{"result": [choice]}]}
+    (tmp_path / "ls.json").write_text(json.dumps([entry]))
+    consensus(str(tmp_path / "ls.json"), tmp_path / "o.parquet")
+    assert "does not say how many answers a class needs (taken: 1; --wanted" in (
+        capsys.readouterr().out
+    )
+
+
 def test_work_is_done_when_golden_tasks_are_too(proposals: Path, tmp_path: Path) -> None:
     where = str(tmp_path / "r.db")
     gold = LabelTable(("0.png", "1.png"), Single(np.array([0, 1]), CLASSES))
     write_labels(tmp_path / "gold.csv", gold)
-    TasksOptions(
-        proposals=proposals, out=where, raters=1, gold=tmp_path / "gold.csv", gold_rate=0.01
-    ).run()
+    run(
+        TasksOptions(
+            proposals=proposals, out=where, raters=1, gold=tmp_path / "gold.csv", gold_rate=0.01
+        )
+    )
     store = open_store(where)
     add_raters(store, ["ann"])
     store.close()
@@ -238,25 +431,27 @@ def test_from_label_studio_and_back(tmp_path: Path, capsys: pytest.CaptureFixtur
     ]
     (tmp_path / "in.json").write_text(json.dumps(entries))
     where = tmp_path / "r.db"
-    TasksOptions(label_studio=tmp_path / "in.json", out=str(where), raters=2).run()
+    run(TasksOptions(label_studio=tmp_path / "in.json", out=str(where), raters=2))
     assert "8 answers of 1 raters taken over" in capsys.readouterr().out
     rate_all(where, ["ann"], lambda i, c: c == "owl")
-    ExportOptions(str(where), tmp_path / "out.json").run()
+    run(ExportOptions(str(where), tmp_path / "out.json"))
     assert "<Choices" in (tmp_path / "out.xml").read_text()
     back = read_ratings(tmp_path / "out.json")
     assert sorted(back.raters) == ["3", "ann"]
     assert len(back.answer) == 2 * 4 + 4 * 4
-    ExportOptions(str(where), tmp_path / "out.csv", columns="crowd-kit").run()
+    run(ExportOptions(str(where), tmp_path / "out.csv", columns="crowd-kit"))
     assert (tmp_path / "out.csv").read_text().startswith("task,worker,label")
 
 
 def test_earlier_answers_from_csv(proposals: Path, tmp_path: Path) -> None:
-    TasksOptions(proposals=proposals, out=str(tmp_path / "a.db"), raters=1).run()
+    run(TasksOptions(proposals=proposals, out=str(tmp_path / "a.db"), raters=1))
     rate_all(tmp_path / "a.db", ["ann"], lambda i, c: c == CLASSES[i])
-    ExportOptions(str(tmp_path / "a.db"), tmp_path / "a.csv").run()
-    TasksOptions(
-        proposals=proposals, out=str(tmp_path / "b.db"), raters=2, ratings=tmp_path / "a.csv"
-    ).run()
+    run(ExportOptions(str(tmp_path / "a.db"), tmp_path / "a.csv"))
+    run(
+        TasksOptions(
+            proposals=proposals, out=str(tmp_path / "b.db"), raters=2, ratings=tmp_path / "a.csv"
+        )
+    )
     store = open_store(tmp_path / "b.db")
     assert progress(store).counted == 4
     assert len(ratings_of(store).answer) == 16
@@ -271,15 +466,17 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_labels(
         tmp_path / "resnet.csv", LabelTable(items, Single(np.array([0, 0, 0, 3, 1]), CLASSES))
     )
-    TasksOptions(
-        predictions=(tmp_path / "resnet.csv",),
-        labels=(tmp_path / "real.parquet",),
-        out=str(tmp_path / "m.db"),
-        raters=1,
-    ).run()
+    run(
+        TasksOptions(
+            predictions=(tmp_path / "resnet.csv",),
+            labels=(tmp_path / "real.parquet",),
+            out=str(tmp_path / "m.db"),
+            raters=1,
+        )
+    )
     assert "2 tasks with 2 questions" in capsys.readouterr().out
     rate_all(tmp_path / "m.db", ["ann"], lambda i, c: True)
-    ExportOptions(str(tmp_path / "m.db"), tmp_path / "verdicts.csv").run()
+    run(ExportOptions(str(tmp_path / "m.db"), tmp_path / "verdicts.csv"))
     from reteach.analysis.mistakes import read_verdicts, summarize
 
     (summary,) = summarize(read_verdicts(tmp_path / "verdicts.csv"))
@@ -311,7 +508,7 @@ def test_bad_tasks(proposals: Path, tmp_path: Path) -> None:
     ]
     for options, said in cases:
         with pytest.raises(UserError, match=said) as error:
-            TasksOptions(**options).run()
+            run(TasksOptions(**options))
         assert "\n" not in str(error.value)
         assert not Path(out).exists(), options
 
@@ -336,7 +533,7 @@ def test_bad_servers(tmp_path: Path) -> None:
         ]
         for options, said in cases:
             with pytest.raises(UserError, match=said) as error:
-                RateOptions(**{"ratings": where, "images": folder, "port": 0} | options).run()
+                run(RateOptions(**{"ratings": where, "images": folder, "port": 0} | options))
             assert "\n" not in str(error.value)
 
 

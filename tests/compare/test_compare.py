@@ -73,7 +73,7 @@ def test_statistics_are_those_of_the_runs(made):
 
 def test_nothing_is_trained_twice(made, monkeypatch):
     folder, results = made
-    monkeypatch.setattr(trials, "run_job", None)
+    monkeypatch.setattr(trials, "run_trial", None)
     assert compare(plan(folder)) == results
 
 
@@ -83,7 +83,7 @@ def test_only_what_is_missing_is_trained(made, monkeypatch):
     gone.unlink()
     ran = []
     real = trials.run_trial
-    monkeypatch.setattr(trials, "run_job", lambda trial: ran.append(trial.seed) or real(trial))
+    monkeypatch.setattr(trials, "run_trial", lambda trial: ran.append(trial.seed) or real(trial))
     assert compare(plan(folder)) == results
     assert ran == [1]
 

@@ -114,14 +114,23 @@ def test_label_studio_keeps_tasks_answers_and_original_labels(tmp_path: Path) ->
 
 
 def test_tasks_are_written_into_a_store_not_into_json(tmp_path: Path) -> None:
-    for name in ("t.json", "t.csv", "t.parquet"):
+    for name in (
+        "t.json",
+        "t.csv",
+        "t.parquet",
+        "t.xml",
+        "t.txt",
+        "t.yaml",
+        "t",
+        "sqlite:///t.xml",
+    ):
         with pytest.raises(UserError, match=r"name it \.db"):
             TasksOptions(label_studio=tmp_path / "x.json", out=str(tmp_path / name)).run()
 
 
 @pytest.mark.parametrize("dialect", ["reteach", "crowd-kit"])
 def test_csv_and_back(rated: Store, tmp_path: Path, dialect: Any) -> None:
-    text = ratings_csv(ratings_of(rated), dialect)
+    text = ratings_csv(rated, dialect)
     (tmp_path / "out.csv").write_text(text)
     back = read_ratings(tmp_path / "out.csv")
     assert pairs(back) == pairs(ratings_of(rated))

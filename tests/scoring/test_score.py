@@ -209,7 +209,7 @@ def test_kill_minus_nine_and_go_on(world, whole, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     slow = (
         "import sys, time\n"
-        "from reteach.experiment import score\n"
+        "from reteach.scoring import score\n"
         "whole = score.Scorer._write\n"
         "def write(self, *given):\n"
         "    whole(self, *given)\n"

@@ -58,6 +58,8 @@ class Outcome:
     """None without golden pairs."""
     golden_score: NDArray[np.float64] | None = None
     """(D, G) scores of the golden pairs, as the rest is scored."""
+    gold_unanswered: int = 0
+    """Golden pairs, where nobody has answered any of them."""
 
     def experts(self) -> list[Point]:
         """Each expert against the majority of all experts, in which the expert has a part."""

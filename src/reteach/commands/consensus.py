@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from ..relabel.raters import reassessed
 from ..relabel.raters.dawid_skene import Answers, dawid_skene
 from ..relabel.raters.golden_scores import golden_scores
 from ..relabel.raters.rating_tables import RatingTable, Votes, pairs_of, read_rating_table, votes_of
-from ..relabel.raters.reference_labels import with_gold, with_originals
+from ..relabel.raters.reference_labels import gold_changed, with_gold, with_originals
 from ..scores.classes import read_classes
 from ..scores.table import ScoreWriter
 from ..tables import LabelTable, read_labels, write_labels
@@ -41,14 +42,17 @@ def consensus(command: ConsensusOptions) -> Iterator[str]:
             return
     else:
         table = None
-    sources = _sources(command, table, classes)
+    sources, lines = _sources(command, table, classes)
+    yield from lines
     outcome = _decide(command, sources)
     yield from _write(command, outcome)
 
 
 def _sources(
     command: ConsensusOptions, table: RatingTable | None, classes: tuple[str, ...] | None
-) -> Sources:
+) -> tuple[Sources, list[str]]:
+    """What there is to decide by, and what has to be said about it."""
+    lines: list[str] = []
     group, experts, calibration = None, None, None
     wanted, final = command.wanted or 1, command.reassessed is None or command.gold is not None
     if command.reassessed is not None:
@@ -59,17 +63,34 @@ def _sources(
         group = reassessed.animals()
     else:
         if table is not None:
-            ratings = pairs_of(table, classes)
+            ratings, said = pairs_of(table, classes), table.answers_wanted()
         else:
-            from ..rating.export import read_ratings, wanted_of
+            from ..rating.export import golden_by_pairs, read_wanted
 
-            ratings = read_ratings(str(command.ratings))
-            wanted = command.wanted or wanted_of(str(command.ratings))
+            ratings, said = read_wanted(str(command.ratings))
+            if command.gold is None and (partly := golden_by_pairs(str(command.ratings))):
+                lines.append(
+                    f"{partly:,} items have gold for the classes that were asked about alone: if they show "
+                    "other classes, give --gold"
+                )
+        ratings, wanted = ratings.in_order(), command.wanted or said or 1
+        if table is not None and not table.lists_asked:
+            lines.append(
+                f"{table.path} lists answers only: pairs nobody answered are unknown, and an image counts as "
+                "rated once all classes that the file names for it are"
+            )
+        elif said is None:
+            lines.append(
+                f"{command.ratings} does not say how many answers a class needs (taken: {wanted}; --wanted "
+                "sets it), nor which images had no task"
+            )
         if command.labels is not None:
             originals = read_labels(command.labels, kind="single", classes=classes)
             ratings = with_originals(ratings, originals)
     if command.gold is not None:
-        ratings = with_gold(ratings, read_labels(command.gold, kind="multi"))
+        before = ratings
+        ratings = with_gold(before, read_labels(command.gold, kind="multi"))
+        lines += _say_changed(gold_changed(before, ratings))
         calibration = experts = None
     if command.trust_original is not None:
         trusted = set(read_classes(command.trust_original))
@@ -79,7 +100,16 @@ def _sources(
         if (ratings.original < 0).all():
             raise UserError("--trust-original needs the original labels (--labels)")
         group = np.array([name in trusted for name in ratings.classes], np.bool_)
-    return Sources(ratings, calibration, experts, group, wanted, final)
+    return Sources(ratings, calibration, experts, group, wanted, final), lines
+
+
+def _say_changed(items: list[str]) -> list[str]:
+    if not items:
+        return []
+    return [
+        f"--gold decides for {len(items):,} items where the ratings' own gold says otherwise, "
+        f"first: {items[0]!r}"
+    ]
 
 
 def _decide(command: ConsensusOptions, asked: Sources) -> Outcome:
@@ -102,7 +132,8 @@ def _decide(command: ConsensusOptions, asked: Sources) -> Outcome:
         found = agree.majority(ratings)
 
     on_gold = _on_gold(command, sources, found)
-    threshold = _threshold(command, method, sources, on_gold)
+    unanswered = 0 if golden.any() else int(full.golden.sum())
+    threshold = _threshold(command, method, sources, on_gold, unanswered)
     at, truth = None, sources.truth()[golden]
     if on_gold is not None and truth.any():
         at = operating_point(on_gold, truth, ratings.pair_item[golden], threshold)
@@ -128,6 +159,7 @@ def _decide(command: ConsensusOptions, asked: Sources) -> Outcome:
         int((golden_item & decided).sum()) if asked.gold_is_final else 0,
         at,
         on_gold,
+        unanswered,
     )
 
 
@@ -154,9 +186,18 @@ def _on_gold(
 
 
 def _threshold(
-    command: ConsensusOptions, method: str, sources: Sources, on_gold: NDArray[np.float64] | None
+    command: ConsensusOptions,
+    method: str,
+    sources: Sources,
+    on_gold: NDArray[np.float64] | None,
+    unanswered: int,
 ) -> float:
     if command.precision is not None or command.recall is not None:
+        if on_gold is None and unanswered:
+            raise UserError(
+                f"none of the {unanswered:,} golden pairs has been answered yet, and --precision and "
+                "--recall are judged by answers: name a --threshold until then"
+            )
         if on_gold is None:
             raise UserError(
                 "--precision and --recall need golden pairs: name a --threshold instead"
@@ -196,7 +237,12 @@ def _write(command: ConsensusOptions, outcome: Outcome) -> Iterator[str]:
             f"log-likelihood {found.log_likelihood[-1]:.1f} "
             f"after {len(found.log_likelihood)} iterations"
         )
-    if outcome.point is not None:
+    if outcome.point is not None and math.isnan(outcome.point.precision):
+        yield (
+            f"on golden pairs: no golden pair passes probability ≥ {outcome.threshold:.6g}, so recall is "
+            "0% and precision unknown"
+        )
+    elif outcome.point is not None:
         p, r = outcome.point.precision_interval, outcome.point.recall_interval
         yield (
             f"on golden pairs: precision {outcome.point.precision:.1%} ({p[0]:.1%} to {p[1]:.1%}), "
@@ -205,6 +251,11 @@ def _write(command: ConsensusOptions, outcome: Outcome) -> Iterator[str]:
         )
     elif ratings.golden.any():
         yield "the golden pairs are too few to judge the consensus by"
+    elif outcome.gold_unanswered:
+        yield (
+            f"none of the {outcome.gold_unanswered:,} golden pairs has been answered yet: precision and "
+            "recall are unknown"
+        )
     yield (
         f"{len(labels.columns):,} labels on {len(labels) - len(outcome.unlabeled):,} of "
         f"{len(labels):,} items at probability ≥ {outcome.threshold:.6g}: {command.out}"

@@ -78,9 +78,10 @@ def dedup(command: DedupOptions) -> Iterator[str]:
             low, high = pairs.distance[[0, -1]]
             yield f"{len(pairs):,} pairs of near pictures, {low:.3f} to {high:.3f} apart"
         if command.by_thumbnails and len(pairs):
+            hint = "" if _taken(command) else f"; to remove these too: --within {ALIKE:g}"
             yield (
                 f"{int((pairs.distance <= ALIKE).sum()):,} of them are within {ALIKE:g}, where clean "
-                f"and advise take pictures for copies; to remove these too: --within {ALIKE:g}"
+                f"and advise take pictures for copies{hint}"
             )
         found = joined(found, pairs)
     yield from _complaints([images] if single else [images, against])
@@ -90,6 +91,8 @@ def dedup(command: DedupOptions) -> Iterator[str]:
     if command.exclude is not None:
         write_items(command.exclude, removed)
         yield f"{len(removed):,} images to remove: {command.exclude}"
+        if not removed:
+            yield "the list is empty: select takes it only beside others that are not"
     if command.page is not None:
         _page(command.page, command.shown, found, images, against, len(removed), how)
         yield f"page: {command.page}"
@@ -155,6 +158,11 @@ def _complaints(sets: Sequence[ImageSet], most: int = 10) -> Iterator[str]:
         yield f"warning: {item} cannot be used: {reason}"
     if len(broken) > most:
         yield f"warning: {len(broken) - most:,} more images cannot be used"
+
+
+def _taken(command: DedupOptions) -> bool:
+    """Whether --exclude lists all that are alike already."""
+    return command.exclude is not None and command.within is not None and command.within >= ALIKE
 
 
 def _removed(command: DedupOptions, found: Pairs, images: ImageSet) -> list[str]:

@@ -17,7 +17,7 @@ from ..labels import Multi
 from ..options.rate import one_store
 from ..rating.build import TaskPlan, build, from_mistakes, from_proposals, spread
 from ..rating.class_descriptions import read_names
-from ..rating.export import ratings_csv, ratings_of, read_ratings, verdicts_csv
+from ..rating.export import ratings_csv, read_ratings, verdicts_csv
 from ..rating.importer import bring_in
 from ..rating.interop import CONFIG, LabelStudio, label_studio_json, read_label_studio
 from ..rating.store import open_store
@@ -43,9 +43,10 @@ def make(command: TasksOptions) -> Iterator[str]:
     if sum(sources) != 1:
         raise UserError("name one of --proposals, --predictions and --label-studio")
     where = one_store(command.out, command.store)
-    if Path(where).suffix.lower() in (".json", ".csv", ".parquet"):
+    address = "://" in where and not where.startswith("sqlite:")
+    if not address and Path(where).suffix.lower() not in (".db", ".sqlite", ".sqlite3"):
         raise UserError(
-            f"{where}: the tasks go into a rating store, an SQLite file: name it .db; "
+            f"{where}: the tasks go into a rating store, an SQLite file: name it .db, .sqlite or .sqlite3; "
             "reteach relabel export then writes .json and .csv"
         )
     if command.predictions:
@@ -62,6 +63,11 @@ def make(command: TasksOptions) -> Iterator[str]:
         f"{len(np.unique(plan.item)):,} images, {command.raters} raters each"
         + (f"; {golden:,} of them golden" if golden else "")
     )
+    if odd := _never_asked(plan):
+        yield (
+            f"{len(odd):,} classes are in gold labels but never asked about, first: {odd[0]!r}; "
+            "the consensus writes them for the golden images alone"
+        )
     if kept:
         yield f"{kept:,} images need no rating: all models agree with their label"
     if given is not None and len(given.answer):
@@ -71,6 +77,13 @@ def make(command: TasksOptions) -> Iterator[str]:
         )
     yield f"store: {store.where}"
     store.close()
+
+
+def _never_asked(plan: TaskPlan) -> list[str]:
+    """Classes of gold sets that no question names."""
+    asked = set(plan.asked.tolist())
+    gold = {c for names in plan.gold_sets.values() for c in names}
+    return [plan.classes[c] for c in sorted(gold - asked)]
 
 
 def export(command: ExportOptions) -> Iterator[str]:
@@ -85,7 +98,12 @@ def export(command: ExportOptions) -> Iterator[str]:
     elif ending == ".csv" and store.settings.kind == "mistakes":
         atomic_write(command.out, verdicts_csv(store))
     elif ending == ".csv":
-        atomic_write(command.out, ratings_csv(ratings_of(store), command.columns))
+        atomic_write(command.out, ratings_csv(store, command.columns))
+        if command.columns == "crowd-kit":
+            yield (
+                "crowd-kit's columns list answers only: pairs nobody answered, gold they have, and images "
+                "without a task are left out; the store and --columns reteach have them"
+            )
     else:
         raise UserError(f"{command.out}: answers are written as .csv or .json")
     yield f"answers: {command.out}"
@@ -95,19 +113,28 @@ def export(command: ExportOptions) -> Iterator[str]:
 def _labels(command: TasksOptions) -> tuple[TaskPlan, Ratings | None, int]:
     """The plan, answers that exist already, and the number of images kept unrated."""
     gold: dict[tuple[int, int], float] = {}
+    sets: dict[int, list[int]] = {}
     given = None
     if command.label_studio is not None:
         found = read_label_studio(command.label_studio)
         proposals, given = found.proposals(), found.ratings()
         pairs = zip(given.pair_item.tolist(), given.pair_class.tolist(), given.gold, strict=True)
         gold = {(i, c): float(share) for i, c, share in pairs if not np.isnan(share)}
+        sets |= found.sets
     else:
         assert command.proposals is not None
         proposals = read_proposals(command.proposals)
     if command.ratings is not None:
         given = read_ratings(command.ratings)
+    known = proposals.classes
     if command.gold is not None:
-        gold |= _gold(command.gold, proposals)
+        more, known = _gold_sets(command.gold, proposals)
+        sets |= more
+    gold |= {
+        (i, c): float(c in sets[i])
+        for i, c in zip(proposals.pair_item.tolist(), proposals.pair_class.tolist(), strict=True)
+        if i in sets
+    }
     if command.hierarchy is not None:
         similarity = read_hierarchy(command.hierarchy).similarity(proposals.classes)
     else:
@@ -116,7 +143,9 @@ def _labels(command: TasksOptions) -> tuple[TaskPlan, Ratings | None, int]:
         tasks = _as_in_file(found, similarity, command.limit)
     else:
         tasks = split(proposals, similarity, command.limit)
-    plan = from_proposals(proposals, tasks, gold)
+    plan = replace(from_proposals(proposals, tasks, gold), classes=known, gold_sets=sets)
+    if command.label_studio is not None:
+        plan = replace(plan, original=found.ratings().original)
     agreed = tasks.kept[proposals.pair_item] & proposals.original
     shown = zip(
         proposals.pair_class[agreed].tolist(), proposals.pair_item[agreed].tolist(), strict=True
@@ -146,18 +175,15 @@ def _as_in_file(found: LabelStudio, similarity: NDArray[np.float64], limit: int)
     )
 
 
-def _gold(path: Path, proposals: Proposals) -> dict[tuple[int, int], float]:
-    """Every proposal for a golden image, and whether it is true."""
-    table = read_labels(path, kind="multi", classes=proposals.classes)
+def _gold_sets(path: Path, proposals: Proposals) -> tuple[dict[int, list[int]], list[str]]:
+    """Golden image -> all its classes, proposed or not; and the classes with those that no model knows."""
+    table = read_labels(path, kind="multi")
+    classes = list(dict.fromkeys([*proposals.classes, *table.labels.classes]))
+    place = {name: c for c, name in enumerate(classes)}
     position = {item: row for row, item in enumerate(proposals.items)}
-    at, columns, _ = table.labels.pairs()
     rows = [_row(position, item, path) for item in table.items]
-    true = {(rows[i], c) for i, c in zip(at.tolist(), columns.tolist(), strict=True)}
-    golden = np.isin(proposals.pair_item, rows)
-    asked = zip(
-        proposals.pair_item[golden].tolist(), proposals.pair_class[golden].tolist(), strict=True
-    )
-    return {pair: float(pair in true) for pair in asked}
+    own = [[place[name] for name in names] for names in table.labels.names()]
+    return dict(zip(rows, own, strict=True)), classes
 
 
 def _mistakes(command: TasksOptions) -> TaskPlan:

@@ -24,7 +24,8 @@ class TasksOptions:
     labels: tuple[Path, ...] = ()
     """With --predictions: label tables by which predictions are right or wrong."""
     out: str | None = None
-    """The store: a file that does not exist yet (.db), or postgresql://user@host/name."""
+    """The store: a file that does not exist yet (.db, .sqlite, .sqlite3), or
+    postgresql://user@host/name."""
     store: str | None = None
     """The same as --out."""
     hierarchy: Path | None = None
@@ -35,7 +36,8 @@ class TasksOptions:
     raters: int = 5
     """Raters per task."""
     gold: Path | None = None
-    """Label table of images whose labels are surely complete: their tasks are golden."""
+    """Label table of images whose labels are surely complete: their tasks are golden, and the consensus
+    writes these labels."""
     gold_rate: float = 0.1
     """Share of golden tasks among those that a rater sees."""
     names: Path | None = None

@@ -67,8 +67,8 @@ class ConsensusOptions:
     """Items of which some class still lacks answers: keep their original label, or leave them out. They
     are listed beside --out."""
     wanted: int | None = None
-    """Answers that a class needs before its item is decided; by default as many as the store asks for,
-    and 1 for a .csv."""
+    """Answers that a class needs before its item is decided; by default as many as the store asked
+    for, and 1 for a file that does not say."""
     method: Literal["golden", "em", "majority"] | None = None
     """golden: raters' error rates counted on golden pairs; em: found together with the truth
     (Dawid & Skene); majority. By default golden where there are golden pairs, else em."""

@@ -38,7 +38,8 @@ class SelectOptions:
     """CSV with class, count: class sizes follow these frequencies, with K as their mean."""
     exclude: tuple[Path, ...] = ()
     """Images never to pick, e.g. duplicates of test images: one or several .txt, .csv or .parquet files
-    with item. A list of which no item is in the scores is an error."""
+    with item. A list of which no item is in the scores is an error (with --part: said), and so is
+    none with items."""
     classes: Path | None = None
     """The class list, one name per line, where the score table does not hold it."""
     seed: int = 0

@@ -47,6 +47,9 @@ class TaskPlan:
     """(Q,) class indices."""
     gold: Floats
     """(Q,) share of experts who said yes; NaN where unknown."""
+    gold_sets: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    """Labels: item -> its whole gold set, with the classes that nobody is asked about; items without a task
+    can have one too."""
     given: Sequence[tuple[int, int]] = ()
     """Mistakes: (task, class) pairs of the labels by which the prediction is wrong."""
     predictors: Sequence[tuple[int, str, str]] = ()
@@ -131,8 +134,8 @@ def from_mistakes(
         np.arange(n + 1),
         np.array([c for _, c, _ in task_of], np.int64),
         np.full(n, np.nan),
-        [(t, c) for (_, _, right), t in task_of.items() for c in right],
-        predictors,
+        given=[(t, c) for (_, _, right), t in task_of.items() for c in right],
+        predictors=predictors,
     )
 
 
@@ -227,6 +230,13 @@ def _rows(
             for t, (a, b) in enumerate(pairwise(plan.starts.tolist()))
             for q in range(a, b)
         ],
+    )
+    sets: list[tuple[int, int | None]] = [
+        (item, c) for item, names in plan.gold_sets.items() for c in (*names,) or (None,)
+    ]
+    yield (
+        schema.gold_sets,
+        [{"id": k, "item_id": item, "class_id": c} for k, (item, c) in enumerate(sets)],
     )
     yield schema.given, [{"task_id": t, "class_id": c} for t, c in plan.given]
     yield (

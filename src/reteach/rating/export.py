@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, func, select
 
 from ..analysis.mistakes import VERDICTS
 from ..errors import UserError
 from ..relabel.raters.rating_tables import Dialect, pairs_of, read_rating_table, write_ratings
 from ..relabel.raters.ratings import Ratings
+from ..relabel.raters.reference_labels import with_gold_sets
 from ..spreadsheet import to_csv
-from .schema import answers, classes, items, predictors, questions, raters, tasks
+from .schema import answers, classes, gold_sets, items, predictors, questions, raters, tasks
 from .store import Store, open_store
 
 CLEAR, UNDECIDABLE, NO_MISTAKE = 0, 1, 2
@@ -29,32 +30,50 @@ def read_ratings(where: str | Path) -> Ratings:
     Raises:
         UserError: it cannot be read, or its raters judged mistakes.
     """
+    return read_wanted(where)[0]
+
+
+def read_wanted(where: str | Path) -> tuple[Ratings, int | None]:
+    """As :func:`read_ratings`, and how many answers each pair needs: None where a file does not say."""
     if str(where).lower().endswith(".csv"):
-        return pairs_of(read_rating_table(Path(where)))
+        table = read_rating_table(Path(where))
+        return pairs_of(table), table.answers_wanted()
     if str(where).lower().endswith(".json"):
         from .interop import read_label_studio
 
-        return read_label_studio(Path(where)).ratings()
+        found = read_label_studio(Path(where))
+        return found.ratings(), found.wanted
     store = open_store(where)
     try:
-        return ratings_of(store)
+        return ratings_of(store), store.settings.wanted
     finally:
         store.close()
 
 
-def wanted_of(where: str | Path) -> int:
-    """How many raters a task of the store needs; 1 for a file of answers, which does not say."""
+def golden_by_pairs(where: str | Path) -> int:
+    """Items of a store whose gold is known for asked classes alone: the store was made before whole gold
+    sets were kept, or the gold is experts' answers. 0 for files.
+    """
     if str(where).lower().endswith((".csv", ".json")):
-        return 1
+        return 0
     store = open_store(where)
+    whole = select(gold_sets.c.item_id)
+    query = (
+        select(func.count(tasks.c.item_id.distinct()))
+        .join(questions, questions.c.task_id == tasks.c.id)
+        .where(questions.c.gold.is_not(None), tasks.c.item_id.not_in(whole))
+    )
     try:
-        return store.settings.wanted
+        with store.read() as connection:
+            return int(connection.scalar(query) or 0)
     finally:
         store.close()
 
 
 def ratings_of(store: Store) -> Ratings:
-    """The answers of all raters who are not excluded, as they are now.
+    """The answers of all raters who are not excluded, as they are now, and the owner's gold sets.
+
+    Gold that nobody was asked about is there as golden pairs without an answer.
 
     Raises:
         UserError: the raters judged mistakes.
@@ -85,9 +104,10 @@ def ratings_of(store: Store) -> Ratings:
             .order_by(answers.c.question_id, answers.c.rater_id)
         )
         rows = np.array([tuple(row) for row in said], np.int64).reshape(-1, 3)
+        sets = gold_sets_of(connection)
     position = np.full(max((row.id for row in people), default=0) + 1, -1, np.int64)
     position[[row.id for row in people]] = np.arange(len(people))
-    return Ratings(
+    found = Ratings(
         names,
         list(classes_),
         np.array([row.item_id for row in pairs], np.int64),
@@ -99,13 +119,28 @@ def ratings_of(store: Store) -> Ratings:
         np.array([np.nan if row.gold is None else row.gold for row in pairs], np.float64),
         original,
     )
+    return with_gold_sets(found, list(sets), list(sets.values()))
 
 
-def ratings_csv(ratings: Ratings, dialect: Dialect = "reteach") -> str:
+def gold_sets_of(connection: Connection) -> dict[str, list[str]]:
+    """Item -> its whole gold set, by name."""
+    found: dict[str, list[str]] = {}
+    for item, name in connection.execute(
+        select(items.c.name, classes.c.name)
+        .select_from(gold_sets)
+        .join(items, gold_sets.c.item_id == items.c.id)
+        .join(classes, gold_sets.c.class_id == classes.c.id, isouter=True)
+        .order_by(gold_sets.c.id)
+    ):
+        found.setdefault(item, []).extend([] if name is None else [name])
+    return found
+
+
+def ratings_csv(store: Store, dialect: Dialect = "reteach") -> str:
     """``task, rater, answer`` or crowd-kit's ``task, worker, label``; see :mod:`rating_tables`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ratings.csv"
-        write_ratings(path, ratings, dialect)
+        write_ratings(path, ratings_of(store), dialect, store.settings.wanted)
         return path.read_text(encoding="utf-8")
 
 

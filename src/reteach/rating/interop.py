@@ -6,7 +6,8 @@ an annotation marked as ground truth. Label Studio knows annotators by its own a
 rater's name stands in the ``meta`` of each result.
 
 ``data.gold`` has the share of experts who said yes, and ``data.original`` the original label: what
-Label Studio has no place for.
+Label Studio has no place for. The first task's ``data.reteach`` has what belongs to no task: all classes and
+items in order (those that nobody is asked about too), whole gold sets, and how many answers a pair needs.
 
 In, the same is read back, each task as it stands in the file, and also the usual single group of
 choices: there a ticked class is *yes*, and one that was offered but not ticked is *no*. Offered are
@@ -18,18 +19,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from ..errors import UserError
 from ..relabel.raters.proposals import Proposals
 from ..relabel.raters.ratings import ANSWERS, NO, YES, Ratings
+from ..relabel.raters.reference_labels import with_gold_sets
 from ..scores.table import ItemIndex
+from .export import gold_sets_of
 from .schema import answers, assignments, classes, items, questions, raters, tasks
 from .store import Store
 
@@ -64,6 +67,10 @@ class LabelStudio:
     """Item -> class of its original label."""
     shares: dict[tuple[int, int], float]
     """Share of the experts who said yes, where the file tells it."""
+    sets: dict[int, list[int]] = field(default_factory=dict)
+    """Item -> its whole gold set, where the file tells it."""
+    wanted: int | None = None
+    """Answers that each pair needs; None where the file does not say, nor which items had no task."""
 
     def ratings(self) -> Ratings:
         """The answers; a golden pair's share is that of the experts who said yes."""
@@ -75,7 +82,7 @@ class LabelStudio:
         for pair, share in self.shares.items():
             gold[row[pair]] = share
         original = [self.original.get(item, -1) for item in range(len(self.items))]
-        return Ratings(
+        found = Ratings(
             self.items,
             self.classes,
             np.array([item for item, _ in self.asked], np.int64),
@@ -87,6 +94,8 @@ class LabelStudio:
             gold,
             np.array(original, np.int64),
         )
+        sets = [[self.classes[c] for c in names] for names in self.sets.values()]
+        return with_gold_sets(found, [self.items[item] for item in self.sets], sets)
 
     def proposals(self) -> Proposals:
         """The questions, to be split into tasks."""
@@ -122,16 +131,27 @@ def read_label_studio(path: Path) -> LabelStudio:
         raise UserError(f"{path}: not a JSON file") from None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise UserError(f"{path}: expected a JSON list of Label Studio tasks")
-    images, names = ItemIndex(), ItemIndex()
+    whole = _whole(entries, path)
+    images = ItemIndex([item for item, _ in whole.items])
+    names = ItemIndex(whole.classes)
     asked: dict[tuple[int, int], None] = {}
     gold: dict[tuple[int, int], list[int]] = {}
     said: dict[tuple[str, tuple[int, int]], int] = {}
-    original: dict[int, int] = {}
+    original = {
+        item: int(names.rows([label], "")[0])
+        for item, (_, label) in enumerate(whole.items)
+        if label is not None
+    }
     shares: dict[tuple[int, int], float] = {}
     tasks_: list[list[tuple[int, int]]] = []
     for number, entry in enumerate(entries, start=1):
         where = f"{path}: task {number}"
         image, offered = _task(entry, where)
+        if whole.wanted is not None and image not in images:
+            raise UserError(
+                f"{where}: image {image[:60]!r} is not among those of the store that was "
+                "exported: name images as there, or remove data.reteach (with gold, and images without task)"
+            )
         item = int(images.rows([image], where)[0])
         pair = {name: (item, int(names.rows([name], where)[0])) for name in offered}
         tasks_.append([each for each in pair.values() if each not in asked])
@@ -151,6 +171,8 @@ def read_label_studio(path: Path) -> LabelStudio:
                     gold.setdefault(pair[name], []).append(answer)
                 else:
                     said[rater, pair[name]] = answer  # a rater's last word
+    gold_items = images.rows([item for item, _ in whole.gold], "").tolist()
+    sets = [names.rows(own, "").tolist() for _, own in whole.gold]
     return LabelStudio(
         images.names,
         names.names,
@@ -160,7 +182,52 @@ def read_label_studio(path: Path) -> LabelStudio:
         [task for task in tasks_ if task],
         original,
         shares,
+        dict(zip(gold_items, sets, strict=True)),
+        whole.wanted,
     )
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """What a store knows beside its tasks."""
+
+    wanted: int | None = None
+    classes: list[str] = field(default_factory=list)
+    items: list[tuple[str, str | None]] = field(default_factory=list)
+    """(name, original label)."""
+    gold: list[tuple[str, list[str]]] = field(default_factory=list)
+    """(item, its classes)."""
+
+
+def _whole(entries: list[dict[str, Any]], path: Path) -> _Whole:
+    blocks = (
+        entry["data"].get("reteach") for entry in entries if isinstance(entry.get("data"), dict)
+    )
+    block = next((each for each in blocks if each is not None), None)
+    if block is None:
+        return _Whole()
+    try:
+        found = _Whole(
+            int(block["wanted"]),
+            [str(name) for name in block["classes"]],
+            [(str(name), None if label is None else str(label)) for name, label in block["items"]],
+            [(str(name), [str(each) for each in own]) for name, own in block["gold"]],
+        )
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path}: data.reteach is not as reteach writes it: export again") from None
+    return found
+
+
+def _beside_tasks(connection: Connection, wanted: int) -> dict[str, Any]:
+    """The ``data.reteach`` of :class:`_Whole`."""
+    label = select(items.c.name, classes.c.name)
+    label = label.join(classes, items.c.original == classes.c.id, isouter=True)
+    return {
+        "wanted": wanted,
+        "classes": list(connection.scalars(select(classes.c.name).order_by(classes.c.id))),
+        "items": [list(row) for row in connection.execute(label.order_by(items.c.id))],
+        "gold": [[item, own] for item, own in gold_sets_of(connection).items()],
+    }
 
 
 def _shares(
@@ -225,6 +292,7 @@ def _exported(store: Store) -> Iterator[dict[str, Any]]:
             .join(classes, items.c.original == classes.c.id, isouter=True)
             .order_by(tasks.c.id)
         ).all()
+        beside = _beside_tasks(connection, store.settings.wanted)
     for task, image, label in images:
         offered = asked[task]
         annotations = []
@@ -246,6 +314,8 @@ def _exported(store: Store) -> Iterator[dict[str, Any]]:
             data["original"] = label
         if any(q.gold is not None for q in offered):
             data["gold"] = {q.name: q.gold for q in offered if q.gold is not None}
+        if task == images[0][0]:
+            data["reteach"] = beside
         yield {
             "id": task + 1,
             "data": data,

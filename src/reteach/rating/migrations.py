@@ -19,7 +19,17 @@ def _tables(connection: Connection) -> None:
             connection.exec_driver_sql(statement)
 
 
-STEPS: tuple[Callable[[Connection], None], ...] = (_tables,)
+def _gold_sets(connection: Connection) -> None:
+    """Whole gold sets. Stores before had gold for asked pairs alone: theirs stay empty."""
+    connection.exec_driver_sql(
+        "CREATE TABLE gold_sets ("
+        "id INTEGER NOT NULL PRIMARY KEY, "
+        "item_id INTEGER NOT NULL REFERENCES items (id), "
+        "class_id INTEGER REFERENCES classes (id))"
+    )
+
+
+STEPS: tuple[Callable[[Connection], None], ...] = (_tables, _gold_sets)
 """Step k turns version k into version k + 1; version 0 is an empty database."""
 
 

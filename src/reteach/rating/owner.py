@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ..errors import UserError
 from .app_state import Form, Here, Number, RequestRefused, Site, Visitor, check_form
-from .export import ratings_csv, ratings_of, verdicts_csv
+from .export import ratings_csv, verdicts_csv
 from .interop import label_studio_json
 from .overview import FILTERS, missing_items, progress, rater_rows, task_rows
 from .pages import page
@@ -118,7 +118,7 @@ def export(request: Request, name: Export, site: Here) -> Response:
         else:
             dialect: Literal["crowd-kit", "reteach"]
             dialect = "crowd-kit" if name == "crowd-kit.csv" else "reteach"
-            text, kind = ratings_csv(ratings_of(site.store), dialect), "text/csv"
+            text, kind = ratings_csv(site.store, dialect), "text/csv"
     except UserError as error:
         raise RequestRefused(404, "There is no such export", str(error)) from None
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}

@@ -89,6 +89,13 @@ questions = Table(
     Column("gold", Double),  # share of experts who said yes; none where unknown
     Index("questions_by_task", "task_id", "place"),
 )
+gold_sets = Table(  # labels only: the owner's gold, image by image, whether asked about or not
+    "gold_sets",
+    metadata,
+    _key("id"),
+    _link("item_id", "items.id"),
+    _link("class_id", "classes.id", nullable=True),  # none: the image has no label at all
+)
 given = Table(  # mistakes only: the labels by which the prediction is wrong
     "given",
     metadata,

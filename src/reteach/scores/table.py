@@ -51,6 +51,9 @@ class ItemIndex:
     def __len__(self) -> int:
         return len(self.names)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._row
+
     def rows(self, names: Sequence[str], where: str) -> Indices:
         """The numbers of ``names``.
 

@@ -157,7 +157,7 @@ def test_a_fit_to_few_images_is_doubted():
     z, named, _ = world(1500)
     found = calibrate(sketch_of(z[:99], named[:99]), "sigmoid")
     assert any("99 images are too few" in doubt for doubt in found.warnings)
-    assert not any("too few" in d for d in calibrate(sketch_of(z, named), "sigmoid").doubts)
+    assert not any("too few" in d for d in calibrate(sketch_of(z, named), "sigmoid").warnings)
 
 
 def test_unlabelled_images_help_and_may_be_all_there_is():

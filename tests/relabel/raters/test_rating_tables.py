@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from command import run
 from rating_cases import random_ratings
 from reteach.errors import UserError
 from reteach.labels import Multi, Single
@@ -67,6 +68,10 @@ def test_tasks_that_name_item_and_class(tmp_path: Path) -> None:
         ("task,rater,answer\n", "no ratings"),
         ("task,rater,answer\nx#a,r\n", "line 2 has 2 of 3 columns"),
         ("task,rater,answer\nx#a,,yes\n", "line 2: the cell 'rater' is empty"),
+        ("task,rater,answer\nx#a,r,\n", "line 2: the cell 'answer' is empty"),
+        ("task,rater,answer,wanted\nx#a,r,yes,two\n", "one number of answers"),
+        ("task,rater,answer,wanted\nx#a,r,yes,2\nx#b,r,yes,3\n", "in all rows, got 2, 3"),
+        ("task,rater,answer,item,class\n,,,,\n", "line 2: the cell 'item' is empty"),
         ("task,rater,answer,gold\nx#a,r,yes,2\n", "between 0 and 1"),
         (
             "task,rater,answer,original\nx#a,r,yes,a\nx#b,r,no,b\n",
@@ -79,7 +84,7 @@ def test_faults_are_named(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         pairs_of(read_rating_table(tmp_path / "r.csv"))
     with pytest.raises(UserError, match=words):
-        ConsensusOptions(ratings=str(tmp_path / "r.csv"), out=tmp_path / "o.parquet").run()
+        run(ConsensusOptions(ratings=str(tmp_path / "r.csv"), out=tmp_path / "o.parquet"))
 
 
 def test_consensus_of_a_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,12 +95,14 @@ def test_consensus_of_a_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         LabelTable(tuple(ratings.items), Single(ratings.original, tuple(ratings.classes))),
     )
     for method, words in (("golden", "precision"), ("em", "log-likelihood"), ("majority", "0.5")):
-        ConsensusOptions(
-            ratings=str(tmp_path / "r.csv"),
-            out=tmp_path / f"{method}.parquet",
-            labels=tmp_path / "labels.csv",
-            method=method,  # type: ignore[arg-type]
-        ).run()
+        run(
+            ConsensusOptions(
+                ratings=str(tmp_path / "r.csv"),
+                out=tmp_path / f"{method}.parquet",
+                labels=tmp_path / "labels.csv",
+                method=method,  # type: ignore[arg-type]
+            )
+        )
         assert words in capsys.readouterr().out
         found = read_labels(tmp_path / f"{method}.parquet")
         assert found.items == tuple(ratings.items)
@@ -110,14 +117,43 @@ def test_an_operating_point_may_be_asked_for(
 ) -> None:
     write_ratings(tmp_path / "r.csv", random_ratings())
     base = ConsensusOptions(ratings=str(tmp_path / "r.csv"), out=tmp_path / "o.parquet")
-    replace(base, recall=0.9).run()
+    run(replace(base, recall=0.9))
     recall = float(capsys.readouterr().out.split("recall ")[1].split("%")[0])
     assert recall >= 90
-    replace(base, precision=0.97).run()
+    run(replace(base, precision=0.97))
     precision = float(capsys.readouterr().out.split("precision ")[1].split("%")[0])
     assert precision >= 97
     with pytest.raises(UserError, match="one of --threshold"):
         replace(base, precision=0.9, threshold=0.5)
+
+
+def test_gold_that_no_pair_passes_or_nobody_answered_is_said_in_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ratings = random_ratings()
+    write_ratings(tmp_path / "r.csv", ratings)
+    base = ConsensusOptions(ratings=str(tmp_path / "r.csv"), out=tmp_path / "o.parquet")
+    run(replace(base, threshold=1.5, report=tmp_path / "o.html"))
+    said = capsys.readouterr().out
+    assert "no golden pair passes probability ≥ 1.5, so recall is 0% and precision unknown" in said
+    assert "nan" not in said
+    assert "no golden pair passes" in (tmp_path / "o.html").read_text()
+    assert ">nan" not in (tmp_path / "o.html").read_text().lower()
+
+    keep = ~ratings.golden[ratings.pair]
+    write_ratings(tmp_path / "r.csv", ratings.take(np.ones(len(ratings.gold), np.bool_), keep))
+    run(replace(base, method="em"))
+    n = int(ratings.golden.sum())
+    assert f"none of the {n} golden pairs has been answered yet" in capsys.readouterr().out
+    with pytest.raises(
+        UserError, match=f"none of the {n} golden pairs has been answered yet, and --precision"
+    ):
+        run(replace(base, precision=0.9))
+    write_ratings(
+        tmp_path / "r.csv", replace(ratings, gold=np.full(n := len(ratings.gold), np.nan))
+    )
+    with pytest.raises(UserError, match="need golden pairs: name a --threshold"):
+        run(replace(base, precision=0.9))
 
 
 def test_raters_who_name_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,12 +170,14 @@ def test_raters_who_name_classes(tmp_path: Path, capsys: pytest.CaptureFixture[s
         out.writerow(["tie", "w0", "cat"])
         out.writerow(["tie", "w1", "dog"])
     for method in ("majority", "em"):
-        ConsensusOptions(
-            ratings=str(tmp_path / "votes.csv"),
-            out=tmp_path / "o.parquet",
-            scores=tmp_path / "s.parquet",
-            method=method,  # type: ignore[arg-type]
-        ).run()
+        run(
+            ConsensusOptions(
+                ratings=str(tmp_path / "votes.csv"),
+                out=tmp_path / "o.parquet",
+                scores=tmp_path / "s.parquet",
+                method=method,  # type: ignore[arg-type]
+            )
+        )
         found = read_labels(tmp_path / "o.parquet")
         assert isinstance(found.labels, Single)
         right = (found.labels.index[:50] == truth).mean()
@@ -149,9 +187,11 @@ def test_raters_who_name_classes(tmp_path: Path, capsys: pytest.CaptureFixture[s
             assert read_labels(tmp_path / "o.unlabeled.csv").items == ("tie",)
     assert "who name one of 3 classes" in capsys.readouterr().out
     with pytest.raises(UserError, match="--precision needs answers that are yes"):
-        ConsensusOptions(
-            ratings=str(tmp_path / "votes.csv"), out=tmp_path / "o.parquet", precision=0.9
-        ).run()
+        run(
+            ConsensusOptions(
+                ratings=str(tmp_path / "votes.csv"), out=tmp_path / "o.parquet", precision=0.9
+            )
+        )
 
 
 def test_ratings_check_themselves() -> None:

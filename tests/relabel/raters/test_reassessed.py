@@ -107,8 +107,8 @@ def test_majority_vote_of_the_paper(loaded: tuple[Ratings, Ratings]) -> None:
 def test_memory_stays_below_300_mb(released: Path, tmp_path: Path) -> None:
     program = (
         "import re, sys; from pathlib import Path;"
-        "from reteach.options.relabel import Consensus;"
-        "Consensus(reassessed=Path(sys.argv[1]), out=Path(sys.argv[2]), method='em').run();"
+        "from reteach.options.relabel import ConsensusOptions;"
+        "ConsensusOptions(reassessed=Path(sys.argv[1]), out=Path(sys.argv[2]), method='em').run();"
         "print(int(re.search(r'VmHWM:\\s*(\\d+)', Path('/proc/self/status').read_text())[1]) // 1024)"
     )
     done = subprocess.run(

@@ -4,9 +4,14 @@ Two kinds of tables are told apart by their answers:
 
 * answers *no, maybe, yes*: each task is a question about one class of one item. Columns ``item``
   and ``class`` name them; without these columns a task reads ``item#class``. Optional columns:
-  ``gold`` (share of experts who said yes; empty where unknown) and ``original`` (the item's
-  original class);
+  ``gold`` (share of experts who said yes; empty where unknown), ``original`` (the item's
+  original class) and ``wanted`` (answers that each pair needs, the same in all rows);
 * any other answers: each task is an item, each answer the class that the rater sees in it.
+
+A row without rater and answer tells no answer but what there is: a pair that nobody has answered yet (item
+and class), an item (no class; items that nobody is asked about have no other row), or a class of the class
+list (no item). With such rows, or the column ``wanted``, a table says what was asked; else only what was
+answered.
 
 A spreadsheet runs cells that begin with ``= + - @`` as formulas: such text is written with a ``'``
 before it, which readers take away again.
@@ -16,8 +21,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -28,15 +34,19 @@ from ...files import atomic_write
 from ...scores.table import ItemIndex
 from ...spreadsheet import to_csv, unguard
 from .dawid_skene import Answers
-from .ratings import ANSWERS, Ratings
+from .ratings import ANSWERS, Indices, Ratings
 
 Dialect = Literal["reteach", "crowd-kit"]
 _ALIASES = {"rater": "worker", "answer": "label"}
+_MAY_BE_EMPTY = ("gold", "original", "wanted")
 
 
 @dataclass(frozen=True)
 class RatingTable:
-    """A CSV of ratings as text, one entry per row; optional columns are empty lists."""
+    """A CSV of ratings as text, one entry per row; optional columns are empty lists.
+
+    Rows that tell what there is have the rater and the answer ``""``.
+    """
 
     path: Path
     task: list[str]
@@ -46,11 +56,34 @@ class RatingTable:
     cls: list[str]
     gold: list[str]
     original: list[str]
+    wanted: list[str]
 
     @property
     def binary(self) -> bool:
         """Whether all answers are *no*, *maybe* or *yes*."""
-        return {answer.lower() for answer in self.answer} <= set(ANSWERS)
+        return {answer.lower() for answer in self.answer if answer} <= set(ANSWERS)
+
+    @property
+    def lists_asked(self) -> bool:
+        """Whether pairs without an answer would be in the table."""
+        return bool(self.wanted) or "" in self.answer
+
+    def answers_wanted(self) -> int | None:
+        """Answers that each pair needs, None where the table does not say.
+
+        Raises:
+            UserError: no number, or two.
+        """
+        said = {cell for cell in self.wanted if cell}
+        if not said:
+            return None
+        cell = min(said)
+        if len(said) > 1 or not (cell.isascii() and cell.isdigit() and int(cell)):
+            raise UserError(
+                f"{self.path}: the column 'wanted' should have one number of answers in all rows, "
+                f"got {', '.join(sorted(said))[:60]}"
+            )
+        return int(cell)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,30 +118,43 @@ def read_rating_table(path: Path) -> RatingTable:
                 f"{path}: no column {name!r}{also} (found: {', '.join(header) or 'none'})"
             )
         at[name] = header.index(found)
-    at |= {n: header.index(n) for n in ("item", "class", "gold", "original") if n in header}
-    columns: dict[str, list[str]] = {
-        name: [] for name in ("task", "rater", "answer", "item", "class", "gold", "original")
-    }
+    more = ("item", "class", *_MAY_BE_EMPTY)
+    at |= {n: header.index(n) for n in more if n in header}
+    columns: dict[str, list[str]] = {name: [] for name in ("task", "rater", "answer", *more)}
     for number, cells in enumerate(rows, start=2):
         if not cells:
             continue
         if len(cells) != len(header):
             raise UserError(f"{path}: line {number} has {len(cells)} of {len(header)} columns")
-        for name, column in at.items():
-            cell = cells[column].strip()
-            if not cell and name not in ("gold", "original"):
-                raise UserError(f"{path}: line {number}: the cell {header[column]!r} is empty")
+        found_cells = {name: cells[column].strip() for name, column in at.items()}
+        for name in _needed(found_cells):
+            if not found_cells[name]:
+                raise UserError(f"{path}: line {number}: the cell {header[at[name]]!r} is empty")
+        for name, cell in found_cells.items():
             columns[name].append(unguard(cell))
     if not columns["task"]:
         raise UserError(f"{path}: there are no ratings in it")
-    return RatingTable(path, *(columns[name] for name in columns))
+    table = RatingTable(path, *(columns[name] for name in columns))
+    table.answers_wanted()  # refuses a column that does not say it
+    return table
+
+
+def _needed(cells: dict[str, str]) -> list[str]:
+    """The columns whose cells have to say something in this row."""
+    if cells["rater"] or cells["answer"]:
+        return [name for name in cells if name not in _MAY_BE_EMPTY]
+    if "item" not in cells or "class" not in cells:
+        return ["task"]
+    if cells.get("gold"):
+        return ["item", "class"]  # gold is about a pair
+    return [] if cells["item"] or cells["class"] else ["item"]
 
 
 def pairs_of(table: RatingTable, classes: Sequence[str] | None = None) -> Ratings:
     """The ratings of a table whose answers are *no, maybe, yes*.
 
     Args:
-        classes: the class list; default: the classes that occur, sorted.
+        classes: the class list; default: the table's own, or else the classes that occur, sorted.
 
     Raises:
         UserError: another answer, a class that is not in the list, tasks that do not say their item
@@ -116,13 +162,21 @@ def pairs_of(table: RatingTable, classes: Sequence[str] | None = None) -> Rating
     """
     path = table.path
     item_names, class_names = _questions(table)
+    listed = [c for i, c in zip(item_names, class_names, strict=True) if not i]
     if classes is None:
-        classes = sorted({*class_names, *(name for name in table.original if name)})
+        classes = listed or sorted({*class_names, *table.original} - {""})
     where = {name: i for i, name in enumerate(classes)}
     items, raters, questions = ItemIndex(), ItemIndex(), ItemIndex()
-    item = items.rows(item_names, str(path))
-    pair = questions.rows([f"{i}\0{c}" for i, c in zip(item_names, class_names, strict=True)], "")
-    _, first = np.unique(pair, return_index=True)
+    about = [row for row, name in enumerate(item_names) if name]
+    item = _spread(
+        about, items.rows([item_names[row] for row in about], str(path)), len(item_names)
+    )
+    asked = [row for row in about if class_names[row]]
+    keys = [f"{item_names[row]}\0{class_names[row]}" for row in asked]
+    pair = _spread(asked, questions.rows(keys, ""), len(item_names))
+    _, place = np.unique(pair[asked], return_index=True)
+    first = np.array(asked, np.int64)[place]
+    said_rows = [row for row in asked if table.answer[row]]
 
     def index(name: str) -> int:
         if name not in where:
@@ -132,16 +186,18 @@ def pairs_of(table: RatingTable, classes: Sequence[str] | None = None) -> Rating
     gold = np.full(len(questions), np.nan)
     original = np.full(len(items), -1, np.int64)
     for row, cell in enumerate(table.gold):
-        if cell:
+        if cell and pair[row] >= 0:
             gold[pair[row]] = _share(path, cell)
     for row, name in enumerate(table.original):
+        if item[row] < 0:
+            continue
         if name and original[item[row]] not in (-1, index(name)):
             raise UserError(f"{path}: item {item_names[row]!r} has two original labels")
         if name:
             original[item[row]] = index(name)
     said = {name: i for i, name in enumerate(ANSWERS)}
     try:
-        answer = np.array([said[cell.lower()] for cell in table.answer], np.int8)
+        answer = np.array([said[table.answer[row].lower()] for row in said_rows], np.int8)
     except KeyError as error:
         raise UserError(f"{path}: {error} is not one of the answers no, maybe, yes") from None
     return Ratings(
@@ -150,16 +206,32 @@ def pairs_of(table: RatingTable, classes: Sequence[str] | None = None) -> Rating
         item[first],
         np.array([index(class_names[row]) for row in first.tolist()], np.int64),
         raters.names,
-        raters.rows(table.rater, str(path)),
-        pair,
+        raters.rows([table.rater[row] for row in said_rows], str(path)),
+        pair[said_rows],
         answer,
         gold,
         original,
     )
 
 
+def _spread(rows: list[int], values: Indices, length: int) -> Indices:
+    """The values at their rows, -1 at all others."""
+    out = np.full(length, -1, np.int64)
+    out[rows] = values
+    return out
+
+
 def votes_of(table: RatingTable) -> Votes:
-    """The ratings of a table whose answers are classes; items and classes in sorted order."""
+    """The ratings of a table whose answers are classes; items and classes in sorted order.
+
+    Raises:
+        UserError: a row without an answer.
+    """
+    if "" in table.answer:
+        raise UserError(
+            f"{table.path}: row {table.answer.index('') + 1} has no rater and no answer: that belongs "
+            "to answers that are no, maybe or yes"
+        )
     items, classes = sorted(set(table.task)), sorted(set(table.answer))
     raters = ItemIndex()
     rater = raters.rows(table.rater, "")
@@ -174,21 +246,53 @@ def votes_of(table: RatingTable) -> Votes:
     return Votes(items, raters.names, classes, answers)
 
 
-def write_ratings(path: Path, ratings: Ratings, dialect: Dialect = "reteach") -> None:
-    """Write ratings as CSV, one row per answer, with the item, class, gold and original label."""
-    ours = dialect == "reteach"
-    names = ("rater", "answer") if ours else ("worker", "label")
-    cells: list[Sequence[str]] = []
-    rows = zip(ratings.pair.tolist(), ratings.rater.tolist(), ratings.answer.tolist(), strict=True)
-    for pair, rater, answer in rows:
-        item = ratings.items[ratings.pair_item[pair]]
-        cls = ratings.classes[ratings.pair_class[pair]]
-        share, label = ratings.gold[pair], ratings.original[ratings.pair_item[pair]]
+def write_ratings(
+    path: Path, ratings: Ratings, dialect: Dialect = "reteach", wanted: int | None = None
+) -> None:
+    """Write ratings as CSV: the classes, the items, and a row per answer or unanswered pair.
+
+    Args:
+        dialect: *crowd-kit*'s tables have no rows but those of answers.
+        wanted: answers that each pair needs.
+    """
+    names, extra = ("worker", "label"), ["item", "class", "gold", "original"]
+    cells = [row for row in _pair_rows(ratings) if row[1]]
+    if dialect == "reteach":
+        names, extra = ("rater", "answer"), [*extra, "wanted"]
+        rows = [*_class_rows(ratings), *_item_rows(ratings), *_pair_rows(ratings)]
+        cells = [(*row, "" if wanted is None else wanted) for row in rows]
+    atomic_write(path, to_csv(["task", *names, *extra], cells))
+
+
+Row = tuple[str | int, ...]
+
+
+def _class_rows(ratings: Ratings) -> Iterator[Row]:
+    for name in ratings.classes:
+        yield "", "", "", "", name, "", ""
+
+
+def _item_rows(ratings: Ratings) -> Iterator[Row]:
+    for item, name in enumerate(ratings.items):
+        yield "", "", "", name, "", "", _original(ratings, item)
+
+
+def _pair_rows(ratings: Ratings) -> Iterator[Row]:
+    """A row for each answer to a pair, one without rater and answer where there is none."""
+    order = np.argsort(ratings.pair, kind="stable")
+    ends = np.searchsorted(ratings.pair[order], np.arange(len(ratings.pair_item) + 1))
+    for pair, (a, b) in enumerate(pairwise(ends.tolist())):
+        at, share = int(ratings.pair_item[pair]), ratings.gold[pair]
+        item, cls = ratings.items[at], ratings.classes[ratings.pair_class[pair]]
         gold = "" if np.isnan(share) else f"{share:.17g}"
-        original = "" if label < 0 else ratings.classes[label]
-        said = (f"{item}#{cls}", ratings.raters[rater], ANSWERS[answer])
-        cells.append((*said, item, cls, gold, original))
-    atomic_write(path, to_csv(["task", *names, "item", "class", "gold", "original"], cells))
+        said = [(ratings.raters[ratings.rater[k]], ANSWERS[ratings.answer[k]]) for k in order[a:b]]
+        for rater, answer in said or [("", "")]:
+            yield f"{item}#{cls}", rater, answer, item, cls, gold, _original(ratings, at)
+
+
+def _original(ratings: Ratings, item: int) -> str:
+    label = ratings.original[item]
+    return "" if label < 0 else ratings.classes[label]
 
 
 def _questions(table: RatingTable) -> tuple[list[str], list[str]]:

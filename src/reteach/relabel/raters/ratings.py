@@ -85,6 +85,21 @@ class Ratings:
         """The same ratings without the pairs that nobody has answered yet."""
         return self.take(np.bincount(self.pair, minlength=len(self.pair_item)) > 0)
 
+    def in_order(self) -> Ratings:
+        """The same ratings, raters by name and answers by pair and rater: random draws, and sums of floats,
+        are then the same for whatever file the answers came from. Raters without answers are left out."""
+        spoke = sorted(np.unique(self.rater).tolist(), key=lambda w: self.raters[w])
+        position = np.full(len(self.raters), -1, np.int64)
+        position[spoke] = np.arange(len(spoke))
+        order = np.lexsort((position[self.rater], self.pair))
+        return replace(
+            self,
+            raters=[self.raters[w] for w in spoke],
+            rater=position[self.rater[order]],
+            pair=self.pair[order],
+            answer=self.answer[order],
+        )
+
     def take(self, pairs: Mask, answers: Mask | None = None) -> Ratings:
         """The same ratings with some pairs and their answers alone.
 

@@ -10,6 +10,7 @@ import numpy as np
 from ...errors import UserError
 from ...labels import Single
 from ...tables import LabelTable
+from .consensus import EXPERTS
 from .ratings import Ratings
 
 
@@ -48,19 +49,35 @@ def with_gold(ratings: Ratings, table: LabelTable) -> Ratings:
     """The ratings with all pairs of the items in a table of gold labels made golden.
 
     Gold items and gold classes that nobody was asked about come in too, as golden pairs without an answer: an
-    item's golden pairs then tell its whole gold set.
+    item's golden pairs then tell its whole gold set, whatever gold the ratings had for it.
 
     Raises:
         UserError: none of the gold items has been rated.
     """
     if not {ratings.items[i] for i in np.unique(ratings.pair_item)} & set(table.items):
         raise UserError("none of the items with gold labels has been rated")
+    return with_gold_sets(ratings, table.items, table.labels.names(), table.labels.classes)
+
+
+def with_gold_sets(
+    ratings: Ratings,
+    named: Sequence[str],
+    sets: Sequence[Sequence[str]],
+    listed: Sequence[str] = (),
+) -> Ratings:
+    """As :func:`with_gold`, for gold sets by name.
+
+    Args:
+        named: (G,) items, each once.
+        sets: (G,) the classes of each.
+        listed: classes in the order in which those new to the ratings are to be appended.
+    """
     items, classes = list(ratings.items), list(ratings.classes)
-    at = _positions(items, table.items)
-    column = _positions(classes, table.labels.classes)
+    at = _positions(items, named)
+    every = list(dict.fromkeys([*listed, *(name for own in sets for name in own)]))
+    place = dict(zip(every, _positions(classes, every), strict=True))
     row_of = {item: row for row, item in enumerate(at)}
-    place = dict(zip(table.labels.classes, column, strict=True))
-    names = [{place[name] for name in own} for own in table.labels.names()]
+    names = [{place[name] for name in own} for own in sets]
     gold = ratings.gold.copy()
     asked: dict[int, set[int]] = {item: set() for item in at}
     pairs = zip(ratings.pair_item.tolist(), ratings.pair_class.tolist(), strict=True)
@@ -88,6 +105,21 @@ def with_gold(ratings: Ratings, table: LabelTable) -> Ratings:
         gold=np.append(gold, [share for _, _, share in more]),
         original=original,
     )
+
+
+def gold_changed(before: Ratings, after: Ratings) -> list[str]:
+    """Items whose true golden classes are others than before, of those that had golden pairs before."""
+    golden = set(before.pair_item[before.golden].tolist())
+    old, new = _true_gold(before), _true_gold(after)
+    return [before.items[item] for item in sorted(golden) if old.get(item) != new.get(item)]
+
+
+def _true_gold(ratings: Ratings) -> dict[int, set[str]]:
+    found: dict[int, set[str]] = {}
+    for pair in np.flatnonzero(ratings.gold > EXPERTS).tolist():
+        name = ratings.classes[ratings.pair_class[pair]]
+        found.setdefault(int(ratings.pair_item[pair]), set()).add(name)
+    return found
 
 
 def _positions(known: list[str], names: Sequence[str]) -> list[int]:

@@ -29,24 +29,38 @@ class Exclusions:
         """The different items of all lists, in order."""
         return list(dict.fromkeys(item for items in self.lists.values() for item in items))
 
-    def found(self, there: Collection[str], what: str, example: str | None) -> list[str]:
+    def found(
+        self, there: Collection[str], what: str, example: str | None, *, part: bool = False
+    ) -> list[str]:
         """How many items of each list are there, in words.
 
         Args:
             there: the items of the lists that are (others may be among them).
             what: where they are looked for, e.g. ``the scores``.
             example: an item as it is called there.
+            part: only some of the items are there; a list without any may name others.
 
         Raises:
             UserError: a list that is not empty has no item that is there: it names items of something
-                else, or otherwise, and excludes nothing.
+                else, or otherwise, and excludes nothing. The lists together are empty.
         """
+        if self.lists and not self.items:
+            raise UserError(
+                f"{', '.join(self.lists)}: lists no items and excludes nothing: leave --exclude out, or name "
+                "another list"
+            )
         lines = []
         for name, items in self.lists.items():
             listed = set(items)
             known = len(listed.intersection(there))
+            like = "" if example is None else f"; items there are called like {example!r}"
+            if listed and not known and part:
+                lines.append(
+                    f"{name}: none of its {len(listed):,} items is in this part, first: {items[0]!r}{like}: "
+                    "right only if all of them are in other parts"
+                )
+                continue
             if listed and not known:
-                like = "" if example is None else f"; items there are called like {example!r}"
                 raise UserError(
                     f"{name}: none of its {len(listed):,} items is in {what}, first: {items[0]!r}"
                     f"{like}; make the list and the scores from the same --images, or leave it out"

@@ -144,10 +144,10 @@ def select(
         part: the table is a part of a larger one, whose picks will be merged: K is that of the whole.
 
     Raises:
-        UserError: an exclude list of which no item is in the table; a table that lacks a column, mixes
-            teachers or class lists, or has no readable shard; P above the number of classes; picks that
-            were made by narrower options; unless ``part``, a K that is too large for the images, or picks
-            of most classes for each image.
+        UserError: an exclude list of which no item is in the table (unless ``part``); empty lists; a table
+            that lacks a column, mixes teachers or class lists, or has no readable shard; P above the number
+            of classes; picks that were made by narrower options; unless ``part``, a K that is too large for
+            the images, or picks of most classes for each image.
     """
     _check_columns(shards.layout, rule, shards.path)
     with database("the selection", limits or Limits(), out.parent) as db:
@@ -175,7 +175,7 @@ def select(
                 local = rule.top
             except DamagedShard:
                 continue  # its shard is set aside; what was read of it goes as well
-        excluded = exclude.found(rank.excluded(), "the scores", rank.example())
+        excluded = exclude.found(rank.excluded(), "the scores", rank.example(), part=part)
         counts = rank.counts()
         if not part:
             picks, picked = int(counts.sum()), rank.count_items()

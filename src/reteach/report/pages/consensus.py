@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,9 @@ def _header(title: str, outcome: Outcome) -> Html:
             ("Precision", at.precision, at.precision_interval),
             ("Recall", at.recall, at.recall_interval),
         ):
+            if isnan(value):
+                numbers.append((f"{name} on gold", "unknown", "", "no golden pair passes"))
+                continue
             remark = f"{percent(low)} to {percent(high)} (95%, by image)"
             numbers.append((f"{name} on gold", percent(value), "%", remark))
     return join(
@@ -96,11 +100,14 @@ def _gold(outcome: Outcome) -> Section | None:
     if original is not None:
         x, y = [original.recall], [original.precision]
         points.append(Points("original labels", x, y, 7, "cross", 70))
-    points.append(Points("labels", [at.recall], [at.precision], 2, "ring", 130))
+    if isnan(at.precision):
+        reached = "no golden pair passes"
+    else:
+        points.append(Points("labels", [at.recall], [at.precision], 2, "ring", 130))
+        reached = f"the labels have {percent(at.precision)}% at {percent(at.recall)}%"
     chart = plane(
         points,
-        f"Precision against recall on golden pairs: the labels have {percent(at.precision)}% at "
-        f"{percent(at.recall)}%",
+        f"Precision against recall on golden pairs: {reached}",
         "recall, %",
         "precision, %",
         square=True,
