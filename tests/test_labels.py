@@ -103,6 +103,24 @@ def test_fractions_are_balanced_and_nested():
     assert not np.array_equal(shares[0.1], stratified(labels, 0.1, seed=6))
 
 
+def test_fractions_of_soft_labels_are_balanced_by_their_weights():
+    """Every item has an entry for each class, as teachers' scores do: the weights say which one it is of."""
+    rng = np.random.default_rng(0)
+    heaviest = np.repeat(np.arange(4), [40, 30, 20, 10])
+    weights = rng.uniform(0.01, 0.4, (100, 4)).astype(np.float32)
+    weights[np.arange(100), heaviest] = 0.5
+    soft = Soft.from_dense(weights, CLASSES)
+    rows = stratified(soft, 0.1, seed=0)
+    assert np.bincount(heaviest[rows], minlength=4).tolist() == [4, 3, 2, 1]
+    assert rows.tolist() == stratified(Single(heaviest, CLASSES), 0.1, seed=0).tolist()
+
+
+def test_fractions_of_label_sets_count_for_the_rarest_class():
+    sets = multi([{0, 1}] * 10 + [{0}] * 30 + [set()])
+    rows = stratified(sets, 0.1, seed=0)
+    assert [(rows < 10).sum(), (rows >= 10).sum(), (rows == 40).sum()] == [1, 3, 0]
+
+
 def test_rebalancing_draws_each_class_equally():
     labels = Single(np.array([0] * 90 + [1] * 9 + [3] + [-1]), CLASSES)
     p = rebalanced(labels)
@@ -214,3 +232,13 @@ def test_unknown_entries_are_part_of_the_digest_and_nothing_else_is():
 def test_present_and_unknown_is_a_contradiction():
     with pytest.raises(UserError, match="row 1 has class 'c' as present and as unknown"):
         multi([{0}, {2}]).with_unknown(multi([{1}, {2, 3}]))
+
+
+def test_held_out_shares_of_soft_labels_follow_the_heaviest_class():
+    """Every item has an entry for each class: the first entry would put all into one class."""
+    from reteach.data.dataset import _first
+
+    heaviest = np.array([2, 1, 0, 3, 2])
+    weights = np.full((5, 4), 0.1, np.float32)
+    weights[np.arange(5), heaviest] = 0.7
+    assert _first(Soft.from_dense(weights, CLASSES)).tolist() == heaviest.tolist()

@@ -430,8 +430,9 @@ def _positions(classes: Sequence[str], wanted: Sequence[str]) -> Rows:
 def stratified(labels: LabelSet, fraction: float, seed: int) -> Rows:
     """Rows of a class-balanced share of the items, as in MILe's 1 / 5 / 10 / 100% experiments.
 
-    Each class keeps ``fraction`` of its items, at least one. Items with several labels count for
-    their rarest class; unlabelled ones are never taken. The shares of one seed are nested: what
+    Each class keeps ``fraction`` of its items, at least one. An item with several labels counts for the
+    heaviest, among equals for the class with the least weight in all: for its rarest class, where labels have
+    no weights. Unlabelled items are never taken. The shares of one seed are nested: what
     is in the 1% is in the 10%.
 
     Returns: sorted row indices.
@@ -440,8 +441,7 @@ def stratified(labels: LabelSet, fraction: float, seed: int) -> Rows:
         raise UserError(f"a fraction must lie in (0, 1], got {fraction}")
     rows, columns, weights = labels.pairs()
     rows, columns = rows[weights > 0], columns[weights > 0]
-    rarity = np.bincount(columns, minlength=labels.num_classes)[columns]
-    order = np.lexsort((columns, rarity, rows))
+    order = np.lexsort((columns, labels.counts()[columns], -weights[weights > 0], rows))
     items, first = np.unique(rows[order], return_index=True)
     group = columns[order][first]
     shuffled = np.random.default_rng(seed).permutation(len(items))

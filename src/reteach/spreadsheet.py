@@ -1,31 +1,39 @@
 """CSV that a spreadsheet opens without running a cell: the one definition of such a cell, and of a row.
 
 Excel, LibreOffice and Google Sheets take text that begins with ``= + - @``, also full-width or after blanks,
-for a formula. Such a cell is written with an apostrophe before it, which :func:`unguard` takes off again:
-any text comes back as it was.
+for a formula: the first character that can be seen counts, in its compatibility form. Such a cell is written
+with an apostrophe before it, which :func:`unguard` takes off again: any text comes back as it was.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from .errors import UserError
 
-_FORMULA = re.compile("'*[\\s\u200b\ufeff]*[=+\\-@\t\r＝＋－＠]")
+
+def _runs(cell: str) -> bool:
+    """Whether a spreadsheet may run the text, or would if the apostrophes before it were gone."""
+    for character in cell.lstrip("'"):
+        if character in "\t\r":
+            return True
+        if unicodedata.category(character)[0] not in "CZ":
+            return unicodedata.normalize("NFKC", character)[0] in "=+-@"
+    return False
 
 
 def guard(cell: str) -> str:
     """The text as a cell that no spreadsheet runs."""
-    return f"'{cell}" if _FORMULA.match(cell) else cell
+    return f"'{cell}" if _runs(cell) else cell
 
 
 def unguard(cell: str) -> str:
     """The text that :func:`guard` was given."""
-    return cell[1:] if cell[:1] == "'" and _FORMULA.match(cell[1:]) else cell
+    return cell[1:] if cell[:1] == "'" and _runs(cell[1:]) else cell
 
 
 def to_csv(header: Sequence[str], rows: Iterable[Sequence[str | int | float]]) -> str:

@@ -19,6 +19,10 @@ from .spreadsheet import check_cells, unguard
 Kind = Literal["single", "multi", "soft"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _COLUMNS = ("item", "labels", "weight", "unknown", "kind", "classes", "source")
+_AS_TEXT = (
+    "read the file as text before you write it (pandas: dtype=str, Polars: infer_schema=False, "
+    "DuckDB: all_varchar=true)"
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Cells:
     """Labels that were plain text, not entries of a list."""
     list_lost: bool
     """There is a column ``classes``, but the row that held the list is gone."""
+    kindless: int | None
+    """The first row that does not say its kind where others do, from 0."""
 
 
 def read_parquet(path: Path) -> Cells:
@@ -50,14 +56,13 @@ def read_parquet(path: Path) -> Cells:
         table = pq.read_table(path, columns=wanted)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
         raise UserError(f"{path}: not a readable Parquet file ({_one_line(error)})") from None
-    items = ["" if item is None else str(item) for item in table["item"].to_pylist()]
     texts: set[str] = set()
     names = _lists(path, table["labels"].to_pylist(), texts)
     unknown = _lists(path, table["unknown"].to_pylist(), texts) if "unknown" in wanted else None
     weights = None
     if "weight" in wanted:
         column = table["weight"].to_pylist()
-        weights = [w if isinstance(w, list) else ([] if w is None else [w]) for w in column]
+        weights = [split_weights(cell, f"{path}: row {row}") for row, cell in enumerate(column, 1)]
     source = ""
     if "source" in wanted and len(table):
         source = str(table["source"][0].as_py() or "")
@@ -65,17 +70,70 @@ def read_parquet(path: Path) -> Cells:
     said = {c: _distinct(table[c]) for c in ("kind", "classes") if c in wanted}
     kinds = said.get("kind") or [meta[k] for k in ("reteach.kind",) if k in meta]
     lists = said.get("classes") or [meta[k] for k in ("reteach.classes",) if k in meta]
+    classes = _one_list(path, lists)
+    if pa.types.is_integer(table["labels"].type) and classes is not None:
+        _check_numbers(path, classes)
+    from_csv = not _holds_lists(table["labels"].type)  # its texts may be guarded
+    items = _items(path, table["item"].to_pylist(), "kind" in said or "classes" in said, from_csv)
     return Cells(
         items,
         names,
         weights,
         unknown,
-        source,
-        _one_list(path, lists),
+        unguard(source) if from_csv else source,
+        classes,
         _one_kind(path, kinds),
         texts,
         "classes" in wanted and len(items) > 0 and not lists,
+        _first_empty(table["kind"].to_pylist()) if said.get("kind") else None,
     )
+
+
+def _holds_lists(kind: Any) -> bool:
+    import pyarrow as pa
+
+    test = pa.types
+    return bool(test.is_list(kind) or test.is_large_list(kind) or test.is_fixed_size_list(kind))
+
+
+def _items(path: Path, column: list[Any], ours: bool, from_csv: bool) -> list[str]:
+    """The items of a Parquet column.
+
+    Whole numbers may name the items of any table but ``ours``: there they were text such as 007.
+    """
+    items = []
+    for row, item in enumerate(column, 1):
+        if item is None or isinstance(item, str):
+            items.append(unguard(item or "") if from_csv else item or "")
+        elif isinstance(item, int) and not isinstance(item, bool) and not ours:
+            items.append(str(item))
+        else:
+            raise UserError(
+                f"{path}: row {row}: item {item!s} is no longer text, its name may have lost "
+                f"digits: {_AS_TEXT}"
+            )
+    return items
+
+
+def _check_numbers(path: Path, classes: Sequence[str]) -> None:
+    """Refuse whole numbers as labels where the class list has a name that a number cannot hold."""
+    if damaged := [name for name in classes if changed_as_number(name)]:
+        raise UserError(
+            f"{path}: the labels are numbers, which cannot say class {damaged[0]!r}: {_AS_TEXT}"
+        )
+
+
+def changed_as_number(name: str) -> bool:
+    """Whether a program that takes the name for a number writes it as another text: 007, 1.0, 1e5."""
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return re.fullmatch("0|-?[1-9][0-9]{0,14}", name) is None
+
+
+def _first_empty(column: Sequence[str | None]) -> int | None:
+    return next((row for row, kind in enumerate(column) if not kind), None)
 
 
 def _distinct(column: Any) -> list[str]:
@@ -116,18 +174,26 @@ def _one_list(path: Path, said: Sequence[str]) -> list[str] | None:
 
 def _lists(path: Path, column: list[Any], texts: set[str]) -> list[list[str]]:
     """The class names in each cell of a Parquet column: a list, one text, or nothing."""
-    found: list[list[str]] = []
-    for row, entry in enumerate(column):
-        if isinstance(entry, list):
-            if None in entry:
-                raise UserError(f"{path}: row {row + 1} has a null among its labels")
-            found.append([str(name) for name in entry])
-        elif entry is None or entry == "" or entry != entry:
-            found.append([])
-        else:
-            found.append([str(entry)])
-            texts.add(str(entry))
-    return found
+    return [_names(cell, f"{path}: row {row}", texts) for row, cell in enumerate(column, 1)]
+
+
+def _names(cell: Any, where: str, texts: set[str]) -> list[str]:
+    """The class names in a cell of any container: a list, or text as it stands in a CSV."""
+    if isinstance(cell, list):
+        if None in cell:
+            raise UserError(f"{where} has a null among its labels")
+        return [_name(entry, where) for entry in cell]
+    if cell is None or cell != cell:
+        return []
+    return (
+        split_labels(unguard(cell), where, texts) if isinstance(cell, str) else [_name(cell, where)]
+    )
+
+
+def _name(entry: Any, where: str) -> str:
+    if isinstance(entry, str | int) and not isinstance(entry, bool):
+        return str(entry)
+    raise UserError(f"{where}: label {entry!s} is no longer text: {_AS_TEXT}")
 
 
 def read_csv(path: Path) -> Cells:
@@ -149,7 +215,8 @@ def _rows_of_csv(path: Path, file: IO[str]) -> Cells:
     at = {name: header.index(name) for name in _COLUMNS if name in header}
     items, names, source = [], [], ""
     texts: set[str] = set()
-    said: dict[str, dict[str, None]] = {"kind": {}, "classes": {}}
+    kinds: list[str] = []
+    lists: dict[str, None] = {}
     weights: list[list[float]] | None = [] if "weight" in at else None
     unknown: list[list[str]] | None = [] if "unknown" in at else None
     for number, cells in enumerate(reader, start=2):
@@ -162,22 +229,22 @@ def _rows_of_csv(path: Path, file: IO[str]) -> Cells:
         if unknown is not None:
             unknown.append(split_labels(unguard(cells[at["unknown"]]), where, texts))
         if weights is not None:
-            try:
-                weights.append([float(w) for w in re.split(r"[|;]", cells[at["weight"]]) if w])
-            except ValueError:
-                raise UserError(f"{where}: weight is not a number") from None
-        for column, found in said.items():
-            if column in at and (cell := cells[at[column]].strip()):
-                found[cell] = None
+            weights.append(split_weights(cells[at["weight"]], where))
+        if "kind" in at:
+            kinds.append(cells[at["kind"]].strip())
+        if "classes" in at and (cell := cells[at["classes"]].strip()):
+            lists[cell] = None
         if "source" in at and not source:
             source = unguard(cells[at["source"]])
-    kind, classes = _one_kind(path, list(said["kind"])), _one_list(path, list(said["classes"]))
+    kind = _one_kind(path, sorted(set(kinds) - {""}))
+    classes = _one_list(path, list(lists))
+    kindless = _first_empty(kinds) if kind else None
     lost = "classes" in at and len(items) > 0 and classes is None
-    return Cells(items, names, weights, unknown, source, classes, kind, texts, lost)
+    return Cells(items, names, weights, unknown, source, classes, kind, texts, lost, kindless)
 
 
 def split_labels(cell: str, where: str, texts: set[str] | None = None) -> list[str]:
-    """The class names in one CSV cell: a JSON list, or names between ``|`` or ``;``.
+    """The class names in one cell of text: a JSON list, or names between ``|`` or ``;``.
 
     Args:
         texts: is given the names that were plain text.
@@ -189,7 +256,10 @@ def split_labels(cell: str, where: str, texts: set[str] | None = None) -> list[s
         except (json.JSONDecodeError, RecursionError):
             parsed = None
         if not isinstance(parsed, list):
-            raise UserError(f"{where}: labels look like a JSON list but are not one: {cell[:60]!r}")
+            raise UserError(
+                f"{where}: labels look like a JSON list but are not one: {cell[:60]!r}; write lists to "
+                "Parquet, or join the names: cat|dog"
+            )
         if any(not isinstance(name, str | int) or isinstance(name, bool) for name in parsed):
             raise UserError(f"{where}: labels are names, got {cell[:60]!r}")
         return [str(name) for name in parsed]
@@ -197,6 +267,20 @@ def split_labels(cell: str, where: str, texts: set[str] | None = None) -> list[s
     if texts is not None:
         texts.update(names)
     return names
+
+
+def split_weights(cell: Any, where: str) -> list[float]:
+    """The weights in a cell of any container: a list, a number, or text."""
+    if cell is None or (isinstance(cell, float) and cell != cell):
+        return []
+    if isinstance(cell, str):
+        text = cell.strip()  # commas part the numbers of a list; outside of one, 0,5 is none
+        parts = re.split(r"[,\s]+", text[1:-1]) if text[:1] == "[" else re.split(r"[|;]", text)
+        cell = [part for part in parts if part]
+    try:
+        return [float(weight) for weight in (cell if isinstance(cell, list) else [cell])]
+    except (TypeError, ValueError):
+        raise UserError(f"{where}: weight is not a number") from None
 
 
 def _need_columns(path: Path, columns: Sequence[str]) -> None:

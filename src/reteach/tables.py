@@ -41,10 +41,15 @@ from .files import atomic_path, atomic_write
 from .labels import LabelSet, Multi, Rows, Single, Soft
 from .progress import note
 from .spreadsheet import to_csv
-from .table_files import KINDS, Cells, Kind, read_csv, read_parquet
+from .table_files import KINDS, Cells, Kind, changed_as_number, read_csv, read_parquet
 
-_MISSING = {"nan", "NaN", "NAN", "null", "NULL", "Null", "None", "<NA>"}
-"""What programs write for a missing value."""
+# fmt: off
+_MISSING = frozenset([
+    "nan", "NaN", "NAN", "-nan", "-NaN", "null", "NULL", "Null", "None", "<NA>", "NA", "N/A", "n/a", "#NA",
+    "#N/A", "#N/A N/A", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN", "\\N",
+])
+# fmt: on
+"""What programs write for a missing value: all that pandas reads as one, and databases' ``\\N``."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +108,8 @@ def read_labels(
 
     Raises:
         UserError: no such file, a missing column or item, an item twice, an unknown class, a label that
-            looks like a missing value, rows of different kinds or class lists, a class list that is gone
-            with the row that held it, bad weights.
+            looks like a missing value, rows of different kinds or class lists, rows without a kind beside
+            others, a class list that is gone with the row that held it, bad weights.
     """
     path = Path(path)
     if not path.is_file():
@@ -123,6 +128,7 @@ def read_labels(
         path, raw.texts - set(table_classes if raw.classes is not None else classes or ())
     )
     if kind is None:
+        _check_kinds(path, raw)
         kind = raw.kind or _inferred(path, raw)
     elif kind != raw.kind:
         _say_otherwise(path, raw, kind)
@@ -152,8 +158,17 @@ def _check_missing(path: Path, texts: set[str]) -> None:
     odd = sorted(texts & _MISSING)
     if odd:
         raise UserError(
-            f"{path}: the label {odd[0]!r} looks like a missing value: leave the cell empty, or, if a "
-            f'class is called so, write ["{odd[0]}"]'
+            f"{path}: the label {odd[0]!r} looks like a missing value: leave the cell empty if it is one; "
+            "if it is a class, name it in the class list (column classes, or --classes) or write "
+            f"{json.dumps([odd[0]])}"
+        )
+
+
+def _check_kinds(path: Path, raw: Cells) -> None:
+    if raw.kindless is not None:
+        raise UserError(
+            f"{path}: row {raw.kindless + 1} ({raw.items[raw.kindless]!r}) does not say its kind, others are "
+            f"{raw.kind}: write it into the column kind of every row, or give --kind"
         )
 
 
@@ -307,7 +322,16 @@ def _to_csv(
 def _cell(names: list[str]) -> str:
     """Class names as :func:`split_labels` reads them."""
     plain = all(
-        name and name == name.strip() and not re.search(r"[|;\[]", name) and name not in _MISSING
+        name
+        and name == name.strip()
+        and not re.search(r"[|;\[]", name)
+        and not _taken_for_value(name)
         for name in names
     )
     return "|".join(names) if plain else json.dumps(names, ensure_ascii=False)
+
+
+def _taken_for_value(name: str) -> bool:
+    """Whether a program that guesses types would read the name as another value and write that."""
+    truth_or_date = re.fullmatch(r"(?i)true|false|\d+[-/.:][-\d/.:TZ+ ]*", name) is not None
+    return truth_or_date or name in _MISSING or changed_as_number(name)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..labels import LabelSet, Multi, Single
+from ..labels import LabelSet, Multi, Single, Soft
 
 if TYPE_CHECKING:
     from .sources.base import Source
@@ -100,7 +100,10 @@ class Dataset:
 
 
 def _first(labels: LabelSet) -> NDArray[np.int64]:
-    """The first class of each item, -1 for none: enough to spread the classes over a split."""
+    """The first class of each item, of soft labels the heaviest, -1 for none: enough to spread the classes
+    over a split."""
+    if isinstance(labels, Soft):
+        return labels.argmax().index
     multi: Multi = labels.as_multi()
     out = np.full(len(multi), -1, np.int64)
     lengths = np.diff(multi.starts)
