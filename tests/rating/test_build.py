@@ -188,3 +188,10 @@ def test_class_names(tmp_path: Path) -> None:
         read_names(tmp_path / "e.tsv")
     with pytest.raises(UserError, match="do not exist"):
         read_names(tmp_path / "none.tsv")
+
+
+@pytest.mark.parametrize("header", ["", "class,title,description\n"])
+def test_an_unquoted_comma_does_not_cut_a_class_description(tmp_path: Path, header: str) -> None:
+    (tmp_path / "a.csv").write_text(f"{header}n01,tench,a fish, of ponds\n")
+    with pytest.raises(UserError, match="4 cells for 3 columns"):
+        read_names(tmp_path / "a.csv")

@@ -22,6 +22,7 @@ from reteach.data.loading.quarantine import examine
 from reteach.data.sources.base import open_source
 from reteach.engine import run as engine
 from reteach.engine.run import Run
+from reteach.models import export
 from reteach.errors import UserError
 
 QUICK = [
@@ -141,6 +142,33 @@ def test_a_vanished_image_is_named_and_can_be_done_without(world, capsys):
     photo(world / "photos" / "02.png", 2)  # back again: what was trained without it stays said
     assert main(["resume", str(world / "run")]) == 0
     assert json.loads((world / "run" / "run.json").read_text())["warnings"]
+
+
+def test_files_that_are_no_images_stay_listed_when_one_has_vanished(world):
+    (world / "photos" / "IMG.HEIC").write_bytes(b"not for us")
+    (world / "photos" / "02.png").unlink()
+    assert main(["resume", str(world / "run"), "--quarantine-missing"]) == 0
+    assert "IMG.HEIC" in (world / "run" / "quarantine.csv").read_text()
+
+
+def test_a_model_of_another_run_is_named(world, tmp_path, capsys):
+    assert main(["resume", str(world / "run")]) == 0
+    weights(world / "run")
+    shutil.copytree(world / "run", tmp_path / "other")
+    other = next((tmp_path / "other" / "models").glob("*/model.safetensors"))
+    model, info = export.load(other.parent)
+    for parameter in model.parameters():
+        parameter.data += 1
+    export.save(
+        model, other.parent, architecture=info.architecture, num_classes=len(info.classes),
+        in_chans=info.in_chans, mean=info.mean, std=info.std, classes=info.classes,
+        image_size=info.image_size, model_args=info.model_args, extra=info.extra,
+    )  # fmt: skip
+    shutil.rmtree(world / "run" / "models" / other.parent.name)
+    shutil.copytree(other.parent, world / "run" / "models" / other.parent.name)
+    capsys.readouterr()
+    assert main(["predict", str(world / "run"), "--images", str(world / "photos")]) == 2
+    assert "holds another model than this run saved" in capsys.readouterr().err
 
 
 def test_a_moved_folder_is_found_with_images_and_held_against_the_old_contents(world, capsys):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
@@ -53,6 +53,7 @@ class Info:
         std: (in_chans,) of the normalisation of pixels in [0, 1].
         model_args: options with which the architecture was built.
         extra: whatever was saved with it.
+        digest: SHA-256 of the weights; empty where an earlier version saved them.
     """
 
     architecture: str
@@ -63,6 +64,7 @@ class Info:
     std: tuple[float, ...]
     model_args: dict[str, Any]
     extra: dict[str, Any]
+    digest: str = field(default="", compare=False)
 
 
 def save(
@@ -80,7 +82,7 @@ def save(
     resize: Resize = "shorter",
     model_args: Mapping[str, Any],
     extra: Mapping[str, Any],
-) -> None:
+) -> str:
     """Write a network's folder; one that stands there is replaced, and is never half old, half new.
 
     Args:
@@ -88,6 +90,9 @@ def save(
         own_size: (H, W) of images that keep their size.
         resize: how photos become squares.
         extra: more facts to keep, as JSON allows.
+
+    Returns:
+        SHA-256 of the weights.
 
     Raises:
         UserError: the folder cannot be written.
@@ -122,11 +127,12 @@ def save(
     with suppress(OSError):
         (folder / CONFIG).unlink()
     content = to_bytes(tensors, metadata={"format": "pt"})
-    config["reteach"][WEIGHTS] = hashlib.sha256(content).hexdigest()
+    digest = config["reteach"][WEIGHTS] = hashlib.sha256(content).hexdigest()
     atomic_write(folder / SAFETENSORS, content)
     if "frames" not in model_args:  # timm has no transform for clips
         atomic_write(folder / CARD, _card(architecture, classes, in_chans, size))
     atomic_write(folder / CONFIG, sealed.json_text(config, indent=2))
+    return digest
 
 
 def _as_timm_says(resize: Resize) -> dict[str, Any]:
@@ -216,6 +222,7 @@ def read_info(folder: Path) -> Info:
             std=tuple(float(v) for v in kept["std"]),
             model_args=dict(config["model_args"]),
             extra=dict(ours["extra"]),
+            digest=str(ours.get(WEIGHTS, "")),
         )
     except FileNotFoundError:
         raise UserError(f"{folder} holds no complete model: it has no {CONFIG}") from None

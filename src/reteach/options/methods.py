@@ -46,7 +46,8 @@ class MileOptions:
     """Multi-label iterated learning (Rajeswar et al. 2022): label sets out of single labels."""
 
     k_t: int | None = None
-    """Teacher steps per cycle (interaction); by default so many that ten whole cycles fill the budget."""
+    """Teacher steps per cycle (interaction); by default so many that whole cycles fill the budget: ten,
+    or fewer where it is short."""
     k_s: int | None = None
     """Student steps per cycle (imitation); by default about half of k_t, so that whole cycles fill it."""
     rho: Literal["mixture"] | float = 0.25

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
+from ..spreadsheet import check_cells
 
 _KEY = ("class", "wnid", "name")
 _TITLE = ("title", "lemmas", "name")
@@ -29,7 +30,7 @@ def read_names(path: Path) -> dict[str, ClassText]:
     ``description`` or ``definition``), or, without a header, by their order.
 
     Raises:
-        UserError: no such file, not text, or a line without a title.
+        UserError: no such file, not text, a line without a title, or one with more cells than columns.
     """
     if not path.is_file():
         raise UserError(f"class names {path} do not exist")
@@ -39,6 +40,7 @@ def read_names(path: Path) -> dict[str, ClassText]:
         raise UserError(f"{path}: not a UTF-8 text file") from None
     if path.suffix.lower() == ".csv":
         rows = [cells for cells in csv.reader(text) if cells]
+        _no_surplus(path, rows)
     else:
         rows = [line.rstrip("\r\n").split("\t") for line in text if line.strip()]
     header = [cell.strip().lower() for cell in rows[0]] if rows else []
@@ -60,6 +62,15 @@ def read_names(path: Path) -> dict[str, ClassText]:
         about = cells[description].strip() if 0 <= description < len(cells) else ""
         out[cells[key].strip()] = ClassText(cells[title].strip() or cells[key], about)
     return out
+
+
+def _no_surplus(path: Path, rows: list[list[str]]) -> None:
+    """An unquoted comma would cut a description off; without a header there are three columns."""
+    header = [cell.strip().lower() for cell in rows[0]] if rows else []
+    columns = len(header) if set(_KEY) & set(header) else 3
+    for number, cells in enumerate(rows, start=1):
+        if len(cells) > columns:
+            check_cells(path, number, len(cells), columns)
 
 
 def _at(header: list[str], name: str) -> int:

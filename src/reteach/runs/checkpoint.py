@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, final
 
@@ -143,10 +144,10 @@ def save_models(
 
     def kept(name: str, predictor: Predictor, outputs: tuple[str, ...]) -> dict[str, Any]:
         single = len(predictor.models) == 1
-        places = []
+        places, digests = [], []
         for number, model in enumerate(predictor.models, 1):
             places.append(f"models/{name}" if single else f"models/{name}-{number}")
-            export.save(
+            digest = export.save(
                 model,
                 folder / places[-1],
                 architecture=_architecture(model) or architecture,
@@ -161,7 +162,8 @@ def save_models(
                 model_args=_options(model),
                 extra={"link": predictor.link, "method": method},
             )
-        return {"link": predictor.link, "models": places}
+            digests.append(digest)
+        return {"link": predictor.link, "models": places, "digests": digests}
 
     for name, predictor in predictors.items():
         index["predictors"][name] = kept(name, predictor, classes)
@@ -257,7 +259,15 @@ def _index(folder: Path) -> dict[str, Any]:
 
 
 def _opened(folder: Path, entry: dict[str, Any], device: torch.device) -> Predictor:
-    models = (export.load(folder / path)[0].to(device).eval() for path in entry["models"])
+    models = []
+    # an earlier version kept no digests
+    for place, digest in zip_longest(entry["models"], entry.get("digests", ())):
+        model, info = export.load(folder / place)
+        if digest is not None and info.digest != digest:
+            raise UserError(
+                f"{folder / place} holds another model than this run saved: copy its own back, or train again"
+            )
+        models.append(model.to(device).eval())
     return Predictor(tuple(models), entry["link"])
 
 

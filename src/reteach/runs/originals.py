@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -85,7 +85,10 @@ class Originals:
             )
         if not self.forgiving:
             raise self._vanished(missing, where)
-        return open_folder(Path(where), sorted({*source.items, *missing}))
+        found = open_folder(Path(where), sorted({*source.items, *missing}))
+        if isinstance(source, FolderSource) and isinstance(found, FolderSource):
+            return replace(found, others=source.others)
+        return found
 
     def hold(
         self,

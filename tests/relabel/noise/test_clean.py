@@ -192,6 +192,20 @@ def test_warnings_name_both_numbers(removed, noise, confirmed, least, words):
     assert text is None if words is None else words in str(text)
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("sharp", [0.0, 0.8, 1.2])
+def test_a_hopeless_model_under_confidence_is_warned_of_and_a_good_one_is_not(seed, sharp):
+    """It drops what its own estimate says: 35% of the labels, most of them right, with 19% wrong."""
+    scores, given, true = world(seed, 2000, 10, noise=0.19, sharp=sharp)
+    keep = clean.keep_rule("confidence", scores, given)
+    assert clean.detection(keep, given != true).precision < 0.5
+    assert clean.balance(scores, given, keep).warning is not None
+    scores, given, true = world(seed, 2000, 10, noise=0.19, sharp=3.0)
+    keep = clean.keep_rule("confidence", scores, given)
+    assert clean.detection(keep, given != true).precision > 0.8
+    assert clean.balance(scores, given, keep).warning is None
+
+
 def test_the_lower_bound_is_not_far_when_few_images_say_it():
     assert clean.Balance(0.3, 0.28, 0.7, 0.1, 0.1, 0.02).warning is not None
     assert clean.Balance(0.3, 0.28, 0.7, 0.1, 0.1, 0.11).warning is None

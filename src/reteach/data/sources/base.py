@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError, closest
+from ...progress import note
 from .arrays import ArraySource, open_npz
 from .cifar import open_cifar
 from .folders import open_folder
@@ -29,7 +30,11 @@ __all__ = [
     "is_video",
     "open_source",
     "shrunk",
+    "tell_lost",
 ]
+
+_NAMED = 4
+"""So many of the files that are left out are named on stderr."""
 
 
 class Source(Protocol):
@@ -158,9 +163,32 @@ def open_source(
         items: open only these, in this order.
         cache: folder for what is slow to find out twice: the index of tar shards.
 
+    Files there that are no images to us are named on stderr, see :func:`tell_lost`.
+
     Raises:
         UserError: nothing there, nothing in it, or nothing that is known.
     """
+    source = _opened(where, items, cache)
+    tell_lost(source, str(where))
+    return source
+
+
+def tell_lost(source: Source, where: str) -> None:
+    """Say on stderr how many files are left out because they are no images to us, and the first of them.
+
+    Every command opens its images through :func:`open_source`, or its shards one by one through
+    :mod:`.parts`, so that none of them skips a photo without a word.
+    """
+    lost: Sequence[tuple[str, str]] = getattr(source, "lost", ())
+    if not lost:
+        return
+    first = ", ".join(f"{name!r} ({reason})" for name, reason in lost[:_NAMED])
+    more = ", …" if len(lost) > _NAMED else ""
+    count = "1 file is" if len(lost) == 1 else f"{len(lost):,} files are"
+    note(f"{where}: {count} left out as not readable here: {first}{more}")
+
+
+def _opened(where: str | Path, items: Sequence[str] | None, cache: Path | None) -> Source:
     text = str(where)
     path = Path(where)
     if os.path.isdir(path) and not text.startswith(("hf:", "cifar:")):

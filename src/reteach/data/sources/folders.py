@@ -56,7 +56,7 @@ class FolderSource:
     @property
     def lost(self) -> list[tuple[str, str]]:
         """(item, reason) of the files that cannot be used, whatever is in them."""
-        return [(item, _why_not(item, "an image")) for item in self.others]
+        return [(item, why_not(item, "an image")) for item in self.others]
 
     @property
     def place(self) -> str:
@@ -120,7 +120,7 @@ class VideoSource:
     @property
     def lost(self) -> list[tuple[str, str]]:
         """(item, reason) of the files that cannot be used, whatever is in them."""
-        return [(item, _why_not(item, "a video")) for item in self.files.others]
+        return [(item, why_not(item, "a video")) for item in self.files.others]
 
     @property
     def place(self) -> str:
@@ -192,10 +192,13 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _why_not(item: str, wanted: str) -> str:
+def why_not(item: str, wanted: str) -> str:
+    """Why a file with this name is none of those ``wanted`` (an image, a video)."""
     ending = os.path.splitext(item)[1].lower()
     if ending in ENDINGS:
         return "a video among images"
+    if ending == ".cls":
+        return "a label without an image"
     if ending in (".heic", ".heif"):
         return "HEIC is not read: convert it to JPEG"
     if ending in RAW:

@@ -23,7 +23,7 @@ from ...errors import UserError
 from ..item_ids import item_id
 from ..loading.parallel import WorkerFailure, each
 from ..loading.reader import Augment, Pixels, mapped, pixels
-from .base import Source, open_source, shrunk
+from .base import Source, open_source, shrunk, tell_lost
 from .shards import ShardSource, expand, is_shards, open_shards
 
 _PATIENCE = 3600.0
@@ -129,9 +129,10 @@ class TarParts:
             elif isinstance(found, str):
                 yield number, found
             else:
+                tell_lost(found, item_id(self.shards[number]))
                 yield (
                     number,
-                    Opened(found, found.items, lost=found.lost[0][1] if found.lost else ""),
+                    Opened(found, found.items, lost=found.damaged[0][1] if found.damaged else ""),
                 )
 
     def identity(self, number: int) -> str:
@@ -263,7 +264,8 @@ def _apart(source: Source, rows: NDArray[np.int64], at_least: int | None) -> _Jo
         source,
         items=(),
         labels=(),
-        lost=(),
+        damaged=(),
+        others=(),
         shard_of=source.shard_of[rows],
         offsets=source.offsets[rows],
         sizes=source.sizes[rows],

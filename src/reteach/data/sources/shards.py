@@ -27,6 +27,7 @@ from ...progress import progress
 from ..item_ids import item_id
 from ..loading.decode import EXTENSIONS, ImageError, decode
 from ..loading.parallel import WorkerFailure, cores, each
+from .folders import COMPANIONS, why_not
 from .tars import Member, samples, scan
 
 _LABEL_BYTES = 1 << 16
@@ -49,7 +50,8 @@ class ShardSource:
         shards: paths of the tar files.
         shard_of, offsets, sizes: (N,) where the bytes of each image are.
         labels: (N,) the class of each image as it stands in its shard, or None.
-        lost: (path, reason) of the shards that could not be read, or not to their end.
+        damaged: (path, reason) of the shards that could not be read, or not to their end.
+        others: (shard/member, reason) of the samples without a member that is an image to us.
     """
 
     shards: Sequence[str]
@@ -58,7 +60,8 @@ class ShardSource:
     offsets: NDArray[np.int64]
     sizes: NDArray[np.int64]
     labels: Sequence[str | None]
-    lost: Sequence[tuple[str, str]] = ()
+    damaged: Sequence[tuple[str, str]] = ()
+    others: Sequence[tuple[str, str]] = ()
     at_least: int | None = None
 
     def __len__(self) -> int:
@@ -75,6 +78,11 @@ class ShardSource:
                 "give their labels in a label table"
             )
         return names or None
+
+    @property
+    def lost(self) -> list[tuple[str, str]]:
+        """(name, reason) of the shards and samples that cannot be used, whatever is in them."""
+        return [*self.damaged, *self.others]
 
     @property
     def place(self) -> str:
@@ -122,6 +130,8 @@ class _Index:
 
     entries: list[_Entry]
     reason: str
+    others: list[str]
+    """A member of each sample that has no image."""
 
 
 def is_shards(where: str) -> bool:
@@ -132,7 +142,8 @@ def is_shards(where: str) -> bool:
 def open_shards(where: str, cache: Path | None = None) -> ShardSource:
     """The images in the tar files that a pattern names.
 
-    A shard that cannot be read is named in ``lost``; so is a truncated one, whose first part is used.
+    A shard that cannot be read is named in ``lost``; so is a truncated one, whose first part is used, and a
+    sample without an image, unless it holds nothing but texts, tables and the like.
 
     Args:
         cache: folder in which the index is kept; later only shards that changed are scanned again.
@@ -152,18 +163,24 @@ def open_shards(where: str, cache: Path | None = None) -> ShardSource:
         crew = 0 if len(todo) < _FEW else cores()
         for done, (number, found) in enumerate(each(_Indexer(shards), todo, crew, _PATIENCE), 1):
             fresh[keys[number]] = (
-                _Index([], found.reason) if isinstance(found, WorkerFailure) else found
+                _Index([], found.reason, []) if isinstance(found, WorkerFailure) else found
             )
             show(done)
     if file is not None and todo:
         _save(file, fresh)
     indices = [fresh[key] for key in keys]
-    lost = [
+    damaged = [
         (item_id(s), f"shard: {i.reason}") for s, i in zip(shards, indices, strict=True) if i.reason
+    ]
+    others = [
+        (f"{item_id(Path(s).stem)}/{name}", why_not(name, "an image"))
+        for s, i in zip(shards, indices, strict=True)
+        for name in i.others
     ]
     entries = [entry for index in indices for entry in index.entries]
     if not entries:
-        why = f"; {lost[0][0]}: {lost[0][1]}" if lost else ": no member ends in .jpg, .png …"
+        first = [*damaged, *others][:1]
+        why = f"; {first[0][0]}: {first[0][1]}" if first else ": no member ends in .jpg, .png …"
         raise UserError(f"no images in the {len(shards)} shards of {where}{why}")
     shard_of = np.repeat(np.arange(len(shards)), [len(index.entries) for index in indices])
     return ShardSource(
@@ -173,7 +190,8 @@ def open_shards(where: str, cache: Path | None = None) -> ShardSource:
         np.array([entry.offset for entry in entries], np.int64),
         np.array([entry.size for entry in entries], np.int64),
         [entry.label for entry in entries],
-        lost,
+        damaged,
+        others,
     )
 
 
@@ -219,6 +237,7 @@ class _Indexer:
 def _index(shard: str) -> _Index:
     members, reason = scan(shard)
     entries = []
+    others = []
     if members:
         with open(shard, "rb") as file:
             for sample in samples(members):
@@ -226,7 +245,15 @@ def _index(shard: str) -> _Index:
                 if images:
                     label = _label(file.fileno(), sample.parts)
                     entries.append(_Entry(sample.key, images[0].offset, images[0].size, label))
-    return _Index(entries, reason)
+                else:
+                    others += _strangers(sample.parts)[:1]
+    return _Index(entries, reason, others)
+
+
+def _strangers(parts: dict[str, Member]) -> list[str]:
+    """The members of a sample without an image by which it may have been meant as one; its label last."""
+    names = [m.name for ext, m in parts.items() if not f".{ext}".endswith(COMPANIONS)]
+    return sorted(names, key=lambda name: name.lower().endswith(".cls"))
 
 
 def _label(fd: int, parts: dict[str, Member]) -> str | None:
@@ -279,15 +306,19 @@ def _load(file: Path | None) -> dict[str, _Index]:
     try:
         saved = {} if file is None else sealed.read_json(file, "delete it", old=False)
         return {
-            key: _Index([_Entry(*entry) for entry in entries], "") for key, entries in saved.items()
+            key: _Index([_Entry(*entry) for entry in found["images"]], "", found["others"])
+            for key, found in saved.items()
         }
-    except (OSError, ValueError, TypeError, AttributeError, sealed.Damaged):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, sealed.Damaged):
         return {}
 
 
 def _save(file: Path, indices: dict[str, _Index]) -> None:
     content = {
-        key: [(e.key, e.offset, e.size, e.label) for e in index.entries]
+        key: {
+            "images": [(e.key, e.offset, e.size, e.label) for e in index.entries],
+            "others": index.others,
+        }
         for key, index in indices.items()
         if not index.reason  # what is wrong today may be mended tomorrow
     }

@@ -174,6 +174,9 @@ class Balance:
         weakness of the model, which it can hardly be told apart from. So two rules do without it: more
         than half is dropped; or far more than the lower bound, by :data:`FAR`, two standard errors and a
         factor of two.
+
+        The rule *confidence* drops what the estimate says, so that the two cannot be far apart. There a
+        model is told that contradicts most labels, and far more than it estimates to be wrong.
         """
         if self.confirmed < self.chance + 0.05:
             return (
@@ -200,6 +203,12 @@ class Balance:
                 f"{self.removed:.0%} of the labels are dropped, but where the models are surest they "
                 f"vouch for {self.least:.0%} wrong ones only: perhaps most of what is dropped is right. "
                 "Look at the suspects, use a gentler rule or a better model"
+            )
+        if self.confirmed < HALF and 1 - self.confirmed > 1.5 * self.noise:
+            return (
+                f"the held-out models confirm {self.confirmed:.0%} of the labels only, though about "
+                f"{1 - self.noise:.0%} are estimated to be right: they err more often than the labels, and "
+                "much of what they drop may be right. Train longer or use a better model"
             )
         if far and self.noise > 1.5 * self.removed:
             return (
