@@ -8,11 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .trials import CLEAN
+from ..metrics.registry import metric, shown
 from .variants import Variant
-
-PLAIN = {"labels_per_image", "right_loss", "wrong_loss"}
-"""Metrics that are no fractions."""
 
 EARLY = "map"
 """The validation metric that the early-stopping control watches."""
@@ -33,12 +30,13 @@ def variant_row(variant: Variant, outcomes: list[dict[str, Any]]) -> dict[str, A
 
 def early_row(variant: Variant, outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     """The entrant as it was at its best validation mAP: what simply stopping early would give."""
-    values: dict[str, list[float]] = {m: [] for m in outcomes[0]["values"] if m not in CLEAN}
+    clean = shown("compare/clean")
+    values: dict[str, list[float]] = {m: [] for m in outcomes[0]["values"] if m not in clean}
     for outcome in outcomes:
         watched = [record.get(EARLY) or -math.inf for record in outcome["validation"]]
         at = outcome["history"][int(np.argmax(watched))]
-        for metric, column in values.items():
-            column.append(at.get(metric))
+        for name, column in values.items():
+            column.append(at.get(name))
     return {
         "name": f"{variant.name}, stopped early",
         "method": variant.config.method,
@@ -70,13 +68,13 @@ def trivial_row(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
 def summary(values: dict[str, list[float | None]]) -> dict[str, dict[str, float]]:
     """Mean, deviation and median over the seeds, fractions in percent."""
     out = {}
-    for metric, per_seed in values.items():
+    for name, per_seed in values.items():
         known = np.array([value for value in per_seed if value is not None])
         if len(known):
-            known = known * (1 if metric in PLAIN else 100)
+            known = known * metric(name).scale
             std = float(known.std(ddof=1)) if len(known) > 1 else 0.0
             middle = float(np.median(known))
-            out[metric] = {
+            out[name] = {
                 "mean": float(known.mean()),
                 "std": std,
                 "median": middle,
@@ -91,14 +89,14 @@ def paired(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
     out = []
     for b, a in itertools.combinations([row for row in rows if not row["trivial"]], 2):
-        for metric in a["values"].keys() & b["values"].keys():
-            pairs = zip(a["values"][metric], b["values"][metric], strict=True)
+        for name in a["values"].keys() & b["values"].keys():
+            pairs = zip(a["values"][name], b["values"][name], strict=True)
             known = np.array([x - y for x, y in pairs if x is not None and y is not None])
             if len(known) < 2:
                 continue
             half = float(t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / len(known) ** 0.5)
             mean = float(known.mean())
-            entry = {"metric": metric, "a": a["name"], "b": b["name"], "mean": mean}
+            entry = {"metric": name, "a": a["name"], "b": b["name"], "mean": mean}
             out.append(entry | {"low": mean - half, "high": mean + half, "n": len(known)})
     return out
 

@@ -22,35 +22,12 @@ import numpy as np
 from ..errors import UserError
 from ..files import write_json
 from ..labels import LabelSet, Single
+from ..metrics.registry import View, shown
 from ..options.methods import METHODS
 from ..progress import progress
 from ..sealed import digest
 from .data import ComparisonSpec, relabelled
 from .variants import Variant
-
-METRICS = ("f1@0.25", "f1@0.5", "f1@tuned", "map", "accuracy", "labels_per_image")
-"""What a comparison is about; the test's own numbers, the threshold tuned on validation images."""
-
-OF_SINGLE = ("accuracy", "map", "f1@0.25", "f1@0.5", "f1@tuned", "labels_per_image")
-"""The same where the test images have one label each."""
-
-OF_SETS = (
-    *("map", "cf1@0.5", "of1@0.5", "cf1@0.8", "of1@0.8"),
-    *("f1@tuned", "f1@0.5", "labels_per_image"),
-)
-"""The same where the methods learn from label sets: the multi-label literature's numbers first."""
-
-CLEAN = {
-    "best": "accuracy",
-    "last": "accuracy",
-    "mean10": "accuracy",
-    "right_accuracy": "accuracy",
-    "wrong_accuracy": "accuracy",
-    "right_loss": "cross_entropy",
-    "wrong_loss": "cross_entropy",
-}
-"""With true labels at hand also these: best, last and mean of the last ten test accuracies (one per
-epoch), and how well the training images whose label is right, or wrong, are fitted."""
 
 
 @final
@@ -146,18 +123,18 @@ def run_trial(trial: Trial) -> dict[str, Any]:
     algorithm = load_recipe(METHODS[config.method].recipe)(setup, config.settings, run)
     name, predictor = next(iter(algorithm.predictors().items()))
     few = test.subset(gallery.sample_rows(len(test), 12))
-    _, shown = scores(predictor, setup.scan(few))
+    _, few_scores = scores(predictor, setup.scan(few))
     history = _history(log.records, name, "test")
-    metrics: tuple[str, ...] = OF_SETS
+    view: View = "compare/sets"
     if isinstance(inputs.train.labels, Single):
-        metrics = OF_SINGLE if isinstance(test.labels, Single) else METRICS
-    values = {metric: history[-1].get(metric) for metric in (*metrics, *contest.also)}
+        view = "compare" if isinstance(test.labels, Single) else "compare/mixed"
+    values = {metric: history[-1].get(metric) for metric in (*shown(view), *contest.also)}
     if contest.clean is not None:
         for kind in ("right", "wrong"):
             seen = _history(log.records, name, f"train {kind}")
             for record, more in zip(history, seen, strict=True):
-                for metric in (f"{kind}_accuracy", f"{kind}_loss"):
-                    record[metric] = more.get(CLEAN[metric])
+                record[f"{kind}_accuracy"] = more.get("accuracy")
+                record[f"{kind}_loss"] = more.get("cross_entropy")
         values = _over_epochs(history) | values  # what such a comparison is about comes first
     outcome = {
         "seconds": time.monotonic() - start,
@@ -170,7 +147,9 @@ def run_trial(trial: Trial) -> dict[str, Any]:
         "examples": gallery.examples(
             few,
             np.arange(len(few)),
-            gallery.predicted_sets(shown, test.classes, THRESHOLD, predictor.link == "softmax"),
+            gallery.predicted_sets(
+                few_scores, test.classes, THRESHOLD, predictor.link == "softmax"
+            ),
             contest.given.take(gallery.sample_rows(len(test), 12)) if contest.given else None,
         ),
     }
@@ -246,12 +225,14 @@ def _history(records: list[dict[str, Any]], predictor: str, data: str) -> list[d
 
 
 def _over_epochs(history: list[dict[str, Any]]) -> dict[str, float | None]:
-    """The metrics of :data:`CLEAN` for a whole training. *Best* is chosen on the test images themselves,
-    as papers report it: a bound on what stopping in time could give, not a result."""
+    """What a comparison with true labels at hand also says of a whole training: the best, the last and the
+    mean of the last ten test accuracies (one per epoch), and how well training images are fitted whose label
+    is right, or wrong. *Best* is chosen on the test images themselves, as papers report it: a bound on what
+    stopping in time could give, not a result."""
     seen = [record["accuracy"] for record in history]
     last = seen[-10:]
     over = {"best": max(seen), "last": seen[-1], "mean10": math.fsum(last) / len(last)}
-    return {metric: over.get(metric, history[-1].get(metric)) for metric in CLEAN}
+    return {metric: over.get(metric, history[-1].get(metric)) for metric in shown("compare/clean")}
 
 
 def trial_folder(folder: Path, variant: Variant, seed: int) -> Path:

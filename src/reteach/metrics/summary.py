@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, final
+from importlib import import_module
+from typing import Any, Protocol, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,15 +12,28 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import UserError
 from .accuracy import Accuracy
 from .batch import Mask, Scores, check, check_known, ratio
-from .calibration import LabelCalibration, TopCalibration
+from .calibration import TopCalibration
 from .counts import CountsAt
 from .f1 import ExampleF1, F1Curve, TopF1
 from .ranking import MeanAveragePrecision
+from .registry import REGISTRY, Metric
 from .score_buffer import LIMIT, ScoreBuffer, pack
 
 _TOP = 5
 AT = (0.5, 0.8)
 """Thresholds of CP … OF1; the rows of single classes are at the first."""
+
+
+class Meter(Protocol):
+    """What measures a metric of the registry."""
+
+    def update(
+        self, scores: ArrayLike, truth: ArrayLike, known: ArrayLike | None = None, /
+    ) -> None:
+        """Add a batch (B, C); entries not ``known`` do not count."""
+
+    def compute(self) -> float:
+        """The number; NaN where nothing was there to count."""
 
 
 @final
@@ -47,7 +61,6 @@ class Summary:
         self.curve = F1Curve(self._kept)
         self.ranking = MeanAveragePrecision(self._kept)
         self.top_calibration = TopCalibration()
-        self.label_calibration = LabelCalibration()
         self._f1 = [ExampleF1(t) for t in thresholds]
         self._tuned = [ExampleF1(tuned)] if tuned is not None else []
         self._first = TopF1()
@@ -55,6 +68,7 @@ class Summary:
         self._accuracy = Accuracy()
         self._top = Accuracy(_TOP)
         self._real = Accuracy()
+        self._meters = {m.name: _meter(m) for m in REGISTRY.values() if m.meter}
         self._given: bool | None = None
 
     def update(
@@ -111,12 +125,11 @@ class Summary:
             self._real.update(asked, present)
         else:
             self._against(asked, present)
-        for metric in (*self._f1, *self._tuned, self._first):
+        for metric in (*self._f1, *self._tuned, self._first, *self._meters.values()):
             metric.update(values, present, mask)
         for counts in self._counts:
             counts.update(values, present, mask)
         self.top_calibration.update(asked, present)
-        self.label_calibration.update(values, present, mask)
         self._kept.add(pack(values, present, mask))
 
     def tuned_threshold(self) -> float:
@@ -147,8 +160,10 @@ class Summary:
                                    the first threshold; 0 where none is predicted
         ``cp@T cr@T cf1@T``,       by class and over all labels, at 0.5 and at 0.8, the threshold of CPSD's
         ``op@T or@T of1@T``        code
-        ``ece``, ``ece_labels``    calibration error of the top score, and of all scores
+        ``ece``                    calibration error of the top score
         =========================  ==============================================================
+
+        Then the metrics that have a meter of their own in the registry, such as ``ece_labels``.
         """
         first = self._f1[0]
         out = {"n": float(self.n), "n_accuracy": float(self._accuracy.n)}
@@ -172,8 +187,7 @@ class Summary:
             named = counts.compute().items()
             out |= {f"{name}@{counts.threshold:g}": value for name, value in named}
         out["ece"] = self.top_calibration.compute()
-        out["ece_labels"] = self.label_calibration.compute()
-        return out
+        return out | {name: meter.compute() for name, meter in self._meters.items()}
 
     def labels_histogram(self) -> dict[str, list[int]]:
         """How many images have 0, 1, 2 … labels: ``predicted`` at the first threshold, ``true``."""
@@ -234,6 +248,9 @@ def trivial_every_class(
         "or": recall,
         "of1": 2 * share / (share + 1) if share else float("nan"),
     }
+    meters = {m.name: _meter(m) for m in REGISTRY.values() if m.meter and m.trivial}
+    for meter in meters.values():
+        meter.update(np.ones(truth.shape, np.float32), truth, known)
     return {
         "n": float(n),
         **{f"f1@{t:g}": f1 for t in thresholds},
@@ -244,7 +261,14 @@ def trivial_every_class(
         "true_labels_per_image": float(true.mean()),
         f"precision@{first}": float(np.mean(true / np.maximum(predicted, 1))),
         **{f"{name}@{t:g}": value for t in AT for name, value in counted.items()},
+        **{name: meter.compute() for name, meter in meters.items()},
     }
+
+
+def _meter(metric: Metric) -> Meter:
+    file, _, name = (metric.meter or "").partition(":")
+    meter: Meter = getattr(import_module(f".{file}", __package__), name)()
+    return meter
 
 
 def _rows(judged: ArrayLike, n: int) -> Mask:

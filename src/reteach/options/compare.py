@@ -107,17 +107,11 @@ def show_results(
     results: dict[str, dict[str, dict[str, float]]], folder: Path, page: Path | None = None
 ) -> None:
     """A table on standard output: methods in rows, mean ± deviation in columns."""
-    from .runs import OF_SETS, SHOWN, show_table
+    from ..metrics.registry import columns as titles_of
+    from .runs import show_table
 
-    judged = {
-        "best": "best",
-        "last": "last",
-        "mean10": "last ten",
-        "right_accuracy": "right labels fitted",
-        "wrong_accuracy": "wrong labels fitted",
-    }
     clean = any("best" in row for row in results.values())
-    titles = judged | {"map": "mAP"} if clean else SHOWN | OF_SETS
+    titles = titles_of("table/clean") if clean else titles_of("table", "table/sets")
     # As on the page: what the comparison is about comes first.
     columns = list(dict.fromkeys(key for row in results.values() for key in row if key in titles))
     rows = [(name, *(_cell(row.get(key)) for key in columns)) for name, row in results.items()]

@@ -40,7 +40,7 @@ class ExplainOptions:
     def run(self) -> None:
         """Write the page and say what is on it."""
         from ..commands.explain import explain
-        from ..report.kit.formats import plural
+        from ..formatting import plural
 
         found = explain(self)
         shown = sum(len(one.shown) for one in found)

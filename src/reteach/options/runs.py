@@ -206,45 +206,20 @@ def announce(folder: Path) -> None:
     print(f"next:   reteach predict {folder} --images FOLDER --out labels.parquet")
 
 
-SHOWN = {
-    "accuracy": "accuracy",
-    "real_accuracy": "ReaL accuracy",
-    "f1@0.25": "F1@0.25",
-    "f1@0.5": "F1@0.5",
-    "f1@tuned": "F1 tuned",
-    "f1@top1": "F1 top-1",
-    "map": "mAP",
-    "labels_per_image": "labels/image",
-}
-OF_SETS = {
-    "map": "mAP",
-    "cf1@0.5": "CF1@0.5",
-    "of1@0.5": "OF1@0.5",
-    "cf1@0.8": "CF1@0.8",
-    "of1@0.8": "OF1@0.8",
-    **{key: SHOWN[key] for key in ("f1@0.5", "f1@tuned", "labels_per_image")},
-}
-"""The same where the images are judged by label sets."""
-
-
 def show_metrics(found: dict[str, dict[str, Any]], title: str | None = None) -> None:
     """A table on standard output: predictors in rows, metrics in columns, in percent."""
-    from ..report.glossary import by_sets, counted
+    from ..metrics.registry import by_sets, columns, counted, metric
 
-    titles = OF_SETS if by_sets(found.values()) else SHOWN
-    columns = [key for key in titles if any(key in numbers for numbers in found.values())]
+    titles = columns("table/sets" if by_sets(found.values()) else "table")
+    used = [metric(key) for key in titles if any(key in numbers for numbers in found.values())]
     rows = []
     for name, numbers in found.items():
         cells = [
-            ""
-            if numbers.get(key) is None
-            else f"{numbers[key]:.2f}"
-            if key == "labels_per_image"
-            else f"{100 * numbers[key]:.1f}"
-            for key in columns
+            "" if numbers.get(m.name) is None else f"{m.scale * numbers[m.name]:.{m.digits}f}"
+            for m in used
         ]
         rows.append((name, *cells))
-    show_table(("model", *(titles[key] for key in columns)), rows, title)
+    show_table(("model", *(titles[m.name] for m in used)), rows, title)
     said = dict.fromkeys(words for numbers in found.values() if (words := counted(numbers)))
     for words in said:
         print(words)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+from .. import formatting
 from . import reading
-from .kit import formats
 from .names import method_name
 
 
@@ -80,5 +80,5 @@ def _entry(row: dict[str, Any], where: str) -> Entry:
 
 
 def _known(numbers: Any, where: str) -> list[float]:
-    found = map(formats.finite, reading.items(numbers, where))
+    found = map(formatting.finite, reading.items(numbers, where))
     return [value for value in found if value is not None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from .formats import plural
+from ...formatting import plural
 from .html import Child, Html, tag
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, final
 
-from . import formats
+from ... import formatting
 from .html import Html, tag
 from .svg import INK, MUTED, PAPER, SERIES, draw, tidy, write
 
@@ -58,7 +58,7 @@ def lines(
     curves: Sequence[Line],
     label: str,
     *,
-    show: Show = formats.general,
+    show: Show = formatting.general,
     rule: tuple[float, str] | None = None,
     marks: Sequence[tuple[float, str]] = (),
     x_label: str = "step",
@@ -107,7 +107,7 @@ def lines(
             axes.set_yscale("log")
         _y_range(axes, curves, rule, log_y, shares)
         _x_axis(axes, curves, ticks, log_x, x_label)
-        _y_axis(axes, formats.general, log_y)
+        _y_axis(axes, formatting.general, log_y)
         if rule is not None:
             axes.axhline(rule[0], color=INK, lw=1.1, dashes=(2, 2))
             write(axes, rule[1], (0, rule[0]), (2, 3), size=10)
@@ -145,7 +145,7 @@ def histogram(
         every = -(-sum(map(len, edges)) // 34)
         axes.set_xticks(x[::every], [tidy(edge, 12) for edge in edges[::every]])
         axes.set_xlabel(tidy(x_label), labelpad=3)
-        _y_axis(axes, lambda v: formats.general(v) + "%", False)
+        _y_axis(axes, lambda v: formatting.general(v) + "%", False)
 
     return draw(paint, label)
 
@@ -226,7 +226,7 @@ def _x_axis(
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=steps, integer=whole))
         if len(xs) > 1:
             axes.set_xlim(xs[0] - 0.01 * (xs[-1] - xs[0]), xs[-1] + 0.01 * (xs[-1] - xs[0]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: formats.short(v)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: formatting.short(v)))
 
 
 def _y_axis(axes: Any, show: Show, log: bool) -> None:

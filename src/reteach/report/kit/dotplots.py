@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from . import formats
+from ... import formatting
 from .charts import Show, colour
 from .html import Html
 from .svg import GRID, INK, PAPER, SERIES, draw, tidy, write
@@ -82,5 +82,7 @@ def _rows_axis(axes: Any, n: int, low: float, high: float) -> None:
     axes.set_ylim(n - 0.55, -0.75)
     axes.set_yticks([])
     axes.xaxis.set_major_locator(MaxNLocator(4, min_n_ticks=2))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: formats.general(v).replace("-", "−")))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda v, _: formatting.general(v).replace("-", "−"))
+    )
     axes.spines["bottom"].set_visible(False)

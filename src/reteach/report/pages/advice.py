@@ -12,8 +12,8 @@ from ...analysis.advice import doubt
 from ...analysis.facts import Facts, Range
 from ...duplicates.thumbnails import ALIKE
 from ...files import atomic_write
+from ...formatting import count, decimal, percent, plural
 from ..kit.blocks import big_numbers, head, notice, row, table
-from ..kit.formats import count, decimal, percent, plural
 from ..kit.html import Child, Html, join, tag
 from ..kit.page import Section, document, footer
 from .duplicates import Duplicate, card

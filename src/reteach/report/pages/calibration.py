@@ -9,12 +9,12 @@ import numpy as np
 
 from ... import __version__
 from ...files import atomic_write
+from ...formatting import count, decimal, percent, plural
 from ...relabel.calibration.logit_histogram import NAMED, UNKNOWN, UNNAMED
 from ...relabel.calibration.mixture import Numbers
 from ...relabel.calibration.presence import Calibration, apart
 from ..kit.blocks import big_numbers, facts, head, notice, panel, panels, row, table
 from ..kit.charts import Line, legend, lines
-from ..kit.formats import count, decimal, percent, plural
 from ..kit.html import join, tag
 from ..kit.page import Section, document, footer
 

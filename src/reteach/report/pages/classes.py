@@ -7,8 +7,9 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from ..glossary import abbr, metric
-from ..kit import formats
+from ... import formatting
+from ...metrics.registry import metric
+from ..glossary import abbr
 from ..kit.blocks import bar, head, more, panel, row, table
 from ..kit.charts import histogram
 from ..kit.html import Html, join, tag
@@ -23,7 +24,7 @@ def per_class(main: str, rows: Rows, others: dict[str, Rows]) -> Html | None:
     if not rows:
         return None
     other_ap = {
-        name: {str(r.get("class")): formats.finite(r.get("ap")) for r in found}
+        name: {str(r.get("class")): formatting.finite(r.get("ap")) for r in found}
         for name, found in others.items()
         if found
     }
@@ -33,7 +34,7 @@ def per_class(main: str, rows: Rows, others: dict[str, Rows]) -> Html | None:
             _spread(rows), lines.table(rows, f"All {len(rows)} classes", long=len(rows) > 15)
         )
     known = sorted(
-        (r for r in rows if formats.finite(r.get("ap")) is not None), key=lambda r: r["ap"]
+        (r for r in rows if formatting.finite(r.get("ap")) is not None), key=lambda r: r["ap"]
     )
     worst, best = known[:ENDS], known[: -ENDS - 1 : -1]
     count = f"{len(rows):,}"
@@ -54,9 +55,11 @@ class _Lines:
 
     def __init__(self, main: str, rows: Rows, others: dict[str, dict[str, float | None]]) -> None:
         self.main, self.others = main, others
-        self.support = any(formats.finite(r.get("support")) is not None for r in rows)
+        self.support = any(formatting.finite(r.get("support")) is not None for r in rows)
         self.fractions = [
-            key for key in _FRACTIONS if any(formats.finite(r.get(key)) is not None for r in rows)
+            key
+            for key in _FRACTIONS
+            if any(formatting.finite(r.get(key)) is not None for r in rows)
         ]
 
     def table(self, rows: Rows, caption: str, long: bool) -> Html:
@@ -77,7 +80,7 @@ class _Lines:
         return table(heads, [body], caption)
 
     def _support(self, line: dict[str, Any]) -> str:
-        return formats.count(formats.finite(line.get("support")))
+        return formatting.count(formatting.finite(line.get("support")))
 
     def _row(self, line: dict[str, Any]) -> Html:
         cells: list[Html | str] = [self._support(line)] if self.support else []
@@ -85,7 +88,7 @@ class _Lines:
             cells.append(_share(line.get(key)))
             if key == "ap":
                 name = str(line.get("class"))
-                cells += [formats.percent(found.get(name)) for found in self.others.values()]
+                cells += [formatting.percent(found.get(name)) for found in self.others.values()]
         return row(_name(line), *cells)
 
 
@@ -94,13 +97,13 @@ def _name(line: dict[str, Any]) -> Html:
 
 
 def _share(value: Any) -> Html:
-    number = formats.finite(value)
-    return bar(number, formats.percent(number))
+    number = formatting.finite(value)
+    return bar(number, formatting.percent(number))
 
 
 def _spread(rows: Rows) -> Html | None:
     """A histogram of the APs over the classes."""
-    known = [v for v in (formats.finite(r.get("ap")) for r in rows) if v is not None]
+    known = [v for v in (formatting.finite(r.get("ap")) for r in rows) if v is not None]
     if len(known) < 5:
         return None
     bins = [0] * 10
@@ -116,11 +119,11 @@ def _spread(rows: Rows) -> Html | None:
     words = tag(
         "p",
         f"{metric('ap').title} is ",
-        tag("b", formats.percent(mean)),
-        f" in the mean of the {formats.plural(len(known), 'class', 'classes')}, ",
-        tag("b", formats.percent(middle)),
+        tag("b", formatting.percent(mean)),
+        f" in the mean of the {formatting.plural(len(known), 'class', 'classes')}, ",
+        tag("b", formatting.percent(middle)),
         " in the median. ",
-        f"{formats.plural(sum(v < 0.25 for v in known), 'class', 'classes')} below 25, "
+        f"{formatting.plural(sum(v < 0.25 for v in known), 'class', 'classes')} below 25, "
         f"{sum(v >= 0.75 for v in known):,} at 75 or above.",
     )
     return tag(

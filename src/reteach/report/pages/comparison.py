@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ... import formatting
 from ...errors import UserError
+from ...metrics.registry import metric
 from .. import reading
 from ..entries import Entry, entries, leaders
-from ..glossary import glossary, metric
-from ..kit import formats
+from ..glossary import glossary
 from ..kit.blocks import facts, head, more, panel, panels, row, table, warnings
 from ..kit.charts import Line, legend, lines
 from ..kit.html import Child, Html, join, tag
@@ -65,7 +67,7 @@ def page(folder: Path) -> str:
 def _header(content: dict[str, Any], title: str, found: Sequence[Entry], where: str) -> Html:
     budget = reading.mapping(content.get("budget"), where)
     steps, most, batch = (
-        formats.finite(budget.get(k)) for k in ("steps", "most_steps", "batch_size")
+        formatting.finite(budget.get(k)) for k in ("steps", "most_steps", "batch_size")
     )
     seeds = reading.names(content.get("seeds"), where)
     main = [e for e in found if e.main]
@@ -75,15 +77,19 @@ def _header(content: dict[str, Any], title: str, found: Sequence[Entry], where: 
         pairs.append(("settings", str(len(main))))
     same = most is None or most == steps
     if steps is not None:
-        words = formats.count(steps) if same else f"{formats.count(steps)} to {formats.count(most)}"
+        words = (
+            formatting.count(steps)
+            if same
+            else f"{formatting.count(steps)} to {formatting.count(most)}"
+        )
         pairs.append(("backward passes each", words))
     if batch is not None:
-        pairs.append(("images per batch", formats.count(batch)))
+        pairs.append(("images per batch", formatting.count(batch)))
     if seeds:
         pairs.append(("seeds", ", ".join(seeds) if len(seeds) <= 5 else str(len(seeds))))
     seconds = sum(sum(e.seconds) for e in found)
     if seconds:
-        pairs.append(("training time in all", formats.duration(seconds)))
+        pairs.append(("training time in all", formatting.duration(seconds)))
     description = str(content.get("description") or "")
     return join(
         tag("p", "reteach comparison", class_="eyebrow"),
@@ -117,7 +123,7 @@ def _true_labels(found: Sequence[Entry]) -> float | None:
             value
             for records in entry.history
             if records
-            and (value := formats.finite(records[-1].get("true_labels_per_image"))) is not None
+            and (value := formatting.finite(records[-1].get("true_labels_per_image"))) is not None
         ]
         if known:
             return statistics.fmean(known)
@@ -138,17 +144,16 @@ def _curves(found: Sequence[Entry], metrics: Sequence[str], true: float | None) 
         if not curves:
             continue
         words = metric(name)
-        digits = 1 if words.unit == "percent" else 2
         rule = None
         if name == "labels_per_image" and true is not None:
-            rule = (true, f"true number {formats.decimal(true)}")
+            rule = (true, f"true number {formatting.decimal(true)}")
         label = f"{words.title} over the steps. " + "; ".join(
-            f"{c.name}: {formats.decimal(c.y[-1], digits)} at last" for c in curves
+            f"{c.name}: {formatting.decimal(c.y[-1], words.digits)} at last" for c in curves
         )
         chart = lines(
             curves,
             label,
-            show=lambda v, d=digits: formats.decimal(v, d),  # type: ignore[misc]
+            show=partial(formatting.decimal, digits=words.digits),
             rule=rule,
             shares=words.unit == "percent",
         )
@@ -167,7 +172,7 @@ def _curve(entry: Entry, name: str, look: int) -> Line | None:
     at: dict[float, list[float]] = {}
     for records in entry.history:
         for record in records:
-            step, value = formats.finite(record.get("step")), formats.finite(record.get(name))
+            step, value = formatting.finite(record.get("step")), formatting.finite(record.get(name))
             if step is not None and value is not None:
                 at.setdefault(step, []).append(scale * value)
     if not at:

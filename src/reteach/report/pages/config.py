@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..kit.formats import DASH
+from ...formatting import DASH
 from ..kit.html import Html, tag
 
 _ELSEWHERE = "output"

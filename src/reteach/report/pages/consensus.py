@@ -12,9 +12,9 @@ from ...analysis.curves import curve
 from ...analysis.outcome import Outcome
 from ...analysis.quality import RaterQuality, Share
 from ...files import atomic_write
+from ...formatting import count, general, percent, plural
 from ..kit.blocks import big_numbers, facts, head, more, panel, panels, row, table
 from ..kit.charts import Line, histogram, lines
-from ..kit.formats import count, general, percent, plural
 from ..kit.html import Child, Html, join, tag
 from ..kit.page import Section, document, footer
 from ..kit.plane import Points, keys, plane

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, final
 
-from ..glossary import IMAGES, by_sets, metric
-from ..kit import formats
+from ... import formatting
+from ...metrics.registry import IMAGES, by_sets, metric, shown
 from ..kit.blocks import panel, panels
 from ..kit.charts import Line, legend, lines
 from ..kit.html import Html, join, tag
@@ -16,30 +17,7 @@ from ..kit.line_styles import Looks
 
 BINS = 240
 """Points per curve at most; more could not be told apart on a page."""
-JUDGED = (
-    "accuracy",
-    "real_accuracy",
-    "f1@0.25",
-    "f1@0.5",
-    "f1@tuned",
-    "map",
-    "labels_per_image",
-    "ece",
-)
-JUDGED_OF_SETS = (
-    "map",
-    "cf1@0.5",
-    "of1@0.5",
-    "cf1@0.8",
-    "of1@0.8",
-    "f1@0.25",
-    "f1@0.5",
-    "f1@tuned",
-    "labels_per_image",
-    "accuracy",
-    "ece",
-)
-_NOT_MEASURED = {"stage", "step", "kind", "phase", "data", "predictor", "n", *IMAGES, "at"}
+_NOT_MEASURED = {"stage", "step", "kind", "phase", "data", "predictor", "at"}
 Record = dict[str, Any]
 
 
@@ -63,7 +41,7 @@ class Timeline:
     def __init__(self, records: Sequence[Record]) -> None:
         lengths: dict[str, float] = {}
         for record in records:
-            step = formats.finite(record.get("step")) or 0.0
+            step = formatting.finite(record.get("step")) or 0.0
             stage = str(record.get("stage", ""))
             lengths[stage] = max(lengths.get(stage, 0.0), step)
         self.starts: dict[str, float] = {}
@@ -75,7 +53,7 @@ class Timeline:
 
     def at(self, record: Record) -> float:
         """The step of a record, counted from the beginning of the run."""
-        step = formats.finite(record.get("step")) or 0.0
+        step = formatting.finite(record.get("step")) or 0.0
         return self.starts[str(record.get("stage", ""))] + step
 
     def marks(self) -> list[tuple[float, str]]:
@@ -119,7 +97,7 @@ def evaluations(records: Sequence[Record], looks: Looks, true_labels: float | No
         predictors = list(dict.fromkeys(str(r.get("predictor", "model")) for r in mine))
         charts = []
         single = all(r.get("real_accuracy") in (None, r.get("accuracy")) for r in mine)
-        for name in JUDGED_OF_SETS if by_sets(mine) else JUDGED:
+        for name in shown("curves/sets" if by_sets(mine) else "curves"):
             if name == "real_accuracy" and single:  # then it is the accuracy
                 continue
             curves = {p: _metric_curve(mine, p, name, time) for p in predictors}
@@ -144,8 +122,8 @@ def _series(name: str, record: Record) -> tuple[str, bool]:
 
 def _measured(record: Record) -> Iterator[tuple[str, float]]:
     for name, value in record.items():
-        number = formats.finite(value)
-        if number is not None and name not in _NOT_MEASURED:
+        number = formatting.finite(value)
+        if number is not None and name not in _NOT_MEASURED and metric(name).group != IMAGES:
             yield name, number
 
 
@@ -156,13 +134,13 @@ def _metric_curve(
     scale = metric(name).scale
     for record in records:
         if str(record.get("predictor", "model")) == predictor:
-            value = formats.finite(record.get(name))
+            value = formatting.finite(record.get(name))
             curve.add(time.at(record), math.nan if value is None else scale * value)
     return curve
 
 
 def _true_labels(records: Sequence[Record], known: float | None) -> float | None:
-    found = [formats.finite(r.get("true_labels_per_image")) for r in records]
+    found = [formatting.finite(r.get("true_labels_per_image")) for r in records]
     return next((value for value in reversed(found) if value is not None), known)
 
 
@@ -175,12 +153,11 @@ def _judged_panel(
     level: float | None,
 ) -> Html:
     words = metric(name)
-    rule = None if level is None else (level, f"true number {formats.decimal(level)}")
-    digits = 1 if words.unit == "percent" else 2
+    rule = None if level is None else (level, f"true number {formatting.decimal(level)}")
     chart = lines(
         [_thin(p, c, time.total, looks(p)) for p, c in curves.items()],
-        f"{words.title} on {data} over the steps. " + _ends(curves, digits),
-        show=lambda v: formats.decimal(v, digits),
+        f"{words.title} on {data} over the steps. " + _ends(curves, words.digits),
+        show=partial(formatting.decimal, digits=words.digits),
         rule=rule,
         marks=time.marks(),
         shares=words.unit == "percent",
@@ -207,8 +184,8 @@ def _ends(curves: dict[str, LearningCurve], digits: int) -> str:
         known = [v for v in curve.values if math.isfinite(v)]
         if known:
             parts.append(
-                f"{name}: {formats.decimal(known[0], digits)} at first, "
-                f"{formats.decimal(known[-1], digits)} at last"
+                f"{name}: {formatting.decimal(known[0], digits)} at first, "
+                f"{formatting.decimal(known[-1], digits)} at last"
             )
     return "; ".join(parts)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ... import formatting
+from ...metrics.registry import GROUPS, GROUPS_OF_SETS, by_sets, counted, metric
 from .. import reading
-from ..glossary import GROUPS, GROUPS_OF_SETS, IMAGES, abbr, by_sets, counted, glossary, metric
-from ..kit import formats
+from ..glossary import abbr, glossary
 from ..kit.blocks import group, head, panel, panels, row, table
 from ..kit.charts import histogram, reliability
 from ..kit.html import Html, join, tag
@@ -39,7 +40,6 @@ def results(judged: dict[str, Evaluated], where: str) -> Section | None:
 
 def _metrics_table(data: str, numbers: Evaluated) -> Html | None:
     names = list(dict.fromkeys(n for found in numbers.values() for n in found))
-    names = [n for n in names if n != "n" and n not in IMAGES]  # the caption says them
     twins = [n for n in names if n.startswith("labels_per_image@") and n != _FIRST]
     if "labels_per_image" in names:  # the same number under two names
         names = [n for n in names if n not in twins]
@@ -72,7 +72,7 @@ def _halved(groups: list[tuple[str, list[str]]]) -> list[list[tuple[str, list[st
 
 def _metric(name: str, numbers: Evaluated) -> Html:
     words = metric(name)
-    values = [formats.finite(found.get(name)) for found in numbers.values()]
+    values = [formatting.finite(found.get(name)) for found in numbers.values()]
     known = [v for v in values if v is not None]
     best = max(known, key=lambda v: words.better * v) if words.better and len(known) > 1 else None
     cells = [
@@ -122,7 +122,7 @@ def calibration(found: Evaluated, looks: Looks, where: str) -> Section | None:
         columns = [reading.items(bins.get(k), where) for k in ("confidence", "accuracy", "count")]
         points = [
             (x, y, n)
-            for x, y, n in zip(*(map(formats.finite, c) for c in columns), strict=False)
+            for x, y, n in zip(*(map(formatting.finite, c) for c in columns), strict=False)
             if x is not None and y is not None and n
         ]
         if not points:
@@ -184,16 +184,12 @@ def words(judged: dict[str, Evaluated], where: str) -> Section | None:
         for entry in found.values()
         for name in reading.mapping(entry.get("metrics"), where)
     ]
-    body = glossary(
-        n
-        for n in names
-        if n not in ("n", *IMAGES) and (n == _FIRST or not n.startswith("labels_per_image@"))
-    )
+    body = glossary(n for n in names if n == _FIRST or not n.startswith("labels_per_image@"))
     return Section("glossary", "Glossary", None, body) if body is not None else None
 
 
 def _counts(values: Any, where: str) -> list[float]:
-    return [formats.finite(v) or 0.0 for v in reading.items(values, where)]
+    return [formatting.finite(v) or 0.0 for v in reading.items(values, where)]
 
 
 def _mean(counts: list[float]) -> float:

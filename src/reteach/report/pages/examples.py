@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ..kit import formats
+from ... import formatting
 from ..kit.blocks import more
 from ..kit.html import Html, join, tag
 from ..reading import items, mapping, names
@@ -99,7 +99,9 @@ def _cut(chips: list[Html]) -> list[Html]:
 
 def _predicted(predicted: list[Any], truth: list[str] | None) -> list[Html]:
     pairs = [
-        (str(p[0]), formats.finite(p[1])) for p in predicted if isinstance(p, list) and len(p) == 2
+        (str(p[0]), formatting.finite(p[1]))
+        for p in predicted
+        if isinstance(p, list) and len(p) == 2
     ]
     if truth is None:
         return [_chip(name, score, None) for name, score in pairs]
@@ -121,7 +123,7 @@ def _chip(name: str, score: float | None, kind: str | None) -> Html:
         tag("b", sign, aria_hidden="true") if sign else None,
         tag("span", words + ": ", class_="hidden") if words else None,
         tag("span", name, class_="name"),
-        tag("small", formats.decimal(score)) if score is not None else None,
+        tag("small", formatting.decimal(score)) if score is not None else None,
         class_=kind,
     )
 

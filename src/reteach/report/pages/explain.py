@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from ... import __version__
+from ... import __version__, formatting
 from ...files import atomic_write
-from ..kit import formats
 from ..kit.html import Html, join, tag
 from ..kit.page import Section, document, footer
 
@@ -90,11 +89,11 @@ def write_explained(path: Path, explained: Sequence[Explained], run: str, kind: 
 def _lead(one: Explained) -> str:
     if not one.shown:
         return "No image has this class."
-    images = formats.plural(len(one.shown), "image")
+    images = formatting.plural(len(one.shown), "image")
     if one.of is None:
         return f"{images} of the class, from the surest to the least sure."
     return (
-        f"Of {formats.plural(one.of, 'image')} the {len(one.shown)} that the model is surest of. Nobody "
+        f"Of {formatting.plural(one.of, 'image')} the {len(one.shown)} that the model is surest of. Nobody "
         "said whether they show the class: they need not. Give labels to see images that do."
     )
 
@@ -129,6 +128,6 @@ def _look(look: Look, cls: str) -> Html:
     return tag(
         "figure",
         tag("img", src=look.picture, alt=f"what {look.title} looks at", loading="lazy"),
-        tag("figcaption", tag("b", look.title), tag("span", formats.decimal(look.score))),
+        tag("figcaption", tag("b", look.title), tag("span", formatting.decimal(look.score))),
         beside,
     )

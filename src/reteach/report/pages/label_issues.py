@@ -10,12 +10,11 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from ... import __version__
+from ... import __version__, formatting
 from ...files import atomic_write
+from ...formatting import count, percent, plural
 from ...relabel.noise.clean import Balance, Detection
-from ..kit import formats
 from ..kit.blocks import bar, big_numbers, facts, head, more, row, table, warnings
-from ..kit.formats import count, percent, plural
 from ..kit.html import Child, Html, join, tag
 from ..kit.page import Section, document, footer
 
@@ -134,7 +133,7 @@ def _rules(cleaning: Cleaning) -> Section:
 
 def _judged(found: Detection | None) -> tuple[str, str, str]:
     if found is None:
-        return (formats.DASH,) * 3
+        return (formatting.DASH,) * 3
     return percent(found.precision), percent(found.recall), percent(found.f1)
 
 
@@ -177,7 +176,7 @@ def _chips(entries: Sequence[tuple[str, float]]) -> Html:
             tag(
                 "li",
                 tag("span", name, class_="name"),
-                tag("small", formats.decimal(score)) if score == score else None,
+                tag("small", formatting.decimal(score)) if score == score else None,
             )
             for name, score in entries
         ],

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ... import __version__
 from ...files import atomic_write
+from ...formatting import count, percent, plural
 from ...relabel.raters.model_subsets import Subsets, members
 from ..kit.blocks import big_numbers, facts, head, panel, row, table
-from ..kit.formats import count, percent, plural
 from ..kit.html import join, tag
 from ..kit.page import Section, document, footer
 from ..kit.plane import Points, Shape, keys, plane

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ... import __version__
+from ... import __version__, formatting
 from ...files import atomic_write
 from ...relabel.partition.class_subsets import Partition
 from ...relabel.partition.cooccurrence import SIDES, Cooccurrence, Side
 from ...relabel.partition.decomposition import Decomposition
-from ..kit import formats
 from ..kit.blocks import facts, head, notice, panel, panels, row, table
 from ..kit.charts import Line, legend, lines
 from ..kit.html import Child, Html, join, tag
@@ -32,7 +31,7 @@ _WORDS: dict[Side, tuple[str, str]] = {
 
 def write_partition_page(path: Path, seen: Cooccurrence, found: Sequence[Decomposition]) -> None:
     """Write the page; ``found`` are the decompositions, at least one."""
-    title = f"{formats.plural(len(seen.classes), 'class', 'classes')} in subsets"
+    title = f"{formatting.plural(len(seen.classes), 'class', 'classes')} in subsets"
     sections = [
         _cuts(found),
         _sweep(found),
@@ -47,10 +46,10 @@ def write_partition_page(path: Path, seen: Cooccurrence, found: Sequence[Decompo
 
 def _header(title: str, seen: Cooccurrence, found: Sequence[Decomposition]) -> Html:
     pairs: list[tuple[str, Child]] = [
-        ("classes", formats.count(len(seen.classes))),
-        ("images", formats.count(seen.items) if seen.items is not None else formats.DASH),
-        ("pairs that occur", formats.count(int(np.count_nonzero(np.triu(seen.pairs))))),
-        ("τ", formats.general(found[0].tau)),
+        ("classes", formatting.count(len(seen.classes))),
+        ("images", formatting.count(seen.items) if seen.items is not None else formatting.DASH),
+        ("pairs that occur", formatting.count(int(np.count_nonzero(np.triu(seen.pairs))))),
+        ("τ", formatting.general(found[0].tau)),
         ("seed", str(found[0].seed)),
     ]
     kinds = (
@@ -77,12 +76,12 @@ def _cuts(found: Sequence[Decomposition]) -> Section:
     rows = [
         row(
             f"{each.subsets} by {_WORDS[side][0].lower()}",
-            formats.decimal(half.cut, 4),
-            f"{formats.percent(_below(half))}%",
-            f"{formats.decimal(float(half.random.mean()), 4)} ± "
-            f"{formats.decimal(float(half.random.std(ddof=1)), 4)}",
-            formats.decimal(half.spectral, 4),
-            f"{half.agreed} of {half.searches}" if half.searches else formats.DASH,
+            formatting.decimal(half.cut, 4),
+            f"{formatting.percent(_below(half))}%",
+            f"{formatting.decimal(float(half.random.mean()), 4)} ± "
+            f"{formatting.decimal(float(half.random.std(ddof=1)), 4)}",
+            formatting.decimal(half.spectral, 4),
+            f"{half.agreed} of {half.searches}" if half.searches else formatting.DASH,
             tag("td", ", ".join(str(len(subset)) for subset in half.subsets)),
             tag("td", ", ".join(map(str, half.spectral_sizes))),
         )
@@ -91,7 +90,7 @@ def _cuts(found: Sequence[Decomposition]) -> Section:
         for half in (each.side(side),)
     ]
     faint = [
-        f"{each.subsets} by {_WORDS[side][0].lower()} ({formats.percent(_below(half), 2)}%)"
+        f"{each.subsets} by {_WORDS[side][0].lower()} ({formatting.percent(_below(half), 2)}%)"
         for each in found
         if each.subsets > 1
         for side in SIDES
@@ -99,7 +98,7 @@ def _cuts(found: Sequence[Decomposition]) -> Section:
         if _below(half) < FAINT
     ]
     warning = (
-        f"The best cut found is less than {formats.percent(FAINT, 0)}% below a random one for "
+        f"The best cut found is less than {formatting.percent(FAINT, 0)}% below a random one for "
         f"{', '.join(faint)}: such subsets are hardly more than chance."
     )
     least = sorted({each.side(side).least for each in found for side in SIDES})
@@ -137,9 +136,9 @@ def _sweep(found: Sequence[Decomposition]) -> Section | None:
         for look, side in enumerate(SIDES)
     ]
     label = "How far the cut is below a random one, in percent. " + "; ".join(
-        f"{c.name}: " + ", ".join(formats.decimal(y) for y in c.y) for c in curves
+        f"{c.name}: " + ", ".join(formatting.decimal(y) for y in c.y) for c in curves
     )
-    chart = lines(curves, label, x_label="subsets", show=lambda v: formats.decimal(v, 1))
+    chart = lines(curves, label, x_label="subsets", show=lambda v: formatting.decimal(v, 1))
     keys = legend([(_WORDS[side][0], look) for look, side in enumerate(SIDES)])
     lead = "A cut grows with the number of subsets; what is below a random cut is structure."
     return Section(
@@ -235,8 +234,8 @@ def _subsets(seen: Cooccurrence, found: Decomposition, side: Side) -> Section:
             row(
                 str(number),
                 str(len(subset)),
-                formats.percent(within),
-                formats.count(int(seen.counts[members].sum())),
+                formatting.percent(within),
+                formatting.count(int(seen.counts[members].sum())),
                 tag("td", tag("span", ", ".join(subset), class_="name")),
             )
         )

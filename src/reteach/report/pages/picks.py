@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ... import __version__
 from ...files import atomic_write
+from ...formatting import count, decimal, plural
 from ..kit.blocks import head, row, table
-from ..kit.formats import count, decimal, plural
 from ..kit.html import Html, join, tag
 from ..kit.page import Section, document, footer
 

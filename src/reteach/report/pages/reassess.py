@@ -11,8 +11,8 @@ from ...analysis.progress import Transfer
 from ...analysis.quality import Share
 from ...analysis.reassess import Reassessment
 from ...files import atomic_write
+from ...formatting import count, percent, plural
 from ..kit.blocks import big_numbers, facts, head, row, table
-from ..kit.formats import count, percent, plural
 from ..kit.html import Html, join, tag
 from ..kit.page import Section, document, footer
 from .reassess_charts import Published, chosen, later_predictions, oracle, progress, who_is_right

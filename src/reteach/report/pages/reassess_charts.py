@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from ...analysis.progress import FittedLine as Fit
 from ...analysis.progress import Transfer
 from ...analysis.reassess import ModelResult, Reassessment
+from ...formatting import decimal
 from ..kit.blocks import panel
 from ..kit.charts import Line, legend, lines
-from ..kit.formats import decimal
 from ..kit.html import Html, join, tag
 from ..kit.page import Section
 from ..kit.plane import Points, keys, plane

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+from ... import formatting
+from ...metrics.registry import Metric, metric
 from .. import reading
 from ..entries import Entry, leaders
-from ..glossary import Metric, abbr, metric
-from ..kit import formats
+from ..glossary import abbr
 from ..kit.blocks import group, head, more, panel, panels, row, table
 from ..kit.dotplots import Row, dots, forest
 from ..kit.html import Html, join, tag
@@ -64,7 +66,7 @@ def _line(
 ) -> Html:
     cells: list[Html | str] = [_cell(entry, found, metric(m), seeds) for m in metrics]
     if timed:
-        cells.append(formats.duration(statistics.fmean(entry.seconds)) if entry.seconds else "")
+        cells.append(formatting.duration(statistics.fmean(entry.seconds)) if entry.seconds else "")
     remark = tag("small", entry.control, class_="name") if entry.control else None
     name = join(tag("span", entry.title, class_="name"), remark)
     kind = "trivial" if entry.trivial else "control" if entry.control else None
@@ -74,11 +76,11 @@ def _line(
 def _cell(entry: Entry, found: Sequence[Entry], words: Metric, seeds: int) -> Html:
     mean = entry.mean(words.name)
     if mean is None:
-        return tag("td", formats.DASH, class_="n")
+        return tag("td", formatting.DASH, class_="n")
     deviation = entry.deviation(words.name)
     spread = tag("small", f" ± {words.show(deviation)}") if deviation else None
     known = len(entry.values[words.name])
-    few = tag("small", f" of {formats.plural(known, 'seed')}") if 1 <= known < seeds else None
+    few = tag("small", f" of {formatting.plural(known, 'seed')}") if 1 <= known < seeds else None
     few = None if entry.trivial else few
     number = words.show(mean)
     if entry.main and _best(found, words) == entry:
@@ -146,11 +148,10 @@ def seeds_apart(
         label = f"{words.title} of each seed. " + "; ".join(
             f"{e.title}: {words.show(e.mean(name))}" for e in lines
         )
-        digits = 1 if words.unit == "percent" else 2
-        chart = dots(rows, label, show=lambda v, d=digits: formats.decimal(v, d), rule=rule)  # type: ignore[misc]
+        chart = dots(rows, label, show=partial(formatting.decimal, digits=words.digits), rule=rule)
         remark = words.unit_words
         if rule is not None:
-            remark += f"; dashed: {rule[1]} {formats.decimal(rule[0], digits)}"
+            remark += f"; dashed: {rule[1]} {formatting.decimal(rule[0], words.digits)}"
         charts.append(panel(words.title, chart, remark))
     if not charts:
         return None
@@ -180,8 +181,7 @@ def differences(
             for p in drawn
         ]
         label = f"Differences in {words.title}. " + "; ".join(p.words() for p in drawn)
-        digits = 1 if words.unit == "percent" else 2
-        chart = forest(rows, label, show=lambda v, d=digits: formats.signed(v, d))  # type: ignore[misc]
+        chart = forest(rows, label, show=partial(formatting.signed, digits=words.digits))
         unit = "points" if words.unit == "percent" else words.unit_words
         charts.append(panel(words.title, chart, unit))
     lead = (
@@ -203,14 +203,14 @@ class _Pair:
     def __init__(self, plain: dict[str, Any], known: dict[str, Entry]) -> None:
         self.metric = str(plain.get("metric", ""))
         a, b = str(plain.get("a", "")), str(plain.get("b", ""))
-        numbers = [formats.finite(plain.get(key)) for key in ("mean", "low", "high")]
+        numbers = [formatting.finite(plain.get(key)) for key in ("mean", "low", "high")]
         self.drawable = None not in numbers
         mean, low, high = (n or 0.0 for n in numbers)
         if a in known and b in known and known[a].control and not known[b].control:
             a, b, mean, low, high = b, a, -mean, -high, -low
         self.names, self.mean, self.low, self.high = {a, b}, mean, low, high
         self.title = " − ".join(known[n].title if n in known else n for n in (a, b))
-        self.n = formats.finite(plain.get("n"))
+        self.n = formatting.finite(plain.get("n"))
         first, second = known.get(a), known.get(b)
         # a control says something about the methods that it is no version of
         self.telling = not (
@@ -227,7 +227,7 @@ class _Pair:
         show = metric(self.metric).difference
         name = tag("td", tag("span", self.title, class_="name"))
         interval = f"{show(self.low)} to {show(self.high)}"
-        return row(abbr(self.metric), name, show(self.mean), interval, formats.count(self.n))
+        return row(abbr(self.metric), name, show(self.mean), interval, formatting.count(self.n))
 
 
 def _chosen(pairs: list[_Pair], found: Sequence[Entry]) -> list[_Pair]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ... import formatting
 from ...errors import UserError
+from ...metrics.registry import by_sets, metric, shown
 from .. import reading
-from ..glossary import abbr, by_sets, metric
-from ..kit import formats
+from ..glossary import abbr
 from ..kit.blocks import big_numbers, facts, head, more, notice, row, table, warnings
 from ..kit.html import Child, Html, join, tag
 from ..kit.line_styles import Looks
@@ -19,8 +20,6 @@ from .config import commands, nested
 from .curves import evaluations, training
 from .evaluation_sections import Evaluated
 
-HEADLINE = ("real_accuracy", "accuracy", "map", "f1@0.25", "labels_per_image")
-HEADLINE_OF_SETS = ("map", "f1@0.25", "labels_per_image", "accuracy")
 _STATES = {"finished": "✓", "running": "…", "interrupted": "‖", "failed": "✕"}
 QUARANTINE = 300
 """Rows of the list of unusable images; the rest is in the file."""
@@ -70,10 +69,10 @@ def page(folder: Path) -> str:
 
 def _title(run: dict[str, Any]) -> str:
     classes = len(run["classes"]) if isinstance(run.get("classes"), list) else 0
-    images = int(formats.finite(run.get("n_train")) or 0)
+    images = int(formatting.finite(run.get("n_train")) or 0)
     words = method_name(str(run.get("method", "")) or "run")
-    words += f" on {formats.plural(images, 'image')}" if images else ""
-    return words + (f", {formats.plural(classes, 'class', 'classes')}" if classes else "")
+    words += f" on {formatting.plural(images, 'image')}" if images else ""
+    return words + (f", {formatting.plural(classes, 'class', 'classes')}" if classes else "")
 
 
 def _header(
@@ -101,24 +100,24 @@ def _headline(found: Evaluated, where: str) -> Html | None:
         return None
     numbers = {n: reading.mapping(e.get("metrics"), where) for n, e in found.items()}
     main, *others = numbers
-    shown: list[tuple[Child, str, str, Child]] = []
-    for name in HEADLINE_OF_SETS if by_sets(numbers.values()) else HEADLINE:
-        value = formats.finite(numbers[main].get(name))
+    large: list[tuple[Child, str, str, Child]] = []
+    for name in shown("headline/sets" if by_sets(numbers.values()) else "headline"):
+        value = formatting.finite(numbers[main].get(name))
         if value is None or (name == "real_accuracy" and value == numbers[main].get("accuracy")):
             continue  # with single labels ReaL accuracy is accuracy
         words = metric(name)
         remarks = []
-        true = formats.finite(numbers[main].get("true_labels_per_image"))
+        true = formatting.finite(numbers[main].get("true_labels_per_image"))
         if name == "labels_per_image" and true is not None:
-            remarks.append(f"truly {formats.decimal(true)}")
+            remarks.append(f"truly {formatting.decimal(true)}")
         for other in others[:2]:
-            second = formats.finite(numbers[other].get(name))
+            second = formatting.finite(numbers[other].get(name))
             if second is not None:
                 remarks.append(f"{other} {words.show(second)}")
         unit = "%" if words.unit == "percent" else ""
         remark = tag("span", ", ".join(remarks), class_="name")
-        shown.append((abbr(name), words.show(value), unit, remark))
-    return big_numbers(shown[:5]) if shown else None
+        large.append((abbr(name), words.show(value), unit, remark))
+    return big_numbers(large[:5]) if large else None
 
 
 def _facts(run: dict[str, Any], listed: bool) -> list[tuple[str, Child]]:
@@ -130,20 +129,20 @@ def _facts(run: dict[str, Any], listed: bool) -> list[tuple[str, Child]]:
         ("n_unlabeled", "unlabelled images"),
         ("steps", "steps"),
     ):
-        number = formats.finite(run.get(key))
+        number = formatting.finite(run.get(key))
         if number:
-            pairs.append((name, formats.count(number)))
-    broken = formats.finite(run.get("n_quarantined"))
+            pairs.append((name, formatting.count(number)))
+    broken = formatting.finite(run.get("n_quarantined"))
     if broken:
-        words = formats.count(broken)
+        words = formatting.count(broken)
         link = tag("a", words, href="#quarantine") if listed else words
         pairs.append(("unusable images", link))
-    seconds = formats.finite(run.get("seconds"))
-    rate = formats.finite(run.get("images_per_second"))
+    seconds = formatting.finite(run.get("seconds"))
+    rate = formatting.finite(run.get("images_per_second"))
     if seconds is not None:
-        pairs.append(("training time", formats.duration(seconds)))
+        pairs.append(("training time", formatting.duration(seconds)))
     if rate is not None:
-        pairs.append(("images per second", formats.count(rate)))
+        pairs.append(("images per second", formatting.count(rate)))
     if run.get("device"):
         pairs.append(("device", str(run["device"])))
     return pairs
@@ -155,7 +154,7 @@ def _evaluations(
     true = None
     if found:
         main = reading.mapping(next(iter(found.values())).get("metrics"), where)
-        true = formats.finite(main.get("true_labels_per_image"))
+        true = formatting.finite(main.get("true_labels_per_image"))
     charts = evaluations(records, looks, true)
     if charts is None:
         return None
@@ -187,7 +186,9 @@ def _quarantine(rows: list[dict[str, str]]) -> Section | None:
     listing = table(heads, [body], "Images that could not be used", class_="words")
     rest = len(rows) - QUARANTINE
     remark = tag("p", f"… and {rest:,} more in quarantine.csv.") if rest > 0 else None
-    lead = f"{formats.plural(len(rows), 'image')} could not be used and took no part in anything."
+    lead = (
+        f"{formatting.plural(len(rows), 'image')} could not be used and took no part in anything."
+    )
     if len(rows) > 12:
         return Section(
             "quarantine", "Unusable images", lead, more("The list", listing, remark, print_=True)

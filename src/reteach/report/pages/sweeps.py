@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+from ... import formatting
+from ...metrics.registry import Metric, metric
 from .. import reading
 from ..entries import Entry
-from ..glossary import Metric, abbr, metric
-from ..kit import formats
+from ..glossary import abbr
 from ..kit.blocks import head, panel, panels, row, table
 from ..kit.charts import Line, legend, lines
 from ..kit.html import Html, join, tag
@@ -52,7 +54,7 @@ def sweep(
 def _curves(
     setting: str, values: list[Any], main: list[Entry], metrics: Sequence[str], looks: Looks
 ) -> Html:
-    numbers = [formats.finite(v) for v in values]
+    numbers = [formatting.finite(v) for v in values]
     known = [n for n in numbers if n is not None]
     numeric = len(known) == len(values)
     x = known if numeric else [float(i) for i in range(len(values))]
@@ -88,14 +90,14 @@ def _line(
 def _panel(
     setting: str, words: Metric, drawn: list[Line], ticks: list[Any], x: list[float]
 ) -> Html:
-    digits = 1 if words.unit == "percent" else 2
     label = f"{words.title} over {setting}. " + "; ".join(
-        f"{line.name}: " + ", ".join(formats.decimal(y, digits) for y in line.y) for line in drawn
+        f"{line.name}: " + ", ".join(formatting.decimal(y, words.digits) for y in line.y)
+        for line in drawn
     )
     chart = lines(
         drawn,
         label,
-        show=lambda v: formats.decimal(v, digits),
+        show=partial(formatting.decimal, digits=words.digits),
         x_label=setting,
         ticks=[text(t) for t in ticks],
         log_x=not ticks and x[0] > 0 and x[-1] >= 10 * x[0],
