@@ -103,10 +103,6 @@ def _check(command: ExplainOptions, saved: TrainedModel) -> None:
             )
     if not command.classes:
         raise UserError("--classes: name at least one")
-    if command.count < 1:
-        raise UserError(f"--count must be at least 1, got {command.count}")
-    if command.batch_size < 1:
-        raise UserError(f"--batch-size must be at least 1, got {command.batch_size}")
 
 
 def _scores(

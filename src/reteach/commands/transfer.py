@@ -85,8 +85,6 @@ def fc_only(
     device: str,
 ) -> dict[str, Any]:
     """Fit a logistic regression on frozen features; returns what ``transfer.json`` holds."""
-    if folds < 2:
-        raise UserError(f"--folds must be at least 2, got {folds}")
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} exists and is not empty; use another --out")
     saved = load_models(folder, device)

@@ -52,14 +52,8 @@ def open_inputs(data: Data, seed: int, originals: Originals | None = None) -> In
     """
     if data.images is None:
         raise UserError("--images is missing: a folder, an .npz file, tar shards or hf:NAME")
-    if not 0 <= data.val_fraction < 1:
-        raise UserError(f"--val-fraction must lie in [0, 1), got {data.val_fraction}")
     if data.val_images is not None or data.val_labels is not None:
         refuse_unused(data, "beside --val-images or --val-labels", "val_fraction")
-    if not 0 < data.fraction <= 1:
-        raise UserError(f"--fraction must lie in (0, 1], got {data.fraction:g}")
-    if seed < 0:
-        raise UserError(f"--seed must not be negative, got {seed}")
     quarantine: dict[str, str] = {}
     if data.labels is None and data.kind is not None:
         raise UserError("--kind says what --labels holds: name a label table")
@@ -225,10 +219,6 @@ def cache_folder() -> Path:
 
 def workers(data: Data) -> int:
     """How many processes decode."""
-    if data.workers is not None:
-        if data.workers < 0:
-            raise UserError(f"--workers must not be negative, got {data.workers}")
-        return data.workers
     return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
 
 
