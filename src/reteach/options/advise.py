@@ -44,7 +44,7 @@ class AdviseOptions(Checked):
     out: Path = Path("advice.html")
     """The page; advice.json and the folder with the work, which is resumed, stand beside it."""
     workers: Annotated[int | None, AtLeast(0)] = None
-    """Processes that decode images."""
+    """Processes that decode images; by default one per core, at most 8; 0: none."""
     seed: Annotated[int, AtLeast(0)] = 0
     """Of every random choice."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -60,6 +59,7 @@ class CompareOptions(Checked):
         from ..compare.compare import ComparisonPlan, compare
         from ..compare.data import OwnData
         from ..compare.variants import for_each_table, variants
+        from ..processes import cores
         from ..runs.checkpoint import choose_device
 
         chosen, sweep = variants(self.methods, self.model, self.training, self.set, self.sweep)
@@ -69,7 +69,7 @@ class CompareOptions(Checked):
         processes = self.processes
         if processes is None:
             on_cpu = choose_device(self.model.device).type == "cpu"
-            processes = os.cpu_count() or 1 if on_cpu else 1
+            processes = cores() if on_cpu else 1
         folder, page = self._folder()
         baselines = [e.name for e in chosen if e.config.method in ("softmax", "sigmoid", "asl")]
         plan = ComparisonPlan(

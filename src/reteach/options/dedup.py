@@ -64,7 +64,7 @@ class DedupOptions(Checked):
     batch_size: Annotated[int, AtLeast(1)] = 256
     """Images at a time in the network."""
     workers: Annotated[int | None, AtLeast(0)] = None
-    """Processes that decode images."""
+    """Processes that decode images; by default one per core, fewer for few images; 0: none."""
     device: str = "auto"
     """Of the network: auto, cpu, cuda, cuda:1, mps."""
 

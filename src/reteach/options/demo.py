@@ -36,6 +36,7 @@ class DemoOptions(Checked):
         from ..compare.compare import ComparisonPlan, compare
         from ..compare.data import DigitGrids
         from ..compare.variants import variants
+        from ..processes import cores
         from .compare import show_results
 
         print(
@@ -69,7 +70,7 @@ class DemoOptions(Checked):
                 "The networks memorise 1,500 pictures. A baseline stopped at its best validation mAP "
                 "is the control for that, and needs label sets on validation images to be stopped by.",
             ),
-            processes=os.cpu_count() or 1 if self.processes is None else self.processes,
+            processes=self.processes or cores(),
         )
         show_results(compare(plan), plan.folder)
         print("next:   reteach train mile --images photos/ --labels labels.csv")

@@ -49,7 +49,7 @@ class RunEvaluationOptions(Checked):
     batch_size: Annotated[int, AtLeast(1)] = 256
     """Images at a time."""
     workers: Annotated[int | None, AtLeast(0)] = None
-    """Processes that decode images."""
+    """Processes that decode images; by default one per core, at most 8; 0: none."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
 
@@ -154,7 +154,7 @@ class PredictOptions(Checked):
     batch_size: Annotated[int, AtLeast(1)] = 256
     """Images at a time."""
     workers: Annotated[int | None, AtLeast(0)] = None
-    """Processes that decode images."""
+    """Processes that decode images; by default one per core, at most 8; 0: none."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
 

@@ -58,12 +58,10 @@ class ScoreOptions(Checked):
         """Write the shards and say what they are."""
         import torch
 
-        from ..data.loading.parallel import cores
+        from ..processes import decoders
         from ..scoring.score import Task, score
 
-        workers = self.workers
-        if workers is None:
-            workers = min(8, cores()) if self.ray is None else 1
+        workers = 1 if self.ray is not None and self.workers is None else decoders(self.workers)
         images = self.images
         if not images.startswith("hf:"):
             images = str(Path(images).expanduser().absolute())

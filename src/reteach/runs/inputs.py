@@ -16,6 +16,7 @@ from ..engine import distributed
 from ..errors import UserError
 from ..labels import LabelSet, Rows, Single, stratified
 from ..options.shared import Data, refuse_unused
+from ..processes import decoders
 from ..progress import note, progress
 from ..scores.classes import read_classes
 from ..table_files import Kind
@@ -182,7 +183,7 @@ def set_aside(
     quiet = isinstance(dataset.source, ArraySource)
     with progress("checking images", len(wanted), quiet=quiet) as show:
         found = examine(
-            dataset.source, rows=wanted, workers=workers(data), progress=show, cache=cache_folder()
+            dataset.source, rows=wanted, workers=decoders(data.workers), progress=show, cache=cache_folder()
         )
     found = _agreed(found)
     dataset, reasons = (originals or Originals()).hold(option, where, table, dataset, found, wanted)
@@ -215,11 +216,6 @@ def cache_folder() -> Path:
     """Where what is slow to find out twice is remembered, such as which images are whole."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "reteach"
-
-
-def workers(data: Data) -> int:
-    """How many processes decode."""
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
 
 
 def _enough_classes(labels: LabelSet, data: Data) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from ..engine.learner import Predictor, one_view
 from ..errors import UserError
 from ..files import write_json
 from ..labels import LabelSet, Multi, Rows, Single
+from ..processes import decoders
 from ..progress import progress
 from ..scores.table import ScoreWriter
 from ..table_files import Kind
@@ -147,8 +147,3 @@ def _threshold(command: PredictOptions, saved: TrainedModel, predictor: Predicto
     if predictor.presence is not None:
         return PRESENT
     return THRESHOLD if predictor.link == "sigmoid" else None
-
-
-def decoders(asked: int | None) -> int:
-    """How many processes decode images, where no number is asked for."""
-    return min(8, os.cpu_count() or 1) if asked is None else asked

@@ -28,7 +28,8 @@ from ..models.class_tokens import read_vectors
 from ..options.shared import refuse_unused
 from ..progress import progress
 from . import config as configs
-from .inputs import Inputs, workers
+from ..processes import decoders
+from .inputs import Inputs
 from .checkpoint import load_models
 
 
@@ -104,7 +105,7 @@ def make_setup(
         rebalance=data.rebalance,
         balanced_epoch=data.balanced_epoch,
         eval_every=every,
-        workers=0 if array or data.cache else workers(data),
+        workers=0 if array or data.cache else decoders(data.workers),
     )
     if judge is None and inputs.val is not None and len(inputs.val):
         setup = replace(setup, judge=Evaluator((Evaluation("val", setup.scan(inputs.val)),)))
