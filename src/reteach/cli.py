@@ -284,8 +284,10 @@ def _local(settings: Any, flag: str = "") -> None:
 def _parse(command: Any, name: str, rest: list[str]) -> Any:
     import tyro
 
+    from .options.ranges import show_ranges
     from .options.renamed import current_flags
 
+    show_ranges(command)
     rest = current_flags(name, rest)
     _refuse_repeated_flags(rest)  # before --config puts its flags beside them
     return tyro.cli(

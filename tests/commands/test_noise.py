@@ -85,7 +85,7 @@ def test_noise_by_instance_reads_the_images(table, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rate": 1.5}, r"a noise rate must lie in \[0, 1\], got 1.5"),
+        ({"rate": 1.5}, r"--rate must lie in \[0, 1\], got 1.5"),
         ({"kind": "matrix"}, "--kind matrix needs --matrix FILE.csv, or --scores"),
         ({"kind": "instance"}, "add --images"),
     ],

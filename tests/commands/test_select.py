@@ -201,7 +201,7 @@ def test_bad_options_are_one_clear_line(scores: Path, tmp_path: Path) -> None:
         "both --page and --images": {"page": tmp_path / "p.html"},
         "--memory must be at least": {"memory": 1},
         "--threads must be at least": {"threads": 0},
-        "--ranks count from 1": {"ranks": (0,)},
+        "--ranks must be at least 1": {"ranks": (0,)},
     }
     for words, options in cases.items():
         with pytest.raises(UserError, match=words):

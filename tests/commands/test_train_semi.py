@@ -104,7 +104,7 @@ def test_a_run_as_the_teacher_and_picks_of_elsewhere(world, tmp_path, capsys, mo
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--per-class", "0"], "K, the picks per class, must be at least 1, got 0"),
+        (["--per-class", "0"], "--per-class must be at least 1, got 0"),
         (["--top", "4"], "P, the classes per item, is 4, but there are only 3 classes"),
         (["--teacher", "resnet5o"], "unknown model 'resnet5o'; did you mean resnet50"),
         (["--picks", "missing.parquet"], "with --picks no teacher is trained"),

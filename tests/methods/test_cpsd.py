@@ -449,32 +449,32 @@ def test_other_settings_are_refused_on_resume(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (CpsdOptions(subsets=-1), "--subsets must not be negative, got -1"),
-        (CpsdOptions(subsets=7), "--subsets 7 is more than the 6 classes: take 6 or fewer"),
-        (CpsdOptions(sides="random", subsets=7), "--subsets 7 is more than the 6 classes"),
-        (CpsdOptions(teacher_share=1), r"--teacher-share must lie in \(0, 1\), got 1"),
-        (CpsdOptions(imitation_weight=-1), "--imitation-weight must not be negative"),
+        ({"subsets": -1}, "--subsets must not be negative, got -1"),
+        ({"subsets": 7}, "--subsets 7 is more than the 6 classes: take 6 or fewer"),
+        ({"sides": "random", "subsets": 7}, "--subsets 7 is more than the 6 classes"),
+        ({"teacher_share": 1}, r"--teacher-share must lie in \(0, 1\), got 1"),
+        ({"imitation_weight": -1}, "--imitation-weight must not be negative"),
         (
-            CpsdOptions(partition_method="spectral", sides="random"),
+            {"partition_method": "spectral", "sides": "random"},
             "--partition-method .*which are drawn",
         ),
         (
-            CpsdOptions(partition_method="spectral", partition=Path("p.json")),
+            {"partition_method": "spectral", "partition": Path("p.json")},
             "--partition-method .*has the subsets",
         ),
-        (CpsdOptions(temperature=0), "--temperature must be positive"),
-        (CpsdOptions(tau=0), "--tau must be positive, got 0"),
-        (CpsdOptions(gamma_neg=-1), "--gamma-neg and --gamma-pos must not be negative"),
-        (CpsdOptions(shift=1), r"--shift must lie in \[0, 1\), got 1"),
+        ({"temperature": 0}, "--temperature must be positive"),
+        ({"tau": 0}, "--tau must be positive, got 0"),
+        ({"gamma_neg": -1}, "--gamma-neg must not be negative"),
+        ({"shift": 1}, r"--shift must lie in \[0, 1\), got 1"),
         (
-            CpsdOptions(subsets=6, teacher_images="theirs"),
+            {"subsets": 6, "teacher_images": "theirs"},
             "subset co-1 is class 'a' alone: .* use fewer --subsets, or --teacher-images all",
         ),
     ],
 )
 def test_bad_settings_are_named(settings, message):
     with pytest.raises(UserError, match=message):
-        trained(settings)
+        trained(CpsdOptions(**settings))
 
 
 def test_a_subset_without_images_is_named(tmp_path):

@@ -184,25 +184,25 @@ def test_a_peer_of_other_classes_is_refused():
     ("settings", "message"),
     [
         (
-            catalog.NctOptions(target_variability=1.5),
+            {"target_variability": 1.5},
             r"--target-variability must lie in \[0, 1\], got 1.5",
         ),
         (
-            catalog.NctOptions(least_variability=-0.1),
+            {"least_variability": -0.1},
             r"--least-variability must lie in \[0, 1\], got -0.1",
         ),
         (
-            catalog.NctOptions(target_variability=0.2, least_variability=0.4),
+            {"target_variability": 0.2, "least_variability": 0.4},
             "--target-variability 0.2 is below --least-variability 0.4",
         ),
-        (catalog.NctOptions(alpha=2), r"--alpha must lie in \[0, 1\], got 2"),
-        (catalog.NctOptions(temperature=0), "--temperature must be positive, got 0"),
-        (catalog.NctOptions(ramp=0), "--ramp must be positive, got 0"),
+        ({"alpha": 2}, r"--alpha must lie in \[0, 1\], got 2"),
+        ({"temperature": 0}, "--temperature must be positive, got 0"),
+        ({"ramp": 0}, "--ramp must be positive, got 0"),
     ],
 )
 def test_bad_settings_are_named(settings, message):
     with pytest.raises(UserError, match=message):
-        nct.train(_Setup(), settings, Run.memory())
+        nct.train(_Setup(), catalog.NctOptions(**settings), Run.memory())
 
 
 def test_the_methods_build_what_they_say():

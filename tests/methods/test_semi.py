@@ -357,17 +357,17 @@ TAGS = {"tags": Path("t.csv")}
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"per_class": 0}, "K, the picks per class, must be at least 1, got 0"),
+        ({"per_class": 0}, "--per-class must be at least 1, got 0"),
         ({"per_class": 121}, "K = 121 per class is more than the 120 unlabelled images; .* 10$"),
         (
             {"per_class": 100, "top": 3},
             "an image would stand in most of them; give --per-class 10$",
         ),
-        ({"top": 0}, "P, the classes per item, must be at least 1, got 0"),
+        ({"top": 0}, "--top must be at least 1, got 0"),
         ({"top": 4}, "P, the classes per item, is 4, but there are only 3 classes"),
         ({"rounds": 0}, "--rounds must be at least 1, got 0"),
         ({"teacher_steps": 0}, "--teacher-steps must be at least 1, got 0"),
-        ({"finetune_steps": -1}, "--finetune-steps must be at least 0, got -1"),
+        ({"finetune_steps": -1}, "--finetune-steps must not be negative, got -1"),
         ({"finetune_steps": 40}, "budget of 40 steps leaves none for pretraining: 8 .* 40 for"),
         ({"finetune_lr": (0.1, 0.1)}, "--finetune-lr names a rate twice"),
         ({"finetune_lr": (0.1, 0.0)}, "--finetune-lr must be positive, got 0"),

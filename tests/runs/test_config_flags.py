@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import typing
 from dataclasses import fields, replace
 from pathlib import Path
@@ -19,8 +18,7 @@ from reteach.runs.config_flags import settings
 
 
 def command(name: str) -> Any:
-    module, attribute = cli.TABLE[name][0].split(":")
-    return getattr(importlib.import_module(module), attribute.replace("-", "_"))
+    return cli._load("options", cli.TABLE[name].options)
 
 
 def parsed(name: str, *words: str) -> Any:
@@ -36,7 +34,7 @@ def other(hint: Any) -> Any:
     for kind in kinds:
         if typing.get_origin(kind) is tuple:
             return tuple(other(typing.get_args(kind)[0]) for _ in range(2))
-        simple = {bool: True, int: 77, float: -2.5e-07, str: "-x y", Path: Path("/-a b/=c")}
+        simple = {bool: True, int: 21, float: 2.5e-07, str: "-x y", Path: Path("/-a b/=c")}
         if kind in simple:
             return simple[kind]
     raise AssertionError(f"a new type of setting: {hint}")
@@ -45,9 +43,10 @@ def other(hint: Any) -> Any:
 def changed(group: Any, but: tuple[str, ...] = ()) -> Any:
     """Each setting of a group as it is not by default."""
     hints = typing.get_type_hints(type(group))
-    return replace(
-        group, **{f.name: other(hints[f.name]) for f in fields(group) if f.name not in but}
-    )
+    values = {f.name: other(hints[f.name]) for f in fields(group) if f.name not in but}
+    if "minimum" in values:
+        values["minimum"] = -2.5e-07  # the one number that may be below zero
+    return replace(group, **values)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -444,7 +444,7 @@ def test_images_that_were_added_are_noticed(world, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--top", "0"], "P, the classes per item, must be at least 1, got 0"),
+        (["--top", "0"], "--top must be at least 1, got 0"),
         (["--top", "4"], "P, the classes per item, is 4, but there are only 3 classes"),
         (["--block", "0"], "--block must be at least 1, got 0"),
         (["--scorers", "2"], "--scorers go with --ray"),

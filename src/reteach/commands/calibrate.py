@@ -21,6 +21,7 @@ from ..labels import Rows, Single
 from ..methods.clean import held_out_scores
 from ..models.presence import odds
 from ..options.methods import METHODS
+from ..processes import decoders
 from ..progress import progress
 from ..relabel.calibration import presence
 from ..relabel.calibration.logit_histogram import LogitHistogram
@@ -29,7 +30,6 @@ from ..runs import config as configs
 from ..runs.checkpoint import TrainedModel, load_models, presence_file
 from ..runs.inputs import open_inputs
 from ..runs.originals import originals_of
-from ..runs.predict import decoders
 from ..runs.setup import load_recipe, make_setup
 from ..tables import read_labels
 from .clean import split_of

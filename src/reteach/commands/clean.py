@@ -24,6 +24,7 @@ from ..labels import Rows, Single
 from ..methods.clean import held_out_scores
 from ..options import shared as options
 from ..options.methods import METHODS
+from ..processes import decoders
 from ..relabel.noise import clean as rules
 from ..relabel.noise.folds import stratified_folds
 from ..report.pages.label_issues import Cleaning, RuleOutcome, Suspect, write_suspects
@@ -31,7 +32,7 @@ from ..runs import gallery
 from ..runs.checkpoint import choose_device
 from ..runs.config import Config
 from ..runs.folder import open_run_folder
-from ..runs.inputs import Inputs, open_inputs, workers
+from ..runs.inputs import Inputs, open_inputs
 from ..runs.setup import load_recipe, make_setup
 from ..scores.table import ScoreWriter
 from ..tables import LabelTable, read_labels, write_labels
@@ -125,7 +126,7 @@ def _judge(
 def split_of(data: Dataset, folds: int, config: Config) -> dict[str, NDArray[Any]]:
     """The group of copies (N,) and the fold (N,) of each image."""
     assert isinstance(data.labels, Single)
-    group = groups(data.source, data.rows, workers(config.data))
+    group = groups(data.source, data.rows, decoders(config.data.workers))
     fold = stratified_folds(data.labels.index, group, folds, config.training.seed)
     return {"group": group, "fold": fold}
 

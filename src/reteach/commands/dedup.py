@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from ..data.loading.decode import ImageError
-from ..data.loading.parallel import cores
 from ..data.sources.base import Source, open_source
 from ..data.sources.contents import Contents
 from ..duplicates.feature_files import read_features
@@ -19,6 +18,7 @@ from ..duplicates.pairs import Pairs, joined, near_pairs, same_bytes
 from ..duplicates.thumbnails import ALIKE, SIDE, thumbnails
 from ..files import atomic_path
 from ..labels import Rows
+from ..processes import cores
 from ..progress import progress
 from ..relabel.selection.item_lists import write_items
 from ..runs.gallery import data_url

@@ -19,11 +19,11 @@ from ..engine.evaluate import outputs
 from ..engine.learner import Predictor
 from ..errors import UserError, closest
 from ..labels import Rows
+from ..processes import decoders
 from ..progress import progress
 from ..report.pages.explain import Explained, Look, Shown, write_explained
 from ..runs.checkpoint import TrainedModel, load_models, load_specialists
 from ..runs.gallery import data_url
-from ..runs.predict import decoders
 from ..tables import read_labels
 
 if TYPE_CHECKING:
@@ -103,10 +103,6 @@ def _check(command: ExplainOptions, saved: TrainedModel) -> None:
             )
     if not command.classes:
         raise UserError("--classes: name at least one")
-    if command.count < 1:
-        raise UserError(f"--count must be at least 1, got {command.count}")
-    if command.batch_size < 1:
-        raise UserError(f"--batch-size must be at least 1, got {command.batch_size}")
 
 
 def _scores(

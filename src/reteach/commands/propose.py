@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 
 def propose(command: ProposeOptions) -> Iterator[str]:
     """Do it; yields the lines to print."""
-    if command.per_item <= 0:
-        raise UserError(f"--per-item must be positive, got {command.per_item}")
-    if not 0 < command.recall <= 1:
-        raise UserError(f"--recall must lie in (0, 1], got {command.recall}")
     if command.report is not None and command.gold is None:
         raise UserError("--report shows the subsets of the models: it needs --gold")
     tables = open_tables(command.scores)

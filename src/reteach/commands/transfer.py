@@ -33,11 +33,12 @@ from ..models import export, zoo
 from ..models.heads import classifier_of
 from ..options import shared as options
 from ..options.methods import SoftmaxOptions
+from ..processes import decoders
 from ..progress import progress
 from ..relabel.noise.folds import stratified_folds
 from ..runs.checkpoint import INDEX, TrainedModel, load_models, save_models
 from ..runs.config import Config
-from ..runs.inputs import Inputs, open_inputs, workers
+from ..runs.inputs import Inputs, open_inputs
 from ..runs.train import train
 from ..schedules import linear_scaling
 
@@ -85,8 +86,6 @@ def fc_only(
     device: str,
 ) -> dict[str, Any]:
     """Fit a logistic regression on frozen features; returns what ``transfer.json`` holds."""
-    if folds < 2:
-        raise UserError(f"--folds must be at least 2, got {folds}")
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} exists and is not empty; use another --out")
     saved = load_models(folder, device)
@@ -103,7 +102,9 @@ def fc_only(
     device_of = saved.prepare.device
     judged = Predictor((new.to(device_of),), "softmax")
     given = replace(saved, predictors={"model": judged}, classes=classes)
-    summary = Evaluation("val", given.scan(inputs.val, 256, workers(data)))(judged).compute()
+    summary = Evaluation("val", given.scan(inputs.val, 256, decoders(data.workers)))(
+        judged
+    ).compute()
     found = {
         "run": str(folder),
         "predictor": name,
@@ -170,7 +171,7 @@ def _regression(
 ) -> Regression:
     labels = inputs.train.labels
     assert isinstance(labels, Single)
-    x = _features(network, saved, inputs.train, workers(data))
+    x = _features(network, saved, inputs.train, decoders(data.workers))
     fold = stratified_folds(labels.index, np.arange(len(x)), folds, seed)
     with progress("logistic regression", len(GRID) * folds + 1) as tell:
         return logistic(x, labels.index, labels.num_classes, fold, tell)

@@ -102,8 +102,6 @@ def compare(plan: ComparisonPlan) -> dict[str, Any]:
 
 def _ready(plan: ComparisonPlan) -> None:
     """The folder is there, before anything is read or trained."""
-    if plan.processes < 1:
-        raise UserError(f"--processes must be at least 1, got {plan.processes}")
     local(plan.folder, "--out")
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)

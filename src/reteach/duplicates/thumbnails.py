@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.loading.decode import ImageError
-from ..data.loading.parallel import WorkerFailure, cores, each
 from ..data.sources.base import Source, shrunk
 from ..data.sources.videos import still
+from ..processes import WorkerFailure, cores, each
 from ..progress import progress
 from .neighbours import Features
 

@@ -304,8 +304,6 @@ def _peak(training: options.Training) -> float:
         peak = 1e-3
         if training.optimizer == "sgd":
             peak = linear_scaling(0.1, training.batch_size)
-    if peak <= 0:
-        raise UserError(f"the learning rate must be positive, got {peak}")
     return peak
 
 
@@ -317,8 +315,6 @@ def _schedule(training: options.Training, steps: int) -> Schedule:
     elif training.schedule == "cosine":
         schedule = Cosine(peak, steps)
     elif training.schedule == "drop":
-        if not 0 <= training.drop_at <= 1:
-            raise UserError(f"--drop-at must lie in [0, 1], got {training.drop_at}")
         schedule = Drop(peak, round(training.drop_at * steps))
     elif training.schedule == "drops":
         schedule = Drops(peak, steps, 3, 0.1)

@@ -21,7 +21,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..engine.run import Run
-from ..errors import UserError
 from ..losses.standard import sigmoid_bce
 from .supervised import Supervised
 
@@ -50,8 +49,6 @@ def weak(logits: Tensor, targets: Tensor) -> Tensor:
 
 def train_smoothed(setup: Setup, options: AnLsOptions, run: Run) -> Supervised:
     """Assume negative with label smoothing."""
-    if not 0 <= options.smoothing < 0.5:
-        raise UserError(f"--smoothing must lie in [0, 0.5), got {options.smoothing}")
     algorithm = Supervised(setup.learner(), Smoothed(options.smoothing), "sigmoid")
     return run.train("train", algorithm, setup.stream(), **setup.budget())
 

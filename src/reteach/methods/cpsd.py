@@ -227,7 +227,7 @@ class Elsewhere:
 
 def train(setup: Setup, options: Options, run: Run) -> Cpsd:
     """Partition, teachers, student."""
-    _check(options)
+    _refuse_unused(options)
     if options.parallel > 1 and not in_memory(setup.train.source):
         shared = SharedSource(setup.train.source, free_memory() // 2)
         setup = replace(setup, train=replace(setup.train, source=shared))
@@ -255,20 +255,6 @@ def train(setup: Setup, options: Options, run: Run) -> Cpsd:
         _said_of_all(setup, merged, run),
     )
     return run.train("train", student, setup.stream(), **setup.budget(share))
-
-
-def _check(options: Options) -> None:
-    if options.subsets < 0:
-        raise UserError(f"--subsets must not be negative, got {options.subsets}")
-    if not 0 < options.teacher_share < 1:
-        raise UserError(f"--teacher-share must lie in (0, 1), got {options.teacher_share}")
-    if not options.temperature > 0:
-        raise UserError(f"--temperature must be positive, got {options.temperature}")
-    if options.parallel < 1:
-        raise UserError(f"--parallel must be at least 1, got {options.parallel}")
-    if options.imitation_weight < 0:
-        raise UserError(f"--imitation-weight must not be negative, got {options.imitation_weight}")
-    _refuse_unused(options)
 
 
 def _refuse_unused(options: Options) -> None:

@@ -33,7 +33,6 @@ from ..engine.algorithm import Algorithm
 from ..engine.evaluate import outputs
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
-from ..errors import UserError
 from ..losses.partial import entropy
 from ..options.shared import refuse_unused
 
@@ -129,10 +128,6 @@ def em_apl(logits: Tensor, named: Tensor, soft: Tensor, alpha: float, beta: floa
 
 def train(setup: Setup, options: EmAplOptions, run: Run) -> EntropyMaximisation:
     """EM with APL on the labelled images; without rounds, EM alone."""
-    if not 0 <= options.negatives <= 1 or not 0 <= options.undecided <= 1:
-        raise UserError("--negatives and --undecided are shares: they must lie in [0, 1]")
-    if options.rounds < 0:
-        raise UserError(f"--rounds must not be negative, got {options.rounds}")
     if options.rounds == 0:
         why = "with --rounds 0: there are no pseudo-negatives"
         refuse_unused(options, why, "beta", "negatives", "undecided")

@@ -34,7 +34,6 @@ from ..engine import distributed
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
-from ..errors import UserError
 from ..options.shared import refuse_unused
 from ..schedules import Schedule
 
@@ -123,8 +122,6 @@ def largest(losses: Tensor, among: Tensor, share: float) -> Tensor:
 
 def train(setup: Setup, options: Options, run: Run) -> LargeLoss:
     """Large-loss rejection or correction on the labelled images."""
-    if not 0 <= options.share < 1:
-        raise UserError(f"--share must lie in [0, 1), got {options.share}")
     if options.share == 0:
         refuse_unused(options, "with --share 0: no label is doubted", "surprise")
     images, classes = len(setup.train), setup.train.labels.num_classes

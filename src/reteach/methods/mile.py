@@ -353,8 +353,7 @@ def _check(options: Options) -> None:
 
 
 def _rho(options: Options) -> float:
-    if options.rho == "mixture" or not 0 < options.rho < 1:
-        raise UserError(f"rho must lie in (0, 1) or be mixture, got {options.rho}")
+    assert options.rho != "mixture"
     if options.soft_sets:
         raise UserError("--soft-sets teaches probabilities of presence: it needs --rho mixture")
     return options.rho

@@ -201,9 +201,6 @@ def _generator(name: str) -> torch.Generator:
 def train(setup: Setup, options: Options, run: Run) -> Nct:
     """NCT on the labelled images."""
     epochs = _epochs(setup)
-    if options.ramp <= 0:
-        raise UserError(f"--ramp must be positive, got {options.ramp}")
-    _share("--alpha", options.alpha)
     if options.alpha == 0:
         why = "with --alpha 0: the peers do not see each other"
         refuse_unused(options, why, "balancing", "beta", "ramp", "temperature")
@@ -217,18 +214,17 @@ def train(setup: Setup, options: Options, run: Run) -> Nct:
     if options.target_variability == 0:
         refuse_unused(options, "with --target-variability 0", "flip")
     peers = _peers(setup, options.peer_model)
-    nct = Nct(*peers, alpha, rate, _temperature(options), options.flip, options.predict)
+    nct = Nct(*peers, alpha, rate, options.temperature, options.flip, options.predict)
     return _run(setup, nct, run)
 
 
 def train_dml(setup: Setup, options: DmlOptions, run: Run) -> Nct:
     """Deep mutual learning: a fixed α, and labels as they are."""
-    _share("--alpha", options.alpha)
     if options.alpha == 0:
         refuse_unused(options, "with --alpha 0: the peers do not see each other", "temperature")
     alpha, never = Constant(options.alpha), Constant(0.0)
     nct = Nct(
-        *_peers(setup, None), alpha, never, _temperature(options), evaluated_model=options.predict
+        *_peers(setup, None), alpha, never, options.temperature, evaluated_model=options.predict
     )
     return _run(setup, nct, run)
 
@@ -267,8 +263,6 @@ def _by_epoch(setup: Setup, of: Callable[[float], float]) -> ByEpoch:
 
 def _variability(setup: Setup, options: Options | VariabilityOptions, epochs: float) -> Schedule:
     low, high = options.least_variability, options.target_variability
-    _share("--target-variability", high)
-    _share("--least-variability", low)
     if high < low:
         raise UserError(f"--target-variability {high} is below --least-variability {low}")
     if high == 0:
@@ -287,14 +281,3 @@ def _variability(setup: Setup, options: Options | VariabilityOptions, epochs: fl
 def _last(setup: Setup) -> int:
     """The last step of the training."""
     return int(setup.budget(0.5)["steps"]) - 1
-
-
-def _share(option: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise UserError(f"{option} must lie in [0, 1], got {value}")
-
-
-def _temperature(options: Options | DmlOptions) -> float:
-    if not options.temperature > 0:
-        raise UserError(f"--temperature must be positive, got {options.temperature}")
-    return options.temperature

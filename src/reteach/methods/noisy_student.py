@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 def train(setup: Setup, options: Options, run: Run) -> Supervised:
     """Generation after generation; returns the last one."""
-    if options.generations < 1:
-        raise UserError(f"noisy student needs at least one generation, got {options.generations}")
     if options.generations == 1:
         why = "with --generations 1: there is a teacher and no student"
         refuse_unused(options, why, "noise", "dropout", "drop_path", "least")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, final
 
 from ..errors import UserError
 from ..options.shared import refuse_unused
-from ..relabel.selection.topk import RankingRule
 from ..schedules import Drops, Schedule, Warmup
 
 if TYPE_CHECKING:
@@ -102,23 +101,9 @@ def _balances(setup: Setup) -> bool:
 
 
 def _check(options: Options) -> None:
-    """Refuse settings that are out of range or contradict each other."""
-    for name, least in (
-        ("rounds", 1),
-        ("weak_steps", 0),
-        ("teacher_steps", 1),
-        ("finetune_steps", 0),
-    ):
-        value = getattr(options, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
-    RankingRule(1 if options.per_class is None else options.per_class, options.top)  # K and P
-    if any(not rate > 0 for rate in options.finetune_lr):
-        raise UserError(f"--finetune-lr must be positive, got {min(options.finetune_lr):g}")
+    """Refuse settings that contradict each other."""
     if len(set(options.finetune_lr)) < len(options.finetune_lr):
         raise UserError("--finetune-lr names a rate twice: each is tried once")
-    if not 0 <= options.pretrain_warmup <= 1:
-        raise UserError(f"--pretrain-warmup must lie in [0, 1], got {options.pretrain_warmup:g}")
     tags = options.selection == "balanced-with-tags"
     if options.tags is None and (tags or options.weak_steps):
         what = "--selection balanced-with-tags" if tags else "--weak-steps"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from ..errors import UserError
 from ..table_files import Kind
+from .ranges import AtLeast, Checked
 
 
 @dataclass(frozen=True)
-class AdviseOptions:
+class AdviseOptions(Checked):
     """Look at a data set with a small network and say what to try first, and what that stands on."""
 
     images: str
@@ -32,9 +33,9 @@ class AdviseOptions:
     """The network you mean to train; by default resnet18 for photos, the small one for arrays."""
     probe_model: str | None = None
     """The small network that measures; by default reteach_tiny, _mid or _small by the size of the images."""
-    folds: int = 4
+    folds: Annotated[int, AtLeast(2)] = 4
     """Each image is judged by a network that learned from the other folds."""
-    steps: int | None = None
+    steps: Annotated[int | None, AtLeast(1)] = None
     """Batches of 64 per fold; by default ten passes over the images, at most 1,000."""
     mirror: Literal["auto", "yes", "no"] = "auto"
     """Does a mirrored image keep its class? auto: colour images yes, grey ones (digits, letters) no."""
@@ -42,18 +43,15 @@ class AdviseOptions:
     """Can an image hold several of the classes? auto: what the scores say, which often cannot tell."""
     out: Path = Path("advice.html")
     """The page; advice.json and the folder with the work, which is resumed, stand beside it."""
-    workers: int | None = None
-    """Processes that decode images."""
-    seed: int = 0
+    workers: Annotated[int | None, AtLeast(0)] = None
+    """Processes that decode images; by default one per core, at most 8; 0: none."""
+    seed: Annotated[int, AtLeast(0)] = 0
     """Of every random choice."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.out.suffix.lower() != ".html":
             raise UserError(f"--out {self.out}: the page is an .html file")
-        if self.folds < 2:
-            raise UserError(f"--folds must be at least 2, got {self.folds}")
-        if self.steps is not None and self.steps < 1:
-            raise UserError(f"--steps must be at least 1, got {self.steps}")
 
     def run(self) -> None:
         """Measure, write the page and print the first recommendations."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
 from ..errors import UserError
+from .ranges import AtLeast, Checked
 
 
 @dataclass(frozen=True)
-class CalibrateOptions:
+class CalibrateOptions(Checked):
     """Make a run's scores probabilities of presence, without a single multi-label.
 
     Needs images that the model has not learned from, best with their one label each; without --images
@@ -25,16 +26,16 @@ class CalibrateOptions:
     """Images: a folder, an .npz file, tar shards, hf:NAME. By default the run's validation images."""
     labels: Path | None = None
     """Label table with one label for each of them, or for some."""
-    folds: int = 0
+    folds: Annotated[int, AtLeast(2, but=0)] = 0
     """In place of images: train so many times on the other folds of the training images, to see scores of
     images that were not learned from. For few images, all of them in use."""
     scope: Literal["pooled", "classes"] = "pooled"
     """One map for all classes, or one for each, shrunk towards the common one."""
-    prior_strength: float = 1000.0
+    prior_strength: Annotated[float, AtLeast(0)] = 1000.0
     """With --scope classes: how many scores of all classes a class borrows; more for few images."""
     present: Literal["auto", "1", "2"] = "auto"
     """Components for classes that are present: often and seldom named ones apart, or together."""
-    expected: float | None = None
+    expected: Annotated[float | None, AtLeast(1)] = None
     """Labels per image, where you know it."""
     anyway: bool = False
     """Keep the result even if the data do not tell present from absent."""
@@ -42,22 +43,19 @@ class CalibrateOptions:
     """Which of the run's models, e.g. teacher; by default the first."""
     report: Path | None = None
     """The page; by default calibration.html in the run folder."""
-    batch_size: int = 256
+    batch_size: Annotated[int, AtLeast(1)] = 256
     """Images at a time."""
-    workers: int | None = None
-    """Processes that decode images."""
+    workers: Annotated[int | None, AtLeast(0)] = None
+    """Processes that decode images; by default one per core, at most 8; 0: none."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
 
     def __post_init__(self) -> None:
-        if self.folds == 1 or self.folds < 0:
-            raise UserError(f"--folds must be 0 or at least 2, got {self.folds}")
+        super().__post_init__()
         if self.folds and (self.images is not None or self.labels is not None):
             raise UserError("--folds takes the training images: leave --images and --labels out")
         if self.labels is not None and self.images is None:
             raise UserError("--labels needs --images: which images are they of?")
-        if not self.prior_strength >= 0:
-            raise UserError(f"--prior-strength must not be negative, got {self.prior_strength}")
 
     def run(self) -> None:
         """Calibrate, and say what was found and where it is."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from ..errors import UserError
 from ..table_files import Kind
+from .ranges import AtLeast, Checked
 from .shared import Model, Training
 
 
 @dataclass(frozen=True)
-class CleanOptions:
+class CleanOptions(Checked):
     """Drop doubtful labels: train on K - 1 folds, predict the K-th, keep what the prediction confirms."""
 
     images: str
@@ -23,7 +24,7 @@ class CleanOptions:
     """What --labels holds; by default what the table's column kind says."""
     classes: Path | None = None
     """The class list, one name per line; by default the table's column classes, or the names in it."""
-    folds: int = 10
+    folds: Annotated[int, AtLeast(2)] = 10
     """K. Copies and near-copies of an image are always in one fold."""
     method: str = "softmax"
     """Any method of reteach train."""
@@ -40,9 +41,9 @@ class CleanOptions:
     without its ending."""
     report: Path | None = None
     """The page of suspects; by default suspects.html in the folder."""
-    pictures: int = 200
+    pictures: Annotated[int, AtLeast(0)] = 200
     """Suspects with a picture on the page."""
-    top: int = 20
+    top: Annotated[int, AtLeast(1)] = 20
     """Classes per image in the score table of held-out scores, beside the given label."""
     truth: Path | None = None
     """Label table of true labels, for all or some of the images: how well were wrong ones found?"""
@@ -50,18 +51,13 @@ class CleanOptions:
     """Unreadable images: leave out and list in quarantine.csv, or stop at once."""
     cache: bool = False
     """Keep the decoded images in memory."""
-    workers: int | None = None
+    workers: Annotated[int | None, AtLeast(0)] = None
     """Processes that decode images; by default one per core, at most 8; 0: none."""
     model: Model = field(default_factory=Model)
     training: Training = field(default_factory=Training)
 
     def __post_init__(self) -> None:
-        if self.folds < 2:
-            raise UserError(f"--folds must be at least 2, got {self.folds}")
-        if self.top < 1:
-            raise UserError(f"--top must be at least 1, got {self.top}")
-        if self.pictures < 0:
-            raise UserError(f"--pictures must not be negative, got {self.pictures}")
+        super().__post_init__()
         if self.out.suffix.lower() not in (".parquet", ".csv"):
             raise UserError(f"--out {self.out}: a label table is a .parquet or .csv file")
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 from tyro.conf import Positional
 
 from ..errors import UserError
+from .ranges import AtLeast, Checked
 from .shared import Data, Model, Training
 
 
 @dataclass(frozen=True)
-class CompareOptions:
+class CompareOptions(Checked):
     """Several methods under one budget of backward passes, with the same seeds and batches."""
 
     methods: Positional[tuple[str, ...]]
@@ -36,7 +37,7 @@ class CompareOptions:
     """Further label tables of the same images, such as cleaned ones: each method also learns from each of
     these, and is judged on the same images by the same labels. An epoch passes over the images that the
     table labels; with --steps all have the same number of batches."""
-    seeds: int = 3
+    seeds: Annotated[int, AtLeast(1)] = 3
     """Repetitions: other weights, batches and augmentation on the same images."""
     set: tuple[str, ...] = ()
     """Settings of methods: rho=0.1, mile.k_t=100, …"""
@@ -46,7 +47,7 @@ class CompareOptions:
     """Also show the supervised baselines as they were at their best validation mAP."""
     out: Path | None = None
     """Folder of the comparison, or an .html file for its page; by default runs/compare-NUMBER."""
-    processes: int | None = None
+    processes: Annotated[int | None, AtLeast(1)] = None
     """Trainings at a time; by default one per core on a CPU, one on a GPU."""
 
     def run(self) -> None:
@@ -55,11 +56,10 @@ class CompareOptions:
             raise UserError(
                 "name the methods to compare, e.g.: reteach compare softmax sigmoid mile"
             )
-        if self.seeds < 1:
-            raise UserError(f"--seeds must be at least 1, got {self.seeds}")
         from ..compare.compare import ComparisonPlan, compare
         from ..compare.data import OwnData
         from ..compare.variants import for_each_table, variants
+        from ..processes import cores
         from ..runs.checkpoint import choose_device
 
         chosen, sweep = variants(self.methods, self.model, self.training, self.set, self.sweep)
@@ -69,7 +69,7 @@ class CompareOptions:
         processes = self.processes
         if processes is None:
             on_cpu = choose_device(self.model.device).type == "cpu"
-            processes = os.cpu_count() or 1 if on_cpu else 1
+            processes = cores() if on_cpu else 1
         folder, page = self._folder()
         baselines = [e.name for e in chosen if e.config.method in ("softmax", "sigmoid", "asl")]
         plan = ComparisonPlan(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional
 
 from ..errors import UserError
+from .ranges import AtLeast, Checked
 
 if TYPE_CHECKING:
     from ..data.formats.annotations import Annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ConvertOptions:
+class ConvertOptions(Checked):
     """Turn published annotations or label lists into a label table."""
 
     format: Positional[
@@ -35,7 +36,7 @@ class ConvertOptions:
     or test; cifar10n: worse_label, aggre_label, random_label1 …; cifar100n: noisy_label; clothing1m:
     noisy_train, clean_train, clean_val or clean_test; tiny-imagenet: train or val; webvision: train (its
     Google and its Flickr list), google or flickr (one of them), or val."""
-    first: int | None = None
+    first: Annotated[int | None, AtLeast(1)] = None
     """webvision: only the first so many classes (papers often take 50)."""
     classes: Path | None = None
     """The class list to use, one name per line; by default the format's own."""

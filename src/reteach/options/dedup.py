@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from ..errors import UserError
+from .ranges import AtLeast, Checked, Within
 
 
 @dataclass(frozen=True)
-class DedupOptions:
+class DedupOptions(Checked):
     """Find images that stand in two sets, or twice in one: equal files, then equal-looking ones."""
 
     images: str
@@ -29,7 +30,7 @@ class DedupOptions:
     """Weight file for --model."""
     pretrained: bool = False
     """Take timm's published weights for --model (downloaded)."""
-    image_size: int | None = None
+    image_size: Annotated[int | None, AtLeast(1)] = None
     """Side of the input of --model; by default its own."""
     features: Path | None = None
     """Compare features that were made elsewhere: .npz with items, features or .parquet with item,
@@ -38,48 +39,39 @@ class DedupOptions:
     """Features of --against; by default they are in --features too."""
     only_bytes: bool = False
     """Look for equal files only."""
-    neighbours: int = 10
+    neighbours: Annotated[int, AtLeast(1)] = 10
     """Nearest images to look at for each image of --against."""
-    pairs: int = 5000
+    pairs: Annotated[int, AtLeast(1)] = 5000
     """Keep at most so many pairs of pictures that are not equal files."""
     exclude: Path | None = None
     """Write the images to remove (.txt, .csv or .parquet), e.g. for reteach select --exclude: all
     equal files, and what --within or --first adds."""
-    within: float | None = None
+    within: Annotated[float | None, AtLeast(0)] = None
     """Remove also images at most this far from the one they repeat."""
-    first: int | None = None
+    first: Annotated[int | None, AtLeast(0)] = None
     """Remove also the images of the first so many pairs."""
     page: Path | None = None
     """An HTML page with the nearest pairs side by side, to find the right --within or --first."""
-    shown: int = 200
+    shown: Annotated[int, AtLeast(1)] = 200
     """Pairs on the page."""
     search: Literal["auto", "exact", "faiss"] = "auto"
     """Compare all with all, or use a FAISS index; auto: FAISS above 100,000 images."""
-    recall: float = 0.95
+    recall: Annotated[float, Within(0, 1, "(]")] = 0.95
     """The share of true neighbours that a FAISS index must find, on a sample."""
-    memory: int = 4096
+    memory: Annotated[int, AtLeast(1)] = 4096
     """MB above which a FAISS index keeps compressed codes (product quantisation), and ranks its
     candidates by true distances."""
-    batch_size: int = 256
+    batch_size: Annotated[int, AtLeast(1)] = 256
     """Images at a time in the network."""
-    workers: int | None = None
-    """Processes that decode images."""
+    workers: Annotated[int | None, AtLeast(0)] = None
+    """Processes that decode images; by default one per core, fewer for few images; 0: none."""
     device: str = "auto"
     """Of the network: auto, cpu, cuda, cuda:1, mps."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.out.suffix.lower() != ".parquet":
             raise UserError(f"--out {self.out}: the pairs go into a .parquet file")
-        for name in ("neighbours", "pairs", "shown", "memory", "batch_size"):
-            if getattr(self, name) < 1:
-                flag = name.replace("_", "-")
-                raise UserError(f"--{flag} must be at least 1, got {getattr(self, name)}")
-        if self.within is not None and not self.within >= 0:
-            raise UserError(f"--within must not be negative, got {self.within}")
-        if self.first is not None and self.first < 0:
-            raise UserError(f"--first must not be negative, got {self.first}")
-        if not 0 < self.recall <= 1:
-            raise UserError(f"--recall must lie in (0, 1], got {self.recall}")
         if self.exclude is None and (self.within is not None or self.first is not None):
             raise UserError("--within and --first choose what --exclude lists: name its file")
         given = [self.features, self.run_folder, self.model]

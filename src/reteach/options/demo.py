@@ -6,8 +6,9 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from ..errors import UserError
+from .ranges import AtLeast, Checked
 from .shared import Model, Training
 
 TEACHER = 100
@@ -17,25 +18,25 @@ LEAST = TEACHER * 3 // 2
 
 
 @dataclass(frozen=True)
-class DemoOptions:
+class DemoOptions(Checked):
     """Softmax, sigmoid and MILe on pictures of four real digits that carry one label each."""
 
     out: Path = Path("runs/demo")
     """Where everything goes."""
-    seeds: int = 3
+    seeds: Annotated[int, AtLeast(1)] = 3
     """Repetitions, each with other pictures and other weights."""
-    steps: int = 1500
-    """Backward passes of each method: at least 150, one turn each of MILe's teacher and student."""
-    processes: int | None = None
+    steps: Annotated[int, AtLeast(LEAST)] = 1500
+    """Backward passes of each method; the least are one turn each of MILe's teacher and student."""
+    processes: Annotated[int | None, AtLeast(1)] = None
     """Trainings at a time; by default one per core."""
 
     def run(self) -> None:
         """Compare, print the table and say where the page is."""
-        self._check()
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small nets want one thread
         from ..compare.compare import ComparisonPlan, compare
         from ..compare.data import DigitGrids
         from ..compare.variants import variants
+        from ..processes import cores
         from .compare import show_results
 
         print(
@@ -69,18 +70,8 @@ class DemoOptions:
                 "The networks memorise 1,500 pictures. A baseline stopped at its best validation mAP "
                 "is the control for that, and needs label sets on validation images to be stopped by.",
             ),
-            processes=os.cpu_count() or 1 if self.processes is None else self.processes,
+            processes=self.processes or cores(),
         )
         show_results(compare(plan), plan.folder)
         print("next:   reteach train mile --images photos/ --labels labels.csv")
         print("        (photos/ with a folder per class needs no --labels)")
-
-    def _check(self) -> None:
-        """Refuse, before anything is trained, what one of the three methods could not do."""
-        if self.seeds < 1:
-            raise UserError(f"--seeds must be at least 1, got {self.seeds}")
-        if self.steps < LEAST:
-            raise UserError(
-                f"--steps must be at least {LEAST}, got {self.steps}: MILe's student learns after each "
-                f"{TEACHER} steps of its teacher"
-            )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
+from .ranges import AtLeast, Checked
+
 
 @dataclass(frozen=True)
-class ExplainOptions:
+class ExplainOptions(Checked):
     """Show where a run's models look for a class: class activation maps, side by side."""
 
     run_folder: Positional[Path]
@@ -25,15 +27,15 @@ class ExplainOptions:
     whether they have the class or not."""
     out: Path = Path("cam.html")
     """The page."""
-    count: int = 6
+    count: Annotated[int, AtLeast(1)] = 6
     """Images per class."""
     map: Literal["auto", "gradient", "grad-cam", "attention"] = "auto"
     """auto: attention where the network has a token per class, else what speaks for the class, which
     behind average pooling is the class activation map."""
-    batch_size: int = 64
+    batch_size: Annotated[int, AtLeast(1)] = 64
     """Images at a time."""
-    workers: int | None = None
-    """Processes that decode images."""
+    workers: Annotated[int | None, AtLeast(0)] = None
+    """Processes that decode images; by default one per core, at most 8; 0: none."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from tyro.conf import Positional
 
 from ..errors import UserError
+from .ranges import AtLeast, Checked
 
 
 @dataclass(frozen=True)
-class HashtagsOptions:
+class HashtagsOptions(Checked):
     """Label images by the hashtags or search queries that name a class (weak supervision)."""
 
     tags: Positional[Path]
@@ -26,14 +28,13 @@ class HashtagsOptions:
     """The label table; the weight of a class is how many of an image's tags name it."""
     counts: Path | None = None
     """Also a CSV of class, count: images per class, for reteach select --frequencies."""
-    memory: int = 512
+    memory: Annotated[int, AtLeast(64)] = 512
     """MB of memory; what does not fit is kept beside --out while it runs."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.out.suffix.lower() != ".parquet":
             raise UserError(f"--out {self.out}: labels from hashtags go into a .parquet file")
-        if self.memory < 64:
-            raise UserError(f"--memory must be at least 64 (MB), got {self.memory}")
 
     def run(self) -> None:
         """Write the label table and say what matched."""

@@ -8,49 +8,51 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from .ranges import AtLeast, Checked, Positive, Within
 
 
 @dataclass(frozen=True)
-class SoftmaxOptions:
+class SoftmaxOptions(Checked):
     """Softmax cross-entropy, the usual baseline."""
 
-    smoothing: float = 0.0
+    smoothing: Annotated[float, Within(0, 1)] = 0.0
     """Label smoothing."""
 
 
 @dataclass(frozen=True)
-class SigmoidOptions:
+class SigmoidOptions(Checked):
     """One sigmoid per class with binary cross-entropy."""
 
     class_sum: bool = False
     """Sum the loss over the classes instead of averaging (C times the step size)."""
     prior_bias: bool = False
     """Start the output bias at the class frequencies."""
-    smoothing: float = 0.0
+    smoothing: Annotated[float, Within(0, 1)] = 0.0
     """Label smoothing."""
 
 
 @dataclass(frozen=True)
-class ElrOptions:
+class ElrOptions(Checked):
     """Early-learning regularisation (Liu et al. 2020), against label noise."""
 
-    beta: float = 0.7
+    beta: Annotated[float, Within(0, 1)] = 0.7
     """How slowly the memory of predictions moves."""
-    lam: float = 3.0
+    lam: Annotated[float, AtLeast(0)] = 3.0
     """Weight of the regulariser."""
 
 
 @dataclass(frozen=True)
-class MileOptions:
+class MileOptions(Checked):
     """Multi-label iterated learning (Rajeswar et al. 2022): label sets out of single labels."""
 
-    k_t: int | None = None
+    k_t: Annotated[int | None, AtLeast(1)] = None
     """Teacher steps per cycle (interaction); by default so many that whole cycles fill the budget: ten,
     or fewer where it is short."""
-    k_s: int | None = None
+    k_s: Annotated[int | None, AtLeast(1)] = None
     """Student steps per cycle (imitation); by default about half of k_t, so that whole cycles fill it."""
-    rho: Literal["mixture"] | float = 0.25
+    rho: Annotated[Literal["mixture"] | float, Within(0, 1, "()", but="mixture")] = 0.25
     """Threshold on the teacher's sigmoid for a pseudo-label; mixture: calibrate the teacher in each cycle
     and take what is more likely present than not."""
     soft_sets: bool = False
@@ -61,7 +63,7 @@ class MileOptions:
     """Make pseudo-labels per batch, or once per cycle for all images."""
     targets: Literal["threshold", "soft", "hard"] = "threshold"
     """What a teacher passes on; soft and hard are the softmax controls of Figure 5."""
-    temperature: float = 1.0
+    temperature: Annotated[float, Positive()] = 1.0
     """Temperature of --targets soft."""
     union: bool = False
     """Add the given label to the pseudo-labels."""
@@ -78,10 +80,10 @@ class MileOptions:
 
 
 @dataclass(frozen=True)
-class AnLsOptions:
+class AnLsOptions(Checked):
     """What is not named is absent, with smoothed labels (Cole et al. 2021)."""
 
-    smoothing: float = 0.1
+    smoothing: Annotated[float, Within(0, 0.5, "[)")] = 0.1
     """How far each label moves towards its opposite."""
 
 
@@ -91,87 +93,87 @@ class WanOptions:
 
 
 @dataclass(frozen=True)
-class EprOptions:
+class EprOptions(Checked):
     """Learn the named class, and how many there are per image (Cole et al. 2021)."""
 
-    expected: float | None = None
+    expected: Annotated[float | None, Positive()] = None
     """Classes per image; has to be given."""
 
 
 @dataclass(frozen=True)
-class RoleOptions:
+class RoleOptions(Checked):
     """Network and label estimates teach each other (Cole et al. 2021)."""
 
-    expected: float | None = None
+    expected: Annotated[float | None, Positive()] = None
     """Classes per image; has to be given."""
-    estimates_lr: float = 0.01
+    estimates_lr: Annotated[float, Positive()] = 0.01
     """Rate of the label estimates (Adam)."""
 
 
 @dataclass(frozen=True)
-class EmAplOptions:
+class EmAplOptions(Checked):
     """Undecided about what is not named, then pseudo-negatives (Zhou et al. 2022)."""
 
-    alpha: float = 0.1
+    alpha: Annotated[float, AtLeast(0)] = 0.1
     """Weight of the entropy of unknown labels."""
-    beta: float = 0.2
+    beta: Annotated[float, AtLeast(0)] = 0.2
     """Weight of the pseudo-negatives."""
-    negatives: float = 0.9
+    negatives: Annotated[float, Within(0, 1)] = 0.9
     """Share of the unknown labels that become pseudo-negatives by the end."""
-    undecided: float = 0.5
+    undecided: Annotated[float, Within(0, 1)] = 0.5
     """Share of the training before the first of them."""
-    rounds: int = 5
+    rounds: Annotated[int, AtLeast(0)] = 5
     """In how many rounds they are made; 0: never (EM alone)."""
 
 
 @dataclass(frozen=True)
-class LargeLossOptions:
+class LargeLossOptions(Checked):
     """What is not named is absent, but for what surprises most (Kim et al. 2022)."""
 
     surprise: Literal["reject", "correct", "permanent"] = "reject"
     """The largest losses are left out, turned round, or turned round for good."""
-    share: float = 0.02
+    share: Annotated[float, Within(0, 1, "[)")] = 0.02
     """Share of all labels that are doubted at the end (permanent: that have been)."""
 
 
 @dataclass(frozen=True)
-class DistillOptions:
+class DistillOptions(Checked):
     """A student learns from a frozen teacher."""
 
     target: Literal["soft", "hard", "threshold"] = "soft"
     """softmax + KL, argmax + cross-entropy, or the sigmoid thresholded at rho + BCE."""
-    temperature: float = 1.0
+    temperature: Annotated[float, Positive()] = 1.0
     """Of the soft target."""
-    rho: float = 0.25
+    rho: Annotated[float, Within(0, 1, "()")] = 0.25
     """Of the thresholded target."""
     teacher: Path | None = None
     """A finished run to learn from; by default a teacher is trained with half of the budget."""
 
 
 @dataclass(frozen=True)
-class NoisyStudentOptions:
+class NoisyStudentOptions(Checked):
     """Noisy student (Xie et al. 2020): generations of teachers and noised students."""
 
-    generations: int = 3
+    generations: Annotated[int, AtLeast(1)] = 3
     """How many models one after the other, sharing the budget."""
-    noise: int = 9
+    noise: Annotated[int, Within(0, 30)] = 9
     """Magnitude of the students' RandAugment, where --augment is crop; 0: none."""
-    dropout: float = 0.2
+    dropout: Annotated[float, Within(0, 1, "[)")] = 0.2
     """Dropout before the students' output layer, where the architecture has it."""
-    drop_path: float = 0.0
+    drop_path: Annotated[float, Within(0, 1, "[)")] = 0.0
     """Stochastic depth of the students, where the architecture has it."""
-    least: float = 0.001
+    least: Annotated[float, Within(0, 1, "[)")] = 0.001
     """Soft labels below this are dropped."""
 
 
 @dataclass(frozen=True)
-class SemiOptions:
+class SemiOptions(Checked):
     """Billion-scale semi-supervised learning (Yalniz et al. 2019): teacher, picks, student, fine-tuning."""
 
-    per_class: int | None = None
+    per_class: Annotated[int | None, AtLeast(1)] = None
     """K: unlabelled images picked for each class; by default as many as all picks together are 16% of the
     unlabelled images, the paper's ratio (16,000 of 100 million for 1,000 classes), but at least 10."""
-    top: int | None = None
+    top: Annotated[int | None, AtLeast(1)] = None
     """P: how many classes of an image count; by default 10, or all where there are fewer."""
     student: str | None = None
     """Architecture of the student; by default --model."""
@@ -196,41 +198,41 @@ class SemiOptions:
     with item. A list of which no item is among the unlabelled images is an error."""
     tags: Path | None = None
     """Weak labels of the unlabelled images, as reteach relabel hashtags writes them."""
-    weak_steps: int = 0
+    weak_steps: Annotated[int, AtLeast(0)] = 0
     """First pretrain the teacher on --tags for so many steps, then fine-tune it on the labels."""
-    teacher_steps: int | None = None
+    teacher_steps: Annotated[int | None, AtLeast(1)] = None
     """Of the teacher on the labels; by default a fifth of the budget."""
-    finetune_steps: int | None = None
+    finetune_steps: Annotated[int | None, AtLeast(0)] = None
     """Of each fine-tuning; 0: none; by default a tenth of the budget for all. Pretraining has the
     rest of the budget."""
-    finetune_lr: tuple[float, ...] = ()
+    finetune_lr: Annotated[tuple[float, ...], Positive()] = ()
     """Rate of fine-tuning; by default 1/400 of the highest (0.00025 per 256 images for sgd). Of several,
     that which is best on a held-out tenth of the labelled images."""
-    pretrain_warmup: float = 0.05
+    pretrain_warmup: Annotated[float, Within(0, 1)] = 0.05
     """Share of the pretraining in which the rate rises from that for 256 images."""
-    rounds: int = 1
+    rounds: Annotated[int, AtLeast(1)] = 1
     """In a second round the student is the teacher."""
 
 
 @dataclass(frozen=True)
-class NctOptions:
+class NctOptions(Checked):
     """Noisy concurrent training (Sarfraz et al. 2021): two networks against label noise."""
 
-    target_variability: float = 0.3
+    target_variability: Annotated[float, Within(0, 1)] = 0.3
     """Share of labels that are changed at random at the end (r_max); more for noisier labels."""
-    least_variability: float = 0.0
+    least_variability: Annotated[float, Within(0, 1)] = 0.0
     """The same at the beginning (r_min)."""
-    quiet_epochs: float = 1.0
+    quiet_epochs: Annotated[float, AtLeast(0)] = 1.0
     """Epochs before the share begins to rise (e_w)."""
     balancing: Literal["ramp", "constant"] = "ramp"
     """How the weight of the peer's predictions goes: rising to alpha, or alpha throughout."""
-    alpha: float = 0.9
+    alpha: Annotated[float, Within(0, 1)] = 0.9
     """Largest weight of the peer's predictions; the labels have the rest."""
-    beta: float = 0.65
+    beta: Annotated[float, AtLeast(0)] = 0.65
     """How low that weight starts: exp(-beta) times alpha."""
-    ramp: float = 0.9
+    ramp: Annotated[float, Positive()] = 0.9
     """Share of the epochs after which the weight is alpha."""
-    temperature: float = 4.0
+    temperature: Annotated[float, Positive()] = 4.0
     """Of the softmax that the peers compare."""
     flip: Literal["other", "any"] = "other"
     """A changed label is another one, or may by chance be the same."""
@@ -241,26 +243,26 @@ class NctOptions:
 
 
 @dataclass(frozen=True)
-class DmlOptions:
+class DmlOptions(Checked):
     """Deep mutual learning (Zhang et al. 2018): two networks that imitate each other."""
 
-    alpha: float = 0.5
+    alpha: Annotated[float, Within(0, 1)] = 0.5
     """Weight of the peer's predictions; the labels have the rest."""
-    temperature: float = 1.0
+    temperature: Annotated[float, Positive()] = 1.0
     """Of the softmax that the peers compare."""
     predict: Literal["ensemble", "first", "second"] = "ensemble"
     """What is the model: the mean of both networks' logits, or one network."""
 
 
 @dataclass(frozen=True)
-class VariabilityOptions:
+class VariabilityOptions(Checked):
     """Target variability alone: two separate networks, some labels changed at random for each."""
 
-    target_variability: float = 0.3
+    target_variability: Annotated[float, Within(0, 1)] = 0.3
     """Share of labels that are changed at random at the end."""
-    least_variability: float = 0.0
+    least_variability: Annotated[float, Within(0, 1)] = 0.0
     """The same at the beginning."""
-    quiet_epochs: float = 1.0
+    quiet_epochs: Annotated[float, AtLeast(0)] = 1.0
     """Epochs before the share begins to rise."""
     predict: Literal["ensemble", "first", "second"] = "ensemble"
     """What is the model: the mean of both networks' logits, or one network."""
@@ -275,14 +277,14 @@ class EnsembleOptions:
 
 
 @dataclass(frozen=True)
-class AslOptions:
+class AslOptions(Checked):
     """One sigmoid per class with the asymmetric loss (Ridnik et al. 2021)."""
 
-    gamma_neg: float = 4.0
+    gamma_neg: Annotated[float, AtLeast(0)] = 4.0
     """How little easy negatives count; 2 for Q2L."""
-    gamma_pos: float = 0.0
+    gamma_pos: Annotated[float, AtLeast(0)] = 0.0
     """The same for positives."""
-    shift: float = 0.05
+    shift: Annotated[float, Within(0, 1, "[)")] = 0.05
     """Negatives below this probability count nothing; 0 for Q2L."""
     focus_gradient: bool = False
     """Let the gradient go through the focusing factors; by default they are held fixed, as in the code of
@@ -295,7 +297,7 @@ class AslOptions:
 class CpsdOptions(AslOptions):
     """Complementary parallel self-distillation (Xu et al. 2022): teachers of few classes each."""
 
-    subsets: int = 5
+    subsets: Annotated[int, AtLeast(0)] = 5
     """Subsets of the classes per side, each with a teacher; 1: self-distillation; 0: no teachers."""
     sides: Literal["both", "co", "dis", "random", "two-random"] = "both"
     """Partitions by co-occurrence and dis-occurrence, one of them, or random ones as controls."""
@@ -304,7 +306,7 @@ class CpsdOptions(AslOptions):
     partition_method: Literal["search", "spectral"] = "search"
     """Search for the smallest normalised cut, or spectral clustering alone (Eq. 2), whose subsets can be
     single classes."""
-    tau: float = 2.0
+    tau: Annotated[float, Positive()] = 2.0
     """Smoothing of the affinities; 2 in the authors' code, 3 in the paper."""
     twins: bool = False
     """Train a subset that stands on both sides twice, from other weights: with --subsets 1 two whole
@@ -312,16 +314,16 @@ class CpsdOptions(AslOptions):
     teacher_images: Literal["all", "theirs"] = "all"
     """What a teacher sees: all images (the authors' code), or those with one of its classes (the paper's
     text)."""
-    teacher_share: float = 0.5
+    teacher_share: Annotated[float, Within(0, 1, "()")] = 0.5
     """Share of the budget that all teachers have together, each by the number of its images."""
     imitation: Literal["sum", "mean", "kl"] = "sum"
     """Squared error of the logits summed over the classes (Eq. 6 and the authors' code), its mean over
     them, or the KL divergence of the probabilities."""
-    imitation_weight: float = 1.0
+    imitation_weight: Annotated[float, AtLeast(0)] = 1.0
     """Weight of the imitation beside the labels (1 in Eq. 7)."""
-    temperature: float = 1.0
+    temperature: Annotated[float, Positive()] = 1.0
     """Of the KL divergence."""
-    parallel: int = 1
+    parallel: Annotated[int, AtLeast(1)] = 1
     """Teachers trained at a time, each in a process of its own; the result is the same. They share the
     images that one of them has decoded, in up to half of the free memory."""
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from .ranges import AtLeast, Checked, Within
 
 
 @dataclass(frozen=True)
-class NoiseOptions:
+class NoiseOptions(Checked):
     """Make some labels of a table wrong: the same number in every run, the same ones for a seed."""
 
     labels: Path
@@ -19,7 +21,7 @@ class NoiseOptions:
     """symmetric: to any other class; symmetric-keep: to any class, the true one included; pair: to the
     next class of the class list; matrix: by --matrix or --scores; instance: images that look alike go
     wrong alike (needs --images)."""
-    rate: float = 0.5
+    rate: Annotated[float, Within(0, 1)] = 0.5
     """Share of each class's labels that are redrawn."""
     matrix: Path | None = None
     """CSV of shares, true classes in rows, given labels in columns; the header and the first column are
@@ -29,7 +31,7 @@ class NoiseOptions:
     have is estimated from them, and applied to the labels."""
     images: str | None = None
     """The images, for instance."""
-    seed: int = 0
+    seed: Annotated[int, AtLeast(0)] = 0
     """Of the draws."""
     classes: Path | None = None
     """The class list, one name per line; by default the table's column classes, or the names in it."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from ..errors import UserError
+from .ranges import AtLeast, Checked, Positive
 
 if TYPE_CHECKING:
     from ..relabel.partition.class_subsets import Partition as Half
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class PartitionOptions:
+class PartitionOptions(Checked):
     """Split the classes by which of them share images, and by which do not (CPSD)."""
 
     labels: Path | None = None
@@ -26,14 +27,14 @@ class PartitionOptions:
     """In place of labels: an .npz file with counts (C), pairs (C, C) and names (C)."""
     subsets: str = "5"
     """Number of subsets per side; several as 2,3,5; 'auto' takes the widest eigengap up to 10."""
-    tau: float = 2.0
+    tau: Annotated[float, Positive()] = 2.0
     """Smoothing of the affinities; 2 in the authors' code, 3 in the paper."""
     method: Literal["search", "spectral"] = "search"
     """Search for the smallest normalised cut, or spectral clustering alone (the paper's Eq. 2), whose subsets
     can be single classes."""
-    smallest: int | None = None
+    smallest: Annotated[int | None, AtLeast(1)] = None
     """Classes per subset at least (search only); by default max(2, classes / (8 · subsets))."""
-    seed: int = 0
+    seed: Annotated[int, AtLeast(0)] = 0
     """Of the search and the random controls."""
     out: Path = Path("partition.json")
     """The subsets of both sides, their cuts, and a random control."""
@@ -41,6 +42,7 @@ class PartitionOptions:
     """Also an HTML page: the re-ordered co-occurrence matrices and the subsets."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.labels is None) == (self.cooccurrence is None):
             raise UserError("name either --labels (a label table) or --cooccurrence (an .npz file)")
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional
 
 from ..errors import UserError
+from .ranges import AtLeast, Checked
 
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
 
 
 @dataclass(frozen=True)
-class CompressionOptions:
+class CompressionOptions(Checked):
     """How hard random labels are to fit on frozen features: the harder, the better compressed."""
 
     run_folders: Positional[tuple[Path, ...]]
@@ -24,13 +25,13 @@ class CompressionOptions:
     """Images to put random labels on; by default those that each run was trained on."""
     labels: Path | None = None
     """Their label table, to choose the classes by; class folders need none."""
-    classes: int = 2
+    classes: Annotated[int, AtLeast(0)] = 2
     """Take the images of the first so many classes; 0: all images."""
-    most: int = 10_000
+    most: Annotated[int, AtLeast(1)] = 10_000
     """At most so many images."""
-    epochs: int = 30
+    epochs: Annotated[int, AtLeast(1)] = 30
     """Passes of the perceptron over them."""
-    seeds: int = 3
+    seeds: Annotated[int, AtLeast(1)] = 3
     """Repetitions with other random labels."""
     predictor: str | None = None
     """Which of a run's models; of an ensemble the first network. By default the first predictor."""
@@ -40,11 +41,9 @@ class CompressionOptions:
     """auto, cpu, cuda, cuda:1, mps."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.run_folders:
             raise UserError("name at least one run folder")
-        for name, value in (("epochs", self.epochs), ("seeds", self.seeds), ("most", self.most)):
-            if value < 1:
-                raise UserError(f"--{name} must be at least 1, got {value}")
 
     def run(self) -> None:
         """Print the training accuracy on random labels for each run."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
 from ..errors import UserError
+from .ranges import AtLeast, Checked, Positive, Within
 
 
 @dataclass(frozen=True)
-class TasksOptions:
+class TasksOptions(Checked):
     """Make a rating store: tasks for raters, from proposals or from models' mistakes."""
 
     proposals: Path | None = None
@@ -31,14 +32,14 @@ class TasksOptions:
     hierarchy: Path | None = None
     """Is-a hierarchy, lines 'parent child': similar classes stand in one task. Without it, classes
     that are often proposed together do."""
-    limit: int = 8
+    limit: Annotated[int, AtLeast(1)] = 8
     """Most classes in a task; tasks of --label-studio that have answers stay as they are."""
-    raters: int = 5
+    raters: Annotated[int, AtLeast(1)] = 5
     """Raters per task."""
     gold: Path | None = None
     """Label table of images whose labels are surely complete: their tasks are golden, and the consensus
     writes these labels."""
-    gold_rate: float = 0.1
+    gold_rate: Annotated[float, Within(0, 1)] = 0.1
     """Share of golden tasks among those that a rater sees."""
     names: Path | None = None
     """Titles and descriptions of the classes: .tsv or .csv with class, title, description."""
@@ -47,9 +48,9 @@ class TasksOptions:
     agree with the label."""
     ratings: Path | None = None
     """Answers given elsewhere, which count too: .csv (task, rater, answer)."""
-    most: int | None = None
+    most: Annotated[int | None, AtLeast(1)] = None
     """With --predictions: take so many mistakes of each model, at random."""
-    seed: int = 0
+    seed: Annotated[int, AtLeast(0)] = 0
     """Of the order of the tasks and of the choice of examples."""
 
     def run(self) -> None:
@@ -61,7 +62,7 @@ class TasksOptions:
 
 
 @dataclass(frozen=True)
-class RateOptions:
+class RateOptions(Checked):
     """Serve the rating pages, until Ctrl-C."""
 
     ratings: Positional[str | None] = None
@@ -74,11 +75,11 @@ class RateOptions:
     """Names of new raters. A new store gets as many as a task needs, if none are named."""
     host: str = "127.0.0.1"
     """Address to listen on; anything but this machine also needs --public."""
-    port: int = 8765
+    port: Annotated[int, Within(0, 65535)] = 8765
     """Port to listen on."""
     public: str | None = None
     """The address that raters use, such as https://rate.example.org behind a reverse proxy."""
-    lease: float = 10.0
+    lease: Annotated[float, Positive()] = 10.0
     """Minutes until a task that a rater left lying goes to someone else."""
 
     def run(self) -> None:

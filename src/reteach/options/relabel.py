@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
 from ..errors import UserError
+from .ranges import AtLeast, Checked, Positive, Within
 
 
 @dataclass(frozen=True)
-class ProposeOptions:
+class ProposeOptions(Checked):
     """Collect the classes that raters are to be asked about, from the scores of several models."""
 
     scores: tuple[Path, ...]
@@ -21,12 +22,12 @@ class ProposeOptions:
     """Label table of the original labels, one per item."""
     out: Path
     """Where the proposals go (.parquet)."""
-    per_item: float = 3.0
+    per_item: Annotated[float, Positive()] = 3.0
     """Each model brings up so many pairs per item on average, by score and by logit."""
     gold: Path | None = None
     """Label table of items whose labels are surely complete: take only the subset of the models
     whose proposals are most precise on it."""
-    recall: float = 0.97
+    recall: Annotated[float, Within(0, 1, "(]")] = 0.97
     """The least share of the gold labels that the subset must propose."""
     classes: Path | None = None
     """The class list, one name per line, where the score tables do not hold it."""
@@ -42,7 +43,7 @@ class ProposeOptions:
 
 
 @dataclass(frozen=True)
-class ConsensusOptions:
+class ConsensusOptions(Checked):
     """Turn raters' answers into labels."""
 
     ratings: Positional[str | None] = None
@@ -66,7 +67,7 @@ class ConsensusOptions:
     pending: Literal["keep", "drop"] = "keep"
     """Items of which some class still lacks answers: keep their original label, or leave them out. They
     are listed beside --out."""
-    wanted: int | None = None
+    wanted: Annotated[int | None, AtLeast(1)] = None
     """Answers that a class needs before its item is decided; by default as many as the store asked
     for, and 1 for a file that does not say."""
     method: Literal["golden", "em", "majority"] | None = None
@@ -75,32 +76,27 @@ class ConsensusOptions:
     trust_original: Path | None = None
     """A file of class names: for these the original label counts as one more rater. With
     --reassessed: the animals."""
-    threshold: float | None = None
+    threshold: Annotated[float | None, Within(0, 1)] = None
     """Keep labels of at least this probability; by default 0.8, for a majority vote 0.5."""
-    precision: float | None = None
+    precision: Annotated[float | None, Within(0, 1)] = None
     """In place of a threshold: the highest recall at this precision on the golden pairs."""
-    recall: float | None = None
+    recall: Annotated[float | None, Within(0, 1)] = None
     """In place of a threshold: the highest precision at this recall on the golden pairs."""
     ties: Literal["keep", "drop"] = "keep"
     """A majority vote with as many yes as no."""
-    iterations: int = 100
+    iterations: Annotated[int, AtLeast(1)] = 100
     """Rounds of EM at most."""
-    smoothing: float = 1.0
+    smoothing: Annotated[float, AtLeast(0)] = 1.0
     """Added to each cell of the raters' tables of answers."""
-    seed: int = 0
+    seed: Annotated[int, AtLeast(0)] = 0
     """Draws the votes by which golden pairs are judged: as many as other pairs have."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.ratings is None) == (self.reassessed is None):
             raise UserError("name the ratings: a store, a .csv file, or --reassessed FOLDER")
         if sum(x is not None for x in (self.threshold, self.precision, self.recall)) > 1:
             raise UserError("give one of --threshold, --precision and --recall")
-        if self.wanted is not None and self.wanted < 1:
-            raise UserError(f"--wanted must be at least 1, got {self.wanted}")
-        if self.iterations < 1:
-            raise UserError(f"--iterations must be at least 1, got {self.iterations}")
-        if self.smoothing < 0:
-            raise UserError(f"--smoothing must not be negative, got {self.smoothing}")
 
     def run(self) -> None:
         """Write the label table and what else was asked for, and say what came out."""

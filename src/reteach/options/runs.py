@@ -7,12 +7,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional
 
 from ..errors import UserError
 from ..table_files import Kind
+from .ranges import AtLeast, Checked, Within
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class ResumeOptions:
 
 
 @dataclass(frozen=True)
-class RunEvaluationOptions:
+class RunEvaluationOptions(Checked):
     """Of a run folder."""
 
     images: str | None = None
@@ -45,16 +46,16 @@ class RunEvaluationOptions:
     nobody could tell (ReaL), and it is left out. By default unknown with --original, else none."""
     out: Path | None = None
     """Where the numbers go as JSON; by default evaluation-NAME.json in the run folder."""
-    batch_size: int = 256
+    batch_size: Annotated[int, AtLeast(1)] = 256
     """Images at a time."""
-    workers: int | None = None
-    """Processes that decode images."""
+    workers: Annotated[int | None, AtLeast(0)] = None
+    """Processes that decode images; by default one per core, at most 8; 0: none."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
 
 
 @dataclass(frozen=True)
-class ScoreEvaluationOptions:
+class ScoreEvaluationOptions(Checked):
     """Of score tables."""
 
     report: Path | None = None
@@ -68,9 +69,9 @@ class ScoreEvaluationOptions:
     progress is on the page too."""
     verdicts: Path | None = None
     """A .csv of what raters said of the remaining mistakes."""
-    k: int = 3
+    k: Annotated[int, AtLeast(1)] = 3
     """Predictions per image to judge, the first, the second …"""
-    ensemble: int = 3
+    ensemble: Annotated[int, AtLeast(0)] = 3
     """Add up the logits of the best so many models."""
 
 
@@ -129,7 +130,7 @@ class EvaluateOptions:
 
 
 @dataclass(frozen=True)
-class PredictOptions:
+class PredictOptions(Checked):
     """Write a label table of what a run's model sees in images."""
 
     run_folder: Positional[Path]
@@ -138,7 +139,7 @@ class PredictOptions:
     """Images: a folder, an .npz file, tar shards, hf:NAME."""
     out: Path = Path("labels.parquet")
     """The label table: .parquet or .csv."""
-    threshold: float | None = None
+    threshold: Annotated[float | None, Within(0, 1, "[)")] = None
     """Classes above this score are predicted (sigmoid models); by default the one that --tuned
     names, or 0.25. Softmax models predict their first choice, or with a threshold all above it."""
     tuned: bool = False
@@ -146,14 +147,14 @@ class PredictOptions:
     label sets: against single labels the best threshold predicts single labels."""
     scores: Path | None = None
     """Also write a score table (Parquet), probabilities and logits of the --top classes of each image."""
-    top: int = 5
+    top: Annotated[int, AtLeast(1)] = 5
     """Classes per image in the score table. Ensembles need all classes."""
     predictor: str | None = None
     """Which of the run's models, e.g. teacher; by default the first."""
-    batch_size: int = 256
+    batch_size: Annotated[int, AtLeast(1)] = 256
     """Images at a time."""
-    workers: int | None = None
-    """Processes that decode images."""
+    workers: Annotated[int | None, AtLeast(0)] = None
+    """Processes that decode images; by default one per core, at most 8; 0: none."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
 

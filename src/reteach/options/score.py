@@ -5,16 +5,17 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
 from ..errors import UserError
 from ..files import local
+from .ranges import AtLeast, Checked
 
 
 @dataclass(frozen=True)
-class ScoreOptions:
+class ScoreOptions(Checked):
     """Write the best classes of each of very many images as a score table, shard by shard.
 
     The same command goes on where it was stopped.
@@ -26,15 +27,15 @@ class ScoreOptions:
     """Images: tar shards ('s/{000000..009999}.tar'), a folder, an .npz file, hf:NAME."""
     out: Path = Path("scores")
     """Folder of the shards, one per tar file or per --block images: item, class, score, logit."""
-    top: int = 10
+    top: Annotated[int, AtLeast(1)] = 10
     """P: only so many classes of each image are kept."""
     predictor: str | None = None
     """Which of the run's models, e.g. teacher; by default the first."""
-    block: int = 2**14
+    block: Annotated[int, AtLeast(1)] = 2**14
     """Images per shard where they are not in tar files: what a crash may cost."""
-    batch_size: int = 256
+    batch_size: Annotated[int, AtLeast(1)] = 256
     """Images at a time."""
-    workers: int | None = None
+    workers: Annotated[int | None, AtLeast(0)] = None
     """Processes that decode, for each process that scores; by default one per core, at most 8 (with
     --ray: 1)."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -44,19 +45,12 @@ class ScoreOptions:
     ray: str | None = None
     """Share the work on Ray: local (this machine), auto (the cluster it belongs to), or an address.
     All machines must see the files under the same paths."""
-    scorers: int | None = None
+    scorers: Annotated[int | None, AtLeast(1)] = None
     """With --ray: processes that score; by default one per GPU, or as many as there are cores for."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         local(self.out, "--out")
-        for name, value, least in (
-            ("block", self.block, 1),
-            ("batch-size", self.batch_size, 1),
-            ("workers", self.workers, 0),
-            ("scorers", self.scorers, 1),
-        ):
-            if value is not None and value < least:
-                raise UserError(f"--{name} must be at least {least}, got {value}")
         if self.scorers is not None and self.ray is None:
             raise UserError("--scorers go with --ray: in this process there is one")
 
@@ -64,12 +58,10 @@ class ScoreOptions:
         """Write the shards and say what they are."""
         import torch
 
-        from ..data.loading.parallel import cores
+        from ..processes import decoders
         from ..scoring.score import Task, score
 
-        workers = self.workers
-        if workers is None:
-            workers = min(8, cores()) if self.ray is None else 1
+        workers = 1 if self.ray is not None and self.workers is None else decoders(self.workers)
         images = self.images
         if not images.startswith("hf:"):
             images = str(Path(images).expanduser().absolute())

@@ -5,30 +5,31 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional
 
 from ..errors import UserError
+from .ranges import AtLeast, Checked
 
 if TYPE_CHECKING:
     from ..relabel.selection.topk import Selection
 
 
 @dataclass(frozen=True)
-class SelectOptions:
+class SelectOptions(Checked):
     """Pick the images with the best scores for every class, out of a score table of any size."""
 
     scores: Positional[Path]
     """A score table: a Parquet file or a folder of shards with item, class, score. Picks are one
     too, so parts that were selected apart merge by selecting from their folder. With --by random
     also a label table of tags."""
-    per_class: int | None = None
+    per_class: Annotated[int | None, AtLeast(1)] = None
     """K: images per class; by default as many as all picks together are 16% of the images, the paper's
     ratio (16,000 of 100 million for 1,000 classes), but at least 10. Picks of parts need it."""
     out: Path = Path("picks.parquet")
     """The picks (.parquet): item, class, score, rank."""
-    top: int | None = None
+    top: Annotated[int | None, AtLeast(1)] = None
     """P: of each image only its so many best classes count; by default all that the table has."""
     by: Literal["score", "logit", "random"] = "score"
     """What ranks: softmax scores, raw logits, or chance (a control)."""
@@ -42,35 +43,30 @@ class SelectOptions:
     none with items."""
     classes: Path | None = None
     """The class list, one name per line, where the score table does not hold it."""
-    seed: int = 0
+    seed: Annotated[int, AtLeast(0)] = 0
     """Of --by random."""
     part: bool = False
     """These are the scores of a part of the images, and K is that of the whole: select from the picks of all
     parts afterwards. A part may pick an image for most classes; a whole is refused."""
-    memory: int = 512
+    memory: Annotated[int, AtLeast(64)] = 512
     """MB of memory; what does not fit is kept beside --out while it runs."""
-    threads: int | None = None
+    threads: Annotated[int | None, AtLeast(1)] = None
     """By default one per core; they change nothing in the result."""
     page: Path | None = None
     """Also an HTML page of the images at a few ranks of each class (needs --images)."""
     images: str | None = None
     """Where the images of the page are: a folder, an .npz file, tar shards, hf:NAME."""
-    ranks: tuple[int, ...] = ()
+    ranks: Annotated[tuple[int, ...], AtLeast(1)] = ()
     """Ranks on the page; by default 1, 10, 100, … and K."""
     shown: tuple[str, ...] = ()
     """Classes on the page; by default all, at most 50 spread over the list."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.page is None) != (self.images is None):
             raise UserError("a page of images needs both --page and --images")
         if self.part and self.per_class is None:
             raise UserError("--part needs --per-class: K follows from the whole, not from a part")
-        if self.memory < 64:
-            raise UserError(f"--memory must be at least 64 (MB), got {self.memory}")
-        if self.threads is not None and self.threads < 1:
-            raise UserError(f"--threads must be at least 1, got {self.threads}")
-        if any(rank < 1 for rank in self.ranks):
-            raise UserError(f"--ranks count from 1, got {min(self.ranks)}")
 
     def run(self) -> None:
         """Write the picks and say what they are."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from ..errors import UserError
 from ..table_files import Kind
+from .ranges import AtLeast, Checked, Positive, Within
 
 
 def refuse_unused(settings: Any, why: str, *names: str, usual: Any = None) -> None:
@@ -44,7 +45,7 @@ cut out."""
 
 
 @dataclass(frozen=True)
-class Data:
+class Data(Checked):
     """Images and labels."""
 
     images: str | None = None
@@ -67,17 +68,17 @@ class Data:
     classes, and counts; unknown: nobody could tell (ReaL), and it is left out."""
     val_kind: Kind | None = None
     """The same as --kind, for --val-labels and --test-labels."""
-    val_fraction: float = 0.1
+    val_fraction: Annotated[float, Within(0, 1, "[)")] = 0.1
     """Share of the labelled images held out for validation where no --val-… is given; 0: none."""
     unlabeled: str | None = None
     """More images, without labels (mile, noisy-student, semi)."""
-    fraction: float = 1.0
+    fraction: Annotated[float, Within(0, 1, "(]")] = 1.0
     """Train on this share of each class's labelled images (0.01, 0.05, 0.1, 1 in MILe)."""
-    rebalance: float = 0.0
+    rebalance: Annotated[float, Within(0, 1)] = 0.0
     """Draw an image with a weight of its class's frequency to the power of minus this: 1 (also without a
     number) draws every class equally often, 0.5 in proportion to the root of its frequency. MoPro has 0.5,
     only where it retrains the classifier; how MILe follows it on WebVision is not known."""
-    balanced_epoch: int | None = None
+    balanced_epoch: Annotated[int | None, AtLeast(1)] = None
     """Let an epoch be so many batches with every class equally often (NCT on Clothing1M: 1000), instead
     of a pass over the images."""
     on_error: Literal["report", "fail"] = "report"
@@ -86,12 +87,12 @@ class Data:
     """Keep the decoded images in memory."""
     resident: bool = False
     """Keep the training images on the device (arrays only), and crop and flip them there."""
-    workers: int | None = None
+    workers: Annotated[int | None, AtLeast(0)] = None
     """Processes that decode images; by default one per core, at most 8; 0: none."""
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(Checked):
     """The network."""
 
     model: str = "resnet18"
@@ -99,13 +100,13 @@ class Model:
     token per class (resnet101_tf, q2l_resnet101 …), or for small images reteach_tiny, reteach_mid,
     reteach_mean, reteach_small, reteach_max, preact_resnet18, preact_resnet18_arazo; for videos
     r2plus1d_18, r2plus1d_34, reteach_video."""
-    image_size: int | None = None
+    image_size: Annotated[int | None, AtLeast(1)] = None
     """Side of the square input in pixels; by default the model's own, or the arrays' size."""
     resize: Resize | None = None
     """square: the whole photo, its sides squeezed to a square, so that no labelled object is cut off;
     shorter: the shorter side resized and the middle cut out. By default square for label sets, shorter for
     single labels; the same in training, evaluation, prediction and the exported model."""
-    frames: int | None = None
+    frames: Annotated[int | None, AtLeast(1)] = None
     """Frames of a clip, where --images are videos (8 or 32 in the paper); by default the model's own."""
     init: Path | None = None
     """Start from this weight file: timm's, or MoCo-v2, SimCLR, BYOL, SwAV (ResNet-50)."""
@@ -125,58 +126,58 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Checked):
     """Budget, optimiser and augmentation."""
 
-    epochs: float = 10.0
+    epochs: Annotated[float, Positive()] = 10.0
     """Passes over the training images; both models of a method count together."""
-    steps: int | None = None
+    steps: Annotated[int | None, AtLeast(1)] = None
     """Number of batches (backward passes); give this or --epochs."""
-    batch_size: int = 128
+    batch_size: Annotated[int, AtLeast(1)] = 128
     """Images per step, over all processes."""
-    accumulate: int = 1
+    accumulate: Annotated[int, AtLeast(1)] = 1
     """Compute each batch in so many equal parts, to save memory."""
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     """sgd has momentum 0.9."""
     nesterov: bool = True
     """Nesterov's momentum for --optimizer sgd; --no-nesterov is plain momentum, as NCT's authors train."""
-    lr: float | None = None
+    lr: Annotated[float | None, Positive()] = None
     """Learning rate; by default 0.1 per 256 images for sgd, 0.001 for adam and adamw."""
-    weight_decay: float | None = None
+    weight_decay: Annotated[float | None, AtLeast(0)] = None
     """By default 0.0001 for sgd, 0 for adam, 0.05 for adamw."""
     schedule: Literal["cosine", "constant", "drop", "drops", "halvings"] = "cosine"
     """drop: once by 0.1, at --drop-at; drops: 3 times by 0.1, equally spaced; halvings: 13 times by 0.5."""
-    drop_at: float = 0.9
+    drop_at: Annotated[float, Within(0, 1)] = 0.9
     """Share of the steps after which --schedule drop lowers the rate."""
-    warmup: float = 0.0
+    warmup: Annotated[float, Within(0, 1)] = 0.0
     """Share of the steps in which the rate rises linearly."""
-    head_lr_scale: float = 1.0
+    head_lr_scale: Annotated[float, AtLeast(0)] = 1.0
     """Multiplies the rate of the output layer (fine-tuning)."""
-    clip: float | None = None
+    clip: Annotated[float | None, Positive()] = None
     """Largest gradient norm."""
-    average: float | None = None
+    average: Annotated[float | None, Within(0, 1, "[)")] = None
     """Decay of an exponential moving average of the weights, e.g. 0.999."""
     augment: Literal["auto", "crop", "flip", "crop-flip", "none"] = "auto"
     """crop: random resized crop (8% of the area or more: of label sets, objects may fall out) + flip; flip:
     what evaluation sees + flip; crop-flip: shift by 4 pixels + flip, for small images; auto: crop for photos
     with single labels, flip with --resize square, none for arrays of small images."""
-    randaugment: int = 0
+    randaugment: Annotated[int, Within(0, 30)] = 0
     """Magnitude of RandAugment, on top of --augment crop; 0: off."""
-    cutout: float = 0.0
+    cutout: Annotated[float, Within(0, 1)] = 0.0
     """Side of the erased square as a share of the image, on top of --augment crop; 0: off."""
-    seed: int = 0
+    seed: Annotated[int, AtLeast(0)] = 0
     """Of every random choice."""
 
 
 @dataclass(frozen=True)
-class Output:
+class Output(Checked):
     """Where the run goes."""
 
     out: Path | None = None
     """The run folder; by default runs/METHOD-NUMBER."""
-    eval_every: int | None = None
+    eval_every: Annotated[int | None, AtLeast(1)] = None
     """Steps between validations; by default once per epoch, at most 50 in all."""
-    snapshot_seconds: float = 30.0
+    snapshot_seconds: Annotated[float, AtLeast(0)] = 30.0
     """How much work a crash may cost."""
     tensorboard: bool = False
     """Also write TensorBoard events."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
+from .ranges import AtLeast, Checked
 from .shared import Data, Output, Training, refuse_unused
 
 
@@ -17,7 +18,7 @@ def _birds() -> Training:
 
 
 @dataclass(frozen=True)
-class TransferOptions:
+class TransferOptions(Checked):
     """See how well what a run has learned serves for other classes: fine-tuned, or with a new last layer.
 
     Images reach the network as in the run: image size, clip length, normalisation.
@@ -29,7 +30,7 @@ class TransferOptions:
     """Fine-tune the whole network, or fit a logistic regression on its frozen features."""
     predictor: str | None = None
     """Which of the run's models, e.g. pretrained; by default the first."""
-    folds: int = 5
+    folds: Annotated[int, AtLeast(2)] = 5
     """Of the cross-validation that chooses fc-only's regularisation."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""

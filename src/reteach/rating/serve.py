@@ -39,8 +39,6 @@ def serve(
         UserError: the store or the images are not there, the address is taken or needs a public
             name, or a rater's name is taken.
     """
-    if lease <= 0:
-        raise UserError(f"--lease must be positive, got {lease / 60:g}")
     store = open_store(where)
     gallery = Gallery(open_images(images))
     _check_images(store, gallery, images)

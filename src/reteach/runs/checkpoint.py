@@ -76,15 +76,7 @@ class TrainedModel:
         return Preprocessing(self.image_size, self.frames, self.prepare, self.resize)
 
     def scan(self, dataset: Dataset, batch_size: int, workers: int) -> Scan:
-        """A pass over images as this model sees them; see :class:`~reteach.runs.preprocessing.Preprocessing`.
-
-        Raises:
-            UserError: no images at a time, or fewer than no workers.
-        """
-        if batch_size < 1:
-            raise UserError(f"--batch-size must be at least 1, got {batch_size}")
-        if workers < 0:
-            raise UserError(f"--workers must not be negative, got {workers}")
+        """A pass over images as this model sees them; see :class:`~reteach.runs.preprocessing.Preprocessing`."""
         return self.seen.scan(dataset, batch_size, workers)
 
 

@@ -73,7 +73,7 @@ def settings(command: type[Any], group: str = "") -> dict[str, Setting]:
         else:
             marks = getattr(hint, "__metadata__", ())
             plain = hint.__origin__ if marks else hint
-            found[field.name] = Setting(plain, group, marks == Positional[int].__metadata__)  # type: ignore[attr-defined]
+            found[field.name] = Setting(plain, group, bool(set(Positional[int].__metadata__) & set(marks)))  # type: ignore[attr-defined]
     return found
 
 

@@ -16,6 +16,7 @@ from ..engine import distributed
 from ..errors import UserError
 from ..labels import LabelSet, Rows, Single, stratified
 from ..options.shared import Data, refuse_unused
+from ..processes import decoders
 from ..progress import note, progress
 from ..scores.classes import read_classes
 from ..table_files import Kind
@@ -52,14 +53,8 @@ def open_inputs(data: Data, seed: int, originals: Originals | None = None) -> In
     """
     if data.images is None:
         raise UserError("--images is missing: a folder, an .npz file, tar shards or hf:NAME")
-    if not 0 <= data.val_fraction < 1:
-        raise UserError(f"--val-fraction must lie in [0, 1), got {data.val_fraction}")
     if data.val_images is not None or data.val_labels is not None:
         refuse_unused(data, "beside --val-images or --val-labels", "val_fraction")
-    if not 0 < data.fraction <= 1:
-        raise UserError(f"--fraction must lie in (0, 1], got {data.fraction:g}")
-    if seed < 0:
-        raise UserError(f"--seed must not be negative, got {seed}")
     quarantine: dict[str, str] = {}
     if data.labels is None and data.kind is not None:
         raise UserError("--kind says what --labels holds: name a label table")
@@ -188,7 +183,7 @@ def set_aside(
     quiet = isinstance(dataset.source, ArraySource)
     with progress("checking images", len(wanted), quiet=quiet) as show:
         found = examine(
-            dataset.source, rows=wanted, workers=workers(data), progress=show, cache=cache_folder()
+            dataset.source, rows=wanted, workers=decoders(data.workers), progress=show, cache=cache_folder()
         )
     found = _agreed(found)
     dataset, reasons = (originals or Originals()).hold(option, where, table, dataset, found, wanted)
@@ -221,15 +216,6 @@ def cache_folder() -> Path:
     """Where what is slow to find out twice is remembered, such as which images are whole."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "reteach"
-
-
-def workers(data: Data) -> int:
-    """How many processes decode."""
-    if data.workers is not None:
-        if data.workers < 0:
-            raise UserError(f"--workers must not be negative, got {data.workers}")
-        return data.workers
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
 
 
 def _enough_classes(labels: LabelSet, data: Data) -> None:

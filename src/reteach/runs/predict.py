@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from ..engine.learner import Predictor, one_view
 from ..errors import UserError
 from ..files import write_json
 from ..labels import LabelSet, Multi, Rows, Single
+from ..processes import decoders
 from ..progress import progress
 from ..scores.table import ScoreWriter
 from ..table_files import Kind
@@ -87,8 +87,6 @@ def predict(command: PredictOptions) -> tuple[int, int, dict[str, str]]:
     saved = load_models(command.run_folder, command.device)
     _, predictor = saved.named(command.predictor)
     threshold = _threshold(command, saved, predictor)
-    if command.top < 1:
-        raise UserError(f"--top must be at least 1, got {command.top}")
     source = open_source(command.images)
     data = Dataset.unlabeled(source, saved.classes)
     scan = saved.scan(data, command.batch_size, decoders(command.workers))
@@ -137,8 +135,6 @@ def _present(values: NDArray[np.float32], threshold: float | None) -> tuple[Rows
 def _threshold(command: PredictOptions, saved: TrainedModel, predictor: Predictor) -> float | None:
     """Where label sets are cut; None means the first choice."""
     if command.threshold is not None:
-        if not 0 <= command.threshold < 1:
-            raise UserError(f"--threshold must lie in [0, 1), got {command.threshold:g}")
         return command.threshold
     if command.tuned:
         if predictor.presence is not None:
@@ -151,8 +147,3 @@ def _threshold(command: PredictOptions, saved: TrainedModel, predictor: Predicto
     if predictor.presence is not None:
         return PRESENT
     return THRESHOLD if predictor.link == "sigmoid" else None
-
-
-def decoders(asked: int | None) -> int:
-    """How many processes decode images, where no number is asked for."""
-    return min(8, os.cpu_count() or 1) if asked is None else asked

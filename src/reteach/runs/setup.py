@@ -28,7 +28,8 @@ from ..models.class_tokens import read_vectors
 from ..options.shared import refuse_unused
 from ..progress import progress
 from . import config as configs
-from .inputs import Inputs, workers
+from ..processes import decoders
+from .inputs import Inputs
 from .checkpoint import load_models
 
 
@@ -52,22 +53,6 @@ def make_setup(
         resize: where --resize is not given; by default what suits the labels.
     """
     data, model, training = config.data, config.model, config.training
-    if training.batch_size < 1:
-        raise UserError(f"--batch-size must be at least 1, got {training.batch_size}")
-    if not training.epochs > 0:
-        raise UserError(f"--epochs must be positive, got {training.epochs:g}")
-    if training.weight_decay is not None and not training.weight_decay >= 0:
-        raise UserError(f"--weight-decay must not be negative, got {training.weight_decay:g}")
-    if not 0 <= training.warmup <= 1:
-        raise UserError(f"--warmup must lie in [0, 1], got {training.warmup:g}")
-    if training.clip is not None and not training.clip > 0:
-        raise UserError(f"--clip must be positive, got {training.clip:g}")
-    if training.average is not None and not 0 <= training.average < 1:
-        raise UserError(f"--average must lie in [0, 1), got {training.average:g}")
-    if config.output.eval_every is not None and config.output.eval_every < 1:
-        raise UserError(f"--eval-every must be at least 1, got {config.output.eval_every}")
-    if training.accumulate < 1:
-        raise UserError(f"--accumulate must be at least 1, got {training.accumulate}")
     if training.steps is not None:
         refuse_unused(training, "beside --steps, which says how long", "epochs")
     if training.schedule != "drop":
@@ -81,8 +66,6 @@ def make_setup(
     channels = source.channels if isinstance(source, ArraySource) else 3
     array = isinstance(source, ArraySource)
     image_size = model.image_size
-    if image_size is not None and image_size < 1:
-        raise UserError(f"--image-size must be at least 1, got {image_size}")
     if image_size is None and not array:
         image_size = zoo.default_image_size(model.model)
     frames = clip_frames(model, training, inputs)
@@ -103,8 +86,6 @@ def make_setup(
     if total is None:
         epoch = data.balanced_epoch or len(inputs.train) / training.batch_size
         total = max(1, round(training.epochs * epoch))
-    if total < 1:
-        raise UserError("the budget is empty: --steps and --epochs must be positive")
     per_epoch = data.balanced_epoch or max(1, len(inputs.train) // training.batch_size)
     every = config.output.eval_every or max(per_epoch, -(-total // 50))
     setup = Setup(
@@ -124,7 +105,7 @@ def make_setup(
         rebalance=data.rebalance,
         balanced_epoch=data.balanced_epoch,
         eval_every=every,
-        workers=0 if array or data.cache else workers(data),
+        workers=0 if array or data.cache else decoders(data.workers),
     )
     if judge is None and inputs.val is not None and len(inputs.val):
         setup = replace(setup, judge=Evaluator((Evaluation("val", setup.scan(inputs.val)),)))
@@ -232,8 +213,6 @@ def clip_frames(model: options.Model, training: options.Training, inputs: Inputs
         return None
     if training.randaugment or training.cutout:
         raise UserError("--randaugment and --cutout are for still images, and these are videos")
-    if model.frames is not None and model.frames < 1:
-        raise UserError(f"--frames must be at least 1, got {model.frames}")
     return takes if model.frames is None else model.frames
 
 
@@ -271,12 +250,8 @@ def check_labels(method: str, dataset: Dataset) -> None:
 
 def check_epochs(data: options.Data, dataset: Dataset) -> None:
     """Refuse draws and epochs by class that cannot be made."""
-    if not 0 <= data.rebalance <= 1:
-        raise UserError(f"--rebalance must lie in [0, 1], got {data.rebalance:g}")
     if data.balanced_epoch is None:
         return
-    if data.balanced_epoch < 1:
-        raise UserError(f"--balanced-epoch must be at least 1, got {data.balanced_epoch}")
     if data.rebalance:
         raise UserError(
             "--rebalance and --balanced-epoch both balance the classes: give one of them"

@@ -221,8 +221,6 @@ def score(task: Task, ray: str | None = None, scorers: int | None = None) -> Tot
     Raises:
         UserError: the folder holds shards of something else, or nothing could be read at all.
     """
-    if task.top < 1:
-        raise UserError(f"P, the classes per item, must be at least 1, got {task.top}")
     scorer = Scorer(task)
     total = Total(len(scorer.parts.names))
     todo = _todo(scorer, total)

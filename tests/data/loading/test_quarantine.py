@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from pictures import encoded, folder, picture
 from reteach.data.loading.decode import ImageError
-from reteach.data.loading.parallel import WorkerFailure, each
 from reteach.data.loading.quarantine import Broken, verify, write_csv
 from reteach.data.sources.base import ArraySource, open_source
+from reteach.processes import WorkerFailure, each
 
 
 @pytest.fixture

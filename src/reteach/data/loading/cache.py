@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...errors import UserError
+from ...processes import WorkerFailure, cores, each
 from ..sources.base import Source, SourceWrapper, is_video, shrunk
 from .decode import ImageError
-from .parallel import WorkerFailure, cores, each
 
 
 @final

@@ -19,11 +19,11 @@ import PIL
 from numpy.typing import NDArray
 
 from ...files import atomic_path, atomic_write
+from ...processes import WorkerFailure, each
 from ...spreadsheet import guard, to_csv
 from ..sources.base import ArraySource, Source, shrunk
 from ..sources.contents import DIGEST, Contents
 from .decode import ImageError
-from .parallel import WorkerFailure, each
 
 _RULES = f"2, Pillow {PIL.__version__}"
 """What decides whether a file can be decoded; another text than before: all are looked at again."""

@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 
 from ...errors import UserError
+from ...processes import WorkerFailure, each
 from ..item_ids import item_id
-from ..loading.parallel import WorkerFailure, each
 from ..loading.reader import Augment, Pixels, mapped, pixels
 from .base import Source, open_source, shrunk, tell_lost
 from .shards import ShardSource, expand, is_shards, open_shards

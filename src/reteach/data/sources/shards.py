@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from ... import sealed
 from ...errors import UserError
+from ...processes import WorkerFailure, cores, each
 from ...progress import progress
 from ..item_ids import item_id
 from ..loading.decode import EXTENSIONS, ImageError, decode
-from ..loading.parallel import WorkerFailure, cores, each
 from .folders import COMPANIONS, why_not
 from .tars import Member, samples, scan
 

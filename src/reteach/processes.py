@@ -35,8 +35,13 @@ class WorkerFailure:
 
 
 def cores() -> int:
-    """Processors that this process may use."""
+    """Processors that this process may use: how many processes there are where nobody says a number."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def decoders(asked: int | None) -> int:
+    """How many processes decode images for a network; it does not keep more than 8 busy."""
+    return min(8, cores()) if asked is None else asked
 
 
 def each(
