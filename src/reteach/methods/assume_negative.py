@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from ..engine.run import Run
 from ..errors import UserError
 from ..losses.standard import sigmoid_bce
+from ..recorded import recorded
 from .supervised import Supervised
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 
 @final
+@recorded("smoothed-negatives")
 @dataclass(frozen=True)
 class Smoothed:
     """Binary cross-entropy with each target moved by ``amount`` towards its opposite, (B,)."""
@@ -41,6 +43,7 @@ class Smoothed:
         return sigmoid_bce(logits, targets + self.amount * (1 - 2 * targets))
 
 
+@recorded("weak-negatives")
 def weak(logits: Tensor, targets: Tensor) -> Tensor:
     """Binary cross-entropy in which the unnamed classes weigh 1/(C - 1), averaged over C, (B,)."""
     z = logits.float()
@@ -48,6 +51,7 @@ def weak(logits: Tensor, targets: Tensor) -> Tensor:
     return (targets * F.softplus(-z) + absent).mean(-1)
 
 
+@recorded("train-an-ls")
 def train_smoothed(setup: Setup, options: AnLsOptions, run: Run) -> Supervised:
     """Assume negative with label smoothing."""
     if not 0 <= options.smoothing < 0.5:
@@ -56,6 +60,7 @@ def train_smoothed(setup: Setup, options: AnLsOptions, run: Run) -> Supervised:
     return run.train("train", algorithm, setup.stream(), **setup.budget())
 
 
+@recorded("train-wan")
 def train_weak(setup: Setup, options: WanOptions, run: Run) -> Supervised:
     """Weak assume negative."""
     algorithm = Supervised(setup.learner(), weak, "sigmoid")

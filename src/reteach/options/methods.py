@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..recorded import recorded
 
+
+@recorded("softmax-settings")
 @dataclass(frozen=True)
 class SoftmaxOptions:
     """Softmax cross-entropy, the usual baseline."""
@@ -19,6 +22,7 @@ class SoftmaxOptions:
     """Label smoothing."""
 
 
+@recorded("sigmoid-settings")
 @dataclass(frozen=True)
 class SigmoidOptions:
     """One sigmoid per class with binary cross-entropy."""
@@ -31,6 +35,7 @@ class SigmoidOptions:
     """Label smoothing."""
 
 
+@recorded("elr-settings")
 @dataclass(frozen=True)
 class ElrOptions:
     """Early-learning regularisation (Liu et al. 2020), against label noise."""
@@ -41,6 +46,7 @@ class ElrOptions:
     """Weight of the regulariser."""
 
 
+@recorded("mile-settings")
 @dataclass(frozen=True)
 class MileOptions:
     """Multi-label iterated learning (Rajeswar et al. 2022): label sets out of single labels."""
@@ -76,6 +82,7 @@ class MileOptions:
     """Which of the two is the model."""
 
 
+@recorded("an-ls-settings")
 @dataclass(frozen=True)
 class AnLsOptions:
     """What is not named is absent, with smoothed labels (Cole et al. 2021)."""
@@ -84,11 +91,13 @@ class AnLsOptions:
     """How far each label moves towards its opposite."""
 
 
+@recorded("wan-settings")
 @dataclass(frozen=True)
 class WanOptions:
     """What is not named is absent, all of it together weighing as much as the label (Cole et al. 2021)."""
 
 
+@recorded("epr-settings")
 @dataclass(frozen=True)
 class EprOptions:
     """Learn the named class, and how many there are per image (Cole et al. 2021)."""
@@ -97,6 +106,7 @@ class EprOptions:
     """Classes per image; has to be given."""
 
 
+@recorded("role-settings")
 @dataclass(frozen=True)
 class RoleOptions:
     """Network and label estimates teach each other (Cole et al. 2021)."""
@@ -107,6 +117,7 @@ class RoleOptions:
     """Rate of the label estimates (Adam)."""
 
 
+@recorded("em-apl-settings")
 @dataclass(frozen=True)
 class EmAplOptions:
     """Undecided about what is not named, then pseudo-negatives (Zhou et al. 2022)."""
@@ -123,6 +134,7 @@ class EmAplOptions:
     """In how many rounds they are made; 0: never (EM alone)."""
 
 
+@recorded("large-loss-settings")
 @dataclass(frozen=True)
 class LargeLossOptions:
     """What is not named is absent, but for what surprises most (Kim et al. 2022)."""
@@ -133,6 +145,7 @@ class LargeLossOptions:
     """Share of all labels that are doubted at the end (permanent: that have been)."""
 
 
+@recorded("distill-settings")
 @dataclass(frozen=True)
 class DistillOptions:
     """A student learns from a frozen teacher."""
@@ -147,6 +160,7 @@ class DistillOptions:
     """A finished run to learn from; by default a teacher is trained with half of the budget."""
 
 
+@recorded("noisy-student-settings")
 @dataclass(frozen=True)
 class NoisyStudentOptions:
     """Noisy student (Xie et al. 2020): generations of teachers and noised students."""
@@ -163,6 +177,7 @@ class NoisyStudentOptions:
     """Soft labels below this are dropped."""
 
 
+@recorded("semi-settings")
 @dataclass(frozen=True)
 class SemiOptions:
     """Billion-scale semi-supervised learning (Yalniz et al. 2019): teacher, picks, student, fine-tuning."""
@@ -211,6 +226,7 @@ class SemiOptions:
     """In a second round the student is the teacher."""
 
 
+@recorded("nct-settings")
 @dataclass(frozen=True)
 class NctOptions:
     """Noisy concurrent training (Sarfraz et al. 2021): two networks against label noise."""
@@ -239,6 +255,7 @@ class NctOptions:
     """Architecture of the second network; by default that of the first."""
 
 
+@recorded("dml-settings")
 @dataclass(frozen=True)
 class DmlOptions:
     """Deep mutual learning (Zhang et al. 2018): two networks that imitate each other."""
@@ -251,6 +268,7 @@ class DmlOptions:
     """What is the model: the mean of both networks' logits, or one network."""
 
 
+@recorded("variability-settings")
 @dataclass(frozen=True)
 class VariabilityOptions:
     """Target variability alone: two separate networks, some labels changed at random for each."""
@@ -265,6 +283,7 @@ class VariabilityOptions:
     """What is the model: the mean of both networks' logits, or one network."""
 
 
+@recorded("ensemble-settings")
 @dataclass(frozen=True)
 class EnsembleOptions:
     """Two networks trained independently, their logits averaged."""
@@ -273,6 +292,7 @@ class EnsembleOptions:
     """What is the model: the mean of both networks' logits, or one network."""
 
 
+@recorded("asl-settings")
 @dataclass(frozen=True)
 class AslOptions:
     """One sigmoid per class with the asymmetric loss (Ridnik et al. 2021)."""
@@ -290,6 +310,7 @@ class AslOptions:
     """Start the output bias at the class frequencies."""
 
 
+@recorded("cpsd-settings")
 @dataclass(frozen=True)
 class CpsdOptions(AslOptions):
     """Complementary parallel self-distillation (Xu et al. 2022): teachers of few classes each."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import UserError
+from ..recorded import recorded
 from ..table_files import Kind
 
 
@@ -124,6 +125,7 @@ class Model:
     """auto, cpu, cuda, cuda:1, mps."""
 
 
+@recorded("training-settings")
 @dataclass(frozen=True)
 class Training:
     """Budget, optimiser and augmentation."""
