@@ -15,7 +15,7 @@ import reteach
 ROOT = Path(reteach.__file__).parent
 LAYERS = [
     ("errors",),
-    ("files", "formatting", "rng", "progress", "processes", "sealed", "spreadsheet"),
+    ("files", "formatting", "recorded", "rng", "progress", "processes", "sealed", "spreadsheet"),
     ("labels", "options", "catalog", "table_files"),
     ("tables", "losses", "losses_asymmetric", "losses_partial", "schedules", "score_columns"),
     ("scores",),

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from math import cos, pi
 from typing import final
 
+from .recorded import recorded
+
 Schedule = Callable[[int], float]
 
 
@@ -19,6 +21,7 @@ def linear_scaling(rate: float, batch_size: int, base: int = 256) -> float:
 
 
 @final
+@recorded("constant")
 @dataclass(frozen=True)
 class Constant:
     """The same rate at every step."""
@@ -30,6 +33,7 @@ class Constant:
 
 
 @final
+@recorded("cosine")
 @dataclass(frozen=True)
 class Cosine:
     """From ``peak`` at step 0 down to ``floor`` at ``steps`` along half a cosine."""
@@ -44,6 +48,7 @@ class Cosine:
 
 
 @final
+@recorded("drops")
 @dataclass(frozen=True)
 class Drops:
     """``peak`` times ``factor`` for each of ``count`` equally spaced drops within ``steps``.
@@ -63,6 +68,7 @@ class Drops:
 
 
 @final
+@recorded("drop")
 @dataclass(frozen=True)
 class Drop:
     """``peak`` up to step ``at``, from then on ``peak`` times ``factor``."""
@@ -76,6 +82,7 @@ class Drop:
 
 
 @final
+@recorded("warmup")
 @dataclass(frozen=True)
 class Warmup:
     """Linear from ``start`` to ``then(steps)`` over the first ``steps`` steps, ``then`` after them.
@@ -112,6 +119,7 @@ class Turn:
 
 
 @final
+@recorded("cycles")
 @dataclass(frozen=True)
 class Cycles:
     """Two sides that take turns: step -> whose turn it is, in each cycle first the one, then the other.

@@ -249,14 +249,22 @@ def test_kept_arrays_and_finished_stages_are_not_those_of_changed_images(tmp_pat
             begin(with_contents(1))
 
 
-def test_stages_of_earlier_versions_that_kept_no_contents_are_loaded(tmp_path):
-    def trained(data: Any) -> dict[str, torch.Tensor]:
-        run = Run(tmp_path, quiet=True)
-        run.once("first", lambda: {"x": np.ones(1)}, images=data)
-        algorithm = toys.ALGORITHMS["sigmoid"]()
-        return toys.weights(run.train("train", algorithm, toys.stream(data), steps=2))
-
-    assert toys.same(trained(toys.dataset()), trained(with_contents()))
+def test_a_run_of_the_older_record_format_opens_and_refuses_to_resume(world, capsys):
+    """Its stages were recorded by Python's names of classes: what it holds is read, and it stays as it is."""
+    for name in ("run", "whole"):
+        record = world / name / "stages" / "train" / "record.json"
+        known = json.loads(record.read_text())
+        assert known.pop("format")
+        record.write_text(json.dumps(known | {"algorithm": "Supervised"}))
+    images, out = str(world / "photos"), str(world / "predicted.csv")
+    assert main(["report", str(world / "whole")]) == 0
+    assert main(["predict", str(world / "whole"), "--images", images, "--out", out]) == 0
+    before = (world / "whole" / "run.json").read_text()
+    for name in ("run", "whole"):
+        told = refused(world / name, capsys)
+        assert f"{world / name} was begun by an earlier version of reteach" in told
+        assert "finish it with that version, or use another --out" in told
+    assert (world / "whole" / "run.json").read_text() == before
 
 
 def test_an_image_whose_time_was_set_back_is_read_again(world, tmp_path):

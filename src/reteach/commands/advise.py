@@ -32,6 +32,7 @@ from ..methods.clean import held_out_scores
 from ..models import zoo
 from ..options import shared as options
 from ..options.methods import METHODS, SigmoidOptions, SoftmaxOptions
+from ..recorded import recorded
 from ..relabel.calibration import presence
 from ..relabel.calibration.logit_histogram import LogitHistogram
 from ..relabel.noise import clean
@@ -216,6 +217,7 @@ def _looked_at(
 
 
 @final
+@recorded("watched-recipe")
 @dataclass(frozen=True)
 class Watched:
     """A recipe that leaves behind how well the trained model fits what it learned from."""

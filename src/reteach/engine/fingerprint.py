@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,23 +14,14 @@ from torch.optim import Optimizer
 
 from ..data.dataset import Dataset
 from ..labels import LabelSet
+from ..recorded import recorded_arguments, recorded_fields, recorded_name
 from .learner import Predictor
 
-# What may differ between the interrupted and the resumed run without changing a number.
-_FREE = {
-    "workers",
-    "rank",
-    "world",
-    "broken",
-    "quarantine",
-    "device",
-    "compiled",
-    "scaler",
-    "averaged",
-}
+FORMAT = "2"
+"""Of what :func:`describe` returns. Format 1 had no mark, and Python's names of classes and fields."""
 
 CONTENTS = "contents"
-"""Ends the path of the content of images, which earlier versions did not record."""
+"""Ends the path of the content of images."""
 
 
 def describe(value: Any, path: str = "") -> dict[str, str]:
@@ -42,7 +34,7 @@ def describe(value: Any, path: str = "") -> dict[str, str]:
         return {path: words}
     if isinstance(value, nn.Module):
         shapes = repr([(name, tuple(t.shape)) for name, t in value.state_dict().items()])
-        return {path: f"{type(value).__name__} {_hash(shapes.encode())}"}
+        return {path: f"{recorded_name(type(value))} {_hash(shapes.encode())}"}
     if isinstance(value, Optimizer):
         settings = {k: v for k, v in sorted(value.defaults.items()) if k != "lr"}
         return {path: f"{type(value).__name__} {settings}"}
@@ -59,11 +51,15 @@ def describe(value: Any, path: str = "") -> dict[str, str]:
     if isinstance(value, np.ndarray):
         return {path: f"array {value.shape} {_hash(np.ascontiguousarray(value).tobytes())}"}
     if is_dataclass(value) and not isinstance(value, type):
-        out = {path: type(value).__name__}
-        for field in fields(value):
-            if field.name in _FREE or field.name.startswith("_"):
-                continue
-            out |= describe(getattr(value, field.name), f"{path}.{field.name}")
+        out = {path: recorded_name(type(value))}
+        for name, element in recorded_fields(value, free=False):
+            out |= describe(element, f"{path}.{name}")
+        return out
+    if isinstance(value, partial):
+        out = describe(value.func, path)
+        given = dict(enumerate(value.args)) | recorded_arguments(value.func, value.keywords)
+        for argument, element in given.items():
+            out |= describe(element, f"{path}.{argument}")
         return out
     if isinstance(value, list | tuple):
         out = {path: f"{len(value)} elements"}
@@ -76,7 +72,7 @@ def describe(value: Any, path: str = "") -> dict[str, str]:
             out |= describe(element, f"{path}.{name}")
         return out
     if callable(value):
-        return {path: getattr(value, "__qualname__", type(value).__name__)}
+        return {path: recorded_name(value if hasattr(value, "__qualname__") else type(value))}
     return {path: repr(value)}
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..models.presence import Link, Presence
+from ..recorded import recorded
 from ..schedules import Schedule
 from . import distributed
 
@@ -84,6 +85,7 @@ def one_view(out: Tensor) -> Tensor:
 
 
 @final
+@recorded("learner", free={"averaged", "compiled", "scaler"})
 @dataclass(eq=False)
 class Learner:
     """A model that can be trained: ``learner(x)``, ``learner.update(loss, batch)``.

@@ -31,7 +31,7 @@ from ..progress import progress
 from . import distributed, snapshot
 from .algorithm import Algorithm
 from .evaluate import Evaluator
-from .fingerprint import CONTENTS, describe
+from .fingerprint import CONTENTS, FORMAT, describe
 from .log import Log, Sink
 
 A = TypeVar("A", bound=Algorithm)
@@ -161,12 +161,15 @@ class Run:
 
     def _claim(self, name: str, asked: dict[str, str]) -> str:
         """Record what a stage is asked to do, or hold it against the record that is there."""
-        asked = {**asked, "earlier stages": self._chain}
+        asked = {**asked, "earlier stages": self._chain, "format": FORMAT}
         file = self._stage(name) / "record.json" if self.folder else None
         found = _record(file) if file and file.exists() else None
-        if found is not None:
-            # an earlier version kept no contents: the stage goes by what it kept
-            asked = {k: v for k, v in asked.items() if k in found or not k.endswith(f".{CONTENTS}")}
+        if found is not None and found.get("format") != FORMAT:
+            when = "an earlier" if "format" not in found else "another"
+            raise Refused(
+                f"{self.folder} was begun by {when} version of reteach, which records stages in another "
+                "way; finish it with that version, or use another --out"
+            )
         stamp = f"{rng.fold(json.dumps(asked, sort_keys=True)):016x}"
         self._chain = stamp
         if found is not None:

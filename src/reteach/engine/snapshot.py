@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from torch.optim import Optimizer
 from .. import sealed
 from ..errors import UserError
 from ..files import atomic_path
+from ..recorded import recorded_fields
 from . import distributed
 from .learner import Predictor
 
@@ -35,9 +36,8 @@ def parts(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, nn.Module | Optimizer | Tensor | torch.amp.GradScaler):
         yield path, value
     elif is_dataclass(value):
-        for field in fields(value):
-            if not field.name.startswith("_"):
-                yield from parts(getattr(value, field.name), f"{path}.{field.name}")
+        for name, element in recorded_fields(value, free=True):
+            yield from parts(element, f"{path}.{name}")
     elif isinstance(value, list | tuple):
         for number, element in enumerate(value):
             yield from parts(element, f"{path}.{number}")

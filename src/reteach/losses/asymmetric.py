@@ -31,6 +31,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import UserError
+from ..recorded import recorded
 
 
 def asymmetric(
@@ -68,6 +69,7 @@ def asymmetric(
 
 
 @final
+@recorded("asymmetric")
 @dataclass(frozen=True)
 class Asymmetric:
     """:func:`asymmetric` with its settings, as a loss: (logits, targets[, known]) -> (B,)."""

@@ -13,14 +13,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..recorded import recorded
+
 Loss = Callable[..., Tensor]
 
 
+@recorded("softmax-xent")
 def softmax_xent(logits: Tensor, targets: Tensor) -> Tensor:
     """Softmax cross-entropy, -Σ_c y_c log p_c. A row of zeros (no label) gives 0."""
     return -(targets * logits.float().log_softmax(-1)).sum(-1)
 
 
+@recorded("sigmoid-bce")
 def sigmoid_bce(logits: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
     """Binary cross-entropy averaged over the classes (MILe, Eq. 1).
 
@@ -30,6 +34,7 @@ def sigmoid_bce(logits: Tensor, targets: Tensor, known: Tensor | None = None) ->
     return (loss if known is None else loss * known).mean(-1)
 
 
+@recorded("sigmoid-bce-sum")
 def sigmoid_bce_sum(logits: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
     """Binary cross-entropy summed over the classes: C times Eq. 1, as in the authors' code.
 
@@ -38,11 +43,13 @@ def sigmoid_bce_sum(logits: Tensor, targets: Tensor, known: Tensor | None = None
     return sigmoid_bce(logits, targets, known) * logits.shape[-1]
 
 
+@recorded("squared-error")
 def squared_error(logits: Tensor, teacher_logits: Tensor) -> Tensor:
     """Σ_c (s_c - t_c)² between the logits of a student and of its teachers (CPSD, Eq. 6)."""
     return (logits.float() - teacher_logits.float()).square().sum(-1)
 
 
+@recorded("bernoulli-kl")
 def bernoulli_kl(logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
     """τ² Σ_c KL(σ(t_c/τ) ‖ σ(s_c/τ)): soft distillation where each class is present or not."""
     teacher, student = teacher_logits.float() / temperature, logits.float() / temperature
@@ -53,6 +60,7 @@ def bernoulli_kl(logits: Tensor, teacher_logits: Tensor, temperature: float = 1.
     return temperature**2 * (p * there + (1 - p) * absent).sum(-1)
 
 
+@recorded("soft-xent")
 def soft_xent(logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
     """Soft distillation, τ² KL(softmax(t/τ) ‖ softmax(s/τ)) (Hinton et al. 2015)."""
     teacher = (teacher_logits.float() / temperature).log_softmax(-1)

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from ..engine.run import Run
 from ..losses.standard import sigmoid_bce
+from ..recorded import recorded
 from .supervised import Supervised
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 
 @final
+@recorded("smoothed-negatives")
 @dataclass(frozen=True)
 class Smoothed:
     """Binary cross-entropy with each target moved by ``amount`` towards its opposite, (B,)."""
@@ -40,6 +42,7 @@ class Smoothed:
         return sigmoid_bce(logits, targets + self.amount * (1 - 2 * targets))
 
 
+@recorded("weak-negatives")
 def weak(logits: Tensor, targets: Tensor) -> Tensor:
     """Binary cross-entropy in which the unnamed classes weigh 1/(C - 1), averaged over C, (B,)."""
     z = logits.float()
@@ -47,12 +50,14 @@ def weak(logits: Tensor, targets: Tensor) -> Tensor:
     return (targets * F.softplus(-z) + absent).mean(-1)
 
 
+@recorded("train-an-ls")
 def train_smoothed(setup: Setup, options: AnLsOptions, run: Run) -> Supervised:
     """Assume negative with label smoothing."""
     algorithm = Supervised(setup.learner(), Smoothed(options.smoothing), "sigmoid")
     return run.train("train", algorithm, setup.stream(), **setup.budget())
 
 
+@recorded("train-wan")
 def train_weak(setup: Setup, options: WanOptions, run: Run) -> Supervised:
     """Weak assume negative."""
     algorithm = Supervised(setup.learner(), weak, "sigmoid")

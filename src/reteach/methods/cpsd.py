@@ -86,6 +86,7 @@ from ..labels import Rows
 from ..losses.standard import Loss, bernoulli_kl, squared_error
 from ..options.shared import refuse_unused
 from ..progress import progress
+from ..recorded import recorded
 from ..relabel.partition.class_subsets import Subsets, partition, random_subsets
 from ..relabel.partition.cooccurrence import Cooccurrence, Side
 from ..relabel.partition.cut import ROUNDS
@@ -123,6 +124,7 @@ class Merged(nn.Module):
 
 
 @final
+@recorded("cpsd")
 @dataclass(eq=False)
 class Cpsd(Algorithm):
     """The student's training.
@@ -225,6 +227,7 @@ class Elsewhere:
         return self.setup.broken
 
 
+@recorded("train-cpsd")
 def train(setup: Setup, options: Options, run: Run) -> Cpsd:
     """Partition, teachers, student."""
     _refuse_unused(options)
@@ -416,6 +419,7 @@ def _imitation(options: Options) -> Loss:
 
 
 @final
+@recorded("bernoulli-kl-at")
 @dataclass(frozen=True)
 class Divergence:
     """:func:`reteach.losses.standard.bernoulli_kl` at a temperature."""
@@ -427,6 +431,7 @@ class Divergence:
         return bernoulli_kl(logits, teacher_logits, self.temperature)
 
 
+@recorded("mean-squared-error")
 def mean_squared_error(logits: Tensor, teacher_logits: Tensor) -> Tensor:
     """The square of Eq. 6 averaged over the classes: neither the paper nor its code."""
     return squared_error(logits, teacher_logits) / logits.shape[-1]

@@ -28,6 +28,7 @@ from ..errors import UserError
 from ..losses.standard import Loss, sigmoid_bce, soft_xent, softmax_xent
 from ..models.presence import Link
 from ..options.shared import refuse_unused
+from ..recorded import recorded
 from .supervised import Supervised
 
 if TYPE_CHECKING:
@@ -35,9 +36,12 @@ if TYPE_CHECKING:
     from ..options.methods import DistillOptions as Options
 
 Kind = Literal["soft", "hard", "threshold"]
+unchanged = recorded("unchanged")(torch.clone)
+"""The teacher's logits as they are."""
 
 
 @final
+@recorded("targets")
 @dataclass(frozen=True)
 class Targets:
     """How labels reach a teacher, and how the teacher's logits reach a student.
@@ -64,20 +68,23 @@ def make_targets(
     if kind == "hard":
         return Targets(softmax_xent, most_likely, softmax_xent, "softmax")
     soft = partial(soft_xent, temperature=temperature)
-    return Targets(softmax_xent, torch.clone, soft, "softmax")
+    return Targets(softmax_xent, unchanged, soft, "softmax")
 
 
+@recorded("exceeding")
 def exceeding(logits: Tensor, rho: float) -> Tensor:
     """ỹ = σ(logits) > ρ, as (B, C) bool (MILe, Algorithm 1, line 10)."""
     return logits.sigmoid() > rho
 
 
+@recorded("most-likely")
 def most_likely(logits: Tensor) -> Tensor:
     """The argmax as a one-hot row, (B, C) bool."""
     return F.one_hot(logits.argmax(-1), logits.shape[-1]).bool()
 
 
 @final
+@recorded("distill")
 @dataclass(eq=False)
 class Distill(Algorithm):
     """A student imitates frozen teachers; the given labels are not used.
@@ -102,6 +109,7 @@ class Distill(Algorithm):
         return {"student": self.student.predictor(self.targets.link)}
 
 
+@recorded("train-distill")
 def train(setup: Setup, options: Options, run: Run) -> Distill:
     """Teacher for half of the budget (or taken from another run), student for the rest."""
     if options.target != "soft":

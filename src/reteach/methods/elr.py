@@ -26,6 +26,7 @@ from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
 from ..losses.standard import softmax_xent
 from ..options.shared import refuse_unused
+from ..recorded import recorded
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 
 @final
+@recorded("elr")
 @dataclass(eq=False)
 class Elr(Algorithm):
     """Softmax cross-entropy, held to a memory of earlier predictions.
@@ -66,6 +68,7 @@ class Elr(Algorithm):
         return {"model": self.learner.predictor("softmax")}
 
 
+@recorded("train-elr")
 def train(setup: Setup, options: Options, run: Run) -> Elr:
     """ELR on the labelled images."""
     if options.lam == 0:

@@ -35,6 +35,7 @@ from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
 from ..losses.partial import entropy
 from ..options.shared import refuse_unused
+from ..recorded import recorded
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
@@ -44,6 +45,7 @@ UNKNOWN = -1.0
 
 
 @final
+@recorded("pseudo-label-rounds")
 @dataclass(frozen=True)
 class Rounds:
     """When labels are made: ``count`` times, equally spaced from step ``first`` to ``total``."""
@@ -64,6 +66,7 @@ class Rounds:
 
 
 @final
+@recorded("entropy-maximisation")
 @dataclass(eq=False)
 class EntropyMaximisation(Algorithm):
     """EM with APL.
@@ -126,6 +129,7 @@ def em_apl(logits: Tensor, named: Tensor, soft: Tensor, alpha: float, beta: floa
     return torch.where(named > 0, positive, unknown).mean(-1)
 
 
+@recorded("train-em-apl")
 def train(setup: Setup, options: EmAplOptions, run: Run) -> EntropyMaximisation:
     """EM with APL on the labelled images; without rounds, EM alone."""
     if options.rounds == 0:

@@ -22,6 +22,7 @@ from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
 from ..errors import UserError
 from ..losses.partial import expected_positives, named_only
+from ..recorded import recorded
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 
 @final
+@recorded("expected-positive")
 @dataclass(eq=False)
 class ExpectedPositive(Algorithm):
     """Learn the named class, and how many there are.
@@ -52,6 +54,7 @@ class ExpectedPositive(Algorithm):
         return {"model": self.learner.predictor("sigmoid")}
 
 
+@recorded("train-epr")
 def train(setup: Setup, options: EprOptions, run: Run) -> ExpectedPositive:
     """EPR on the labelled images."""
     if options.expected is None:

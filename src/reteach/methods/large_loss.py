@@ -35,6 +35,7 @@ from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
 from ..options.shared import refuse_unused
+from ..recorded import recorded
 from ..schedules import Schedule
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ Surprise = Literal["reject", "correct", "permanent"]
 
 
 @final
+@recorded("rising-share")
 @dataclass(frozen=True)
 class Rising:
     """From 0 at the first step linearly to ``end`` after ``steps``."""
@@ -57,6 +59,7 @@ class Rising:
 
 
 @final
+@recorded("share-from")
 @dataclass(frozen=True)
 class From:
     """0 before step ``first``, then ``value``."""
@@ -69,6 +72,7 @@ class From:
 
 
 @final
+@recorded("large-loss")
 @dataclass(eq=False)
 class LargeLoss(Algorithm):
     """Assume negative, but for what surprises most.
@@ -120,6 +124,7 @@ def largest(losses: Tensor, among: Tensor, share: float) -> Tensor:
     return out
 
 
+@recorded("train-large-loss")
 def train(setup: Setup, options: Options, run: Run) -> LargeLoss:
     """Large-loss rejection or correction on the labelled images."""
     if options.share == 0:

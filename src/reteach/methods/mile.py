@@ -60,6 +60,7 @@ from ..labels import Rows, Single
 from ..losses.standard import sigmoid_bce, sigmoid_bce_sum
 from ..models.presence import Presence
 from ..options.shared import refuse_unused
+from ..recorded import recorded
 from ..relabel.calibration.logit_histogram import LogitHistogram
 from ..relabel.calibration.presence import TRUSTED, calibrate
 from ..schedules import Cycles, Turn
@@ -75,6 +76,7 @@ CALIBRATED_ON = 2000
 
 
 @final
+@recorded("calibrated-targets")
 @dataclass(eq=False)
 class Calibrated:
     """ỹ by calibration of the teacher, made anew in each cycle; without one, σ(logits) > ``otherwise``.
@@ -124,6 +126,7 @@ class Calibrated:
 
 
 @final
+@recorded("pseudo-labeler")
 @dataclass(frozen=True)
 class PseudoLabeler:
     """What passes from a teacher to its student.
@@ -196,6 +199,7 @@ def _chances(seed: int, rows: Rows, like: Tensor) -> Tensor:
 
 
 @final
+@recorded("mile")
 @dataclass(eq=False)
 class Mile(Algorithm):
     """Algorithm 1.
@@ -247,6 +251,7 @@ class Mile(Algorithm):
 
 
 @final
+@recorded("continuing-mile")
 @dataclass(eq=False)
 class ContinuingMile(Algorithm):
     """The authors' code: one network runs on; its teacher is a frozen copy made after the k_t steps.
@@ -297,6 +302,7 @@ def _measured(labeler: PseudoLabeler, turn: Turn, loss: Tensor, y: Tensor) -> di
     return {"student_loss": loss.detach(), **labeler.counted(y)}
 
 
+@recorded("train-mile")
 def train(setup: Setup, options: Options, run: Run) -> Mile | ContinuingMile:
     """MILe on the labelled images, and on unlabelled ones too where there are any (Section 4.2)."""
     _check(options)
@@ -444,6 +450,7 @@ def _wasted(cycles: Cycles, total: int) -> list[str]:
     return lines
 
 
+@recorded("sample-bernoulli")
 def sample_bernoulli(logits: Tensor) -> Tensor:
     """ỹ ~ Bernoulli(σ(logits)), (B, C) bool: the authors' alternative to the threshold."""
     return torch.bernoulli(logits.sigmoid()).bool()

@@ -55,6 +55,7 @@ from ..engine.side_stream import side_stream, wait_side_stream
 from ..errors import UserError
 from ..losses.standard import soft_xent, softmax_xent
 from ..options.shared import refuse_unused
+from ..recorded import recorded
 from ..schedules import Constant, Schedule
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ Judged = Literal["ensemble", "first", "second"]
 
 
 @final
+@recorded("nct-balancing")
 @dataclass(frozen=True)
 class Balancing:
     """Eq. 4: epoch -> α, rising to ``alpha_max`` at epoch ``e_r`` > 0."""
@@ -80,6 +82,7 @@ class Balancing:
 
 
 @final
+@recorded("nct-target-variability")
 @dataclass(frozen=True)
 class TargetVariability:
     """Eq. 5: epoch -> the share r of labels that are changed."""
@@ -97,6 +100,7 @@ class TargetVariability:
 
 
 @final
+@recorded("by-epoch")
 @dataclass(frozen=True)
 class ByEpoch:
     """A function of the epoch as a schedule: step -> ``of`` (the number of finished passes).
@@ -115,6 +119,7 @@ class ByEpoch:
 
 
 @final
+@recorded("nct")
 @dataclass(eq=False)
 class Nct(Algorithm):
     """Algorithm 1.
@@ -198,6 +203,7 @@ def _generator(name: str) -> torch.Generator:
     return torch.Generator().manual_seed(rng.fold(torch.initial_seed(), "flips", name))
 
 
+@recorded("train-nct")
 def train(setup: Setup, options: Options, run: Run) -> Nct:
     """NCT on the labelled images."""
     epochs = _epochs(setup)
@@ -218,6 +224,7 @@ def train(setup: Setup, options: Options, run: Run) -> Nct:
     return _run(setup, nct, run)
 
 
+@recorded("train-dml")
 def train_dml(setup: Setup, options: DmlOptions, run: Run) -> Nct:
     """Deep mutual learning: a fixed α, and labels as they are."""
     if options.alpha == 0:
@@ -229,6 +236,7 @@ def train_dml(setup: Setup, options: DmlOptions, run: Run) -> Nct:
     return _run(setup, nct, run)
 
 
+@recorded("train-variability")
 def train_variability(setup: Setup, options: VariabilityOptions, run: Run) -> Nct:
     """Target variability alone: two networks that do not see each other, labels changed for each."""
     rate = _variability(setup, options, _epochs(setup))
@@ -236,6 +244,7 @@ def train_variability(setup: Setup, options: VariabilityOptions, run: Run) -> Nc
     return _run(setup, nct, run)
 
 
+@recorded("train-ensemble")
 def train_ensemble(setup: Setup, options: EnsembleOptions, run: Run) -> Nct:
     """Two networks trained independently on the same batches."""
     never = Constant(0.0)

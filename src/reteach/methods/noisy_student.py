@@ -26,6 +26,7 @@ from ..errors import UserError
 from ..labels import Soft
 from ..losses.standard import softmax_xent
 from ..options.shared import refuse_unused
+from ..recorded import recorded
 from .supervised import Supervised
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ..options.methods import NoisyStudentOptions as Options
 
 
+@recorded("train-noisy-student")
 def train(setup: Setup, options: Options, run: Run) -> Supervised:
     """Generation after generation; returns the last one."""
     if options.generations == 1:

@@ -33,6 +33,7 @@ from ..engine.run import Run
 from ..errors import UserError
 from ..losses.partial import expected_positives, named_only
 from ..losses.standard import sigmoid_bce
+from ..recorded import recorded
 from ..schedules import Constant
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 
 @final
+@recorded("role-estimates")
 class Estimates(nn.Module):
     """Free logits for every class of every image.
 
@@ -62,6 +64,7 @@ class Estimates(nn.Module):
 
 
 @final
+@recorded("role")
 @dataclass(eq=False)
 class Role(Algorithm):
     """A network and label estimates that teach each other.
@@ -94,6 +97,7 @@ class Role(Algorithm):
         return {"model": self.learner.predictor("sigmoid")}
 
 
+@recorded("train-role")
 def train(setup: Setup, options: Options, run: Run) -> Role:
     """ROLE on the labelled images."""
     labels = setup.train.labels

@@ -63,6 +63,7 @@ from ..engine.setup import Frozen
 from ..errors import UserError
 from ..labels import Single
 from ..losses.standard import softmax_xent
+from ..recorded import recorded
 from ..relabel.selection.item_lists import read_exclusions
 from ..relabel.selection.quotas import (
     align,
@@ -100,6 +101,7 @@ HELD_OUT = 0.1
 
 
 @final
+@recorded("semi-student")
 @dataclass(eq=False)
 class Student(Algorithm):
     """The student of the last stage, and beside it the models that it came from.
@@ -139,6 +141,7 @@ class Selection:
     given: Picks | None
 
 
+@recorded("train-semi")
 def train(setup: Setup, options: Options, run: Run) -> Student:
     """The four stages, once or for several rounds."""
     if setup.unlabeled is None:

@@ -22,6 +22,7 @@ from ..losses.asymmetric import Asymmetric
 from ..losses.standard import Loss, sigmoid_bce, sigmoid_bce_sum, smooth, softmax_xent
 from ..models.presence import Link
 from ..options.shared import refuse_unused
+from ..recorded import recorded
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 
 @final
+@recorded("supervised")
 @dataclass(eq=False)
 class Supervised(Algorithm):
     """Minimise ``loss`` between the logits and the given labels.
@@ -58,12 +60,14 @@ class Supervised(Algorithm):
         return {"model": self.learner.predictor(self.link)}
 
 
+@recorded("train-softmax")
 def train_softmax(setup: Setup, options: SoftmaxOptions, run: Run) -> Supervised:
     """The softmax baseline."""
     algorithm = Supervised(setup.learner(), softmax_xent, "softmax", options.smoothing)
     return run.train("train", algorithm, setup.stream(), **setup.budget())
 
 
+@recorded("train-asl")
 def train_asl(setup: Setup, options: AslOptions, run: Run) -> Supervised:
     """The asymmetric loss, the baseline of CPSD."""
     learner = setup.learner(prior_bias=options.prior_bias)
@@ -78,6 +82,7 @@ def asymmetric_loss(options: AslOptions) -> Asymmetric:
     return Asymmetric(options.gamma_neg, options.gamma_pos, options.shift, options.focus_gradient)
 
 
+@recorded("train-sigmoid")
 def train_sigmoid(setup: Setup, options: SigmoidOptions, run: Run) -> Supervised:
     """The sigmoid baseline."""
     loss = sigmoid_bce_sum if options.class_sum else sigmoid_bce

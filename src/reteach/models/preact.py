@@ -19,6 +19,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..recorded import recorded
 from .heads import Headed
 
 __all__ = ["PreActResNet"]
@@ -56,6 +57,7 @@ class PreActBlock(nn.Module):
 
 
 @final
+@recorded("preact-resnet")
 class PreActResNet(Headed):
     """Four stages of pre-activation blocks; the first keeps the resolution, the others halve it.
 

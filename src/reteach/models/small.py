@@ -16,12 +16,14 @@ from typing import Any, final
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
+from ..recorded import recorded
 from .heads import Headed
 
 __all__ = ["SmallNet"]
 
 
 @final
+@recorded("small-net")
 class SmallNet(Headed):
     """Convolutions with batch normalisation, pooling to a few cells, a linear layer.
 

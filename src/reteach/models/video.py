@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torchvision.models.video import resnet
 
 from ..errors import UserError
+from ..recorded import recorded
 from .heads import Headed
 
 __all__ = ["CLIP_FRAMES", "R2Plus1d", "SmallVideoNet", "VideoNet"]
@@ -79,6 +80,7 @@ _TRUNK = ("stem", "layer1", "layer2", "layer3", "layer4")
 
 
 @final
+@recorded("r2plus1d")
 class R2Plus1d(VideoNet):
     """R(2+1)D with so many ``blocks`` in each of its four stages."""
 
@@ -105,6 +107,7 @@ class R2Plus1d(VideoNet):
 
 
 @final
+@recorded("small-video-net")
 class SmallVideoNet(VideoNet):
     """Three convolutions over space and time, 60 thousand weights: for small videos, and tests."""
 

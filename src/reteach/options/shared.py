@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from ..errors import UserError
+from ..recorded import recorded
 from ..table_files import Kind
 from .ranges import AtLeast, Checked, Positive, Within
 
@@ -125,6 +126,7 @@ class Model(Checked):
     """auto, cpu, cuda, cuda:1, mps."""
 
 
+@recorded("training-settings")
 @dataclass(frozen=True)
 class Training(Checked):
     """Budget, optimiser and augmentation."""

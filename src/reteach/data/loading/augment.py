@@ -24,12 +24,14 @@ from torch.nn.functional import interpolate
 
 from ... import rng
 from ...errors import UserError
+from ...recorded import recorded
 
 _GREY = 128
 """What is painted over erased pixels: near the mean of photos."""
 
 
 @final
+@recorded("view-plain")
 @dataclass(frozen=True)
 class Plain:
     """Nothing; the images must already have one size."""
@@ -44,6 +46,7 @@ class Plain:
 
 
 @final
+@recorded("view-eval")
 @dataclass(frozen=True)
 class Eval:
     """Shorter side to ``resize`` pixels (bilinear, antialiased), then the centre.
@@ -76,6 +79,7 @@ class Eval:
 
 
 @final
+@recorded("view-square")
 @dataclass(frozen=True)
 class Square:
     """The whole image, its sides squeezed to ``size`` pixels each (bilinear, antialiased)."""
@@ -98,6 +102,7 @@ class Square:
 
 
 @final
+@recorded("augment-then")
 @dataclass(frozen=True)
 class Then:
     """One transform after another; what the first gives has one size."""
@@ -117,6 +122,7 @@ class Then:
 
 
 @final
+@recorded("augment-flip")
 @dataclass(frozen=True)
 class Flip:
     """Left-right flip half of the time, RandAugment, cutout; nothing is cropped.
@@ -144,6 +150,7 @@ class Flip:
 
 
 @final
+@recorded("augment-crop-flip")
 @dataclass(frozen=True)
 class CropFlip:
     """For small images: shift by up to ``padding`` pixels, flip left-right half of the time.
@@ -206,6 +213,7 @@ class CropFlip:
 
 
 @final
+@recorded("augment-crop")
 @dataclass(frozen=True)
 class Train:
     """For photos: random resized crop, flip, RandAugment, cutout, with torchvision's v2 transforms.

@@ -9,10 +9,12 @@ import numpy as np
 
 from ... import rng
 from ...labels import Rows, Single
+from ...recorded import recorded
 from .stream import Sampler
 
 
 @final
+@recorded("balanced-epochs")
 @dataclass(frozen=True, eq=False)
 class BalancedEpochs(Sampler):
     """An order whose epochs of ``batches`` batches hold each class equally often, to within one.

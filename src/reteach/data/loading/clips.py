@@ -21,6 +21,7 @@ from torch import Tensor
 from ... import rng
 from ...errors import UserError
 from ...options.shared import Resize
+from ...recorded import recorded
 from .augment import Eval, Plain, Square, resized
 from .reader import Augment
 
@@ -29,6 +30,7 @@ CLIPS = 10
 
 
 @final
+@recorded("train-clip")
 @dataclass(frozen=True)
 class TrainClip:
     """One clip from anywhere in the video, a random square of its frames, perhaps flipped.
@@ -66,6 +68,7 @@ class TrainClip:
 
 
 @final
+@recorded("eval-clips")
 @dataclass(frozen=True)
 class EvalClips:
     """Clips spaced uniformly from the first frame to the last, one after the other in time.

@@ -20,6 +20,7 @@ from torch import Tensor
 from ... import rng
 from ...errors import UserError
 from ...labels import LabelSet, Rows
+from ...recorded import recorded
 from ...schedules import Cycles
 from ..dataset import Dataset
 from .reader import Augment, read
@@ -82,6 +83,7 @@ class Batch:
 
 
 @final
+@recorded("normalize", free={"device"})
 @dataclass(frozen=True)
 class Normalize:
     """From uint8 pixels to what the model takes: floats on the device, normalised.
@@ -126,6 +128,7 @@ class Sampler(Protocol):
 
 
 @final
+@recorded("epochs")
 @dataclass(frozen=True, eq=False)
 class Epochs(Sampler):
     """Shuffled passes over ``of`` (M,) rows, one after the other without a gap."""
@@ -157,6 +160,7 @@ class Epochs(Sampler):
 
 
 @final
+@recorded("subset-sampler")
 @dataclass(frozen=True, eq=False)
 class SubsetSampler(Sampler):
     """The members of a part of the data set, as they come in shuffled passes over the whole.
@@ -204,6 +208,7 @@ class SubsetSampler(Sampler):
 
 
 @final
+@recorded("weighted-sampler")
 @dataclass(frozen=True, eq=False)
 class WeightedSampler(Sampler):
     """Independent draws with the given probabilities (N,), such as those of ``rebalanced``."""
@@ -224,6 +229,7 @@ class WeightedSampler(Sampler):
 
 
 @final
+@recorded("alternating-sampler")
 @dataclass(frozen=True, eq=False)
 class AlternatingSampler(Sampler):
     """Two orders that take turns, each going on where it was.
@@ -242,6 +248,7 @@ class AlternatingSampler(Sampler):
 
 
 @final
+@recorded("stream", free={"broken", "rank", "workers", "world"})
 @dataclass(frozen=True, eq=False)
 class Stream:
     """Augmented batches of a data set, for ever.
@@ -315,6 +322,7 @@ class Stream:
 
 
 @final
+@recorded("scan", free={"broken", "workers"})
 @dataclass(frozen=True, eq=False)
 class Scan:
     """One pass over a data set in its order, for prediction.
