@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, final
 
 from torch import Tensor
 
+from ..recorded import recorded
 from .learner import Predictor
 
 if TYPE_CHECKING:
     from ..data.loading.stream import Batch
 
 
+@recorded("specialist")
 @final
 @dataclass(frozen=True, eq=False)
 class Specialist:
