@@ -29,6 +29,7 @@ from reteach.engine.setup import Setup
 from reteach.labels import Multi
 from reteach.losses.asymmetric import Asymmetric
 from reteach.methods import cpsd
+from reteach.methods.cpsd_plan import TeacherPlan, plan_teachers
 from reteach.options import shared as options
 from reteach.options.methods import CpsdOptions
 from reteach.runs.config import Config
@@ -51,7 +52,7 @@ def photos() -> Dataset:
 
 
 def bare(
-    setup: Setup, settings: CpsdOptions, tasks: list[cpsd.SubTask], sides: list[list[str]]
+    setup: Setup, settings: CpsdOptions, tasks: list[TeacherPlan], sides: list[list[str]]
 ) -> float:
     """The loops one would write by hand; returns the CPU seconds of a pass of all teachers."""
     pixels = torch.from_numpy(setup.train.source.batch(setup.train.rows)).permute(0, 3, 1, 2)  # type: ignore[attr-defined]
@@ -124,7 +125,7 @@ def main() -> None:
     start = time.process_time()
     sides = cpsd._sides(setup, settings, Run.memory())
     search = time.process_time() - start
-    tasks, whose = cpsd._tasks(setup, settings, sides)
+    tasks, whose = plan_teachers(setup, settings, sides)
     cpsd._sides = lambda *_: sides
     ratios, spoken, spent = [], [], []
     for _ in range(told.rounds):

@@ -26,7 +26,8 @@ from reteach.engine.run import Run
 from reteach.labels import Single
 from reteach.losses.standard import sigmoid_bce
 from reteach.methods.distill import make_targets
-from reteach.methods.mile import ContinuingMile, Mile, PseudoLabeler
+from reteach.methods.mile import ContinuingMile, Mile
+from reteach.methods.mile_labels import PseudoLabeler
 from reteach.methods.supervised import Supervised
 from reteach.models import zoo
 from reteach.schedules import Constant, Cycles

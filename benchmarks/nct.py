@@ -27,7 +27,8 @@ from reteach.engine.learner import Learner
 from reteach.engine.run import Run
 from reteach.labels import Single
 from reteach.losses.standard import softmax_xent
-from reteach.methods.nct import Balancing, ByEpoch, Nct, TargetVariability
+from reteach.methods.nct import Nct
+from reteach.methods.nct_schedules import Balancing, ByEpoch, TargetVariability
 from reteach.methods.supervised import Supervised
 from reteach.models import zoo
 from reteach.schedules import Constant

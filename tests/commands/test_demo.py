@@ -12,7 +12,7 @@ from dataclasses import fields
 import pytest
 
 from reteach.cli import main
-from reteach.methods.mile import plan
+from reteach.methods.mile_plan import plan
 from reteach.options import demo
 
 

@@ -18,7 +18,7 @@ from reteach.data.dataset import Dataset
 from reteach.data.sources.base import ArraySource
 from reteach.engine.setup import Setup
 from reteach.labels import Single
-from reteach.methods import mile
+from reteach.methods.mile_plan import plan
 from reteach.options import shared as options
 from reteach.options.methods import METHODS, MileOptions
 from reteach.runs.config import Config
@@ -106,7 +106,7 @@ def test_unshrunk_cycles_of_every_mile_recipe(name):
     told = config(name).settings
     assert isinstance(told, MileOptions)
     total = recipes.RECIPES[name].steps()
-    made = mile.plan(total, told.k_t, told.k_s)
+    made = plan(total, told.k_t, told.k_s)
     teacher, student = made.before(total)
     assert teacher + student == total
     assert student >= total / 4

@@ -17,16 +17,18 @@ from reteach.engine.algorithm import Algorithm
 from reteach.engine.learner import Learner, Predictor
 from reteach.labels import Single
 from reteach.losses.asymmetric import Asymmetric
-from reteach.losses.standard import sigmoid_bce, softmax_xent
+from reteach.losses.standard import mean_squared_error, sigmoid_bce, softmax_xent
 from reteach.methods.assume_negative import Smoothed, weak
-from reteach.methods.cpsd import Cpsd, Merged, mean_squared_error
+from reteach.methods.cpsd import Cpsd, Merged
 from reteach.methods.distill import Distill, Targets, make_targets
 from reteach.methods.elr import Elr
 from reteach.methods.entropy_max import UNKNOWN, EntropyMaximisation, Rounds
 from reteach.methods.expected_positive import ExpectedPositive
 from reteach.methods.large_loss import From, LargeLoss, Rising, Surprise
-from reteach.methods.mile import Calibrated, ContinuingMile, Mile, PseudoLabeler, sample_bernoulli
-from reteach.methods.nct import Balancing, ByEpoch, Nct, TargetVariability
+from reteach.methods.mile import ContinuingMile, Mile
+from reteach.methods.mile_labels import Calibrated, PseudoLabeler, sample_bernoulli
+from reteach.methods.nct import Nct
+from reteach.methods.nct_schedules import Balancing, ByEpoch, TargetVariability
 from reteach.methods.role import Estimates, Role
 from reteach.methods.semi import Student
 from reteach.methods.supervised import Supervised

@@ -20,7 +20,7 @@ from reteach.engine.run import Run
 from reteach.errors import UserError
 from reteach.labels import Multi
 from reteach.losses.asymmetric import Asymmetric
-from reteach.losses.standard import bernoulli_kl, squared_error
+from reteach.losses.standard import bernoulli_kl, mean_squared_error, squared_error
 from reteach.methods import cpsd
 from reteach.methods.supervised import Supervised, train_asl
 from reteach.options import shared as options
@@ -119,9 +119,7 @@ def test_losses_are_their_equations():
     ]
     pair = torch.from_numpy(s), torch.from_numpy(t)
     assert squared_error(*pair).tolist() == pytest.approx(squares, rel=1e-5)
-    assert cpsd.mean_squared_error(*pair).tolist() == pytest.approx(
-        [v / 7 for v in squares], rel=1e-5
-    )
+    assert mean_squared_error(*pair).tolist() == pytest.approx([v / 7 for v in squares], rel=1e-5)
     for tau in (1.0, 2.5):
         slow = [
             sum(slow_kl(a, b, tau) for a, b in zip(*row, strict=True))
@@ -345,7 +343,7 @@ def test_teachers_logits_are_computed_once_where_images_do_not_vary(monkeypatch)
     once = trained(settings, augment="none")
     assert once._known is not None
     assert trained(settings)._known is None
-    monkeypatch.setattr(cpsd, "_said_of_all", lambda *told: None)
+    monkeypatch.setattr(cpsd, "fixed_logits", lambda *told: None)
     each = trained(settings, augment="none")
     mine, theirs = student(once), student(each)
     assert all(torch.allclose(mine[n].float(), theirs[n].float(), atol=1e-4) for n in mine)

@@ -23,15 +23,9 @@ from reteach.errors import UserError
 from reteach.labels import Single
 from reteach.losses.standard import sigmoid_bce
 from reteach.methods.distill import Distill, exceeding, make_targets, most_likely
-from reteach.methods.mile import (
-    Calibrated,
-    Mile,
-    PseudoLabeler,
-    _never,
-    _wasted,
-    plan,
-    sample_bernoulli,
-)
+from reteach.methods.mile import Mile
+from reteach.methods.mile_labels import Calibrated, PseudoLabeler, sample_bernoulli
+from reteach.methods.mile_plan import plan, warn_if_never_calibrated, wasted
 from reteach.methods.supervised import Supervised
 from reteach.schedules import Constant, Cycles
 
@@ -160,10 +154,10 @@ def test_lessons():
 def test_pseudo_labels_of_a_cycle_come_from_the_un_augmented_images():
     mile = toys.mile("cycle", k_t=1, k_s=30)
     Run.memory().train("train", mile, toys.stream(), steps=2)
-    assert mile._memory is not None
-    assert mile._memory.dtype == torch.bool
+    assert mile.labeler._memory is not None
+    assert mile.labeler._memory.dtype == torch.bool
     found = torch.cat([out for _, out in outputs(mile.teacher.infer, toys.scan())])
-    assert torch.equal(mile._memory, found.sigmoid() > 0.3)
+    assert torch.equal(mile.labeler._memory, found.sigmoid() > 0.3)
 
 
 def test_unlabelled_images_reach_the_student_alone():
@@ -269,7 +263,7 @@ def test_only_a_teacher_of_no_cycle_is_warned_of(logged, warned):
     images, _, _ = _speaking(100)
     records = [{"stage": "train", "step": 1}, *({"calibrated": share} for share in logged)]
     said: list[str] = []
-    _never(Calibrated(images), records, SimpleNamespace(warn=said.append))
+    warn_if_never_calibrated(Calibrated(images), records, SimpleNamespace(warn=said.append))
     assert len(said) == warned
 
 
@@ -340,7 +334,7 @@ def test_schedules_that_are_given_hold():
     ],
 )
 def test_a_budget_that_the_student_does_not_get_is_told(total, k_t, k_s, words):
-    said = _wasted(plan(total, k_t, k_s), total)
+    said = wasted(plan(total, k_t, k_s), total)
     assert all(any(word in line for line in said) for word in words)
     assert bool(said) == bool(words)
 

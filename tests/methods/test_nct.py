@@ -17,7 +17,8 @@ from reteach.errors import UserError
 from reteach.labels import Single
 from reteach.losses.standard import softmax_xent
 from reteach.methods import nct
-from reteach.methods.nct import Balancing, ByEpoch, Nct, TargetVariability, changed
+from reteach.methods.nct import Nct, changed
+from reteach.methods.nct_schedules import Balancing, ByEpoch, TargetVariability
 from reteach.methods.supervised import Supervised
 from reteach.options import methods as catalog
 from reteach.options import shared as options

@@ -20,7 +20,7 @@ from reteach.engine.run import Run
 from reteach.engine.setup import Frozen, Setup
 from reteach.errors import UserError
 from reteach.labels import Single, Soft
-from reteach.methods import semi, semi_plan
+from reteach.methods import semi, semi_candidates, semi_plan, semi_selection
 from reteach.methods.supervised import Supervised
 from reteach.options.methods import SemiOptions
 from reteach.options.shared import Model, Training
@@ -125,7 +125,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_resume_is_exact_in_every_stage(tmp_path, monkeypatch, form):
-    monkeypatch.setattr(semi, "BLOCK", 50)
+    monkeypatch.setattr(semi_candidates, "BLOCK", 50)
     monkeypatch.chdir(tmp_path)
     tags = Soft.from_dense(np.eye(3, dtype=np.float32)[PILE.labels.index], toys.CLASSES)
     write_labels("tags.parquet", LabelTable(tuple(PILE.items), tags, "tags"))
@@ -161,11 +161,11 @@ def test_resume_is_exact_in_every_stage(tmp_path, monkeypatch, form):
 
 
 def test_a_finished_run_scores_nothing_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(semi, "BLOCK", 50)
+    monkeypatch.setattr(semi_candidates, "BLOCK", 50)
     run = Run(tmp_path, 3, quiet=True)
     first = toys.weights(semi.train(setup(), QUICK, run))
     assert len(list(tmp_path.glob("stages/2-scores-*"))) == 3
-    monkeypatch.setattr(semi, "_scores", lambda *_: pytest.fail("scored again"))
+    monkeypatch.setattr(semi_candidates, "_scores", lambda *_: pytest.fail("scored again"))
     assert toys.same(toys.weights(semi.train(setup(), QUICK, Run(tmp_path, 3, quiet=True))), first)
     with pytest.raises(UserError, match="top: 2 there, 1 now"):
         semi.train(setup(), replace(QUICK, top=1), Run(tmp_path, 3, quiet=True))
@@ -305,7 +305,7 @@ def test_k_follows_the_pile_by_the_papers_ratio(tmp_path, capsys):
 
 def test_picks_in_which_an_image_stands_in_most_classes_are_refused(monkeypatch, tmp_path):
     """A teacher whose every class likes the same images: few images, each in all three lists."""
-    monkeypatch.setattr(semi, "_candidates", lambda *_: Candidates(
+    monkeypatch.setattr(semi_selection, "candidates", lambda *_: Candidates(
         np.repeat(np.arange(120), 3), np.tile(np.arange(3), 120),
         np.repeat(np.linspace(0, 1, 120, dtype=np.float32), 3), np.zeros(360, np.float32),
     ))  # fmt: skip
@@ -412,4 +412,4 @@ def test_bad_data_is_named(tmp_path):
         nan.learner.model[6].weight.fill_(float("nan"))
     bad = Frozen(nan.predictors()["model"], None, toys.PREPARE)
     with pytest.raises(UserError, match="scores that are not finite numbers"):
-        semi._candidates(made, made.unlabeled, bad, 2, Run.memory(3), "scores")
+        semi_candidates.candidates(made, made.unlabeled, bad, 2, Run.memory(3), "scores")

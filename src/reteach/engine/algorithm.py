@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 @recorded("specialist")
 @final
+@recorded("specialist")
 @dataclass(frozen=True, eq=False)
 class Specialist:
     """A model for some of the classes only.

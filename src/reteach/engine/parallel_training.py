@@ -13,17 +13,23 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Protocol, final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 import torch
 
 from ..errors import Interrupted, UserError
 from ..progress import progress
-from .run import noting_signals
+from . import distributed
+from .algorithm import Algorithm
+from .run import Run, noting_signals
+
+if TYPE_CHECKING:
+    from .setup import Setup
 
 _LOOK = 0.2  # seconds between looks at the processes
 
@@ -37,6 +43,62 @@ class Work(Protocol):
 
     def __call__(self, tell: Callable[[int], None]) -> dict[str, str]:
         """Train, telling the steps done; returns item -> reason of images that cannot be read."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A training that needs no other one.
+
+    Args:
+        name: of its stage.
+        steps: of its training.
+        train: (setup, run, sinks of a log) -> what is trained, now or before; it must travel to a process.
+    """
+
+    name: str
+    steps: int
+    train: Callable[..., Algorithm]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Elsewhere:
+    """A task in a process of its own."""
+
+    task: Task
+    setup: Setup
+    folder: Path
+    seed: int
+    snapshot_seconds: float
+
+    @property
+    def name(self) -> str:
+        return self.task.name
+
+    def __call__(self, tell: Callable[[int], None]) -> dict[str, str]:
+        """Train it; what it learned stays in its stage of the run folder."""
+        run = Run(self.folder, self.seed, snapshot_seconds=self.snapshot_seconds, quiet=True)
+        self.task.train(self.setup, run, lambda record: tell(record["step"]))
+        return self.setup.broken
+
+
+def train_tasks(tasks: Sequence[Task], setup: Setup, run: Run, processes: int, title: str) -> None:
+    """Train several tasks at a time, if that is wanted; afterwards each is there to be loaded.
+
+    Raises:
+        UserError: there is no run folder to keep them in, or several processes train already.
+    """
+    left = [task for task in tasks if run.trained(task.name) < task.steps]
+    if min(processes, len(left)) <= 1:
+        return
+    if run.folder is None or distributed.world() > 1:
+        raise UserError("--parallel is for a single process with a run folder, not for torchrun")
+    workers = max(1, setup.workers // processes) if setup.workers else 0
+    alone = replace(setup, judge=None, unlabeled=None, workers=workers)
+    works = [_Elsewhere(task, alone, run.folder, run.seed, run.snapshot_seconds) for task in left]
+    steps = sum(task.steps for task in left)
+    setup.broken.update(train_parallel(works, processes, title, steps))
 
 
 @final

@@ -49,6 +49,12 @@ def squared_error(logits: Tensor, teacher_logits: Tensor) -> Tensor:
     return (logits.float() - teacher_logits.float()).square().sum(-1)
 
 
+@recorded("mean-squared-error")
+def mean_squared_error(logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    """The square averaged over the classes: neither CPSD's paper nor its code. Returns (B,)."""
+    return squared_error(logits, teacher_logits) / logits.shape[-1]
+
+
 @recorded("bernoulli-kl")
 def bernoulli_kl(logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
     """τ² Σ_c KL(σ(t_c/τ) ‖ σ(s_c/τ)): soft distillation where each class is present or not."""

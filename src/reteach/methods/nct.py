@@ -38,9 +38,7 @@ networks that know nothing of each other (``ensemble``), bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from math import exp, log
 from typing import TYPE_CHECKING, Literal, final
 
 import torch
@@ -57,6 +55,7 @@ from ..losses.standard import soft_xent, softmax_xent
 from ..options.shared import refuse_unused
 from ..recorded import recorded
 from ..schedules import Constant, Schedule
+from .nct_schedules import balancing, variability
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
@@ -65,57 +64,6 @@ if TYPE_CHECKING:
 
 Flip = Literal["other", "any"]
 Judged = Literal["ensemble", "first", "second"]
-
-
-@final
-@recorded("nct-balancing")
-@dataclass(frozen=True)
-class Balancing:
-    """Eq. 4: epoch -> α, rising to ``alpha_max`` at epoch ``e_r`` > 0."""
-
-    alpha_max: float
-    beta: float
-    e_r: float
-
-    def __call__(self, e: float) -> float:
-        return self.alpha_max * exp(-self.beta * (1 - min(e, self.e_r) / self.e_r) ** 2)
-
-
-@final
-@recorded("nct-target-variability")
-@dataclass(frozen=True)
-class TargetVariability:
-    """Eq. 5: epoch -> the share r of labels that are changed."""
-
-    r_min: float
-    r_max: float
-    e_w: float
-    e_max: float
-
-    def __call__(self, e: float) -> float:
-        if e <= self.e_w + 1 or self.e_max <= self.e_w + 1:
-            return self.r_min
-        ramp = log(e - self.e_w) / log(self.e_max - self.e_w)
-        return self.r_min + (self.r_max - self.r_min) * min(ramp, 1.0)
-
-
-@final
-@recorded("by-epoch")
-@dataclass(frozen=True)
-class ByEpoch:
-    """A function of the epoch as a schedule: step -> ``of`` (the number of finished passes).
-
-    Args:
-        images: in a pass.
-        batch_size: images per step, over all processes.
-    """
-
-    of: Callable[[float], float]
-    images: int
-    batch_size: int
-
-    def __call__(self, step: int) -> float:
-        return self.of(step * self.batch_size // self.images)
 
 
 @final
@@ -206,17 +154,7 @@ def _generator(name: str) -> torch.Generator:
 @recorded("train-nct")
 def train(setup: Setup, options: Options, run: Run) -> Nct:
     """NCT on the labelled images."""
-    epochs = _epochs(setup)
-    if options.alpha == 0:
-        why = "with --alpha 0: the peers do not see each other"
-        refuse_unused(options, why, "balancing", "beta", "ramp", "temperature")
-    elif options.balancing == "constant":
-        refuse_unused(options, "with --balancing constant", "beta", "ramp")
-    alpha: Schedule = Constant(options.alpha)
-    if options.balancing == "ramp":
-        balancing = Balancing(options.alpha, options.beta, options.ramp * epochs)
-        alpha = _by_epoch(setup, balancing)
-    rate = _variability(setup, options, epochs)
+    alpha, rate = balancing(setup, options), variability(setup, options)
     if options.target_variability == 0:
         refuse_unused(options, "with --target-variability 0", "flip")
     peers = _peers(setup, options.peer_model)
@@ -239,7 +177,7 @@ def train_dml(setup: Setup, options: DmlOptions, run: Run) -> Nct:
 @recorded("train-variability")
 def train_variability(setup: Setup, options: VariabilityOptions, run: Run) -> Nct:
     """Target variability alone: two networks that do not see each other, labels changed for each."""
-    rate = _variability(setup, options, _epochs(setup))
+    rate = variability(setup, options)
     nct = Nct(*_peers(setup, None), Constant(0.0), rate, evaluated_model=options.predict)
     return _run(setup, nct, run)
 
@@ -259,34 +197,3 @@ def _run(setup: Setup, nct: Nct, run: Run) -> Nct:
 def _peers(setup: Setup, second: str | None) -> tuple[Learner, Learner]:
     """Two fresh networks; the first starts as every other method's does."""
     return setup.learner(steps=0.5), setup.learner("peer", steps=0.5, network=second)
-
-
-def _epochs(setup: Setup) -> float:
-    """e_max: epochs that each network makes."""
-    return setup.total / 2 * setup.training.batch_size / setup.per_epoch
-
-
-def _by_epoch(setup: Setup, of: Callable[[float], float]) -> ByEpoch:
-    return ByEpoch(of, setup.per_epoch, setup.training.batch_size)
-
-
-def _variability(setup: Setup, options: Options | VariabilityOptions, epochs: float) -> Schedule:
-    low, high = options.least_variability, options.target_variability
-    if high < low:
-        raise UserError(f"--target-variability {high} is below --least-variability {low}")
-    if high == 0:
-        refuse_unused(options, "with --target-variability 0", "quiet_epochs")
-        return Constant(0.0)
-    rate = _by_epoch(setup, TargetVariability(low, high, options.quiet_epochs, epochs))
-    if low < high and rate(_last(setup)) == low:
-        why = (
-            f"in {epochs:.3g} epochs of each network, {options.quiet_epochs:g} of them quiet: the share "
-            f"of changed labels stays {low:g}"
-        )
-        setup.warn(f"--target-variability has no effect {why}; raise --epochs")
-    return rate
-
-
-def _last(setup: Setup) -> int:
-    """The last step of the training."""
-    return int(setup.budget(0.5)["steps"]) - 1

@@ -1,0 +1,109 @@
+"""What ``cpsd`` trains: which teachers, on which images, for how long; see :mod:`reteach.methods.cpsd`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
+
+import numpy as np
+
+from ..data.dataset import Dataset
+from ..errors import UserError
+from ..labels import Rows
+from ..options.shared import refuse_unused
+from ..relabel.partition.class_subsets import Subsets
+
+if TYPE_CHECKING:
+    from ..engine.setup import Setup
+    from ..options.methods import CpsdOptions as Options
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class TeacherPlan:
+    """T_t: a teacher's classes, its images and its share of the budget.
+
+    Args:
+        name: of the teacher, and of its stage.
+        classes: C_t, in class order.
+        rows: of its images in the data set.
+        steps: batches that it learns from.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    rows: Rows
+    steps: int
+
+
+def plan_teachers(
+    setup: Setup, options: Options, sides: dict[str, Subsets]
+) -> tuple[list[TeacherPlan], list[list[str]]]:
+    """All teachers to train, and for each side the names of its own."""
+    found: dict[tuple[str, ...], str] = {}
+    chosen: list[tuple[str, tuple[str, ...], Rows]] = []
+    whose: list[list[str]] = []
+    for side, subsets in sides.items():
+        whose.append([])
+        for number, classes in enumerate(subsets, 1):
+            name = f"{side}-{number}"
+            if options.twins or classes not in found:
+                chosen.append((name, classes, _images(setup, options, name, classes)))
+                found[classes] = name
+            whose[-1].append(found[classes])
+    if len(chosen) == len(found):
+        refuse_unused(options, "where no subset stands on both sides", "twins")
+    budget = setup.total * options.teacher_share
+    images = sum(len(rows) for _, _, rows in chosen)
+    plans = [
+        TeacherPlan(name, classes, rows, max(1, round(budget * len(rows) / images)))
+        for name, classes, rows in chosen
+    ]
+    return plans, whose
+
+
+def narrowed(data: Dataset, classes: tuple[str, ...]) -> Dataset:
+    """The same images, with the labels of some classes only."""
+    return data.with_labels(data.labels.restrict(classes))
+
+
+def _images(setup: Setup, options: Options, name: str, classes: tuple[str, ...]) -> Rows:
+    """The rows that a teacher learns from."""
+    labels = narrowed(setup.train, classes).labels
+    listed = ", ".join(map(repr, classes[:3])) + (", …" if len(classes) > 3 else "")
+    if options.teacher_images == "all":
+        rows = np.flatnonzero(labels.known())
+    else:
+        rows = np.unique(labels.pairs()[0])
+        if len(classes) == 1 and len(setup.train.classes) > 1:
+            raise UserError(
+                f"subset {name} is class {listed} alone: on images that all have it a teacher learns "
+                "nothing; use fewer --subsets, or --teacher-images all"
+            )
+    if not len(rows):
+        raise UserError(
+            f"subset {name} ({listed}) has no image to learn from: use fewer --subsets, another "
+            "--partition, or --teacher-images all"
+        )
+    return rows
+
+
+def check(options: Options) -> None:
+    """Refuse settings that nothing would look at."""
+    cut = ("tau", "partition_method")
+    if options.imitation != "kl":
+        refuse_unused(options, "without --imitation kl", "temperature")
+    if options.imitation_weight == 0:
+        why = "with --imitation-weight 0: the student does not listen"
+        refuse_unused(options, why, "imitation", "temperature")
+    if options.partition is not None:
+        refuse_unused(options, "with --partition, which has the subsets", "subsets", *cut)
+    elif options.subsets == 0:
+        why = "with --subsets 0: there are no teachers"
+        refuse_unused(options, why, "sides", *cut, "twins", "teacher_images", "teacher_share")
+        refuse_unused(options, why, "parallel", "imitation", "imitation_weight", "temperature")
+    elif options.subsets == 1:
+        names = cut if options.twins else ("sides", *cut)
+        refuse_unused(options, "with --subsets 1: all sides are alike", *names)
+    if options.sides in ("random", "two-random"):
+        refuse_unused(options, f"with --sides {options.sides}, which are drawn", *cut)
