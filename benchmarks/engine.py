@@ -18,7 +18,9 @@ import torch
 
 from reteach.data.dataset import Dataset
 from reteach.data.loading.augment import Plain
-from reteach.data.loading.stream import Epochs, Normalize, Scan, Stream
+from reteach.data.loading.batch import Normalize
+from reteach.data.loading.samplers import Epochs
+from reteach.data.loading.stream import Scan, Stream
 from reteach.data.sources.base import ArraySource
 from reteach.engine.algorithm import Algorithm
 from reteach.engine.learner import Learner

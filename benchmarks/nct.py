@@ -20,7 +20,9 @@ from PIL import Image
 
 from reteach.data.dataset import Dataset
 from reteach.data.loading.augment import Plain, Train
-from reteach.data.loading.stream import Epochs, Normalize, Stream
+from reteach.data.loading.batch import Normalize
+from reteach.data.loading.samplers import Epochs
+from reteach.data.loading.stream import Stream
 from reteach.data.sources.base import ArraySource, Source, open_source
 from reteach.engine.algorithm import Algorithm
 from reteach.engine.learner import Learner

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from reteach.data.loading.stream import Normalize
+from reteach.data.loading.batch import Normalize
 from reteach.engine.learner import Predictor
 from reteach.models import zoo
 from reteach.runs.checkpoint import save_models

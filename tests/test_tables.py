@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reteach.errors import UserError
-from reteach.labels import Multi, Single, Soft
+from reteach.labels import Multi, Single, Soft, as_multi
 from reteach.tables import LabelTable, read_labels, write_labels
 
 TEXT = st.text(st.characters(blacklist_categories=("Cs",)), max_size=8)
@@ -82,7 +82,7 @@ def test_kind_classes_and_empty_sets_survive_other_programs(tmp_path, program, k
     """Every row at most one label, some none, a class without any: all that is easily lost."""
     index = np.array([0, -1, 2, 0, -1, 2])
     labels = Single(index, ("zebra", "never", "ant"))
-    sets = {"single": labels, "multi": labels.as_multi()}
+    sets = {"single": labels, "multi": as_multi(labels)}
     weights = np.eye(3, dtype=np.float32)[index] * (index >= 0)[:, None] * 0.5
     labels = sets.get(kind) or Soft.from_dense(weights, labels.classes)
     items = tuple(f"{i}.jpg" for i in range(6))

@@ -31,7 +31,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -220,7 +220,7 @@ def write_labels(
     lists = {"labels": names}
     if isinstance(labels, Multi) and labels.unknown is not None:
         lists["unknown"] = labels.unknown.names()
-    kind = cast(Kind, type(labels).__name__.lower())
+    kind = labels.kind
     extra = {"weight": weights} if kind == "soft" else {}
     extra |= {} if scores is None else {"score": scores}
     numbers = {

@@ -18,7 +18,7 @@ from PIL import Image
 from command import run
 from reteach.commands import dedup as duplicates
 from reteach.data.loading.augment import Eval
-from reteach.data.loading.stream import Normalize
+from reteach.data.loading.batch import Normalize
 from reteach.data.sources.base import open_source
 from reteach.duplicates.neighbours import Neighbours
 from reteach.engine.learner import Predictor

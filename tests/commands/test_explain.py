@@ -13,7 +13,7 @@ from PIL import Image
 
 from report_pages import Element, read, section
 from reteach.cli import main
-from reteach.data.loading.stream import Normalize
+from reteach.data.loading.batch import Normalize
 from reteach.engine.algorithm import Specialist
 from reteach.engine.learner import Predictor
 from reteach.labels import Multi

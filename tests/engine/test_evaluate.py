@@ -12,7 +12,8 @@ import torch
 
 from reteach.data.dataset import Dataset
 from reteach.data.loading.augment import Plain
-from reteach.data.loading.stream import Normalize, Scan
+from reteach.data.loading.batch import Normalize
+from reteach.data.loading.stream import Scan
 from reteach.data.sources.base import ArraySource
 from reteach.engine.evaluate import Evaluation
 from reteach.engine.learner import Predictor

@@ -15,7 +15,9 @@ from torch import nn
 
 import reteach
 import toys
-from reteach.data.loading.stream import Batch, Sampler, Stream
+from reteach.data.loading.batch import Batch
+from reteach.data.loading.samplers import Sampler
+from reteach.data.loading.stream import Stream
 from reteach.engine.algorithm import Algorithm
 from reteach.engine.fingerprint import describe
 from reteach.engine.learner import Learner, Predictor

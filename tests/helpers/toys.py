@@ -11,7 +11,9 @@ from torch import nn
 
 from reteach.data.dataset import Dataset
 from reteach.data.loading.augment import CropFlip, Plain
-from reteach.data.loading.stream import AlternatingSampler, Epochs, Normalize, Scan, Stream
+from reteach.data.loading.batch import Normalize
+from reteach.data.loading.samplers import AlternatingSampler, Epochs
+from reteach.data.loading.stream import Scan, Stream
 from reteach.data.sources.base import ArraySource
 from reteach.engine.algorithm import Algorithm
 from reteach.engine.learner import Learner, Predictor

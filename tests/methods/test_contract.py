@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 import toys
-from reteach.data.loading.stream import Batch, Stream
+from reteach.data.loading.batch import Batch
+from reteach.data.loading.stream import Stream
 from reteach.engine import snapshot
 from reteach.engine.learner import Learner, Predictor
 from reteach.engine.run import Run

@@ -14,7 +14,8 @@ from torch import nn
 
 import toys
 from reteach.data.dataset import Dataset
-from reteach.data.loading.stream import Epochs, Stream, SubsetSampler
+from reteach.data.loading.samplers import Epochs, SubsetSampler
+from reteach.data.loading.stream import Stream
 from reteach.data.sources.base import ArraySource
 from reteach.engine.run import Run
 from reteach.errors import UserError

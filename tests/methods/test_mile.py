@@ -15,7 +15,8 @@ from torch.nn import functional as F
 import toys
 from reteach.data.dataset import Dataset
 from reteach.data.loading.augment import Plain
-from reteach.data.loading.stream import AlternatingSampler, Epochs, Scan
+from reteach.data.loading.samplers import AlternatingSampler, Epochs
+from reteach.data.loading.stream import Scan
 from reteach.data.sources.base import ArraySource
 from reteach.engine.evaluate import outputs
 from reteach.engine.run import Run

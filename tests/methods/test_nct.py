@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import toys
-from reteach.data.loading.stream import Batch
+from reteach.data.loading.batch import Batch
 from reteach.engine.learner import Learner
 from reteach.engine.run import Run
 from reteach.errors import UserError

@@ -13,9 +13,9 @@ import timm
 import torch
 from PIL import Image
 
+from reteach.data.loading.batch import Normalize
 from reteach.data.loading.clips import evaluation
 from reteach.data.loading.decode import decode
-from reteach.data.loading.stream import Normalize
 from reteach.models import export, zoo
 from reteach.models.heads import classifier_of
 

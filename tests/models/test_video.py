@@ -9,7 +9,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from reteach.data.loading.stream import Normalize
+from reteach.data.loading.batch import Normalize
 from reteach.engine.learner import Predictor
 from reteach.errors import UserError
 from reteach.models import export, weights, zoo

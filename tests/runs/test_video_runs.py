@@ -20,7 +20,8 @@ from safetensors.torch import load_file
 
 import films
 from reteach import cli
-from reteach.data.loading.stream import Batch, Stream
+from reteach.data.loading.batch import Batch
+from reteach.data.loading.stream import Stream
 from reteach.errors import UserError
 from reteach.options import shared as options
 from reteach.options.methods import MileOptions, SoftmaxOptions

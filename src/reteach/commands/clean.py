@@ -20,7 +20,7 @@ from ..engine import distributed
 from ..engine.run import Run
 from ..errors import Interrupted, UserError
 from ..files import write_json
-from ..labels import Rows, Single
+from ..labels import Rows, Single, as_multi
 from ..methods.clean import held_out_scores
 from ..options import shared as options
 from ..options.methods import METHODS
@@ -189,7 +189,7 @@ def write_scores(
 def _truth(path: Path, data: Dataset) -> Rows:
     """(N,) the true label of each image, -1 where the table does not say."""
     table = read_labels(path, kind="single", classes=data.classes)
-    known = dict(zip(table.items, table.labels.as_multi().as_single().index.tolist(), strict=True))
+    known = dict(zip(table.items, as_multi(table.labels).as_single().index.tolist(), strict=True))
     found = np.array([known.get(item, -1) for item in data.items], np.int64)
     if (found < 0).all():
         raise UserError(f"{path}: none of the images has a true label there")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..analysis.cam import cam, heat
 from ..data.dataset import Dataset
-from ..data.loading.stream import Normalize
+from ..data.loading.batch import Normalize
 from ..data.sources.base import Source, open_source
 from ..engine.algorithm import Specialist
 from ..engine.evaluate import outputs

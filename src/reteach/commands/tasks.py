@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..files import atomic_write
-from ..labels import Multi
+from ..labels import Multi, as_multi
 from ..options.rate import one_store
 from ..rating.build import TaskPlan, build, from_mistakes, from_proposals, spread
 from ..rating.class_descriptions import read_names
@@ -225,7 +225,7 @@ def _mistakes(command: TasksOptions) -> TaskPlan:
 def _aligned(table: LabelTable, items: Sequence[str], classes: Sequence[str]) -> Multi:
     """The label sets of these items, empty where the table has none."""
     position = {item: row for row, item in enumerate(items)}
-    labels = table.labels.reorder(tuple(classes), what="the labels").as_multi()
+    labels = as_multi(table.labels.reorder(tuple(classes), what="the labels"))
     rows = np.array([position.get(item, -1) for item in table.items], np.int64)
     at, columns, _ = labels.pairs()
     known = rows[at] >= 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..labels import LabelSet, Multi, Single, Soft
+from ..labels import LabelSet, Single, Soft, as_multi
 
 if TYPE_CHECKING:
     from .sources.base import Source
@@ -104,7 +104,7 @@ def _first(labels: LabelSet) -> NDArray[np.int64]:
     over a split."""
     if isinstance(labels, Soft):
         return labels.argmax().index
-    multi: Multi = labels.as_multi()
+    multi = as_multi(labels)
     out = np.full(len(multi), -1, np.int64)
     lengths = np.diff(multi.starts)
     out[lengths > 0] = multi.columns[multi.starts[:-1][lengths > 0]]

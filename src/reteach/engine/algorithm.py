@@ -12,7 +12,7 @@ from ..recorded import recorded
 from .learner import Predictor
 
 if TYPE_CHECKING:
-    from ..data.loading.stream import Batch
+    from ..data.loading.batch import Batch
 
 
 @recorded("specialist")

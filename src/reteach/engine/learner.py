@@ -17,7 +17,7 @@ from ..schedules import Schedule
 from . import distributed
 
 if TYPE_CHECKING:
-    from ..data.loading.stream import Batch
+    from ..data.loading.batch import Batch
 
 Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPE = {"bf16": torch.bfloat16, "fp16": torch.float16}

@@ -16,9 +16,11 @@ from .. import rng
 from ..data.dataset import Dataset
 from ..data.loading.augment import CropFlip, Flip, Then, Train
 from ..data.loading.balanced import BalancedEpochs
+from ..data.loading.batch import Normalize
 from ..data.loading.clips import EvalClips, TrainClip, at_once, evaluation
 from ..data.loading.reader import Augment
-from ..data.loading.stream import Epochs, Normalize, Sampler, Scan, Stream, WeightedSampler
+from ..data.loading.samplers import Epochs, Sampler, WeightedSampler
+from ..data.loading.stream import Scan, Stream
 from ..data.sources.concat import with_unlabeled
 from ..errors import UserError
 from ..labels import Single, Soft, rebalanced

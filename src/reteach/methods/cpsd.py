@@ -68,9 +68,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..data.loading.batch import Batch
 from ..data.loading.cache import free_memory
+from ..data.loading.samplers import Epochs, SubsetSampler
 from ..data.loading.shared import SharedSource, in_memory
-from ..data.loading.stream import Batch, Epochs, SubsetSampler
 from ..engine.algorithm import Algorithm, Specialist
 from ..engine.learner import Learner, Predictor
 from ..engine.log import Sink

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, final
 import torch
 from torch import Tensor
 
-from ..data.loading.stream import Batch
+from ..data.loading.batch import Batch
 from ..engine import distributed
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor

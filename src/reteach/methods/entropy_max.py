@@ -28,7 +28,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.loading.stream import Batch, Scan
+from ..data.loading.batch import Batch
+from ..data.loading.stream import Scan
 from ..engine.algorithm import Algorithm
 from ..engine.evaluate import outputs
 from ..engine.learner import Learner, Predictor

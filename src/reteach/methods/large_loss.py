@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.loading.stream import Batch
+from ..data.loading.batch import Batch
 from ..engine import distributed
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor

@@ -48,7 +48,9 @@ from torch import Tensor, nn
 
 from .. import rng
 from ..data.dataset import Dataset
-from ..data.loading.stream import AlternatingSampler, Batch, Epochs, Stream
+from ..data.loading.batch import Batch
+from ..data.loading.samplers import AlternatingSampler, Epochs
+from ..data.loading.stream import Stream
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run

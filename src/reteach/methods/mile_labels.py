@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from .. import rng
-from ..data.loading.stream import Batch, Scan
+from ..data.loading.batch import Batch
+from ..data.loading.stream import Scan
 from ..engine.evaluate import outputs
 from ..errors import UserError
 from ..labels import Rows, Single

@@ -45,7 +45,7 @@ import torch
 from torch import Tensor
 
 from .. import rng
-from ..data.loading.stream import Batch
+from ..data.loading.batch import Batch
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run

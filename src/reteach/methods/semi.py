@@ -50,7 +50,8 @@ import numpy as np
 from torch import Tensor
 
 from ..data.dataset import Dataset
-from ..data.loading.stream import Batch, Epochs, WeightedSampler
+from ..data.loading.batch import Batch
+from ..data.loading.samplers import Epochs, WeightedSampler
 from ..engine import distributed
 from ..engine.algorithm import Algorithm
 from ..engine.evaluate import scores

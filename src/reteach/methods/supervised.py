@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, final
 
 from torch import Tensor
 
-from ..data.loading.stream import Batch
+from ..data.loading.batch import Batch
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run

@@ -12,7 +12,8 @@ import torch
 
 from .. import sealed
 from ..data.dataset import Dataset
-from ..data.loading.stream import Normalize, Scan
+from ..data.loading.batch import Normalize
+from ..data.loading.stream import Scan
 from ..engine.algorithm import Specialist
 from ..engine.learner import Predictor
 from ..errors import UserError, closest

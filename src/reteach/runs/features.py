@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ..data.dataset import Dataset
 from ..data.sources.base import Source
-from ..data.loading.stream import Normalize
+from ..data.loading.batch import Normalize
 from ..duplicates.neighbours import Features
 from ..errors import UserError
 from ..models import zoo

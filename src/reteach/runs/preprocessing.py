@@ -9,7 +9,8 @@ from ..data.loading.clips import at_once, evaluation
 from ..data.dataset import Dataset
 from ..data.loading.reader import Augment
 from ..data.sources.base import is_video, shrunk
-from ..data.loading.stream import Normalize, Scan
+from ..data.loading.batch import Normalize
+from ..data.loading.stream import Scan
 from ..errors import UserError
 from ..options.shared import Resize
 

@@ -18,11 +18,11 @@ from ..data.loading.cache import CachedSource
 from ..data.dataset import Dataset
 from ..data.loading.resident import ResidentSource
 from ..data.sources.base import ArraySource, is_video, shrunk
-from ..data.loading.stream import Normalize
+from ..data.loading.batch import Normalize
 from ..engine.evaluate import Evaluation, Evaluator
 from ..engine.setup import Frozen, Setup
 from ..errors import UserError
-from ..labels import Multi, Single
+from ..labels import Multi, Single, as_multi
 from ..models import zoo
 from ..models.class_tokens import read_vectors
 from ..options.shared import refuse_unused
@@ -240,7 +240,7 @@ def check_labels(method: str, dataset: Dataset) -> None:
             "(reteach predict writes them as a label table), or give a table with several labels "
             "per image"
         )
-    if sets and dataset.labels.as_multi().unknown is not None and not METHODS[method].unknown:
+    if sets and as_multi(dataset.labels).unknown is not None and not METHODS[method].unknown:
         knowing = [name for name, other in METHODS.items() if other.unknown]
         raise UserError(
             f"{method} would take classes that are unknown in an image for absent; "

@@ -13,8 +13,10 @@ from PIL import Image
 from reteach.cli import main
 from reteach.data.dataset import Dataset
 from reteach.data.loading.augment import CropFlip, Plain, Train
+from reteach.data.loading.batch import Normalize
 from reteach.data.loading.resident import ResidentSource
-from reteach.data.loading.stream import Epochs, Normalize, Scan, Stream
+from reteach.data.loading.samplers import Epochs
+from reteach.data.loading.stream import Scan, Stream
 from reteach.data.sources.arrays import ArraySource
 from reteach.engine.fingerprint import describe
 from reteach.labels import Single

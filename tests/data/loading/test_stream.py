@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import toys
-from reteach.data.loading.stream import AlternatingSampler, Epochs, Normalize, WeightedSampler
+from reteach.data.loading.batch import Normalize
+from reteach.data.loading.samplers import AlternatingSampler, Epochs, WeightedSampler
 from reteach.errors import UserError
 from reteach.labels import rebalanced
 from reteach.schedules import Cycles

@@ -10,7 +10,7 @@ import numpy as np
 from ... import rng
 from ...labels import Rows, Single
 from ...recorded import recorded
-from .stream import Sampler
+from .samplers import Sampler
 
 
 @final

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reteach.errors import UserError
-from reteach.labels import Multi, Single, Soft, rebalanced, stratified
+from reteach.labels import Multi, Single, Soft, as_multi, rebalanced, stratified
 
 CLASSES = ("a", "b", "c", "d")
 SETS = st.lists(st.sets(st.integers(0, 3)), max_size=8)
@@ -61,7 +61,7 @@ def test_dense_matches_array():
         assert np.array_equal(labels.dense().numpy(), labels.array())
     assert soft.argmax().index.tolist() == [2, -1]
     assert multi([{2}, set()]).as_single().index.tolist() == [2, -1]
-    assert Single(np.array([2, -1]), CLASSES).as_multi().names() == [["c"], []]
+    assert as_multi(Single(np.array([2, -1]), CLASSES)).names() == [["c"], []]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_unknown_goes_where_its_items_and_classes_go():
     assert narrowed.unknown.names() == [["b"], [], ["d", "b"]]
     wider = labels.reorder(("z", "d", "c", "b", "a"))
     assert wider.unknown.names() == [["b"], [], ["d", "c", "b", "a"]]
-    assert labels.as_multi() is labels
+    assert as_multi(labels) is labels
     with pytest.raises(UserError, match="first: 'b'"):
         multi([{0}]).with_unknown(multi([{1}])).reorder(("a",))
 

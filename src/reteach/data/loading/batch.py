@@ -1,0 +1,104 @@
+"""A batch, and how pixels become what a model takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from typing import final
+
+import torch
+from torch import Tensor
+
+from ...labels import LabelSet
+from ...recorded import recorded
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B images of one step, on the device, with their labels.
+
+    Args:
+        step: the number t of the batch.
+        x: (B, channels, H, W) float images, normalised; of videos (B, channels, T, H, W).
+        labels: their label set, B items.
+        rows: (B,) their rows in the data set, on the device.
+        readable: (B,) 0 where an image could not be read after all (its pixels are 0), else 1.
+        part, parts: a batch that is too large for the device comes in ``parts`` equal parts.
+    """
+
+    step: int
+    x: Tensor
+    labels: LabelSet
+    rows: Tensor
+    readable: Tensor
+    part: int = 0
+    parts: int = 1
+
+    @cached_property
+    def y(self) -> Tensor:
+        """(B, C) float32 targets: one-hot, multi-hot or soft."""
+        return self.labels.dense(self.x.device)
+
+    @cached_property
+    def known(self) -> Tensor | None:
+        """(B, C) bool: where it is known whether a class is present; None where that is everywhere."""
+        entries = self.labels.known_entries()
+        return None if entries is None else torch.from_numpy(entries).to(self.x.device)
+
+    def mean(self, loss: Tensor) -> Tensor:
+        """The mean of a loss per example (B,) over the batch; an image that was not read adds 0."""
+        return (loss * self.readable).mean()
+
+    def split(self, parts: int) -> Iterator[Batch]:
+        """The batch in equal parts, for gradient accumulation."""
+        if parts == 1:
+            yield self
+            return
+        size = len(self.labels) // parts
+        for part in range(parts):
+            at = slice(part * size, (part + 1) * size)
+            yield replace(
+                self,
+                x=self.x[at],
+                labels=self.labels.take(at),
+                rows=self.rows[at],
+                readable=self.readable[at],
+                part=part,
+                parts=parts,
+            )
+
+
+@final
+@recorded("normalize", free={"device"})
+@dataclass(frozen=True)
+class Normalize:
+    """From uint8 pixels to what the model takes: floats on the device, normalised.
+
+    ``channels`` is the model's; a grey image is repeated to it, and colours are averaged to one.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    channels: int = 3
+    device: str = "cpu"
+    channels_last: bool = False
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """(B, 1 or 3, H, W) uint8 -> (B, channels, H, W) float32; videos have T before H."""
+        layout = torch.contiguous_format
+        if self.channels_last:
+            layout = torch.channels_last if pixels.dim() == 4 else torch.channels_last_3d
+        x = pixels.to(self.device, non_blocking=True).float()
+        if self.channels == 1 and x.shape[1] == 3:
+            x = x.mean(1, keepdim=True)
+        mean, std = (_per_channel(values, x.device, x.dim()) for values in (self.mean, self.std))
+        return ((x - mean) / std).contiguous(memory_format=layout)
+
+
+@cache
+def _per_channel(values: tuple[float, ...], device: torch.device, dims: int) -> Tensor:
+    """(1, channels, 1, 1, …), on the scale of pixels; made once, or every step would wait for the
+    device."""
+    return torch.tensor(values, device=device).view(1, -1, *(1,) * (dims - 2)) * 255
