@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from .ranges import AtLeast, Checked, Positive, Within
-
 from ..recorded import recorded
+from .ranges import AtLeast, Checked, Positive, Within
 
 
 @recorded("softmax-settings")
