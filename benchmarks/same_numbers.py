@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 STEPS = 12
-SKIPPED = {"configuration", "version", "started", "finished", "seconds", "minutes"}
+SKIPPED = {"configuration", "format", "version", "started", "finished", "seconds", "minutes"}
 
 TRAIN = f"""
 import hashlib, json, sys

@@ -16,6 +16,7 @@ ROOT = Path(reteach.__file__).parent
 LAYERS = [
     ("errors",),
     ("files", "formatting", "recorded", "rng", "progress", "processes", "sealed", "spreadsheet"),
+    ("records",),
     ("labels", "options", "catalog", "table_files"),
     ("tables", "losses", "losses_asymmetric", "losses_partial", "schedules", "score_columns"),
     ("scores",),

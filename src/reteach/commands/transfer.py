@@ -36,7 +36,7 @@ from ..options.methods import SoftmaxOptions
 from ..processes import decoders
 from ..progress import progress
 from ..relabel.noise.folds import stratified_folds
-from ..runs.checkpoint import INDEX, TrainedModel, load_models, save_models
+from ..runs.checkpoint import TrainedModel, load_models, save_models
 from ..runs.config import Config
 from ..runs.inputs import Inputs, open_inputs
 from ..runs.train import train
@@ -191,5 +191,5 @@ def _features(
 def _place(folder: Path, saved: TrainedModel, predictor: str | None) -> tuple[Path, export.Info]:
     """Where a run's network is, and what is known of it."""
     name, model = saved.named(predictor)
-    place = folder / INDEX.parent / (name if len(model.models) == 1 else f"{name}-1")
+    place = folder / "models" / (name if len(model.models) == 1 else f"{name}-1")
     return place, export.read_info(place)

@@ -12,6 +12,7 @@ from typing import Any, final
 
 from ..errors import UserError
 from ..files import local, write_json
+from ..records.comparisons import COMPARISON, Budget, ComparisonRecord, TrialResult
 from . import summary as rows
 from .data import ComparisonSpec
 from .trials import Trial, finished, plain, trial_folder
@@ -58,7 +59,7 @@ def compare(plan: ComparisonPlan) -> dict[str, Any]:
         for seed in plan.seeds
     ]
     found = finished(trials, plan.processes)
-    outcomes: dict[str, list[dict[str, Any]]] = {variant.name: [] for variant in plan.variants}
+    outcomes: dict[str, list[TrialResult]] = {variant.name: [] for variant in plan.variants}
     for trial, outcome in zip(trials, found, strict=True):
         outcomes[trial.variant.name].append(outcome)
     table = [rows.variant_row(variant, outcomes[variant.name]) for variant in plan.variants]
@@ -72,29 +73,26 @@ def compare(plan: ComparisonPlan) -> dict[str, Any]:
     warnings = [
         f"{trial.variant.name}, seed {trial.seed}: {text}"
         for trial, outcome in zip(trials, found, strict=True)
-        for text in outcome["warnings"]
+        for text in outcome.warnings
     ]
-    results = {row["name"]: rows.summary(row["values"]) for row in table}
+    results = {row.name: rows.summary(row.values) for row in table}
     training = plan.variants[0].config.training
-    content = {
-        "title": plan.title,
-        "description": plan.description,
-        "budget": {
-            "steps": min(outcome["steps"] for outcome in found),
-            "most_steps": max(outcome["steps"] for outcome in found),
-            "batch_size": training.batch_size,
-        },
-        "seeds": plan.seeds,
-        "metrics": list(first[0]["values"]),
-        "rows": table,
-        "paired": rows.paired(table),
-        "sweep": plan.sweep,
-        "examples": rows.examples({name: each[0] for name, each in outcomes.items()}),
-        "warnings": warnings,
-        "notes": plan.notes,
-        "configuration": {e.name: plain(asdict(e.config)) for e in plan.variants},
-    }
-    write_json(plan.folder / "comparison.json", content)
+    steps = [outcome.steps for outcome in found]
+    record = ComparisonRecord(
+        title=plan.title,
+        description=plan.description,
+        budget=Budget(min(steps), max(steps), training.batch_size),
+        seeds=plan.seeds,
+        metrics=tuple(first[0].values),
+        rows=tuple(table),
+        paired=rows.paired(table),
+        sweep={name: tuple(values) for name, values in plan.sweep.items()},
+        examples=rows.examples({name: each[0] for name, each in outcomes.items()}),
+        warnings=tuple(warnings),
+        notes=plan.notes,
+        configuration={e.name: plain(asdict(e.config)) for e in plan.variants},
+    )
+    COMPARISON.write(plan.folder, record)
     write_json(plan.folder / "results.json", results)
     comparison_report(plan.folder)
     return results

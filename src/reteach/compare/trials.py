@@ -25,7 +25,8 @@ from ..labels import LabelSet, Single
 from ..metrics.registry import View, shown
 from ..options.methods import METHODS
 from ..progress import progress
-from ..sealed import digest
+from ..records.comparisons import TRIAL, TrialResult
+from ..sealed import Damaged, digest
 from .data import ComparisonSpec, relabelled
 from .variants import Variant
 
@@ -41,9 +42,9 @@ class Trial:
     folder: Path
 
 
-def finished(trials: list[Trial], processes: int) -> list[dict[str, Any]]:
+def finished(trials: list[Trial], processes: int) -> list[TrialResult]:
     """The outcomes, in order, from as many processes as the plan allows."""
-    done: dict[int, dict[str, Any]] = {}
+    done: dict[int, TrialResult] = {}
     open_jobs = []
     contents: dict[ComparisonSpec, str] = {}
     for number, trial in enumerate(trials):
@@ -76,7 +77,7 @@ def finished(trials: list[Trial], processes: int) -> list[dict[str, Any]]:
     return [done[number] for number in range(len(trials))]
 
 
-def run_trial(trial: Trial) -> dict[str, Any]:
+def run_trial(trial: Trial) -> TrialResult:
     """Train and judge one entrant with one seed; keeps and returns the outcome."""
     from ..analysis.memorisation import Memorisation
     from ..data.loading.stream import Scan
@@ -136,15 +137,15 @@ def run_trial(trial: Trial) -> dict[str, Any]:
                 record[f"{kind}_accuracy"] = more.get("accuracy")
                 record[f"{kind}_loss"] = more.get("cross_entropy")
         values = _over_epochs(history) | values  # what such a comparison is about comes first
-    outcome = {
-        "seconds": time.monotonic() - start,
-        "steps": setup.total,
-        "values": values,
-        "history": history,
-        "validation": _history(log.records, name, "val"),
-        "warnings": [*watch.warnings, *setup.warnings],
-        "trivial": _trivial(test.labels.take(tested.judged())),
-        "examples": gallery.examples(
+    outcome = TrialResult(
+        seconds=time.monotonic() - start,
+        steps=setup.total,
+        values=values,
+        history=tuple(history),
+        validation=tuple(_history(log.records, name, "val")),
+        warnings=(*watch.warnings, *setup.warnings),
+        trivial=dict(_trivial(test.labels.take(tested.judged()))),
+        examples=gallery.examples(
             few,
             np.arange(len(few)),
             gallery.predicted_sets(
@@ -152,8 +153,8 @@ def run_trial(trial: Trial) -> dict[str, Any]:
             ),
             contest.given.take(gallery.sample_rows(len(test), 12)) if contest.given else None,
         ),
-    }
-    write_json(trial.folder / "outcome.json", outcome)
+    )
+    TRIAL.write(trial.folder, outcome)
     for file in trial.folder.glob("stages/*/snapshot*.pt"):
         file.unlink()  # the outcome is what a comparison keeps; hundreds of models would fill the disk
     return outcome
@@ -166,14 +167,14 @@ def _trivial(labels: LabelSet) -> dict[str, float]:
     return trivial_every_class(labels.present(), known=labels.known_entries())
 
 
-def _kept(trial: Trial, content: str) -> dict[str, Any] | None:
+def _kept(trial: Trial, content: str) -> TrialResult | None:
     """What an earlier attempt left, if it was the same job; an error if it was another.
 
     Args:
         content: of the arena.
     """
     trial.folder.mkdir(parents=True, exist_ok=True)
-    file, record = trial.folder / "outcome.json", trial.folder / "job.json"
+    record = trial.folder / "job.json"
     asked = {**plain(asdict(trial.variant.config)), "arena": repr(trial.arena), "seed": trial.seed}
     if trial.variant.labels is not None:
         asked["labels"] = str(trial.variant.labels)
@@ -183,8 +184,8 @@ def _kept(trial: Trial, content: str) -> dict[str, Any] | None:
         write_json(record, asked)
     try:
         found = json.loads(record.read_text())
-        outcome: dict[str, Any] | None = json.loads(file.read_text()) if file.exists() else None
-    except ValueError:
+        outcome = TRIAL.read(trial.folder)
+    except (ValueError, Damaged):
         raise UserError(f"{trial.folder} is damaged; delete it to run this part again") from None
     if "content" not in found:
         print(

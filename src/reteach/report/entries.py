@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from .. import formatting
-from . import reading
+from ..records.comparisons import ComparisonRecord, ComparisonRow, Numbers
+from ..records.runs import Number
 from .names import method_name
 
 
@@ -25,7 +25,7 @@ class Entry:
     trivial: bool
     control: str
     values: dict[str, list[float]]
-    history: list[list[dict[str, Any]]]
+    history: tuple[tuple[Numbers, ...], ...]
     seconds: list[float]
 
     @property
@@ -44,9 +44,9 @@ class Entry:
         return statistics.stdev(known) if len(known) > 1 else None
 
 
-def entries(content: dict[str, Any], where: str) -> list[Entry]:
+def entries(record: ComparisonRecord) -> list[Entry]:
     """The rows of ``comparison.json``."""
-    return [_entry(row, where) for row in reading.mappings(content.get("rows"), where)]
+    return [_entry(row) for row in record.rows]
 
 
 def leaders(found: Sequence[Entry], metric: str, better: int, most: int) -> list[Entry]:
@@ -56,29 +56,22 @@ def leaders(found: Sequence[Entry], metric: str, better: int, most: int) -> list
     return [e for e in main if e in ranked]
 
 
-def _entry(row: dict[str, Any], where: str) -> Entry:
-    name, method = str(row.get("name", "")), str(row.get("method") or "")
-    title = name
-    if method and name.startswith(method):
-        title = method_name(method) + name[len(method) :]
-    values = {
-        metric: _known(numbers, where)
-        for metric, numbers in reading.mapping(row.get("values"), where).items()
-    }
-    history = [reading.mappings(h, where) for h in reading.items(row.get("history"), where)]
+def _entry(row: ComparisonRow) -> Entry:
+    title = row.name
+    if row.method and row.name.startswith(row.method):
+        title = method_name(row.method) + row.name[len(row.method) :]
     return Entry(
-        name,
+        row.name,
         title,
-        method,
-        reading.mapping(row.get("settings"), where),
-        bool(row.get("trivial")),
-        str(row.get("control") or ""),
-        values,
-        history,
-        _known(row.get("seconds"), where),
+        row.method,
+        row.settings,
+        row.trivial,
+        row.control or "",
+        {metric: _known(numbers) for metric, numbers in row.values.items()},
+        row.history,
+        _known(row.seconds),
     )
 
 
-def _known(numbers: Any, where: str) -> list[float]:
-    found = map(formatting.finite, reading.items(numbers, where))
-    return [value for value in found if value is not None]
+def _known(numbers: Sequence[Number]) -> list[float]:
+    return [value for value in numbers if value is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, final
@@ -22,9 +22,9 @@ from ..models.class_heads import class_head_of
 from ..models.presence import load_presence
 from ..models.video import VideoNet
 from ..options.shared import Resize
+from ..records.runs import MODELS, ModelIndex, SavedPredictor
 from .preprocessing import Preprocessing
 
-INDEX = Path("models") / "index.json"
 
 
 @final
@@ -121,21 +121,8 @@ def save_models(
     Args:
         own_size: (H, W) of images that keep their size.
     """
-    index: dict[str, Any] = {
-        "predictors": {},
-        "specialists": {},
-        "classes": classes,
-        "image_size": image_size,
-        "frames": frames,
-        "resize": resize,
-        "mean": prepare.mean,
-        "std": prepare.std,
-        "channels": prepare.channels,
-        "threshold": threshold,
-        "method": method,
-    }
 
-    def kept(name: str, predictor: Predictor, outputs: tuple[str, ...]) -> dict[str, Any]:
+    def kept(name: str, predictor: Predictor, outputs: tuple[str, ...]) -> SavedPredictor:
         single = len(predictor.models) == 1
         places, digests = [], []
         for number, model in enumerate(predictor.models, 1):
@@ -156,14 +143,25 @@ def save_models(
                 extra={"link": predictor.link, "method": method},
             )
             digests.append(digest)
-        return {"link": predictor.link, "models": places, "digests": digests}
+        return SavedPredictor(predictor.link, tuple(places), tuple(digests))
 
-    for name, predictor in predictors.items():
-        index["predictors"][name] = kept(name, predictor, classes)
-    for name, one in (specialists or {}).items():
-        entry = kept(name, one.predictor, one.classes)
-        index["specialists"][name] = entry | {"classes": one.classes}
-    sealed.write_json(folder / INDEX, index)
+    index = ModelIndex(
+        predictors={name: kept(name, predictor, classes) for name, predictor in predictors.items()},
+        specialists={
+            name: replace(kept(name, one.predictor, one.classes), classes=one.classes)
+            for name, one in (specialists or {}).items()
+        },
+        classes=classes,
+        image_size=image_size,
+        frames=frames,
+        resize=resize,
+        mean=prepare.mean,
+        std=prepare.std,
+        channels=prepare.channels,
+        threshold=threshold,
+        method=method,
+    )
+    sealed.write_json(folder / MODELS.name, MODELS.content(index))
 
 
 def _options(model: torch.nn.Module) -> dict[str, Any]:
@@ -197,27 +195,20 @@ def load_models(folder: Path, device: str = "auto", *, calibrated: bool = True) 
         UserError: not a run folder, not finished, or its files are damaged.
     """
     index, where = _index(folder), choose_device(device)
-    try:
-        predictors = {
-            name: _opened(folder, entry, where) for name, entry in index["predictors"].items()
-        }
-        if calibrated:
-            classes = tuple(index["classes"])
-            predictors = {n: _calibrated(p, folder, n, classes) for n, p in predictors.items()}
-        plain = next(iter(predictors.values())).presence is None
-        prepare = Normalize(tuple(index["mean"]), tuple(index["std"]), index["channels"], str(where))
-        return TrainedModel(
-            predictors,
-            tuple(index["classes"]),
-            index["image_size"],
-            index.get("frames"),
-            prepare,
-            index["threshold"] if plain else None,
-            index["method"],
-            index.get("resize", "shorter"),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder / INDEX} is damaged ({error})") from None
+    predictors = {name: _opened(folder, one, where) for name, one in index.predictors.items()}
+    if calibrated:
+        predictors = {n: _calibrated(p, folder, n, index.classes) for n, p in predictors.items()}
+    plain = next(iter(predictors.values())).presence is None
+    return TrainedModel(
+        predictors,
+        index.classes,
+        index.image_size,
+        index.frames,
+        Normalize(index.mean, index.std, index.channels, str(where)),
+        index.threshold if plain else None,
+        index.method,
+        index.resize,
+    )
 
 
 def load_specialists(folder: Path, device: str = "auto") -> dict[str, Specialist]:
@@ -227,18 +218,15 @@ def load_specialists(folder: Path, device: str = "auto") -> dict[str, Specialist
         UserError: as :func:`load_models`.
     """
     index, where = _index(folder), choose_device(device)
-    try:
-        return {
-            name: Specialist(_opened(folder, entry, where), tuple(entry["classes"]))
-            for name, entry in index.get("specialists", {}).items()
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder / INDEX} is damaged ({error})") from None
+    return {
+        name: Specialist(_opened(folder, one, where), one.classes or ())
+        for name, one in index.specialists.items()
+    }
 
 
-def _index(folder: Path) -> dict[str, Any]:
+def _index(folder: Path) -> ModelIndex:
     """What a run says of its models."""
-    file = folder / INDEX
+    file = folder / MODELS.name
     if not folder.is_dir():
         raise UserError(f"run folder {folder} does not exist")
     if not file.is_file():
@@ -248,20 +236,21 @@ def _index(folder: Path) -> dict[str, Any]:
             else ""
         )
         raise UserError(f"{folder} holds no trained model{hint}")
-    return sealed.read_json(file, f"delete it and go on with: reteach resume {folder}")
+    found = sealed.read_json(file, f"delete it and go on with: reteach resume {folder}")
+    return MODELS.parse(found, f"{file}")
 
 
-def _opened(folder: Path, entry: dict[str, Any], device: torch.device) -> Predictor:
+def _opened(folder: Path, saved: SavedPredictor, device: torch.device) -> Predictor:
     models = []
     # an earlier version kept no digests
-    for place, digest in zip_longest(entry["models"], entry.get("digests", ())):
+    for place, digest in zip_longest(saved.models, saved.digests):
         model, info = export.load(folder / place)
         if digest is not None and info.digest != digest:
             raise UserError(
                 f"{folder / place} holds another model than this run saved: copy its own back, or train again"
             )
         models.append(model.to(device).eval())
-    return Predictor(tuple(models), entry["link"])
+    return Predictor(tuple(models), saved.link)
 
 
 def _calibrated(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from ..engine.algorithm import Algorithm
 from ..engine.evaluate import Evaluation, scores
 from ..engine.learner import Predictor
 from ..engine.setup import Setup
-from ..files import write_json
+from ..records.record import parse
+from ..records.runs import EVALUATION, PredictorEvaluation
 from . import gallery
 from .config import Config
 from .inputs import Inputs
@@ -28,7 +29,7 @@ def finish(
 ) -> None:
     """Write ``evaluation.json`` and ``models/``."""
     predictors = algorithm.predictors()
-    judged: dict[str, Any] = {}
+    judged: dict[str, PredictorEvaluation] = {}
     threshold = None
     if inputs.val is not None and len(inputs.val):
         for number, (name, predictor) in enumerate(predictors.items()):
@@ -38,7 +39,7 @@ def finish(
     if distributed.rank() > 0:
         return
     if judged:
-        write_json(folder / "evaluation.json", {"val": judged})
+        EVALUATION.write(folder, {"val": judged})
     save_models(
         folder,
         predictors,
@@ -65,7 +66,7 @@ def _own_size(setup: Setup) -> tuple[int, int] | None:
 
 def evaluation(
     setup: Setup, data: Dataset, predictor: Predictor, count: int = 24
-) -> tuple[dict[str, Any], float]:
+) -> tuple[PredictorEvaluation, float]:
     """Everything that a report shows of one predictor on one data set, and the tuned threshold."""
     scan = setup.scan(data)
     summary = Evaluation("val", scan)(predictor)
@@ -75,10 +76,11 @@ def evaluation(
     )
     single = predictor.link == "softmax"
     predicted = gallery.predicted_sets(values, data.classes, THRESHOLD, single)
-    return {
+    found = {
         "metrics": summary.compute(),
         "per_class": summary.per_class(),
         "labels_histogram": summary.labels_histogram(),
         "reliability": summary.reliability(),
-        "examples": gallery.examples(few, np.asarray(rows), predicted),
-    }, tuned
+    }
+    pictures = gallery.examples(few, np.asarray(rows), predicted)
+    return replace(parse(PredictorEvaluation, found, "summary"), examples=pictures), tuned

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from PIL import Image
 from ..data.dataset import Dataset
 from ..data.sources.videos import still
 from ..labels import LabelSet, Rows
+from ..records.runs import Example
 
 
 def data_url(pixels: NDArray[np.uint8], side: int = 160) -> str:
@@ -57,18 +57,18 @@ def examples(
     rows: Rows,
     predicted: list[list[tuple[str, float]]],
     given: LabelSet | None = None,
-) -> list[dict[str, Any]]:
+) -> tuple[Example, ...]:
     """The pictures of ``rows`` as a report wants them; ``predicted`` goes with ``rows``."""
     items = dataset.subset(rows).items
     truth = dataset.labels.take(rows).names()
     named = given.take(rows).names() if given is not None else truth
-    return [
-        {
-            "item": items[i],
-            "image": data_url(dataset.source.read(int(dataset.rows[row]))),
-            "given": named[i],
-            "predicted": predicted[i],
-            "truth": truth[i],
-        }
+    return tuple(
+        Example(
+            items[i],
+            data_url(dataset.source.read(int(dataset.rows[row]))),
+            tuple(named[i]),
+            tuple(predicted[i]),
+            tuple(truth[i]),
+        )
         for i, row in enumerate(rows.tolist())
-    ]
+    )

@@ -21,7 +21,8 @@ from ..engine import distributed
 from ..engine.log import Log, Sink, tensorboard, wandb
 from ..engine.run import Run
 from ..errors import Interrupted, Refused, UserError
-from ..files import atomic_write, write_json
+from ..files import atomic_write
+from ..records.runs import RUN, RunRecord
 from ..models import weights
 from ..options.shared import refuse_unused
 from ..report import run_report
@@ -122,28 +123,25 @@ def _train(
     for record in log.records:  # what a run that goes on had already seen
         watch(record)
     run = Run(folder, config.training.seed, log, config.output.snapshot_seconds)
-    facts: dict[str, Any] = {
-        "reteach": __version__,
-        "kind": "train",
-        "method": config.method,
-        "classes": classes,
-        "n_train": len(inputs.train),
-        "n_val": len(inputs.val) if inputs.val else 0,
-        "n_unlabeled": len(inputs.unlabeled) if inputs.unlabeled else 0,
-        "n_quarantined": len(inputs.quarantine),
-        "device": device_name(device),
-        "processes": distributed.world(),
-        "steps": setup.total,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    facts = RunRecord(
+        reteach=__version__,
+        method=config.method,
+        classes=classes,
+        n_train=len(inputs.train),
+        n_val=len(inputs.val) if inputs.val else 0,
+        n_unlabeled=len(inputs.unlabeled) if inputs.unlabeled else 0,
+        n_quarantined=len(inputs.quarantine),
+        device=device_name(device),
+        processes=distributed.world(),
+        steps=setup.total,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
 
     def status(state: str, message: str = "", **more: Any) -> None:
         if distributed.rank() == 0:
-            said = [*watch.warnings, *setup.warnings]
-            facts.update(status=state, message=message, warnings=said, **more)
-            if setup.derived:
-                facts["derived"] = setup.derived
-            write_json(folder / "run.json", facts)
+            said = (*watch.warnings, *setup.warnings)
+            now = {"status": state, "message": message, "warnings": said, **more}
+            RUN.write(folder, replace(facts, **now, derived=setup.derived or None))
 
     finished = _finished(folder)
     status("running")
@@ -164,7 +162,7 @@ def _train(
         if finished is None or not isinstance(error, Refused):
             status("failed", str(error))
         elif distributed.rank() == 0:  # what was refused takes nothing away from what is there
-            atomic_write(folder / "run.json", finished)
+            atomic_write(folder / RUN.name, finished)
         raise
     rate = setup.total * config.training.batch_size / max(seconds, 1e-9)
     left_out = len(inputs.quarantine)
@@ -183,11 +181,11 @@ def _train(
 
 def _finished(folder: Path) -> str | None:
     """The record of a run that has finished, None of any other."""
-    file = folder / "run.json"
     try:
-        text = file.read_text(encoding="utf-8")
-        return text if json.loads(text).get("status") == "finished" else None
-    except (OSError, ValueError, AttributeError):
+        record = RUN.read(folder)
+        finished = record is not None and record.status == "finished"
+        return (folder / RUN.name).read_text(encoding="utf-8") if finished else None
+    except (OSError, UserError):
         return None
 
 

@@ -10,6 +10,7 @@ import pytest
 
 import report_fakes as fakes
 from report_pages import Element, anchors, read, rows, section
+from reteach.records.comparisons import COMPARISON, PairedDifference
 from reteach.report import comparison_report
 from reteach.report.pages.results_table import _Pair
 from tests.report.pages.test_run import self_contained
@@ -144,9 +145,9 @@ def test_differences(comparison_page: str, comparison_folder: Path) -> None:
 def test_a_control_is_what_is_subtracted(comparison_folder: Path) -> None:
     from reteach.report.entries import entries
 
-    known = {e.name: e for e in entries(content(comparison_folder), "")}
+    known = {e.name: e for e in entries(COMPARISON.parse(content(comparison_folder), ""))}
     plain = {"metric": "map", "a": "sigmoid, stopped early", "b": "mile"}
-    pair = _Pair(plain | {"mean": -0.02, "low": -0.05, "high": 0.01, "n": 3}, known)
+    pair = _Pair(PairedDifference(**plain, mean=-0.02, low=-0.05, high=0.01, n=3), known)
     assert pair.title == "MILe − Sigmoid, stopped early"
     assert (pair.mean, pair.low, pair.high) == (0.02, -0.01, 0.05)
 

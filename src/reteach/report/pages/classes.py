@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from typing import Any
 
 from ... import formatting
 from ...metrics.registry import metric
+from ...records.runs import ClassRow
 from ..glossary import abbr
 from ..kit.blocks import bar, head, more, panel, row, table
 from ..kit.charts import histogram
@@ -16,26 +16,20 @@ from ..kit.html import Html, join, tag
 
 WHOLE, ENDS = 45, 20
 _FRACTIONS = ("ap", "precision", "recall", "f1")
-Rows = Sequence[dict[str, Any]]
+Rows = Sequence[ClassRow]
 
 
 def per_class(main: str, rows: Rows, others: dict[str, Rows]) -> Html | None:
     """Tables of the classes of the predictor ``main``, with the AP of ``others`` beside it."""
     if not rows:
         return None
-    other_ap = {
-        name: {str(r.get("class")): formatting.finite(r.get("ap")) for r in found}
-        for name, found in others.items()
-        if found
-    }
+    other_ap = {name: {r.class_: r.ap for r in found} for name, found in others.items() if found}
     lines = _Lines(main, rows, other_ap)
     if len(rows) <= WHOLE:
         return join(
             _spread(rows), lines.table(rows, f"All {len(rows)} classes", long=len(rows) > 15)
         )
-    known = sorted(
-        (r for r in rows if formatting.finite(r.get("ap")) is not None), key=lambda r: r["ap"]
-    )
+    known = sorted((r for r in rows if r.ap is not None), key=lambda r: r.ap or 0.0)
     worst, best = known[:ENDS], known[: -ENDS - 1 : -1]
     count = f"{len(rows):,}"
     return join(
@@ -55,11 +49,9 @@ class _Lines:
 
     def __init__(self, main: str, rows: Rows, others: dict[str, dict[str, float | None]]) -> None:
         self.main, self.others = main, others
-        self.support = any(formatting.finite(r.get("support")) is not None for r in rows)
+        self.support = any(r.support is not None for r in rows)
         self.fractions = [
-            key
-            for key in _FRACTIONS
-            if any(formatting.finite(r.get(key)) is not None for r in rows)
+            key for key in _FRACTIONS if any(getattr(r, key) is not None for r in rows)
         ]
 
     def table(self, rows: Rows, caption: str, long: bool) -> Html:
@@ -76,34 +68,33 @@ class _Lines:
 
     def short(self, rows: Rows, caption: str) -> Html:
         heads = [head("Class", text=True), head(abbr("support")), head(abbr("ap"))]
-        body = [row(_name(r), self._support(r), _share(r.get("ap"))) for r in rows]
+        body = [row(_name(r), self._support(r), _share(r.ap)) for r in rows]
         return table(heads, [body], caption)
 
-    def _support(self, line: dict[str, Any]) -> str:
-        return formatting.count(formatting.finite(line.get("support")))
+    def _support(self, line: ClassRow) -> str:
+        return formatting.count(line.support)
 
-    def _row(self, line: dict[str, Any]) -> Html:
+    def _row(self, line: ClassRow) -> Html:
         cells: list[Html | str] = [self._support(line)] if self.support else []
         for key in self.fractions:
-            cells.append(_share(line.get(key)))
+            cells.append(_share(getattr(line, key)))
             if key == "ap":
-                name = str(line.get("class"))
+                name = line.class_
                 cells += [formatting.percent(found.get(name)) for found in self.others.values()]
         return row(_name(line), *cells)
 
 
-def _name(line: dict[str, Any]) -> Html:
-    return tag("span", str(line.get("class", "")), class_="name")
+def _name(line: ClassRow) -> Html:
+    return tag("span", line.class_, class_="name")
 
 
-def _share(value: Any) -> Html:
-    number = formatting.finite(value)
-    return bar(number, formatting.percent(number))
+def _share(value: float | None) -> Html:
+    return bar(value, formatting.percent(value))
 
 
 def _spread(rows: Rows) -> Html | None:
     """A histogram of the APs over the classes."""
-    known = [v for v in (formatting.finite(r.get("ap")) for r in rows) if v is not None]
+    known = [r.ap for r in rows if r.ap is not None]
     if len(known) < 5:
         return None
     bins = [0] * 10

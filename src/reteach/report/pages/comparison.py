@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from ... import formatting
 from ...errors import UserError
 from ...metrics.registry import metric
-from .. import reading
+from ...records.comparisons import COMPARISON, ComparedExample, ComparisonRecord
 from ..entries import Entry, entries, leaders
 from ..glossary import glossary
 from ..kit.blocks import facts, head, more, panel, panels, row, table, warnings
@@ -35,41 +36,37 @@ def page(folder: Path) -> str:
     Raises:
         UserError: no ``comparison.json`` there, or a damaged one.
     """
-    file = folder / "comparison.json"
-    if not file.is_file():
+    record = COMPARISON.read(folder)
+    if record is None:
         raise UserError(f"{folder} is not the folder of a comparison: it has no comparison.json")
-    content, where = reading.load_json(file), f"{file}"
-    found = entries(content, where)
-    metrics = reading.names(content.get("metrics"), where)
-    metrics = [m for m in metrics if any(e.values.get(m) for e in found)]
+    found = entries(record)
+    metrics = [m for m in record.metrics if any(e.values.get(m) for e in found)]
     looks = Looks(e.method for e in found if not e.trivial)
     true = _true_labels(found)
-    title = str(content.get("title") or "Comparison")
+    title = record.title or "Comparison"
     sections = [
         results_table(found, metrics),
-        _notes(reading.names(content.get("notes"), where)),
-        sweep(content, found, metrics, looks, where),
+        _notes(record.notes),
+        sweep(record.sweep, found, metrics, looks),
         seeds_apart(found, metrics, looks, true),
-        differences(content, found, metrics, where),
+        differences(record.paired, found, metrics),
         _curves(found, metrics, true),
-        _examples(content, found, where),
-        _configuration(content, found, where),
+        _examples(record.examples, found),
+        _configuration(record.configuration, found),
         _glossary(metrics),
     ]
     return document(
         f"{title} — reteach",
-        _header(content, title, found, where),
+        _header(record, title, found),
         sections,
-        footer(str(content.get("reteach", ""))),
+        footer(""),
     )
 
 
-def _header(content: dict[str, Any], title: str, found: Sequence[Entry], where: str) -> Html:
-    budget = reading.mapping(content.get("budget"), where)
-    steps, most, batch = (
-        formatting.finite(budget.get(k)) for k in ("steps", "most_steps", "batch_size")
-    )
-    seeds = reading.names(content.get("seeds"), where)
+def _header(record: ComparisonRecord, title: str, found: Sequence[Entry]) -> Html:
+    budget = record.budget
+    steps, most, batch = budget.steps, budget.most_steps, budget.batch_size
+    seeds = [str(seed) for seed in record.seeds]
     main = [e for e in found if e.main]
     methods = list(dict.fromkeys(e.method or e.title for e in main))
     pairs: list[tuple[str, Child]] = [("methods", str(len(methods)))]
@@ -90,12 +87,11 @@ def _header(content: dict[str, Any], title: str, found: Sequence[Entry], where: 
     seconds = sum(sum(e.seconds) for e in found)
     if seconds:
         pairs.append(("training time in all", formatting.duration(seconds)))
-    description = str(content.get("description") or "")
     return join(
         tag("p", "reteach comparison", class_="eyebrow"),
         tag("h1", tag("span", title, class_="name")),
-        tag("p", description, class_="description") if description else None,
-        warnings(reading.names(content.get("warnings"), where)),
+        tag("p", record.description, class_="description") if record.description else None,
+        warnings(record.warnings),
         facts(pairs),
         tag(
             "p",
@@ -108,7 +104,7 @@ def _header(content: dict[str, Any], title: str, found: Sequence[Entry], where: 
     )
 
 
-def _notes(texts: list[str]) -> Section | None:
+def _notes(texts: Sequence[str]) -> Section | None:
     if not texts:
         return None
     return Section(
@@ -122,8 +118,7 @@ def _true_labels(found: Sequence[Entry]) -> float | None:
         known = [
             value
             for records in entry.history
-            if records
-            and (value := formatting.finite(records[-1].get("true_labels_per_image"))) is not None
+            if records and (value := records[-1].get("true_labels_per_image")) is not None
         ]
         if known:
             return statistics.fmean(known)
@@ -183,14 +178,14 @@ def _curve(entry: Entry, name: str, look: int) -> Line | None:
     return Line(entry.title, steps, means, look, [min(r) for r in rows], [max(r) for r in rows])
 
 
-def _examples(content: dict[str, Any], found: Sequence[Entry], where: str) -> Section | None:
+def _examples(examples: Sequence[ComparedExample], found: Sequence[Entry]) -> Section | None:
     titles = {e.name: e.title for e in found}
-    pictures = []
-    for example in reading.mappings(content.get("examples"), where):
-        predicted = reading.mapping(example.get("predicted"), where)
-        named = {titles.get(name, name): found_ for name, found_ in predicted.items()}
-        pictures.append(example | {"predicted": named})
-    cards = gallery(pictures, where)
+    cards = gallery(
+        [
+            replace(e, predicted={titles.get(name, name): p for name, p in e.predicted.items()})
+            for e in examples
+        ]
+    )
     if cards is None:
         return None
     lead = (
@@ -199,12 +194,11 @@ def _examples(content: dict[str, Any], found: Sequence[Entry], where: str) -> Se
     return Section("examples", "Examples", lead, cards)
 
 
-def _configuration(content: dict[str, Any], found: Sequence[Entry], where: str) -> Section | None:
+def _configuration(
+    configuration: dict[str, dict[str, Any]], found: Sequence[Entry]
+) -> Section | None:
     """The settings that all share as lists, those that differ as a table."""
-    configs = {
-        name: dict(flat(reading.mapping(config, where)))
-        for name, config in reading.mapping(content.get("configuration"), where).items()
-    }
+    configs = {name: dict(flat(config)) for name, config in configuration.items()}
     if not configs:
         return None
     keys = list(dict.fromkeys(key for config in configs.values() for key in config))

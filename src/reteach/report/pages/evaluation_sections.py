@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from ... import formatting
 from ...metrics.registry import GROUPS, GROUPS_OF_SETS, by_sets, counted, metric
-from .. import reading
+from ...records.runs import Number, PredictorEvaluation
 from ..glossary import abbr, glossary
 from ..kit.blocks import group, head, panel, panels, row, table
 from ..kit.charts import histogram, reliability
@@ -17,18 +16,19 @@ from ..kit.page import Section
 from .classes import per_class
 from .examples import gallery, merged, single_truth
 
-Evaluated = dict[str, dict[str, Any]]
+Evaluated = Mapping[str, PredictorEvaluation]
 """Predictor -> what was found of it on a data set."""
+Metrics = Mapping[str, Mapping[str, Number]]
+"""Predictor -> its metrics."""
 BARS = 24
 _FIRST = "labels_per_image@top1"
 
 
-def results(judged: dict[str, Evaluated], where: str) -> Section | None:
+def results(judged: Mapping[str, Evaluated]) -> Section | None:
     """Every metric of every predictor, a table per data set."""
     tables = []
     for data, found in judged.items():
-        numbers = {n: reading.mapping(e.get("metrics"), where) for n, e in found.items()}
-        made = _metrics_table(data, numbers)
+        made = _metrics_table(data, {n: e.metrics for n, e in found.items()})
         if made is not None:
             tables.append(tag("h3", "On ", tag("span", data, class_="name")))
             tables.append(made)
@@ -38,7 +38,7 @@ def results(judged: dict[str, Evaluated], where: str) -> Section | None:
     return Section("results", "Results", lead, tables)
 
 
-def _metrics_table(data: str, numbers: Evaluated) -> Html | None:
+def _metrics_table(data: str, numbers: Metrics) -> Html | None:
     names = list(dict.fromkeys(n for found in numbers.values() for n in found))
     twins = [n for n in names if n.startswith("labels_per_image@") and n != _FIRST]
     if "labels_per_image" in names:  # the same number under two names
@@ -70,9 +70,9 @@ def _halved(groups: list[tuple[str, list[str]]]) -> list[list[tuple[str, list[st
     return [groups[:cut], groups[cut:]]
 
 
-def _metric(name: str, numbers: Evaluated) -> Html:
+def _metric(name: str, numbers: Metrics) -> Html:
     words = metric(name)
-    values = [formatting.finite(found.get(name)) for found in numbers.values()]
+    values = [found.get(name) for found in numbers.values()]
     known = [v for v in values if v is not None]
     best = max(known, key=lambda v: words.better * v) if words.better and len(known) > 1 else None
     cells = [
@@ -81,13 +81,12 @@ def _metric(name: str, numbers: Evaluated) -> Html:
     return row(abbr(name), *cells)
 
 
-def coverage(found: Evaluated, looks: Looks, where: str) -> Section | None:
+def coverage(found: Evaluated, looks: Looks) -> Section | None:
     """Predicted labels per image against the true ones."""
     charts = []
     for name, entry in found.items():
-        counts = reading.mapping(entry.get("labels_histogram"), where)
-        predicted = _counts(counts.get("predicted"), where)
-        true = _counts(counts.get("true"), where)
+        predicted = _counts(entry.labels_histogram.predicted)
+        true = _counts(entry.labels_histogram.true)
         if sum(predicted) <= 0:
             continue
         edges, (bars, outline) = _binned(predicted, true)
@@ -114,15 +113,14 @@ def coverage(found: Evaluated, looks: Looks, where: str) -> Section | None:
     return Section("coverage", "Label coverage", lead, panels(charts))
 
 
-def calibration(found: Evaluated, looks: Looks, where: str) -> Section | None:
+def calibration(found: Evaluated, looks: Looks) -> Section | None:
     """Reliability diagrams."""
     charts = []
     for name, entry in found.items():
-        bins = reading.mapping(entry.get("reliability"), where)
-        columns = [reading.items(bins.get(k), where) for k in ("confidence", "accuracy", "count")]
+        bins = entry.reliability
         points = [
             (x, y, n)
-            for x, y, n in zip(*(map(formatting.finite, c) for c in columns), strict=False)
+            for x, y, n in zip(bins.confidence, bins.accuracy, bins.count, strict=False)
             if x is not None and y is not None and n
         ]
         if not points:
@@ -148,12 +146,10 @@ def calibration(found: Evaluated, looks: Looks, where: str) -> Section | None:
     return Section("calibration", "Reliability", lead, panels(charts))
 
 
-def examples(found: Evaluated, data: str, where: str) -> Section | None:
+def examples(found: Evaluated, data: str) -> Section | None:
     """Pictures with the given label, the predictors' sets and the truth."""
-    pictures = merged(
-        [(name, reading.mappings(entry.get("examples"), where)) for name, entry in found.items()]
-    )
-    cards = gallery(pictures, where)
+    pictures = merged({name: entry.examples for name, entry in found.items()})
+    cards = gallery(pictures)
     if cards is None:
         return None
     lead = f"Images of {data} with the label they came with, what each model sees, and the truth."
@@ -162,10 +158,9 @@ def examples(found: Evaluated, data: str, where: str) -> Section | None:
     return Section("examples", "Examples", lead, cards)
 
 
-def classes(found: Evaluated, where: str) -> Section | None:
+def classes(found: Evaluated) -> Section | None:
     """Class by class, the first predictor's."""
-    tables = {n: reading.mappings(e.get("per_class"), where) for n, e in found.items()}
-    tables = {n: rows for n, rows in tables.items() if rows}
+    tables = {n: e.per_class for n, e in found.items() if e.per_class}
     if not tables:
         return None
     main, *others = tables
@@ -176,20 +171,17 @@ def classes(found: Evaluated, where: str) -> Section | None:
     return Section("classes", "Per class", lead, body) if body is not None else None
 
 
-def words(judged: dict[str, Evaluated], where: str) -> Section | None:
+def words(judged: Mapping[str, Evaluated]) -> Section | None:
     """The glossary of the metrics that occur."""
     names = [
-        name
-        for found in judged.values()
-        for entry in found.values()
-        for name in reading.mapping(entry.get("metrics"), where)
+        name for found in judged.values() for entry in found.values() for name in entry.metrics
     ]
     body = glossary(n for n in names if n == _FIRST or not n.startswith("labels_per_image@"))
     return Section("glossary", "Glossary", None, body) if body is not None else None
 
 
-def _counts(values: Any, where: str) -> list[float]:
-    return [formatting.finite(v) or 0.0 for v in reading.items(values, where)]
+def _counts(values: Sequence[Number]) -> list[float]:
+    return [v or 0.0 for v in values]
 
 
 def _mean(counts: list[float]) -> float:

@@ -6,13 +6,13 @@ MILe's Figure 2. What is right, additional or missed is told by a sign and a fra
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from ... import formatting
+from ...records.comparisons import ComparedExample
+from ...records.runs import Example, Prediction
 from ..kit.blocks import more
 from ..kit.html import Html, join, tag
-from ..reading import items, mapping, names
 
 SHOWN, CHIPS = 8, 10
 _PICTURE = re.compile(r"data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/]+={0,2}")
@@ -23,17 +23,11 @@ _SIGNS = {
 }
 
 
-def gallery(examples: Sequence[dict[str, Any]], where: str) -> Html | None:
-    """Cards of the examples; None without any.
-
-    Args:
-        examples: ``item``, ``image`` (a data URL), ``given`` and ``truth`` (class names; ``truth``
-            None where it is unknown), ``predicted``: model -> list of (class, score).
-        where: the file, for errors.
-    """
+def gallery(examples: Sequence[ComparedExample]) -> Html | None:
+    """Cards of the examples; None without any."""
     if not examples:
         return None
-    cards = [_card(example, where) for example in examples]
+    cards = [_card(example) for example in examples]
     rest = tag("div", cards[SHOWN:], class_="cards")
     return join(
         _key(),
@@ -42,36 +36,31 @@ def gallery(examples: Sequence[dict[str, Any]], where: str) -> Html | None:
     )
 
 
-def single_truth(examples: Sequence[dict[str, Any]]) -> bool:
+def single_truth(examples: Sequence[ComparedExample]) -> bool:
     """Whether the truth is one label per image, so that an additional label need not be wrong."""
-    return bool(examples) and all(
-        isinstance(e.get("truth"), list) and len(e["truth"]) <= 1 for e in examples
-    )
+    return bool(examples) and all(e.truth is not None and len(e.truth) <= 1 for e in examples)
 
 
-def merged(found: Sequence[tuple[str, list[dict[str, Any]]]]) -> list[dict[str, Any]]:
+def merged(found: Mapping[str, Sequence[Example]]) -> list[ComparedExample]:
     """Examples of several predictors as one list, an item's predictions side by side."""
-    out: dict[str, dict[str, Any]] = {}
-    for name, examples in found:
-        for example in examples:
-            item = str(example.get("item"))
-            known = out.setdefault(item, example | {"predicted": {}})
-            known["predicted"][name] = example.get("predicted")
+    out: dict[str, ComparedExample] = {}
+    for name, examples in found.items():
+        for e in examples:
+            known = out.setdefault(e.item, ComparedExample(e.item, e.image, e.given, {}, e.truth))
+            known.predicted[name] = e.predicted
     return list(out.values())
 
 
-def _card(example: dict[str, Any], where: str) -> Html:
-    item = str(example.get("item", ""))
-    given = names(example.get("given"), where)
-    truth = None if example.get("truth") is None else names(example["truth"], where)
-    rows = [("given", [_plain(name, truth) for name in given])]
-    for model, predicted in mapping(example.get("predicted"), where).items():
-        rows.append((model, _predicted(items(predicted, where), truth)))
+def _card(example: ComparedExample) -> Html:
+    item, truth = example.item, example.truth
+    rows = [("given", [_plain(name, truth) for name in example.given])]
+    for model, predicted in example.predicted.items():
+        rows.append((model, _predicted(predicted, truth)))
     if truth is not None:
         rows.append(("truth", [tag("li", tag("span", t, class_="name")) for t in truth]))
     return tag(
         "article",
-        _picture(example.get("image"), item),
+        _picture(example.image, item),
         tag("div", tag("p", item, class_="item name", title=item), _rows(rows)),
         class_="card",
     )
@@ -97,12 +86,7 @@ def _cut(chips: list[Html]) -> list[Html]:
     return [*chips[:CHIPS], tag("li", f"and {len(chips) - CHIPS} more", class_="rest")]
 
 
-def _predicted(predicted: list[Any], truth: list[str] | None) -> list[Html]:
-    pairs = [
-        (str(p[0]), formatting.finite(p[1]))
-        for p in predicted
-        if isinstance(p, list) and len(p) == 2
-    ]
+def _predicted(pairs: Sequence[Prediction], truth: Sequence[str] | None) -> list[Html]:
     if truth is None:
         return [_chip(name, score, None) for name, score in pairs]
     chips = [_chip(name, score, "right" if name in truth else "extra") for name, score in pairs]
@@ -110,7 +94,7 @@ def _predicted(predicted: list[Any], truth: list[str] | None) -> list[Html]:
     return chips + [_chip(name, None, "missed") for name in truth if name not in seen]
 
 
-def _plain(name: str, truth: list[str] | None) -> Html:
+def _plain(name: str, truth: Sequence[str] | None) -> Html:
     wrong = truth is not None and name not in truth
     remark = tag("small", "not in the truth") if wrong else None
     return tag("li", tag("span", name, class_="name"), remark)
@@ -128,9 +112,9 @@ def _chip(name: str, score: float | None, kind: str | None) -> Html:
     )
 
 
-def _picture(url: Any, item: str) -> Html:
+def _picture(url: str, item: str) -> Html:
     """The image, if it is one and lies in the page itself."""
-    if isinstance(url, str) and _PICTURE.fullmatch(url):
+    if _PICTURE.fullmatch(url):
         return tag("img", src=url, alt=f"image {item}")
     return tag("div", "no picture", class_="empty")
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from ... import formatting
 from ...metrics.registry import Metric, metric
-from .. import reading
+from ...records.comparisons import PairedDifference
 from ..entries import Entry, leaders
 from ..glossary import abbr
 from ..kit.blocks import group, head, more, panel, panels, row, table
@@ -162,12 +161,11 @@ def seeds_apart(
 
 
 def differences(
-    content: dict[str, Any], found: Sequence[Entry], metrics: Sequence[str], where: str
+    paired: Sequence[PairedDifference], found: Sequence[Entry], metrics: Sequence[str]
 ) -> Section | None:
     """Paired differences with their intervals, drawn and as a table."""
     known = {e.name: e for e in found}
-    pairs = [_Pair(p, known) for p in reading.mappings(content.get("paired"), where)]
-    pairs = [p for p in pairs if p.drawable]
+    pairs = [_Pair(p, known) for p in paired if None not in (p.mean, p.low, p.high)]
     if not pairs:
         return None
     charts = []
@@ -200,17 +198,14 @@ def differences(
 class _Pair:
     """a − b in one metric, a control always as b."""
 
-    def __init__(self, plain: dict[str, Any], known: dict[str, Entry]) -> None:
-        self.metric = str(plain.get("metric", ""))
-        a, b = str(plain.get("a", "")), str(plain.get("b", ""))
-        numbers = [formatting.finite(plain.get(key)) for key in ("mean", "low", "high")]
-        self.drawable = None not in numbers
-        mean, low, high = (n or 0.0 for n in numbers)
+    def __init__(self, found: PairedDifference, known: dict[str, Entry]) -> None:
+        self.metric, self.n = found.metric, found.n
+        a, b = found.a, found.b
+        mean, low, high = (n or 0.0 for n in (found.mean, found.low, found.high))
         if a in known and b in known and known[a].control and not known[b].control:
             a, b, mean, low, high = b, a, -mean, -high, -low
         self.names, self.mean, self.low, self.high = {a, b}, mean, low, high
         self.title = " − ".join(known[n].title if n in known else n for n in (a, b))
-        self.n = formatting.finite(plain.get("n"))
         first, second = known.get(a), known.get(b)
         # a control says something about the methods that it is no version of
         self.telling = not (

@@ -8,6 +8,7 @@ from typing import Any
 from ... import formatting
 from ...errors import UserError
 from ...metrics.registry import by_sets, metric, shown
+from ...records.runs import EVALUATION, RUN, RunRecord
 from .. import reading
 from ..glossary import abbr
 from ..kit.blocks import big_numbers, facts, head, more, notice, row, table, warnings
@@ -31,87 +32,78 @@ def page(folder: Path) -> str:
     Raises:
         UserError: no ``run.json`` there, or a damaged file.
     """
-    file = folder / "run.json"
-    if not file.is_file():
+    run = RUN.read(folder)
+    if run is None:
         raise UserError(f"{folder} is not a run folder: it has no run.json")
-    run = reading.load_json(file)
     config = reading.load_yaml(folder / "config.yaml")
     records = reading.load_lines(folder / "metrics.jsonl")
     quarantine = reading.load_csv(folder / "quarantine.csv")
-    where = f"{folder / 'evaluation.json'}"
-    judged = {
-        data: {name: reading.mapping(e, where) for name, e in reading.mapping(all_, where).items()}
-        for data, all_ in reading.load_json(folder / "evaluation.json").items()
-    }
+    judged = EVALUATION.read(folder) or {}
     data, found = next(iter(judged.items()), ("val", {}))
     looks = Looks(found)
     title = _title(run)
     sections = [
-        sections_of.results(judged, where),
-        _evaluations(records, looks, found, where),
-        _training(records, looks, str(run.get("method", ""))),
-        sections_of.coverage(found, looks, where),
-        sections_of.calibration(found, looks, where),
-        sections_of.examples(found, data, where),
-        sections_of.classes(found, where),
+        sections_of.results(judged),
+        _evaluations(records, looks, found),
+        _training(records, looks, run.method),
+        sections_of.coverage(found, looks),
+        sections_of.calibration(found, looks),
+        sections_of.examples(found, data),
+        sections_of.classes(found),
         _quarantine(quarantine),
         _configuration(config),
         _reproduce(folder, run, config),
-        sections_of.words(judged, where),
+        sections_of.words(judged),
     ]
     return document(
         f"{title} — reteach",
-        _header(run, title, file, found, where, bool(quarantine)),
+        _header(run, title, found, bool(quarantine)),
         sections,
-        footer(str(run.get("reteach", ""))),
+        footer(run.reteach),
     )
 
 
-def _title(run: dict[str, Any]) -> str:
-    classes = len(run["classes"]) if isinstance(run.get("classes"), list) else 0
-    images = int(formatting.finite(run.get("n_train")) or 0)
-    words = method_name(str(run.get("method", "")) or "run")
+def _title(run: RunRecord) -> str:
+    classes, images = len(run.classes), run.n_train
+    words = method_name(run.method or "run")
     words += f" on {formatting.plural(images, 'image')}" if images else ""
     return words + (f", {formatting.plural(classes, 'class', 'classes')}" if classes else "")
 
 
-def _header(
-    run: dict[str, Any], title: str, file: Path, found: Evaluated, where: str, listed: bool
-) -> Html:
-    state = str(run.get("status", ""))
-    message = str(run.get("message") or "")
+def _header(run: RunRecord, title: str, found: Evaluated, listed: bool) -> Html:
+    state, message = run.status, run.message
     pill = tag("span", _STATES.get(state, "·"), " ", state, class_="state") if state else None
-    created = str(run.get("created", ""))[:16].replace("T", " ")
+    created = run.created[:16].replace("T", " ")
     return join(
         tag("p", "reteach run ", pill, tag("span", created), class_="eyebrow"),
         tag("h1", tag("span", title, class_="name")),
         notice("Failed" if state == "failed" else "Stopped", message)
         if message and state in ("failed", "interrupted")
         else None,
-        warnings(reading.names(run.get("warnings"), f"{file}")),
-        _headline(found, where),
+        warnings(run.warnings),
+        _headline(found),
         facts(_facts(run, listed)),
     )
 
 
-def _headline(found: Evaluated, where: str) -> Html | None:
+def _headline(found: Evaluated) -> Html | None:
     """The main numbers of the first predictor; those of the others as remarks."""
     if not found:
         return None
-    numbers = {n: reading.mapping(e.get("metrics"), where) for n, e in found.items()}
+    numbers = {n: e.metrics for n, e in found.items()}
     main, *others = numbers
     large: list[tuple[Child, str, str, Child]] = []
     for name in shown("headline/sets" if by_sets(numbers.values()) else "headline"):
-        value = formatting.finite(numbers[main].get(name))
+        value = numbers[main].get(name)
         if value is None or (name == "real_accuracy" and value == numbers[main].get("accuracy")):
             continue  # with single labels ReaL accuracy is accuracy
         words = metric(name)
         remarks = []
-        true = formatting.finite(numbers[main].get("true_labels_per_image"))
+        true = numbers[main].get("true_labels_per_image")
         if name == "labels_per_image" and true is not None:
             remarks.append(f"truly {formatting.decimal(true)}")
         for other in others[:2]:
-            second = formatting.finite(numbers[other].get(name))
+            second = numbers[other].get(name)
             if second is not None:
                 remarks.append(f"{other} {words.show(second)}")
         unit = "%" if words.unit == "percent" else ""
@@ -120,41 +112,32 @@ def _headline(found: Evaluated, where: str) -> Html | None:
     return big_numbers(large[:5]) if large else None
 
 
-def _facts(run: dict[str, Any], listed: bool) -> list[tuple[str, Child]]:
+def _facts(run: RunRecord, listed: bool) -> list[tuple[str, Child]]:
     """What was trained on what; ``listed``: the unusable images are named further down."""
     pairs: list[tuple[str, Child]] = []
-    for key, name in (
-        ("n_train", "training images"),
-        ("n_val", "validation images"),
-        ("n_unlabeled", "unlabelled images"),
-        ("steps", "steps"),
+    for number, name in (
+        (run.n_train, "training images"),
+        (run.n_val, "validation images"),
+        (run.n_unlabeled, "unlabelled images"),
+        (run.steps, "steps"),
     ):
-        number = formatting.finite(run.get(key))
         if number:
             pairs.append((name, formatting.count(number)))
-    broken = formatting.finite(run.get("n_quarantined"))
-    if broken:
-        words = formatting.count(broken)
+    if run.n_quarantined:
+        words = formatting.count(run.n_quarantined)
         link = tag("a", words, href="#quarantine") if listed else words
         pairs.append(("unusable images", link))
-    seconds = formatting.finite(run.get("seconds"))
-    rate = formatting.finite(run.get("images_per_second"))
-    if seconds is not None:
-        pairs.append(("training time", formatting.duration(seconds)))
-    if rate is not None:
-        pairs.append(("images per second", formatting.count(rate)))
-    if run.get("device"):
-        pairs.append(("device", str(run["device"])))
+    if run.seconds is not None:
+        pairs.append(("training time", formatting.duration(run.seconds)))
+    if run.images_per_second is not None:
+        pairs.append(("images per second", formatting.count(run.images_per_second)))
+    if run.device:
+        pairs.append(("device", run.device))
     return pairs
 
 
-def _evaluations(
-    records: list[dict[str, Any]], looks: Looks, found: Evaluated, where: str
-) -> Section | None:
-    true = None
-    if found:
-        main = reading.mapping(next(iter(found.values())).get("metrics"), where)
-        true = formatting.finite(main.get("true_labels_per_image"))
+def _evaluations(records: list[dict[str, Any]], looks: Looks, found: Evaluated) -> Section | None:
+    true = next(iter(found.values())).metrics.get("true_labels_per_image") if found else None
     charts = evaluations(records, looks, true)
     if charts is None:
         return None
@@ -203,10 +186,10 @@ def _configuration(config: dict[str, Any]) -> Section | None:
     return Section("configuration", "Configuration", None, body)
 
 
-def _reproduce(folder: Path, run: dict[str, Any], config: dict[str, Any]) -> Section:
+def _reproduce(folder: Path, run: RunRecord, config: dict[str, Any]) -> Section:
     parts = [
         (tag("p", words), tag("pre", command, class_="command", tabindex=0))
-        for words, command in commands(folder, str(run.get("status", "")), config)
+        for words, command in commands(folder, run.status, config)
     ]
     lead = (
         "Batches, augmentation and every other random choice follow from the seed and the step: a run "

@@ -9,7 +9,6 @@ from typing import Any
 
 from ... import formatting
 from ...metrics.registry import Metric, metric
-from .. import reading
 from ..entries import Entry
 from ..glossary import abbr
 from ..kit.blocks import head, panel, panels, row, table
@@ -22,18 +21,13 @@ from .config import text
 
 
 def sweep(
-    content: dict[str, Any],
+    swept: dict[str, tuple[Any, ...]],
     found: Sequence[Entry],
     metrics: Sequence[str],
     looks: Looks,
-    where: str,
 ) -> Section | None:
     """The section of the swept settings; None if nothing was swept."""
-    swept = {
-        name: reading.items(values, where)
-        for name, values in reading.mapping(content.get("sweep"), where).items()
-        if values
-    }
+    swept = {name: values for name, values in swept.items() if values}
     if not swept:
         return None
     main = [e for e in found if e.main]
@@ -52,7 +46,7 @@ def sweep(
 
 
 def _curves(
-    setting: str, values: list[Any], main: list[Entry], metrics: Sequence[str], looks: Looks
+    setting: str, values: Sequence[Any], main: list[Entry], metrics: Sequence[str], looks: Looks
 ) -> Html:
     numbers = [formatting.finite(v) for v in values]
     known = [n for n in numbers if n is not None]
@@ -88,7 +82,7 @@ def _line(
 
 
 def _panel(
-    setting: str, words: Metric, drawn: list[Line], ticks: list[Any], x: list[float]
+    setting: str, words: Metric, drawn: list[Line], ticks: Sequence[Any], x: list[float]
 ) -> Html:
     label = f"{words.title} over {setting}. " + "; ".join(
         f"{line.name}: " + ", ".join(formatting.decimal(y, words.digits) for y in line.y)
@@ -105,7 +99,7 @@ def _panel(
     return panel(words.title, chart, words.unit_words)
 
 
-def _maps(swept: dict[str, list[Any]], main: list[Entry], metrics: Sequence[str]) -> Html:
+def _maps(swept: dict[str, tuple[Any, ...]], main: list[Entry], metrics: Sequence[str]) -> Html:
     (down, rows), (across, columns) = swept.items()
     maps = []
     for method in dict.fromkeys(e.method for e in main):
@@ -119,7 +113,10 @@ def _maps(swept: dict[str, list[Any]], main: list[Entry], metrics: Sequence[str]
 
 
 def _map(
-    mine: list[Entry], down: tuple[str, list[Any]], across: tuple[str, list[Any]], words: Metric
+    mine: list[Entry],
+    down: tuple[str, Sequence[Any]],
+    across: tuple[str, Sequence[Any]],
+    words: Metric,
 ) -> Html | None:
     """A heat map as a table: its numbers can be read, copied and heard."""
     means = {
@@ -159,7 +156,9 @@ def _map(
     return panel(words.title, content, words.unit_words)
 
 
-def _settings_table(swept: dict[str, list[Any]], main: list[Entry], metrics: Sequence[str]) -> Html:
+def _settings_table(
+    swept: dict[str, tuple[Any, ...]], main: list[Entry], metrics: Sequence[str]
+) -> Html:
     heads = [head("Method", text=True), *(head(name) for name in swept)]
     heads += [head(abbr(m)) for m in metrics]
     lines = [

@@ -1,0 +1,146 @@
+"""The records of a run folder: ``run.json``, ``evaluation.json`` and ``models/index.json``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, final
+
+from .record import OPTIONAL, RecordFile
+
+Number = float | None
+Prediction = tuple[str, Number]
+"""A class and its score."""
+
+
+@final
+@dataclass(frozen=True)
+class RunRecord:
+    """What was trained on what, and how far it is.
+
+    Args:
+        reteach: the version that trained it.
+        processes: that trained together.
+        status: running, finished, interrupted or failed; ``message`` says why.
+        derived: settings that the method derived from the data.
+    """
+
+    reteach: str = ""
+    kind: str = "train"
+    method: str = ""
+    classes: tuple[str, ...] = ()
+    n_train: int = 0
+    n_val: int = 0
+    n_unlabeled: int = 0
+    n_quarantined: int = 0
+    device: str = ""
+    processes: int = 1
+    steps: int = 0
+    created: str = ""
+    status: str = ""
+    message: str = ""
+    warnings: tuple[str, ...] = ()
+    seconds: Number = field(default=None, metadata=OPTIONAL)
+    images_per_second: Number = field(default=None, metadata=OPTIONAL)
+    derived: dict[str, Any] | None = field(default=None, metadata=OPTIONAL)
+
+
+@final
+@dataclass(frozen=True)
+class ClassRow:
+    """A class in an evaluation: how many images have it, average precision, and the rest at 0.5."""
+
+    class_: str = ""
+    support: Number = None
+    ap: Number = None
+    precision: Number = None
+    recall: Number = None
+    f1: Number = None
+
+
+@final
+@dataclass(frozen=True)
+class LabelsHistogram:
+    """How many images have 0, 1, 2 … predicted labels, and true ones."""
+
+    predicted: tuple[Number, ...] = ()
+    true: tuple[Number, ...] = ()
+
+
+@final
+@dataclass(frozen=True)
+class ReliabilityBins:
+    """Mean score, share that is right and number of images in each bin of the top score."""
+
+    confidence: tuple[Number, ...] = ()
+    accuracy: tuple[Number, ...] = ()
+    count: tuple[Number, ...] = ()
+
+
+@final
+@dataclass(frozen=True)
+class Example:
+    """A picture (a data URL) with its given, predicted and true classes; ``truth`` None: unknown."""
+
+    item: str = ""
+    image: str = ""
+    given: tuple[str, ...] = ()
+    predicted: tuple[Prediction, ...] = ()
+    truth: tuple[str, ...] | None = None
+
+
+@final
+@dataclass(frozen=True)
+class PredictorEvaluation:
+    """Everything that a report shows of one predictor on one data set."""
+
+    metrics: dict[str, Number] = field(default_factory=dict)
+    per_class: tuple[ClassRow, ...] = ()
+    labels_histogram: LabelsHistogram = LabelsHistogram()
+    reliability: ReliabilityBins = ReliabilityBins()
+    examples: tuple[Example, ...] = ()
+
+
+@final
+@dataclass(frozen=True)
+class SavedPredictor:
+    """The folders of a predictor's models, digests of their weights, and what makes scores of outputs.
+
+    ``digests``: none in files of earlier versions. ``classes``: of a specialist, those that it is for.
+    """
+
+    link: Literal["softmax", "sigmoid"]
+    models: tuple[str, ...]
+    digests: tuple[str, ...] = ()
+    classes: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ModelIndex:
+    """What is needed to use a run's models.
+
+    Args:
+        image_size, frames: of what they see; None where images keep their size, or are no videos.
+        mean, std, channels: how pixels are normalised.
+        threshold: tuned on the validation images.
+    """
+
+    predictors: dict[str, SavedPredictor]
+    specialists: dict[str, SavedPredictor] = field(default_factory=dict)
+    classes: tuple[str, ...]
+    image_size: int | None
+    frames: int | None = None
+    resize: Literal["square", "shorter"] = "shorter"
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    channels: int
+    threshold: float | None
+    method: str
+
+
+Evaluations = dict[str, dict[str, PredictorEvaluation]]
+"""Data set -> predictor -> what was found."""
+
+RUN = RecordFile("run.json", RunRecord)
+EVALUATION = RecordFile("evaluation.json", Evaluations)
+MODELS = RecordFile("models/index.json", ModelIndex)
