@@ -353,14 +353,17 @@ class Method:
     """What the command line, comparisons and run folders know of a method.
 
     Args:
+        title: its name on a page, in the papers' spelling.
         settings: the dataclass of its own settings.
-        recipe: "module:function" that trains it: (setup, settings, run) -> algorithm.
+        recipe: "module:function" below ``reteach.methods`` that trains it: (setup, settings, run) ->
+            algorithm.
         labels: what it can learn from: one label per image, label sets, or either.
         network: the setting that, where it is given, stands for --model.
         unlabeled: whether it also learns from images without labels.
         unknown: whether it leaves out classes of which it is unknown if an image has them.
     """
 
+    title: str
     settings: type[Any]
     recipe: str
     labels: Literal["one", "sets", "either"]
@@ -370,30 +373,35 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
-    "softmax": Method(SoftmaxOptions, "reteach.methods.supervised:train_softmax", "one"),
+    "softmax": Method("Softmax", SoftmaxOptions, "supervised:train_softmax", "one"),
     "sigmoid": Method(
-        SigmoidOptions, "reteach.methods.supervised:train_sigmoid", "either", unknown=True
+        "Sigmoid", SigmoidOptions, "supervised:train_sigmoid", "either", unknown=True
     ),
-    "asl": Method(AslOptions, "reteach.methods.supervised:train_asl", "sets", unknown=True),
-    "elr": Method(ElrOptions, "reteach.methods.elr:train", "one"),
-    "mile": Method(MileOptions, "reteach.methods.mile:train", "either", unlabeled=True),
-    "an-ls": Method(AnLsOptions, "reteach.methods.assume_negative:train_smoothed", "either"),
-    "wan": Method(WanOptions, "reteach.methods.assume_negative:train_weak", "either"),
-    "epr": Method(EprOptions, "reteach.methods.expected_positive:train", "either"),
-    "role": Method(RoleOptions, "reteach.methods.role:train", "either"),
-    "em-apl": Method(EmAplOptions, "reteach.methods.entropy_max:train", "either"),
-    "large-loss": Method(LargeLossOptions, "reteach.methods.large_loss:train", "either"),
-    "distill": Method(DistillOptions, "reteach.methods.distill:train", "one"),
+    "asl": Method("ASL", AslOptions, "supervised:train_asl", "sets", unknown=True),
+    "elr": Method("ELR", ElrOptions, "elr:train", "one"),
+    "mile": Method("MILe", MileOptions, "mile:train", "either", unlabeled=True),
+    "an-ls": Method("AN-LS", AnLsOptions, "assume_negative:train_smoothed", "either"),
+    "wan": Method("WAN", WanOptions, "assume_negative:train_weak", "either"),
+    "epr": Method("EPR", EprOptions, "expected_positive:train", "either"),
+    "role": Method("ROLE", RoleOptions, "role:train", "either"),
+    "em-apl": Method("EM + APL", EmAplOptions, "entropy_max:train", "either"),
+    "large-loss": Method("Large loss", LargeLossOptions, "large_loss:train", "either"),
+    "distill": Method("Distillation", DistillOptions, "distill:train", "one"),
     "noisy-student": Method(
-        NoisyStudentOptions, "reteach.methods.noisy_student:train", "one", unlabeled=True
+        "Noisy student", NoisyStudentOptions, "noisy_student:train", "one", unlabeled=True
     ),
-    "semi": Method(
-        SemiOptions, "reteach.methods.semi:train", "one", network="student", unlabeled=True
+    "semi": Method("semi", SemiOptions, "semi:train", "one", network="student", unlabeled=True),
+    "nct": Method("NCT", NctOptions, "nct:train", "one"),
+    "dml": Method("Deep mutual learning", DmlOptions, "nct:train_dml", "one"),
+    "variability": Method(
+        "Target variability alone", VariabilityOptions, "nct:train_variability", "one"
     ),
-    "nct": Method(NctOptions, "reteach.methods.nct:train", "one"),
-    "dml": Method(DmlOptions, "reteach.methods.nct:train_dml", "one"),
-    "variability": Method(VariabilityOptions, "reteach.methods.nct:train_variability", "one"),
-    "ensemble": Method(EnsembleOptions, "reteach.methods.nct:train_ensemble", "one"),
-    "cpsd": Method(CpsdOptions, "reteach.methods.cpsd:train", "sets", unknown=True),
+    "ensemble": Method("Two independent networks", EnsembleOptions, "nct:train_ensemble", "one"),
+    "cpsd": Method("CPSD", CpsdOptions, "cpsd:train", "sets", unknown=True),
 }
 """Every method by name."""
+
+
+def method_title(name: str) -> str:
+    """The name of a method on a page; one of another version is its own."""
+    return METHODS[name].title if name in METHODS else name

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+from ..options.methods import method_title
 from ..records.comparisons import ComparisonRecord, ComparisonRow, Numbers
 from ..records.runs import Number
-from .names import method_name
 
 
 @final
@@ -59,7 +59,7 @@ def leaders(found: Sequence[Entry], metric: str, better: int, most: int) -> list
 def _entry(row: ComparisonRow) -> Entry:
     title = row.name
     if row.method and row.name.startswith(row.method):
-        title = method_name(row.method) + row.name[len(row.method) :]
+        title = method_title(row.method) + row.name[len(row.method) :]
     return Entry(
         row.name,
         title,

@@ -36,7 +36,7 @@ from .checkpoint import load_models
 def load_recipe(recipe: str) -> Any:
     """The function that trains a method, from "module:function"."""
     module, function = recipe.split(":")
-    return getattr(importlib.import_module(module), function)
+    return getattr(importlib.import_module(f"reteach.methods.{module}"), function)
 
 
 def make_setup(

@@ -8,6 +8,7 @@ from typing import Any
 from ... import formatting
 from ...errors import UserError
 from ...metrics.registry import by_sets, metric, shown
+from ...options.methods import method_title
 from ...records.runs import EVALUATION, RUN, RunRecord
 from .. import reading
 from ..glossary import abbr
@@ -15,7 +16,6 @@ from ..kit.blocks import big_numbers, facts, head, more, notice, row, table, war
 from ..kit.html import Child, Html, join, tag
 from ..kit.line_styles import Looks
 from ..kit.page import Section, document, footer
-from ..names import method_name
 from . import evaluation_sections as sections_of
 from .config import commands, nested
 from .curves import evaluations, training
@@ -65,7 +65,7 @@ def page(folder: Path) -> str:
 
 def _title(run: RunRecord) -> str:
     classes, images = len(run.classes), run.n_train
-    words = method_name(run.method or "run")
+    words = method_title(run.method or "run")
     words += f" on {formatting.plural(images, 'image')}" if images else ""
     return words + (f", {formatting.plural(classes, 'class', 'classes')}" if classes else "")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ... import formatting
 from ...metrics.registry import Metric, metric
+from ...options.methods import method_title
 from ..entries import Entry
 from ..glossary import abbr
 from ..kit.blocks import head, panel, panels, row, table
@@ -16,7 +17,6 @@ from ..kit.charts import Line, legend, lines
 from ..kit.html import Html, join, tag
 from ..kit.line_styles import Looks
 from ..kit.page import Section
-from ..names import method_name
 from .config import text
 
 
@@ -67,7 +67,7 @@ def _curves(
                 drawn.append(_line(method, [mine[0]] * len(x), sorted(x), words, looks))
         if drawn:
             charts.append(_panel(setting, words, drawn, [] if numeric else values, sorted(x)))
-    keys = legend([(method_name(m), looks(m)) for m in methods])
+    keys = legend([(method_title(m), looks(m)) for m in methods])
     return join(keys, panels(charts))
 
 
@@ -78,7 +78,7 @@ def _line(
     y = [sum(r) / len(r) if r else math.nan for r in rows]
     low = [min(r) if r else math.nan for r in rows]
     high = [max(r) if r else math.nan for r in rows]
-    return Line(method_name(method), x, y, looks(method), low, high)
+    return Line(method_title(method), x, y, looks(method), low, high)
 
 
 def _panel(
@@ -107,7 +107,7 @@ def _maps(swept: dict[str, tuple[Any, ...]], main: list[Entry], metrics: Sequenc
         if not mine:
             continue
         grids = [_map(mine, (down, rows), (across, columns), metric(name)) for name in metrics]
-        maps.append(tag("h3", method_name(method)))
+        maps.append(tag("h3", method_title(method)))
         maps.append(panels(grid for grid in grids if grid is not None))
     return join(maps)
 
@@ -163,7 +163,7 @@ def _settings_table(
     heads += [head(abbr(m)) for m in metrics]
     lines = [
         row(
-            method_name(e.method),
+            method_title(e.method),
             *(text(e.settings.get(name)) for name in swept),
             *(metric(m).show(e.mean(m)) for m in metrics),
         )
