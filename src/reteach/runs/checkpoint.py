@@ -26,7 +26,6 @@ from ..records.runs import MODELS, ModelIndex, SavedPredictor
 from .preprocessing import Preprocessing
 
 
-
 @final
 @dataclass(frozen=True, eq=False)
 class TrainedModel:

@@ -11,9 +11,9 @@ from typing import Any, final
 import yaml
 from tyro.conf import Positional
 
+from ..errors import UserError, closest
 from ..options.methods import METHODS
 from ..options.renamed import current
-from ..errors import UserError, closest
 from .config import parse
 
 
@@ -73,7 +73,9 @@ def settings(command: type[Any], group: str = "") -> dict[str, Setting]:
         else:
             marks = getattr(hint, "__metadata__", ())
             plain = hint.__origin__ if marks else hint
-            found[field.name] = Setting(plain, group, bool(set(Positional[int].__metadata__) & set(marks)))  # type: ignore[attr-defined]
+            found[field.name] = Setting(
+                plain, group, bool(set(Positional[int].__metadata__) & set(marks))
+            )  # type: ignore[attr-defined]
     return found
 
 

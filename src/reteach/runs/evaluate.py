@@ -16,9 +16,9 @@ from ..engine.setup import Setup
 from ..records.record import parse
 from ..records.runs import EVALUATION, PredictorEvaluation
 from . import gallery
+from .checkpoint import save_models
 from .config import Config
 from .inputs import Inputs
-from .checkpoint import save_models
 
 THRESHOLD = 0.25
 """Where label sets are cut for pictures and tables when nothing better is known (MILe's own)."""

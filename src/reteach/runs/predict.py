@@ -21,12 +21,12 @@ from ..progress import progress
 from ..scores.table import ScoreWriter
 from ..table_files import Kind
 from ..tables import LabelTable, check_suffix, read_labels, write_labels
+from .checkpoint import TrainedModel, load_models
 from .evaluate import THRESHOLD
 from .inputs import labelled, labelled_dataset
-from .checkpoint import TrainedModel, load_models
 
 if TYPE_CHECKING:
-    from ..options.runs import RunEvaluationOptions, PredictOptions
+    from ..options.runs import PredictOptions, RunEvaluationOptions
 
 PRESENT = 0.5
 """Where calibrated probabilities are cut."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import final
 
-from ..data.loading.clips import at_once, evaluation
 from ..data.dataset import Dataset
-from ..data.loading.reader import Augment
-from ..data.sources.base import is_video, shrunk
 from ..data.loading.batch import Normalize
+from ..data.loading.clips import at_once, evaluation
+from ..data.loading.reader import Augment
 from ..data.loading.stream import Scan
+from ..data.sources.base import is_video, shrunk
 from ..errors import UserError
 from ..options.shared import Resize
 

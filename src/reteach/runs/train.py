@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -15,25 +14,25 @@ import numpy as np
 import torch
 
 from .. import __version__
-from ..options.methods import METHODS
 from ..data.loading.quarantine import write_csv
 from ..engine import distributed
 from ..engine.log import Log, Sink, tensorboard, wandb
 from ..engine.run import Run
 from ..errors import Interrupted, Refused, UserError
 from ..files import atomic_write
-from ..records.runs import RUN, RunRecord
 from ..models import weights
+from ..options.methods import METHODS
 from ..options.shared import refuse_unused
+from ..records.runs import RUN, RunRecord
 from ..report import run_report
 from . import config as configs
 from . import evaluate as finish
-from .folder import open_run_folder, new_folder
+from .checkpoint import choose_device
+from .collapse import CollapseDetector
+from .folder import new_folder, open_run_folder
 from .inputs import Inputs, open_inputs
 from .originals import Originals, originals_of
-from .checkpoint import choose_device
 from .setup import check_unlabeled, load_recipe, make_setup
-from .collapse import CollapseDetector
 
 
 def train(config: configs.Config, *, moved: bool = False, forgiving: bool = False) -> Path:
