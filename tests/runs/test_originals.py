@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import toys
@@ -22,8 +21,8 @@ from reteach.data.loading.quarantine import examine
 from reteach.data.sources.base import open_source
 from reteach.engine import run as engine
 from reteach.engine.run import Run
-from reteach.models import export
 from reteach.errors import UserError
+from reteach.models import export
 
 QUICK = [
     *("--model", "reteach_tiny", "--image-size", "16", "--workers", "0", "--device", "cpu"),

@@ -76,7 +76,7 @@ class TrainedModel:
         return Preprocessing(self.image_size, self.frames, self.prepare, self.resize)
 
     def scan(self, dataset: Dataset, batch_size: int, workers: int) -> Scan:
-        """A pass over images as this model sees them; see :class:`~reteach.runs.preprocessing.Preprocessing`."""
+        """A pass over images as this model sees them; see :class:`.preprocessing.Preprocessing`."""
         return self.seen.scan(dataset, batch_size, workers)
 
 
@@ -204,7 +204,9 @@ def load_models(folder: Path, device: str = "auto", *, calibrated: bool = True) 
             classes = tuple(index["classes"])
             predictors = {n: _calibrated(p, folder, n, classes) for n, p in predictors.items()}
         plain = next(iter(predictors.values())).presence is None
-        prepare = Normalize(tuple(index["mean"]), tuple(index["std"]), index["channels"], str(where))
+        prepare = Normalize(
+            tuple(index["mean"]), tuple(index["std"]), index["channels"], str(where)
+        )
         return TrainedModel(
             predictors,
             tuple(index["classes"]),

@@ -11,11 +11,11 @@ from typing import Any, final
 
 import yaml
 
+from ..errors import UserError, closest
+from ..files import atomic_write
 from ..options import shared as options
 from ..options.methods import METHODS
 from ..options.renamed import current_names
-from ..errors import UserError, closest
-from ..files import atomic_write
 
 # What may change between two attempts at the same run, because it changes no number.
 FREE = {

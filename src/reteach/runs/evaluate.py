@@ -15,9 +15,9 @@ from ..engine.learner import Predictor
 from ..engine.setup import Setup
 from ..files import write_json
 from . import gallery
+from .checkpoint import save_models
 from .config import Config
 from .inputs import Inputs
-from .checkpoint import save_models
 
 THRESHOLD = 0.25
 """Where label sets are cut for pictures and tables when nothing better is known (MILe's own)."""

@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..data.dataset import Dataset
-from ..data.sources.base import Source
 from ..data.loading.stream import Normalize
+from ..data.sources.base import Source
 from ..duplicates.neighbours import Features
 from ..errors import UserError
 from ..models import zoo

@@ -7,10 +7,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..options import shared as options
 from ..engine import distributed
 from ..errors import UserError
 from ..files import local
+from ..options import shared as options
 from . import config as configs
 
 

@@ -183,7 +183,11 @@ def set_aside(
     quiet = isinstance(dataset.source, ArraySource)
     with progress("checking images", len(wanted), quiet=quiet) as show:
         found = examine(
-            dataset.source, rows=wanted, workers=decoders(data.workers), progress=show, cache=cache_folder()
+            dataset.source,
+            rows=wanted,
+            workers=decoders(data.workers),
+            progress=show,
+            cache=cache_folder(),
         )
     found = _agreed(found)
     dataset, reasons = (originals or Originals()).hold(option, where, table, dataset, found, wanted)

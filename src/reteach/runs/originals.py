@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import sealed
-from ..data.sources.contents import DIGEST
 from ..data.dataset import Dataset
-from ..data.sources.folders import FolderSource, VideoSource, open_folder
 from ..data.loading.quarantine import Examined, write_csv
 from ..data.sources.base import Source, open_source
+from ..data.sources.contents import DIGEST
+from ..data.sources.folders import FolderSource, VideoSource, open_folder
 from ..errors import UserError
 from ..files import atomic_path
 from ..labels import Rows

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import final
 
-from ..data.loading.clips import at_once, evaluation
 from ..data.dataset import Dataset
+from ..data.loading.clips import at_once, evaluation
 from ..data.loading.reader import Augment
-from ..data.sources.base import is_video, shrunk
 from ..data.loading.stream import Normalize, Scan
+from ..data.sources.base import is_video, shrunk
 from ..errors import UserError
 from ..options.shared import Resize
 

@@ -12,25 +12,25 @@ import numpy as np
 import torch
 from torch.backends import cpu
 
-from ..options import shared as options
-from ..options.methods import METHODS
-from ..data.loading.cache import CachedSource
 from ..data.dataset import Dataset
+from ..data.loading.cache import CachedSource
 from ..data.loading.resident import ResidentSource
-from ..data.sources.base import ArraySource, is_video, shrunk
 from ..data.loading.stream import Normalize
+from ..data.sources.base import ArraySource, is_video, shrunk
 from ..engine.evaluate import Evaluation, Evaluator
 from ..engine.setup import Frozen, Setup
 from ..errors import UserError
 from ..labels import Multi, Single
 from ..models import zoo
 from ..models.class_tokens import read_vectors
+from ..options import shared as options
+from ..options.methods import METHODS
 from ..options.shared import refuse_unused
+from ..processes import decoders
 from ..progress import progress
 from . import config as configs
-from ..processes import decoders
-from .inputs import Inputs
 from .checkpoint import load_models
+from .inputs import Inputs
 
 
 def load_recipe(recipe: str) -> Any:

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from .. import __version__
-from ..options.methods import METHODS
 from ..data.loading.quarantine import write_csv
 from ..engine import distributed
 from ..engine.log import Log, Sink, tensorboard, wandb
@@ -23,16 +22,17 @@ from ..engine.run import Run
 from ..errors import Interrupted, Refused, UserError
 from ..files import atomic_write, write_json
 from ..models import weights
+from ..options.methods import METHODS
 from ..options.shared import refuse_unused
 from ..report import run_report
 from . import config as configs
 from . import evaluate as finish
-from .folder import open_run_folder, new_folder
+from .checkpoint import choose_device
+from .collapse import CollapseDetector
+from .folder import new_folder, open_run_folder
 from .inputs import Inputs, open_inputs
 from .originals import Originals, originals_of
-from .checkpoint import choose_device
 from .setup import check_unlabeled, load_recipe, make_setup
-from .collapse import CollapseDetector
 
 
 def train(config: configs.Config, *, moved: bool = False, forgiving: bool = False) -> Path:
