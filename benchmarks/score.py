@@ -29,7 +29,7 @@ from reteach.data.loading.batch import Normalize
 from reteach.engine.learner import Predictor
 from reteach.models import zoo
 from reteach.runs.checkpoint import save_models
-from reteach.scoring.score import Scorer, Step, Task
+from reteach.scoring.scorer import Scorer, Step, Task
 
 
 def photos(folder: Path, count: int, side: int, shards: int) -> str:

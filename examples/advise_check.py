@@ -23,9 +23,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from reteach.cli import main
+from reteach.commands.evaluate import RunEvaluation, evaluate
 from reteach.files import write_json
-from reteach.options.runs import RunEvaluationOptions
-from reteach.runs.predict import evaluate
+from reteach.options.runs import EvaluateOptions, RunEvaluationOptions
 
 SINGLE, SETS = ("accuracy",), ("f1@0.5", "map")
 
@@ -78,8 +78,10 @@ def judged(
         run = trained(text, plain, seed, folder, options.smoke)
         folds = ["--folds", "5"] if "--folds 5" in name else []
         refused = then and main(["calibrate", str(run), *folds]) != 0
-        models, _ = evaluate(run, options.labels, None, RunEvaluationOptions(images=options.images))
-        first = next(iter(models.values()))
+        how = RunEvaluationOptions(images=options.images)
+        judged = evaluate(EvaluateOptions((run,), options.labels, run_options=how))
+        assert isinstance(judged, RunEvaluation)
+        first = next(iter(judged.metrics.values()))
         keys = SETS if first.get("true_labels_per_image", 1) > 1 else SINGLE
         numbers = {key: float(first[key]) for key in keys}
         write_json(file, numbers | {"refused": float(refused)})

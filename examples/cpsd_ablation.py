@@ -38,9 +38,9 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reteach.commands.compared import CompareResult
 from reteach.compare.compare import ComparisonPlan, compare
 from reteach.compare.variants import Variant
-from reteach.options.compare import show_results
 from reteach.options.methods import AslOptions, CpsdOptions, SoftmaxOptions
 from reteach.options.shared import Data, Model, Output, Training
 from reteach.runs.checkpoint import load_models
@@ -252,4 +252,4 @@ if __name__ == "__main__":
         early=("baseline",) if told.what == "parts" else (),
         processes=told.processes,
     )
-    show_results(compare(plan), out)
+    print(*CompareResult.of(out, compare(plan)).lines(), sep="\n")

@@ -24,10 +24,10 @@ from tagged_pictures import prepare, scenes, tiny
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
 
+from reteach.commands.compared import CompareResult
 from reteach.compare.compare import ComparisonPlan, compare
 from reteach.compare.variants import Variant
 from reteach.models.small import SmallNet
-from reteach.options.compare import show_results
 from reteach.options.methods import AslOptions, CpsdOptions, SoftmaxOptions
 from reteach.options.shared import Data, Model, Output, Training
 from reteach.runs.config import Config
@@ -133,4 +133,4 @@ if __name__ == "__main__":
         early=("baseline",),
         processes=told.processes,
     )
-    show_results(compare(plan), out)
+    print(*CompareResult.of(out, compare(plan)).lines(), sep="\n")

@@ -15,10 +15,10 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from reteach.commands.compared import CompareResult
 from reteach.compare.compare import ComparisonPlan, compare
 from reteach.compare.data import DigitGrids
 from reteach.compare.variants import variants
-from reteach.options.compare import show_results
 from reteach.options.shared import Model, Training
 
 SWEEPS = {
@@ -66,4 +66,4 @@ if __name__ == "__main__":
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
     made = plan(options.figure, options.out or Path(f"runs/{options.figure}"), options.smoke)
-    show_results(compare(made), made.folder)
+    print(*CompareResult.of(made.folder, compare(made)).lines(), sep="\n")

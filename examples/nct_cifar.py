@@ -24,11 +24,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from PIL import Image
 
+from reteach.commands.compared import CompareResult
 from reteach.compare.compare import ComparisonPlan, compare
 from reteach.compare.data import OwnData
 from reteach.compare.variants import Variant, variants
 from reteach.labels import Single
-from reteach.options.compare import show_results
 from reteach.options.shared import Data, Model, Output, Training
 from reteach.relabel.noise import transition as noise
 from reteach.tables import LabelTable, write_labels
@@ -132,4 +132,4 @@ if __name__ == "__main__":
         sweep={},
         processes=told.processes,
     )
-    show_results(compare(plan), out)
+    print(*CompareResult.of(out, compare(plan)).lines(), sep="\n")

@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from reteach.commands.compared import CompareResult
 from reteach.compare.compare import ComparisonPlan, compare
 from reteach.compare.data import OwnData
 from reteach.compare.variants import variants
 from reteach.data.sources.cifar import CIFAR10, read_cifar
 from reteach.labels import Single
-from reteach.options.compare import show_results
 from reteach.options.shared import Data, Model, Training
 from reteach.relabel.noise import transition as noise
 from reteach.tables import LabelTable, write_labels
@@ -74,7 +74,7 @@ def table(folder: Path, percent: int, out: Path, told: argparse.Namespace) -> No
         seeds=tuple(range(told.seeds)),
         sweep={},
     )
-    show_results(compare(plan), out)
+    print(*CompareResult.of(out, compare(plan)).lines(), sep="\n")
 
 
 if __name__ == "__main__":

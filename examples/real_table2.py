@@ -24,6 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
+from reteach.cli import run
 from reteach.options.clean import CleanOptions
 from reteach.options.compare import CompareOptions
 from reteach.options.shared import Data, Model, Training
@@ -55,7 +56,7 @@ def main(options: argparse.Namespace) -> None:
     model = Model(options.model, device=options.device)
     training = Training(batch_size=options.batch_size, optimizer=options.optimizer)
     cleaned = options.out / "clean.parquet"
-    CleanOptions(
+    cleaning = CleanOptions(
         images=options.images,
         labels=options.labels,
         folds=options.folds,
@@ -63,9 +64,10 @@ def main(options: argparse.Namespace) -> None:
         out=cleaned,
         model=model,
         training=replace(training, epochs=options.epochs[0]),
-    ).run()
+    )
+    print(*run(cleaning).lines(), sep="\n")
     folder = options.out / "comparison"
-    CompareOptions(
+    comparison = CompareOptions(
         ("softmax", "sigmoid"),
         data=Data(options.images, options.labels),
         model=model,
@@ -79,7 +81,8 @@ def main(options: argparse.Namespace) -> None:
         early=False,
         out=folder,
         processes=options.processes,
-    ).run()
+    )
+    print(*run(comparison).lines(), sep="\n")
     show(json.loads((folder / "comparison.json").read_text())["rows"], options.epochs)
 
 

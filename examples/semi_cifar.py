@@ -25,20 +25,20 @@ import pyarrow.parquet as pq
 from PIL import Image
 from scipy.stats import t
 
+from reteach.commands.evaluate import RunEvaluation, evaluate
 from reteach.data.dataset import Dataset
 from reteach.data.sources.base import open_source
 from reteach.engine.evaluate import outputs, top_classes
 from reteach.files import write_json
 from reteach.labels import Single
 from reteach.options.methods import METHODS
-from reteach.options.runs import RunEvaluationOptions
+from reteach.options.runs import EvaluateOptions, RunEvaluationOptions
 from reteach.options.shared import Data, Model, Output, Training
 from reteach.relabel.selection.quotas import balanced
 from reteach.relabel.selection.topk import RankingRule
 from reteach.relabel.selection.topk_numpy import Candidates, best
 from reteach.runs.checkpoint import load_models
 from reteach.runs.config import Config
-from reteach.runs.predict import evaluate
 from reteach.runs.train import train
 from reteach.tables import LabelTable, write_labels
 
@@ -201,10 +201,10 @@ def one_seed(
 
 def accuracy(folder: Path, data: Path) -> dict[str, float]:
     """Test accuracy of each of a run's models."""
-    found, _ = evaluate(
-        folder, None, None, RunEvaluationOptions(str(data / "test.npz"), device="cpu")
-    )
-    return {name: 100 * numbers["accuracy"] for name, numbers in found.items()}
+    how = RunEvaluationOptions(str(data / "test.npz"), device="cpu")
+    judged = evaluate(EvaluateOptions((folder,), run_options=how))
+    assert isinstance(judged, RunEvaluation)
+    return {name: 100 * numbers["accuracy"] for name, numbers in judged.metrics.items()}
 
 
 def interval(values: list[float]) -> str:

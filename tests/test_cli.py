@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -14,6 +13,10 @@ from reteach import cli
 from reteach.errors import UserError
 from reteach.options.shared import Data
 from reteach.runs.config import build
+
+
+def options_of(command: str) -> Any:
+    return cli._load("options", cli.TABLE[command].options)
 
 
 def flags(command: Any) -> Iterator[str]:
@@ -28,8 +31,7 @@ def flags(command: Any) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", sorted(cli.TABLE))
 def test_a_flag_given_twice_is_refused_for_every_option_of_every_command(name, capsys):
-    module, attribute = cli.TABLE[name][0].split(":")
-    command = getattr(importlib.import_module(module), attribute.replace("-", "_"))
+    command = options_of(name)
     for flag in flags(command):
         with pytest.raises(UserError, match=f"^{flag} is given twice, .* give it once"):
             cli._parse(command, name, [flag, "1", "--something-else", flag, "2"])
@@ -51,8 +53,7 @@ def test_other_spellings_of_a_flag_count_as_the_same(words, capsys):
 
 
 def parsed(command: str, *words: str) -> Any:
-    module, attribute = cli.TABLE[command][0].split(":")
-    return cli._parse(getattr(importlib.import_module(module), attribute), command, list(words))
+    return cli._parse(options_of(command), command, list(words))
 
 
 def test_several_values_after_one_flag_are_all_taken():
@@ -143,3 +144,17 @@ def test_words_that_are_near_no_command_get_no_hint(words, capsys):
 def test_half_a_command_says_what_it_lacks(capsys):
     assert cli.main(["train", "--images", "photos"]) == 2
     assert "reteach train needs one more word" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_under_torchrun_the_first_process_prints_the_result(more, tmp_path, monkeypatch, capsys):
+    table = tmp_path / "right.csv"
+    table.write_text("item,labels\n" + "".join(f"{i}.png,{'ab'[i % 2]}\n" for i in range(8)))
+    words = ["noise", "--labels", str(table), "--out", str(tmp_path / "noisy.csv"), *more]
+    printed = {}
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert cli.main(words) == 0
+        printed[rank] = capsys.readouterr().out
+    assert "noisy.csv" in printed["0"]
+    assert printed["1"] == ""

@@ -1,4 +1,7 @@
-"""The house's one rule: imports go upwards in a fixed list, so there is no cycle and no surprise."""
+"""The house's one rule: imports go downwards in a fixed list of floors, so there is no circle.
+
+Imports within a function and those for type checkers alone count like any other.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,24 @@ import ast
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import reteach
+from reteach.cli import TABLE
 
 ROOT = Path(reteach.__file__).parent
-LAYERS = [
+FLOORS = [
     ("errors",),
-    ("files", "formatting", "recorded", "rng", "progress", "processes", "sealed", "spreadsheet"),
-    ("records",),
-    ("labels", "options", "catalog", "table_files"),
-    ("tables", "losses", "losses_asymmetric", "losses_partial", "schedules", "score_columns"),
+    ("files", "formatting", "recorded", "rng", "progress", "processes", "spreadsheet"),
+    ("sealed",),
+    ("labels", "table_files"),
+    ("options",),
+    ("tables", "losses", "schedules"),
     ("scores",),
-    ("score_classes",),
     ("metrics",),
     ("data", "models"),
     ("relabel",),
@@ -30,69 +36,104 @@ LAYERS = [
     ("analysis",),
     ("report",),
     ("rating",),
-    ("experiment",),
+    ("runs",),
+    ("compare", "scoring"),
     ("commands",),
     ("cli",),
+    ("__main__",),
 ]
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-FREE = {"__init__", "__main__"}
+"""From the ground up; parts that stand on one floor do not know each other."""
+FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 
 
-def modules() -> list[Path]:
-    return sorted(ROOT.rglob("*.py"))
+def _name(file: Path) -> str:
+    parts = ("reteach", *file.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def part_of(file: Path) -> str:
-    return file.relative_to(ROOT).parts[0].removesuffix(".py")
+MODULES = {_name(file): file for file in sorted(ROOT.rglob("*.py"))}
 
 
-def imported(file: Path) -> set[str]:
-    """The parts of the package that a file imports, also lazily, but not for type checking alone."""
-    tree = ast.parse(file.read_text())
-    only_types = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    package = ("reteach", *file.relative_to(ROOT).parts[:-1])
-    found = set()
-    for node in ast.walk(tree):
-        if id(node) in only_types:
-            continue
+def _imported(name: str) -> set[str]:
+    """The modules of the package that a module imports, wherever in it."""
+    file = MODULES[name]
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else ()
-            names = ".".join([*base, *([node.module] if node.module else [])])
-            paths = [names] if names != "reteach" else [f"reteach.{a.name}" for a in node.names]
+            parents = package.split(".")
+            base = parents[: len(parents) - node.level + 1] if node.level else []
+            origin = ".".join([*base, *([node.module] if node.module else [])])
+            inner = (f"{origin}.{alias.name}" for alias in node.names)
+            modules |= {module if module in MODULES else origin for module in inner}
         elif isinstance(node, ast.Import):
-            paths = [alias.name for alias in node.names]
-        else:
-            continue
-        found |= {p.split(".")[1] for p in paths if p.startswith("reteach.")}
-    return found
+            modules |= {alias.name for alias in node.names}
+    return (modules & MODULES.keys()) - {"reteach", name}
 
 
-def test_every_part_has_its_place():
-    assert {part_of(file) for file in modules()} - FREE <= LEVEL.keys()
+IMPORTS = {name: _imported(name) for name in MODULES}
 
 
-@pytest.mark.parametrize("file", modules(), ids=lambda f: str(f.relative_to(ROOT)))
-def test_imports_go_upwards(file):
-    here = part_of(file)
-    if here in FREE:
-        return
-    for part in imported(file) - {here, "__version__"}:
-        assert LEVEL[part] <= LEVEL[here], f"{here} must not import {part}"
-    if here == "methods":
-        siblings = {
-            node.module
-            for node in ast.walk(ast.parse(file.read_text()))
-            if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module
-        }
-        own = {name for name in siblings if name.startswith(f"{file.stem}_")}
-        assert siblings - own <= {"supervised", "distill"}, "it builds on these two at most"
+def part_of(module: str) -> str:
+    """The file or folder right below the package; the package itself: ""."""
+    return [*module.split("."), ""][1]
+
+
+def a_circle(graph: Mapping[str, set[str]]) -> list[str]:
+    """Names that import each other in a circle, the first one again at the end; none: empty."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_every_part_has_its_floor():
+    assert {part_of(name) for name in MODULES} - {""} == FLOOR.keys()
+
+
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - {"reteach"}))
+def test_imports_go_downwards(module):
+    here = part_of(module)
+    others = {part_of(name) for name in IMPORTS[module]} - {here}
+    above = {part for part in others if FLOOR[part] >= FLOOR[here]}
+    assert not above, f"{module} must not import from {above}"
     if here in ("report", "rating"):
-        assert "engine" not in imported(file), f"{here} knows files, never the engine"
+        assert "engine" not in others, f"{here} knows files, never the engine"
+
+
+def test_no_parts_import_each_other_in_a_circle():
+    parts: dict[str, set[str]] = {}
+    for name, imported in IMPORTS.items():
+        parts.setdefault(part_of(name), set()).update(map(part_of, imported))
+    assert not a_circle({part: others - {part} for part, others in parts.items() if part})
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    assert not a_circle(IMPORTS)
+
+
+def test_a_circle_would_be_found():
+    assert set(a_circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})) == {"a", "b", "c"}
+    assert "reteach.options.train" in IMPORTS["reteach.commands.train"]
+
+
+COMMANDS = {f"reteach.commands.{command.function.split(':')[0]}" for command in TABLE.values()}
+
+
+def test_no_command_imports_another():
+    assert MODULES.keys() >= COMMANDS
+    for module in sorted(COMMANDS):
+        assert not IMPORTS[module] & COMMANDS, f"{module} imports another command"
+
+
+def test_methods_build_on_two_others_at_most():
+    methods = {name for name in MODULES if part_of(name) == "methods"}
+    for module in sorted(methods):
+        stem = module.split(".")[-1]
+        siblings = {name.split(".")[-1] for name in IMPORTS[module] & methods}
+        own = {name for name in siblings if name.startswith(f"{stem}_")}
+        assert siblings - own <= {"supervised", "distill"}, module
 
 
 @pytest.mark.parametrize(
@@ -106,6 +147,7 @@ def test_imports_go_upwards(file):
             "except SystemExit: pass",
             ["torch", "torchvision", "timm", "sklearn", "matplotlib"],
         ),
+        ("import reteach.commands.demo", ["numpy", "torch"]),
     ],
 )
 def test_starting_is_light(code, forbidden):

@@ -93,6 +93,11 @@ class LabelTable:
             )
         return self.labels.take(rows)
 
+    def used_classes(self) -> list[str]:
+        """The class names that occur among the labels, in the order of the class list."""
+        used = np.unique(self.labels.pairs()[1])
+        return [self.labels.classes[c] for c in used.tolist()]
+
 
 def read_labels(
     path: str | Path, *, kind: Kind | None = None, classes: Sequence[str] | None = None

@@ -108,13 +108,12 @@ def test_the_command_is_one_that_the_command_line_takes(rule, arrays, monkeypatc
     tables = (hostile, "the labels.csv", "val set", "val.csv", True)
     given = Given(*tables, "a pile", "resnet18", arrays)
     parsed = []
-    whole = cli._parse
 
-    class Parsed:
-        def run(self) -> None:
-            pass
+    class Nothing:
+        def lines(self) -> list[str]:
+            return []
 
-    monkeypatch.setattr(cli, "_parse", lambda *a: (parsed.append(whole(*a)), Parsed())[1])
+    monkeypatch.setattr(cli, "run", lambda options: (parsed.append(options), Nothing())[1])
     for text in (command(rule, facts, given), plain_command(given, facts)):
         words = shlex.split(text)
         assert hostile in words

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reteach.analysis.progress import fit, progress
-from reteach.commands.reassess import _results
+from reteach.analysis.progress import fit, progress, read_results
 from reteach.errors import UserError
 
 # Table 5 of the paper: reassessed and original accuracy, without the original labels themselves
@@ -52,7 +51,7 @@ def test_later_models(shared_data: Path) -> None:
     folder = shared_data / "real"
     if not (folder / "results-imagenet.csv").is_file():
         pytest.skip("the published results are not on this machine")
-    original, reassessed, names = _results(
+    original, reassessed, names = read_results(
         folder / "results-imagenet.csv", folder / "results-imagenet-real.csv"
     )
     assert len(names) == 1266

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 from reteach.analysis.ensembles import summed_logits
 from reteach.analysis.predictions import top_classes
 from reteach.analysis.reassess import reassess
-from reteach.commands.reassess import reassess as run
+from reteach.commands.evaluate_scores import evaluate_scores
 from reteach.errors import UserError
 from reteach.labels import Multi, Single
 from reteach.metrics.accuracy import accuracy, kth_accuracy
+from reteach.options.runs import EvaluateOptions, ScoreEvaluationOptions
 from reteach.scores.table import ItemIndex, ScoreTable, ScoreWriter, open_scores
 from reteach.tables import LabelTable, write_labels
 
@@ -138,7 +140,10 @@ def test_the_command(case: Case, tmp_path: Path) -> None:
     original = Single(np.append(case.original[::-1], 0), CLASSES)
     write_labels(tmp_path / "original.csv", LabelTable(more, original))
     paths = [table.path for table in case.tables.values()]
-    lines = list(run(paths, tmp_path / "real.parquet", tmp_path / "original.csv"))
+    options = EvaluateOptions(
+        tuple(paths), tmp_path / "real.parquet", original=tmp_path / "original.csv"
+    )
+    lines = list(evaluate_scores(options).lines())
     said = "\n".join(lines)
     assert lines[0].startswith("120 images, ")
     assert f"{accuracy(case.scores['model6'], case.present):.2%}" in said
@@ -146,6 +151,6 @@ def test_the_command(case: Case, tmp_path: Path) -> None:
 
     write_labels(tmp_path / "few.csv", LabelTable(("000.jpg",), Single(np.array([0]), CLASSES)))
     with pytest.raises(UserError, match=r"119 of 120 items have no original label"):
-        list(run(paths, tmp_path / "real.parquet", tmp_path / "few.csv"))
+        evaluate_scores(replace(options, original=tmp_path / "few.csv"))
     with pytest.raises(UserError, match="k must lie in"):
-        list(run(paths, tmp_path / "real.parquet", tmp_path / "original.csv", k=9))
+        evaluate_scores(replace(options, score_options=ScoreEvaluationOptions(k=9)))

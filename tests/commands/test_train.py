@@ -23,9 +23,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from reteach.cli import main
+from reteach.commands.lines import metric_lines
 from reteach.labels import Multi, Single
 from reteach.options.methods import MileOptions
-from reteach.options.runs import show_metrics
 from reteach.options.shared import Data, Model
 from reteach.runs.config import build, load
 from reteach.runs.inputs import open_inputs
@@ -191,7 +191,7 @@ def test_what_an_empty_set_says_is_not_asked_of_single_labels(trained, world, tm
     assert "--val-empty unknown is about label sets" in capsys.readouterr().err
 
 
-def test_the_metric_that_fits_the_labels_comes_first(capsys):
+def test_the_metric_that_fits_the_labels_comes_first():
     numbers = {"accuracy": 0.5, "f1@0.25": 0.4, "map": 0.3, "labels_per_image": 1.0}
     numbers |= {"cf1@0.5": 0.2, "cf1@0.8": 0.1}
     for true, real, first, last in (
@@ -199,8 +199,8 @@ def test_the_metric_that_fits_the_labels_comes_first(capsys):
         (2.5, {}, "mAP", "labels/image"),
         (2.5, {"real_accuracy": 0.6}, "accuracy", "labels/image"),
     ):
-        show_metrics({"model": numbers | real | {"true_labels_per_image": true}})
-        head = capsys.readouterr().out.strip().splitlines()[0].split()
+        shown = metric_lines({"model": numbers | real | {"true_labels_per_image": true}})
+        head = "\n".join(shown).strip().splitlines()[0].split()
         assert [head[1], head[-1]] == [first, last]
 
 

@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageEnhance
 
-from reteach.commands.clean import split_of
 from reteach.data.dataset import Dataset
 from reteach.data.sources.base import ArraySource, open_source
 from reteach.duplicates import alike as searched
@@ -25,6 +24,7 @@ from reteach.duplicates.thumbnails import ALIKE
 from reteach.labels import Single
 from reteach.options import shared as options
 from reteach.options.dedup import DedupOptions
+from reteach.runs.folds import split_of
 
 PLANTED, OTHERS = 20, 100
 

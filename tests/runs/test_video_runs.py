@@ -201,4 +201,4 @@ def test_the_two_kinds_are_not_mixed_up(home: Path, run: Path, videos: Path) -> 
     )
     command = PredictOptions(run, str(home / "stills"), home / "none.parquet", workers=0)
     with pytest.raises(UserError, match="the model takes videos, and these are still images"):
-        command.run()
+        cli.run(command)

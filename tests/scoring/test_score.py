@@ -26,7 +26,8 @@ from reteach.errors import UserError
 from reteach.options.score import ScoreOptions
 from reteach.runs.checkpoint import load_models
 from reteach.scores.table import open_scores
-from reteach.scoring.score import Again, ScoringReport, Step, Total, _follow
+from reteach.scoring.score import Total, _follow
+from reteach.scoring.scorer import Again, ScoringReport, Step
 from tests.commands.test_train import photo
 from words import override
 
@@ -209,12 +210,12 @@ def test_kill_minus_nine_and_go_on(world, whole, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     slow = (
         "import sys, time\n"
-        "from reteach.scoring import score\n"
-        "whole = score.Scorer._write\n"
+        "from reteach.scoring import scorer\n"
+        "whole = scorer.Scorer._write\n"
         "def write(self, *given):\n"
         "    whole(self, *given)\n"
         "    time.sleep(0.3)\n"
-        "score.Scorer._write = write\n"
+        "scorer.Scorer._write = write\n"
         "from reteach.cli import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
@@ -460,10 +461,10 @@ def test_faults_are_one_line(world, tmp_path, capsys, more, words):
 
 
 def test_scores_that_are_not_finite_are_refused(world, tmp_path, monkeypatch, capsys):
-    from reteach.scoring import score
+    from reteach.scoring import scorer
 
     monkeypatch.setattr(
-        score,
+        scorer,
         "top_classes",
         lambda predictor, top: lambda x: torch.full((len(x), top, 3), torch.nan),
     )

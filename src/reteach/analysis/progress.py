@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..spreadsheet import from_csv
 
 Floats = NDArray[np.float64]
 
@@ -89,3 +91,26 @@ def progress(original: Floats, reassessed: Floats) -> Transfer:
     return Transfer(
         earlier, later, z, math.erfc(abs(z) / math.sqrt(2)), float(original[order[half]])
     )
+
+
+def read_results(original: Path, reassessed: Path) -> tuple[Floats, Floats, list[str]]:
+    """Accuracies in percent of the models that two tables have (columns ``model, top1``), and their names.
+
+    Raises:
+        UserError: a table that cannot be read, or no model in both.
+    """
+    one, two = _top1(original), _top1(reassessed)
+    names = [name for name in one if name in two]
+    if not names:
+        raise UserError(f"{original} and {reassessed} have no model in common")
+    return np.array([one[n] for n in names]), np.array([two[n] for n in names]), names
+
+
+def _top1(path: Path) -> dict[str, float]:
+    header, rows = from_csv(path, "table of results")
+    if not {"model", "top1"} <= set(header):
+        raise UserError(f"{path}: needs the columns 'model' and 'top1'")
+    try:
+        return {row["model"]: float(row["top1"]) for _, row in rows}
+    except ValueError:
+        raise UserError(f"{path}: a 'top1' is not a number") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ from ..analysis.intervals import wilson
 from ..data.dataset import Dataset
 from ..data.loading.quarantine import write_csv
 from ..data.sources.base import ArraySource, open_source
-from ..duplicates import labelled as copies
 from ..duplicates.find import Copies, find
 from ..duplicates.thumbnails import DEFINITION
 from ..engine.algorithm import Algorithm
@@ -30,23 +29,22 @@ from ..files import write_json
 from ..labels import Single
 from ..methods.clean import held_out_scores
 from ..models import zoo
-from ..options import shared as options
+from ..options.advise import AdviseOptions
 from ..options.methods import METHODS, SigmoidOptions, SoftmaxOptions
+from ..options.shared import Data, Output, Training
 from ..recorded import recorded
 from ..relabel.calibration import presence
 from ..relabel.calibration.logit_histogram import LogitHistogram
 from ..relabel.noise import clean
 from ..report.pages.advice import AdvicePiece, Doubted, Page, write_advice
+from ..runs import copies
 from ..runs.checkpoint import choose_device
 from ..runs.config import Config
 from ..runs.folder import open_run_folder
+from ..runs.folds import split_of
 from ..runs.gallery import data_url, sample_rows
 from ..runs.inputs import Inputs, open_inputs
 from ..runs.setup import load_recipe, make_setup
-from .clean import split_of
-
-if TYPE_CHECKING:
-    from ..options.advise import AdviseOptions
 
 BATCH, PASSES, MOST_STEPS = 64, 10, 1000
 SAMPLE = 2000
@@ -58,40 +56,78 @@ SHOWN = 3
 _SURE = 1e-7
 
 
-def advise(command: AdviseOptions) -> Iterator[str]:
-    """Do it; yields the lines to print.
+@final
+@dataclass(frozen=True)
+class AdviseResult:
+    """What was measured, and what to try first.
+
+    Args:
+        report: the page.
+        numbers: the JSON file.
+        facts: what was measured.
+        advice: what the facts speak for, the most promising first.
+        plain: the command of plain training.
+    """
+
+    report: Path
+    numbers: Path
+    facts: Facts
+    advice: list[AdvicePiece]
+    plain: str
+
+    def lines(self) -> Iterator[str]:
+        """The first recommendations, and where the page is."""
+        facts = self.facts
+        if facts.noise is not None and not facts.several:
+            yield f"wrong labels: {facts.noise.low:.0%} to {facts.noise.high:.0%}"
+        if (note := advice.doubt(facts)) is not None:
+            yield note
+        if facts.per_image is not None:
+            yield f"labels per image: {facts.per_image.value:.2f}"
+        for number, piece in enumerate(self.advice[:SHOWN], 1):
+            where = f"docs/{piece.page}{', ' if piece.section else ''}{piece.section}"
+            yield f"{number}. {piece.title}  ({where})"
+            yield f"   {piece.command}"
+        if not self.advice:
+            yield "Nothing that was measured speaks for more than plain training:"
+            yield f"   {self.plain}"
+        yield f"page: {self.report}"
+
+
+def advise(options: AdviseOptions) -> AdviseResult:
+    """Measure, and write the page.
 
     Raises:
         UserError: no labels, one class, too few images, or images that cannot be used.
     """
-    config, folder = _config(command), command.out.with_suffix("")
-    inputs = open_inputs(config.data, command.seed)
+    config, folder = _config(options), options.out.with_suffix("")
+    inputs = open_inputs(config.data, options.seed)
     data = inputs.train
-    small = command.probe_model or _small(data)
-    steps = command.steps or min(MOST_STEPS, max(1, PASSES * len(data) // BATCH))
+    small = options.probe_model or _small(data)
+    steps = options.steps or min(MOST_STEPS, max(1, PASSES * len(data) // BATCH))
     config = replace(
         config,
         model=replace(config.model, model=small, image_size=_side(data)),
         training=replace(config.training, steps=steps),
     )
-    _enough(data, command.folds)
+    _enough(data, options.folds)
     config = open_run_folder(config, folder)
     write_csv(folder / "quarantine.csv", sorted(inputs.quarantine.items()))
     try:
-        held, fitted, per_image = _looked_at(command, config, folder, inputs)
+        held, fitted, per_image = _looked_at(options, config, folder, inputs)
     except Interrupted as error:
         raise Interrupted(f"{error}; to go on, give the same command again") from None
-    other = None if command.val_images is None else open_source(command.val_images)
-    within = find(data.source, workers=command.workers)
-    across = None if other is None else find(data.source, other, command.workers)
-    facts = _facts(command, data, held, fitted, per_image, within, across)
+    other = None if options.val_images is None else open_source(options.val_images)
+    within = find(data.source, workers=options.workers)
+    across = None if other is None else find(data.source, other, options.workers)
+    facts = _facts(options, data, held, fitted, per_image, within, across)
     given = Given(
-        command.images,
-        None if command.labels is None else str(command.labels),
-        command.val_images,
-        None if command.val_labels is None else str(command.val_labels),
-        command.val_labels is not None or (other is not None and other.class_of is not None),
-        command.unlabeled,
+        options.images,
+        None if options.labels is None else str(options.labels),
+        options.val_images,
+        None if options.val_labels is None else str(options.val_labels),
+        options.val_labels is not None or (other is not None and other.class_of is not None),
+        options.unlabeled,
         facts.model,
         isinstance(data.source, ArraySource),
     )
@@ -107,13 +143,14 @@ def advise(command: AdviseOptions) -> Iterator[str]:
     ]
     plain = advice.plain_command(given, facts)
     missing = advice.gaps(facts)
-    how = (small, steps, command.folds)
+    how = (small, steps, options.folds)
     doubted, mixed = _pictures(data, held), _mixed(facts, data, held)
     pairs = copies.pictures(within.all(), data, None, PAIRS)
     shared = None if across is None else copies.pictures(across.all(), data, other, PAIRS)
     page = Page(facts, pieces, plain, missing, doubted, mixed, pairs, shared, how)
+    numbers = options.out.with_suffix(".json")
     write_json(
-        command.out.with_suffix(".json"),
+        numbers,
         {
             "facts": asdict(facts),
             "advice": [asdict(piece) for piece in pieces],
@@ -121,43 +158,25 @@ def advise(command: AdviseOptions) -> Iterator[str]:
             "not_known": missing,
             "small": small,
             "steps": steps,
-            "folds": command.folds,
-            "seed": command.seed,
+            "folds": options.folds,
+            "seed": options.seed,
         },
     )
-    write_advice(command.out, page)
-    yield from _said(facts, pieces, plain)
-    yield f"page: {command.out}"
+    write_advice(options.out, page)
+    return AdviseResult(options.out, numbers, facts, pieces, plain)
 
 
-def _said(facts: Facts, pieces: list[AdvicePiece], plain: str) -> Iterator[str]:
-    if facts.noise is not None and not facts.several:
-        yield f"wrong labels: {facts.noise.low:.0%} to {facts.noise.high:.0%}"
-    if (note := advice.doubt(facts)) is not None:
-        yield note
-    if facts.per_image is not None:
-        yield f"labels per image: {facts.per_image.value:.2f}"
-    for number, piece in enumerate(pieces[:SHOWN], 1):
-        yield f"{number}. {piece.title}  (docs/{piece.page}{', ' if piece.section else ''}{piece.section})"
-        yield f"   {piece.command}"
-    if not pieces:
-        yield "Nothing that was measured speaks for more than plain training:"
-        yield f"   {plain}"
-
-
-def _config(command: AdviseOptions) -> Config:
-    data = options.Data(
-        images=command.images,
-        labels=command.labels,
-        kind=command.kind,
-        classes=command.classes,
+def _config(options: AdviseOptions) -> Config:
+    data = Data(
+        images=options.images,
+        labels=options.labels,
+        kind=options.kind,
+        classes=options.classes,
         val_fraction=0.0,
-        workers=command.workers,
+        workers=options.workers,
     )
-    training = options.Training(
-        batch_size=BATCH, optimizer="adam", augment="none", seed=command.seed
-    )
-    folder = options.Output(out=command.out.with_suffix(""))
+    training = Training(batch_size=BATCH, optimizer="adam", augment="none", seed=options.seed)
+    folder = Output(out=options.out.with_suffix(""))
     return Config("softmax", SoftmaxOptions(), data=data, training=training, output=folder)
 
 
@@ -184,7 +203,7 @@ def _enough(data: Dataset, folds: int) -> None:
 
 
 def _looked_at(
-    command: AdviseOptions, config: Config, folder: Path, inputs: Inputs
+    options: AdviseOptions, config: Config, folder: Path, inputs: Inputs
 ) -> tuple[NDArray[np.float32] | None, float | None, Range | None]:
     """Held-out scores (N, C), the fit of what was learned, and classes per image."""
     data = inputs.train
@@ -193,27 +212,27 @@ def _looked_at(
         mean, error = float(sizes.mean()), float(sizes.std() / len(sizes) ** 0.5)
         return None, None, Range(mean, mean - 2 * error, mean + 2 * error)
     setup = make_setup(config, inputs, choose_device("auto"))
-    run = Run(folder, command.seed)
+    run = Run(folder, options.seed)
     split = run.once(
         "split",
-        lambda: split_of(data, command.folds, config),
+        lambda: split_of(data, options.folds, config),
         images=data,
-        folds=command.folds,
+        folds=options.folds,
         copies=DEFINITION,
     )
     recipe = Watched(load_recipe(METHODS["softmax"].recipe))
     held = held_out_scores(setup, recipe, config.settings, split["fold"], run)
     fits = [float(np.load(file)) for file in sorted(folder.glob("folds/*/fitted.npy"))]
-    found = _per_image(held, data.labels, "softmax")
-    if command.multi_label == "yes" or (found is not None and found.low > measured.SEVERAL):
+    per_image = _per_image(held, data.labels, "softmax")
+    if options.multi_label == "yes" or (per_image is not None and per_image.low > measured.SEVERAL):
         # softmax shares its probability out among the classes of an image: ask sigmoids how many. Where
         # they cannot tell, nothing is claimed: many wrong labels look like several classes to softmax
-        other = Run(folder / "sigmoid", command.seed)
+        other = Run(folder / "sigmoid", options.seed)
         sigmoid = load_recipe(METHODS["sigmoid"].recipe)
         second = held_out_scores(setup, sigmoid, SigmoidOptions(), split["fold"], other)
-        found = _per_image(second, data.labels, "sigmoid")
+        per_image = _per_image(second, data.labels, "sigmoid")
     inputs.quarantine.update(setup.broken)
-    return held, float(np.mean(fits)), found
+    return held, float(np.mean(fits)), per_image
 
 
 @final
@@ -228,10 +247,10 @@ class Watched:
         algorithm: Algorithm = self.recipe(setup, settings, run)
         data = setup.train.subset(sample_rows(len(setup.train), SAMPLE))
         assert isinstance(data.labels, Single)
-        rows, found = scores(next(iter(algorithm.predictors().values())), setup.scan(data))
+        rows, seen = scores(next(iter(algorithm.predictors().values())), setup.scan(data))
         if run.folder is not None:
             run.folder.mkdir(parents=True, exist_ok=True)
-            np.save(run.folder / "fitted.npy", (found.argmax(1) == data.labels.index[rows]).mean())
+            np.save(run.folder / "fitted.npy", (seen.argmax(1) == data.labels.index[rows]).mean())
         return algorithm
 
 
@@ -242,16 +261,17 @@ def _per_image(held: NDArray[np.float32], labels: Single, link: Any) -> Range | 
     histogram = LogitHistogram(labels.classes)
     histogram.add((np.log(p) - np.log1p(-p)).astype(np.float32), labels.index[readable])
     try:
-        found = presence.calibrate(histogram, link)
+        calibration = presence.calibrate(histogram, link)
     except UserError:
         return None
-    if found.warnings:
+    if calibration.warnings:
         return None
-    return Range(found.labels_per_image, *sorted([*found.range, found.labels_per_image])[::2])
+    mean = calibration.labels_per_image
+    return Range(mean, *sorted([*calibration.range, mean])[::2])
 
 
 def _facts(
-    command: AdviseOptions,
+    options: AdviseOptions,
     data: Dataset,
     held: NDArray[np.float32] | None,
     fitted: float | None,
@@ -274,7 +294,7 @@ def _facts(
         if noise is not None:
             confused = measured.confused(seen, given, data.classes)
     array = isinstance(data.source, ArraySource)
-    model = command.model or (command.probe_model or _small(data) if array else "resnet18")
+    model = options.model or (options.probe_model or _small(data) if array else "resnet18")
     channels = data.source.read(int(data.rows[0])).shape[-1]
     network = zoo.create(model, data.labels.num_classes, in_chans=channels, seed=0)
     return Facts(
@@ -293,14 +313,14 @@ def _facts(
         alike_across=0
         if across is None or across.alike is None
         else len(np.setdiff1d(across.alike.row, across.equal.row)),
-        unlabelled=0 if command.unlabeled is None else len(open_source(command.unlabeled)),
+        unlabelled=0 if options.unlabeled is None else len(open_source(options.unlabeled)),
         accuracy=accuracy,
         fitted=fitted,
         noise=noise,
         per_image=per_image,
         confused=confused,
-        told={"auto": None, "yes": True, "no": False}[command.multi_label],
-        mirror=channels > 1 if command.mirror == "auto" else command.mirror == "yes",
+        told={"auto": None, "yes": True, "no": False}[options.multi_label],
+        mirror=channels > 1 if options.mirror == "auto" else options.mirror == "yes",
         model=model,
         weights=sum(p.numel() for p in network.parameters()),
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from ..errors import Interrupted, UserError
 from ..labels import Rows, Single
 from ..methods.clean import held_out_scores
 from ..models.presence import odds
+from ..options.calibrate import CalibrateOptions
 from ..options.methods import METHODS
 from ..processes import decoders
 from ..progress import progress
@@ -28,68 +31,101 @@ from ..relabel.calibration.logit_histogram import LogitHistogram
 from ..report.pages.calibration import write_calibration
 from ..runs import config as configs
 from ..runs.checkpoint import TrainedModel, load_models, presence_file
+from ..runs.folds import split_of
 from ..runs.inputs import open_inputs
 from ..runs.originals import originals_of
 from ..runs.setup import load_recipe, make_setup
 from ..tables import read_labels
-from .clean import split_of
-
-if TYPE_CHECKING:
-    from ..options.calibrate import CalibrateOptions
 
 _SURE = 1e-7
 """How near to 0 and 1 a float32 probability is taken at its word."""
 
 
-def calibrate(command: CalibrateOptions) -> Iterator[str]:
-    """Do it; yields the lines to print.
+@final
+@dataclass(frozen=True)
+class CalibrateResult:
+    """A calibration that is in use from now on.
+
+    Args:
+        calibration: the file that predict and evaluate read.
+        report: the page.
+        images: images that were looked at.
+        named: how many of them have a label.
+        labels_per_image: estimated mean number of classes that are present.
+        predicted: mean number of classes above 0.5.
+        warnings: why the scores may not tell present from absent.
+    """
+
+    calibration: Path
+    report: Path
+    images: int
+    named: int
+    labels_per_image: float
+    predicted: float
+    warnings: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """What was found, what speaks against it, and where it is."""
+        source = "labels" if self.named >= presence.FEW else "the model's own probabilities for"
+        yield (
+            f"{self.images} images, {source} {self.named or self.images} of them: "
+            f"{self.labels_per_image:.2f} labels per image, {self.predicted:.2f} of them above 0.5"
+        )
+        yield from (f"but: {doubt}" for doubt in self.warnings)
+        yield f"calibration: {self.calibration} (predict and evaluate use it; delete it to go back)"
+        yield f"report: {self.report}"
+
+
+def calibrate(options: CalibrateOptions) -> CalibrateResult:
+    """Calibrate one of a run's models, and keep the map beside its weights.
 
     Raises:
         UserError: no images to look at, scores that cannot be calibrated, or none that tell present from
             absent (the page is then written all the same).
     """
-    saved = load_models(command.run_folder, command.device, calibrated=False)
-    name, predictor = saved.named(command.predictor)
+    saved = load_models(options.run_folder, options.device, calibrated=False)
+    name, predictor = saved.named(options.predictor)
     if len(saved.classes) < 2:
         raise UserError("calibration is about which classes are present: it needs two or more")
     histogram = LogitHistogram(saved.classes)
-    for scores, named in _scores(command, saved, name):
+    for scores, named in _scores(options, saved, name):
         histogram.add(scores, named)
-    found = presence.calibrate(
+    calibration = presence.calibrate(
         histogram,
         predictor.link,
-        scope=command.scope,
-        present=None if command.present == "auto" else int(command.present),
-        expected=command.expected,
-        prior_strength=command.prior_strength,
+        scope=options.scope,
+        present=None if options.present == "auto" else int(options.present),
+        expected=options.expected,
+        prior_strength=options.prior_strength,
     )
-    page = command.report or command.run_folder / "calibration.html"
-    write_calibration(page, found, f"{saved.method}, {command.run_folder.name}")
-    if found.warnings and not command.anyway:
+    page = options.report or options.run_folder / "calibration.html"
+    write_calibration(page, calibration, f"{saved.method}, {options.run_folder.name}")
+    if calibration.warnings and not options.anyway:
         raise UserError(
-            f"the scores cannot tell present from absent: {'; '.join(found.warnings)}. Nothing was "
+            f"the scores cannot tell present from absent: {'; '.join(calibration.warnings)}. Nothing was "
             f"stored, see {page}; more images, --folds or --expected may help, --anyway stores it"
         )
-    file = presence_file(command.run_folder, name)
-    sealed.write_json(file, presence.plain(found), indent=None)
-    source = "labels" if found.named >= presence.FEW else "the model's own probabilities for"
-    yield (
-        f"{found.images} images, {source} {found.named or found.images} of them: "
-        f"{found.labels_per_image:.2f} labels per image, {found.predicted:.2f} of them above 0.5"
+    file = presence_file(options.run_folder, name)
+    sealed.write_json(file, presence.plain(calibration), indent=None)
+    return CalibrateResult(
+        file,
+        page,
+        calibration.images,
+        calibration.named,
+        calibration.labels_per_image,
+        calibration.predicted,
+        tuple(calibration.warnings),
     )
-    yield from (f"but: {doubt}" for doubt in found.warnings)
-    yield f"calibration: {file} (predict and evaluate use it; delete it to go back)"
-    yield f"report: {page}"
 
 
 def _scores(
-    command: CalibrateOptions, saved: TrainedModel, name: str
+    options: CalibrateOptions, saved: TrainedModel, name: str
 ) -> Iterable[tuple[NDArray[np.float32], Rows]]:
     """(log-odds (B, C), the named class (B,) or -1) of images that the model has not learned from."""
-    if command.folds:
-        return _held_out(command, saved)
-    data = _given(command, saved) if command.images is not None else _validation(command, saved)
-    scan = saved.scan(data, command.batch_size, decoders(command.workers))
+    if options.folds:
+        return _held_out(options, saved)
+    data = _given(options, saved) if options.images is not None else _validation(options, saved)
+    scan = saved.scan(data, options.batch_size, decoders(options.workers))
     return _scanned(scan, saved, name)
 
 
@@ -103,22 +139,22 @@ def _scanned(
     def of(x: Tensor) -> Tensor:
         return odds(predictor.logits(x), predictor.link)
 
-    with progress("scoring", len(scan.dataset)) as show:
+    with progress("scoring", len(scan.dataset)) as on_progress:
         done = 0
         for rows, out in outputs(of, scan):
             done += len(rows)
-            show(done)
+            on_progress(done)
             yield out.cpu().numpy(), labels.index[rows]
 
 
-def _given(command: CalibrateOptions, saved: TrainedModel) -> Dataset:
+def _given(options: CalibrateOptions, saved: TrainedModel) -> Dataset:
     """The images that were asked for, with the single labels that are known of them."""
-    assert command.images is not None
-    source = open_source(command.images)
+    assert options.images is not None
+    source = open_source(options.images)
     data = Dataset.unlabeled(source, saved.classes)
-    if command.labels is not None:
-        table = read_labels(command.labels, kind="single", classes=saved.classes)
-        return data.with_labels(table.aligned(source.items, str(command.labels)))
+    if options.labels is not None:
+        table = read_labels(options.labels, kind="single", classes=saved.classes)
+        return data.with_labels(table.aligned(source.items, str(options.labels)))
     if source.class_of is not None:
         at = {name: i for i, name in enumerate(saved.classes)}
         index = np.array([at.get(name, -1) for name in source.class_of], np.int64)
@@ -126,13 +162,13 @@ def _given(command: CalibrateOptions, saved: TrainedModel) -> Dataset:
     return data
 
 
-def _validation(command: CalibrateOptions, saved: TrainedModel) -> Dataset:
+def _validation(options: CalibrateOptions, saved: TrainedModel) -> Dataset:
     """The run's own validation images. Label sets are not looked at."""
-    config = configs.load(command.run_folder / "config.yaml")
-    inputs = open_inputs(config.data, config.training.seed, originals_of(command.run_folder))
+    config = configs.load(options.run_folder / "config.yaml")
+    inputs = open_inputs(config.data, config.training.seed, originals_of(options.run_folder))
     if inputs.val is None or not len(inputs.val):
         raise UserError(
-            f"{command.run_folder} has no validation images: name others with --images, or --folds 5"
+            f"{options.run_folder} has no validation images: name others with --images, or --folds 5"
         )
     val = inputs.val
     if isinstance(val.labels, Single):
@@ -141,18 +177,18 @@ def _validation(command: CalibrateOptions, saved: TrainedModel) -> Dataset:
 
 
 def _held_out(
-    command: CalibrateOptions, saved: TrainedModel
+    options: CalibrateOptions, saved: TrainedModel
 ) -> Iterator[tuple[NDArray[np.float32], Rows]]:
     """Scores of the training images by models that were trained without them."""
-    config = configs.load(command.run_folder / "config.yaml")
-    inputs = open_inputs(config.data, config.training.seed, originals_of(command.run_folder))
+    config = configs.load(options.run_folder / "config.yaml")
+    inputs = open_inputs(config.data, config.training.seed, originals_of(options.run_folder))
     data = inputs.train
     if not isinstance(data.labels, Single):
         raise UserError("--folds needs training images with one label each")
     setup = make_setup(config, inputs, torch.device(saved.prepare.device))
-    run = Run(command.run_folder / "calibration", config.training.seed)
-    settings = {"images": data, "folds": command.folds}
-    split = run.once("split", lambda: split_of(data, command.folds, config), **settings)
+    run = Run(options.run_folder / "calibration", config.training.seed)
+    settings = {"images": data, "folds": options.folds}
+    split = run.once("split", lambda: split_of(data, options.folds, config), **settings)
     recipe = load_recipe(METHODS[config.method].recipe)
     try:
         scores = held_out_scores(setup, recipe, config.settings, split["fold"], run)

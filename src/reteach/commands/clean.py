@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..compare.variants import variants
 from ..data.dataset import Dataset
 from ..data.loading.quarantine import write_csv
-from ..duplicates.find import groups
 from ..duplicates.thumbnails import DEFINITION
 from ..engine import distributed
 from ..engine.run import Run
@@ -24,14 +22,13 @@ from ..labels import Rows, Single, as_multi
 from ..methods.clean import held_out_scores
 from ..options import shared as options
 from ..options.methods import METHODS
-from ..processes import decoders
 from ..relabel.noise import clean as rules
-from ..relabel.noise.folds import stratified_folds
 from ..report.pages.label_issues import Cleaning, RuleOutcome, Suspect, write_suspects
 from ..runs import gallery
 from ..runs.checkpoint import choose_device
 from ..runs.config import Config
 from ..runs.folder import open_run_folder
+from ..runs.folds import split_of
 from ..runs.inputs import Inputs, open_inputs
 from ..runs.setup import load_recipe, make_setup
 from ..scores.table import ScoreWriter
@@ -121,14 +118,6 @@ def _judge(
         data.labels.index[readable],
         int((sizes - 1)[sizes > 0].sum()),
     )
-
-
-def split_of(data: Dataset, folds: int, config: Config) -> dict[str, NDArray[Any]]:
-    """The group of copies (N,) and the fold (N,) of each image."""
-    assert isinstance(data.labels, Single)
-    group = groups(data.source, data.rows, decoders(config.data.workers))
-    fold = stratified_folds(data.labels.index, group, folds, config.training.seed)
-    return {"group": group, "fold": fold}
 
 
 def _results(command: CleanOptions, folder: Path, judged: HeldOutScores) -> Iterator[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
 
 import numpy as np
 import torch
@@ -18,16 +20,15 @@ from ..engine.algorithm import Specialist
 from ..engine.evaluate import outputs
 from ..engine.learner import Predictor
 from ..errors import UserError, closest
+from ..formatting import plural
 from ..labels import Rows
+from ..options.explain import ExplainOptions
 from ..processes import decoders
 from ..progress import progress
 from ..report.pages.explain import Explained, Look, Shown, write_explained
 from ..runs.checkpoint import TrainedModel, load_models, load_specialists
 from ..runs.gallery import data_url
 from ..tables import read_labels
-
-if TYPE_CHECKING:
-    from ..options.explain import ExplainOptions
 
 RAMP = np.array([[0, 0, 130], [0, 110, 255], [0, 230, 170], [255, 225, 0], [225, 20, 0]], float)
 """The colours of a map, from what says nothing to what speaks for the class."""
@@ -44,91 +45,125 @@ class _Witness:
     column: int
 
 
-def explain(command: ExplainOptions) -> list[Explained]:
-    """Write the page; returns what is on it.
+@final
+@dataclass(frozen=True)
+class ExplainResult:
+    """A page of activation maps.
+
+    Args:
+        report: the page.
+        images: class -> how many images of it are shown.
+        surest: whether they are those that the model is surest of, as no label says what they show.
+        explained: what is on the page.
+    """
+
+    report: Path
+    images: dict[str, int]
+    surest: bool
+    explained: list[Explained] = field(metadata={"json": False})
+
+    def lines(self) -> Iterator[str]:
+        """How many images are shown, and where."""
+        shown = sum(len(one.shown) for one in self.explained)
+        yield f"{plural(shown, 'image')} for {plural(len(self.explained), 'class', 'classes')}"
+        if self.surest:
+            yield (
+                "these are the images that the model is surest of; they need not show the class: "
+                "--labels names those that do"
+            )
+        yield f"report: {self.report}"
+
+
+def explain(options: ExplainOptions) -> ExplainResult:
+    """Write the page.
 
     Raises:
         UserError: a class that the run does not know, no image to show, or a network without a
             feature map.
     """
-    saved = load_models(command.run_folder, command.device)
-    _check(command, saved)
-    teachers = load_specialists(command.run_folder, command.device)
-    source = open_source(command.images)
+    saved = load_models(options.run_folder, options.device)
+    _check(options, saved)
+    teachers = load_specialists(options.run_folder, options.device)
+    source = open_source(options.images)
     data = Dataset.unlabeled(source, saved.classes)
-    named = _named(command, source)
+    named = _named(options, source)
     if named:
         data = data.subset(np.array([item in named for item in source.items]))
-    rows, scores = _scores(saved, data, command)
+    rows, scores = _scores(saved, data, options)
     explained = []
-    for cls in command.classes:
+    for cls in options.classes:
         column = saved.classes.index(cls)
         order = rows[np.argsort(-scores[:, column], kind="stable")]
         items = data.items
         if named:
             order = np.array([r for r in order.tolist() if cls in named[items[r]]], np.int64)
             order = order[
-                np.linspace(0, len(order) - 1, min(command.count, len(order))).astype(int)
+                np.linspace(0, len(order) - 1, min(options.count, len(order))).astype(int)
             ]
-        order = order[: command.count]
+        order = order[: options.count]
         witnesses = _witnesses(saved, teachers, cls)
         few = data.subset(order)
-        shown = _shown(saved, witnesses, few, named, command) if len(order) else []
+        shown = _shown(saved, witnesses, few, named, options) if len(order) else []
         explained.append(Explained(cls, shown, None if named else len(rows)))
     if not any(one.shown for one in explained):
-        raise UserError(f"{command.labels or command.images}: no image has one of the classes")
-    write_explained(command.out, explained, command.run_folder.name, command.map)
-    return explained
+        raise UserError(f"{options.labels or options.images}: no image has one of the classes")
+    write_explained(options.out, explained, options.run_folder.name, options.map)
+    return ExplainResult(
+        options.out,
+        {one.name: len(one.shown) for one in explained},
+        any(one.of is not None for one in explained),
+        explained,
+    )
 
 
-def _named(command: ExplainOptions, source: Source) -> dict[str, list[str]]:
+def _named(options: ExplainOptions, source: Source) -> dict[str, list[str]]:
     """item -> its classes, from the label table or the images' own folders; empty if nobody said."""
-    if command.labels is not None:
-        table = read_labels(command.labels, kind="multi")
+    if options.labels is not None:
+        table = read_labels(options.labels, kind="multi")
         named = dict(zip(table.items, table.labels.names(), strict=True))
         if not any(item in named for item in source.items):
-            raise UserError(f"{command.labels} has no row for any of the images")
+            raise UserError(f"{options.labels} has no row for any of the images")
         return named
     own = source.class_of
-    if own is None or not set(command.classes) & set(own):
+    if own is None or not set(options.classes) & set(own):
         return {}  # no folders, or folders that are something else
     return {item: [cls] for item, cls in zip(source.items, own, strict=True)}
 
 
-def _check(command: ExplainOptions, saved: TrainedModel) -> None:
-    for cls in command.classes:
+def _check(options: ExplainOptions, saved: TrainedModel) -> None:
+    for cls in options.classes:
         if cls not in saved.classes:
             raise UserError(
-                f"{command.run_folder} knows no class {cls!r}{closest(cls, list(saved.classes))}"
+                f"{options.run_folder} knows no class {cls!r}{closest(cls, list(saved.classes))}"
             )
-    if not command.classes:
+    if not options.classes:
         raise UserError("--classes: name at least one")
 
 
 def _scores(
-    saved: TrainedModel, data: Dataset, command: ExplainOptions
+    saved: TrainedModel, data: Dataset, options: ExplainOptions
 ) -> tuple[Rows, NDArray[np.float32]]:
     """The readable rows (M,) and the model's scores of them (M, C)."""
-    scan = saved.scan(data, command.batch_size, decoders(command.workers))
-    found: list[tuple[Rows, NDArray[np.float32]]] = []
-    with progress("looking for the classes", len(data)) as show:
+    scan = saved.scan(data, options.batch_size, decoders(options.workers))
+    batches: list[tuple[Rows, NDArray[np.float32]]] = []
+    with progress("looking for the classes", len(data)) as on_progress:
         for rows, out in outputs(saved.predictor.scores, scan):
-            found.append((rows, out.cpu().numpy()))
-            show(int(rows[-1]) + 1)
-    if not found:
-        raise UserError(f"none of the images of {command.images} can be read")
-    return np.concatenate([r for r, _ in found]), np.concatenate([s for _, s in found])
+            batches.append((rows, out.cpu().numpy()))
+            on_progress(int(rows[-1]) + 1)
+    if not batches:
+        raise UserError(f"none of the images of {options.images} can be read")
+    return np.concatenate([r for r, _ in batches]), np.concatenate([s for _, s in batches])
 
 
 def _witnesses(saved: TrainedModel, teachers: dict[str, Specialist], cls: str) -> list[_Witness]:
     """The teachers that know a class, then the models for all classes."""
-    found = [
+    specialists = [
         _Witness(name, teacher.classes, teacher.predictor, teacher.classes.index(cls))
         for name, teacher in teachers.items()
         if cls in teacher.classes
     ]
     column = saved.classes.index(cls)
-    return found + [
+    return specialists + [
         _Witness(name, (), predictor, column) for name, predictor in saved.predictors.items()
     ]
 
@@ -138,19 +173,19 @@ def _shown(
     witnesses: list[_Witness],
     data: Dataset,
     named: dict[str, list[str]],
-    command: ExplainOptions,
+    options: ExplainOptions,
 ) -> list[Shown]:
     """The images with what each model looks at."""
     looks: list[list[Look]] = [[] for _ in range(len(data))]
     photos = [""] * len(data)
-    for rows, x in saved.scan(data, command.batch_size, 0):
+    for rows, x in saved.scan(data, options.batch_size, 0):
         pictures = _pixels(x, saved.prepare)
         for row, picture in zip(rows.tolist(), pictures, strict=True):
             photos[row] = data_url(picture, 224)
         for witness in witnesses:
             # of several networks that predict together: the mean of their maps
             maps = [
-                cam(model, x, [witness.column], command.map) for model in witness.predictor.models
+                cam(model, x, [witness.column], options.map) for model in witness.predictor.models
             ]
             warm = heat(torch.stack(maps).mean(0), (x.shape[-2], x.shape[-1]))[:, 0].cpu().numpy()
             sure = witness.predictor.scores(x)[:, witness.column].tolist()

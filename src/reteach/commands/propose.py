@@ -16,7 +16,7 @@ from ..relabel.raters import model_subsets as subsets
 from ..relabel.raters.propose import Nominations, nominate, support
 from ..relabel.raters.propose import propose as pool
 from ..scores.classes import common_classes, read_classes
-from ..scores.table import ItemIndex, ScoreTable, open_scores
+from ..scores.table import ItemIndex, open_tables
 from ..tables import LabelTable, read_labels
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def propose(command: ProposeOptions) -> Iterator[str]:
     tables = open_tables(command.scores)
     table = read_labels(command.labels, kind="single")
     given = None if command.classes is None else read_classes(command.classes)
-    classes = common_classes(list(tables.values()), used_classes(table), given)
+    classes = common_classes(list(tables.values()), table.used_classes(), given)
     labels = table.labels.reorder(classes, what=str(command.labels))
     assert isinstance(labels, Single)
     gold = None if command.gold is None else _gold(command.gold, table, classes)
@@ -67,24 +67,6 @@ def propose(command: ProposeOptions) -> Iterator[str]:
         f"on {agreed:,} all models agree with the label, {len(table.items) - agreed:,} to rate"
     )
     yield f"proposals: {command.out}"
-
-
-def open_tables(paths: tuple[Path, ...]) -> dict[str, ScoreTable]:
-    """Score tables by model name: the file's stem, or the path where stems are not unique."""
-    if not paths:
-        raise UserError("name at least one score table (--scores)")
-    stems = [path.stem for path in paths]
-    names = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
-    if len(set(names)) != len(names):
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise UserError(f"the score table {twice} is named twice")
-    return {name: open_scores(path) for name, path in zip(names, paths, strict=True)}
-
-
-def used_classes(table: LabelTable) -> list[str]:
-    """The class names that occur among the labels, in the order of the table's class list."""
-    used = np.unique(table.labels.pairs()[1])
-    return [table.labels.classes[c] for c in used.tolist()]
 
 
 def _gold(path: Path, table: LabelTable, classes: tuple[str, ...]) -> LabelTable:

@@ -13,9 +13,10 @@ images that neither learning nor the choice of the regularisation has seen.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -31,8 +32,9 @@ from ..files import write_json
 from ..labels import Single
 from ..models import export, zoo
 from ..models.heads import classifier_of
-from ..options import shared as options
 from ..options.methods import SoftmaxOptions
+from ..options.shared import Data, Model, Output, Training, refuse_unused
+from ..options.transfer import TransferOptions, paper_training
 from ..processes import decoders
 from ..progress import progress
 from ..relabel.noise.folds import stratified_folds
@@ -41,56 +43,106 @@ from ..runs.config import Config
 from ..runs.inputs import Inputs, open_inputs
 from ..runs.train import train
 from ..schedules import linear_scaling
+from .lines import metric_lines
+from .trained import TrainResult
 
 RATE = 0.0025
 """Per 256 images (Table 13)."""
 
 
-def full_ft(
-    folder: Path,
-    predictor: str | None,
-    data: options.Data,
-    training: options.Training,
-    output: options.Output,
-    device: str,
-) -> Path:
-    """Fine-tune everything; returns the run folder."""
-    saved = load_models(folder, "cpu")
-    place, info = _place(folder, saved, predictor)
+@final
+@dataclass(frozen=True)
+class TransferResult:
+    """A logistic regression on frozen features.
+
+    Args:
+        folder: a run folder with the network under its new output layer.
+        numbers: the JSON file.
+        metrics: metric -> its value on the held-out images.
+        strength: the regularisation that was chosen, C.
+        cross_validation: C -> accuracy over the folds.
+        folds: how many.
+        val: held-out images.
+    """
+
+    folder: Path
+    numbers: Path
+    metrics: dict[str, Any]
+    strength: float
+    cross_validation: dict[str, float]
+    folds: int
+    val: int
+
+    def lines(self) -> Iterator[str]:
+        """Each C's accuracy, the held-out metrics, and what to do next."""
+        for strength, accuracy in self.cross_validation.items():
+            yield f"C = {strength:>6}: {100 * accuracy:.1f}% over {self.folds} folds"
+        title = f"{self.val} held-out images, C = {self.strength:g}"
+        yield from metric_lines({"fc-only": self.metrics}, title)
+        yield f"numbers: {self.numbers}"
+        yield f"next:    reteach predict {self.folder} --images FOLDER --out labels.parquet"
+
+
+def transfer(options: TransferOptions) -> TrainResult | TransferResult:
+    """Fine-tune a run's network on other classes, or fit a regression on its features.
+
+    Raises:
+        UserError: no such run or model, inputs that do not fit, or settings that the mode does not look at.
+    """
+    training = _training(options)
+    return _full_ft(options, training) if options.mode == "full-ft" else _fc_only(options)
+
+
+def _training(options: TransferOptions) -> Training:
+    """The settings of the training; what the mode would not look at is refused."""
+    data, training, why = options.data, options.training, f"with --mode {options.mode}"
+    refuse_unused(data, why, "unlabeled")
+    if options.mode == "full-ft":
+        refuse_unused(options, why, "folds")
+        if training.steps is None:
+            return training
+        why = "beside --steps, which says how long"
+        refuse_unused(training, why, "epochs", usual=paper_training())
+        return replace(training, epochs=Training.epochs)
+    names = [f.name for f in fields(training) if f.name != "seed"]
+    refuse_unused(training, why, *names, usual=paper_training())
+    refuse_unused(data, why, "rebalance", "balanced_epoch", "cache", "resident")
+    refuse_unused(options.output, why, *(f.name for f in fields(Output) if f.name != "out"))
+    return training
+
+
+def _full_ft(options: TransferOptions, training: Training) -> TrainResult:
+    """Fine-tune everything."""
+    saved = load_models(options.run_folder, "cpu")
+    place, info = _place(options.run_folder, saved, options.predictor)
     rate = linear_scaling(RATE, training.batch_size) if training.lr is None else training.lr
     config = Config(
         "softmax",
         SoftmaxOptions(),
-        data,
-        options.Model(
+        options.data,
+        Model(
             info.architecture,
             image_size=saved.image_size,
             resize=saved.resize if saved.image_size and not saved.frames else None,
             frames=saved.frames,
             init=place / "model.safetensors",
-            device=device,
+            device=options.device,
         ),
         replace(training, lr=rate),
-        output,
+        options.output,
     )
-    return train(config)
+    return TrainResult.of(train(config))
 
 
-def fc_only(
-    folder: Path,
-    predictor: str | None,
-    data: options.Data,
-    folds: int,
-    seed: int,
-    out: Path,
-    device: str,
-) -> dict[str, Any]:
-    """Fit a logistic regression on frozen features; returns what ``transfer.json`` holds."""
+def _fc_only(options: TransferOptions) -> TransferResult:
+    """Fit a logistic regression on frozen features."""
+    data, folds, seed = options.data, options.folds, options.training.seed
+    out = options.output.out or _fresh()
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} exists and is not empty; use another --out")
-    saved = load_models(folder, device)
-    name, model = saved.named(predictor)
-    _, info = _place(folder, saved, predictor)
+    saved = load_models(options.run_folder, options.device)
+    name, model = saved.named(options.predictor)
+    _, info = _place(options.run_folder, saved, options.predictor)
     inputs = open_inputs(data, seed)
     if inputs.val is None or not len(inputs.val):
         raise UserError("a transfer is judged on images of its own: --val-… or --val-fraction")
@@ -102,19 +154,10 @@ def fc_only(
     device_of = saved.prepare.device
     judged = Predictor((new.to(device_of),), "softmax")
     given = replace(saved, predictors={"model": judged}, classes=classes)
-    summary = Evaluation("val", given.scan(inputs.val, 256, decoders(data.workers)))(
+    metrics = Evaluation("val", given.scan(inputs.val, 256, decoders(data.workers)))(
         judged
     ).compute()
-    found = {
-        "run": str(folder),
-        "predictor": name,
-        "mode": "fc-only",
-        "train": len(inputs.train),
-        "val": len(inputs.val),
-        "C": fitted.strength,
-        "cross_validation": {f"{c:g}": value for c, value in fitted.accuracy.items()},
-        "metrics": summary,
-    }
+    cross_validation = {f"{c:g}": value for c, value in fitted.accuracy.items()}
     save_models(
         out,
         given.predictors,
@@ -127,8 +170,30 @@ def fc_only(
         method="fc-only",
         resize=saved.resize,
     )
-    write_json(out / "transfer.json", found)
-    return found
+    numbers = out / "transfer.json"
+    write_json(
+        numbers,
+        {
+            "run": str(options.run_folder),
+            "predictor": name,
+            "mode": "fc-only",
+            "train": len(inputs.train),
+            "val": len(inputs.val),
+            "C": fitted.strength,
+            "cross_validation": cross_validation,
+            "metrics": metrics,
+        },
+    )
+    return TransferResult(
+        out, numbers, metrics, fitted.strength, cross_validation, folds, len(inputs.val)
+    )
+
+
+def _fresh() -> Path:
+    number = 1
+    while (folder := Path("runs") / f"transfer-{number}").exists():
+        number += 1
+    return folder
 
 
 def with_head(
@@ -165,7 +230,7 @@ def _regression(
     network: nn.Module,
     saved: TrainedModel,
     inputs: Inputs,
-    data: options.Data,
+    data: Data,
     folds: int,
     seed: int,
 ) -> Regression:
@@ -173,19 +238,19 @@ def _regression(
     assert isinstance(labels, Single)
     x = _features(network, saved, inputs.train, decoders(data.workers))
     fold = stratified_folds(labels.index, np.arange(len(x)), folds, seed)
-    with progress("logistic regression", len(GRID) * folds + 1) as tell:
-        return logistic(x, labels.index, labels.num_classes, fold, tell)
+    with progress("logistic regression", len(GRID) * folds + 1) as on_progress:
+        return logistic(x, labels.index, labels.num_classes, fold, on_progress)
 
 
 def _features(
     network: nn.Module, saved: TrainedModel, data: Dataset, decoders: int
 ) -> np.ndarray[Any, Any]:
     scan = saved.scan(data, 256, decoders)
-    found = features(network, scan).numpy()
-    if len(found) < len(data):
+    x = features(network, scan).numpy()
+    if len(x) < len(data):
         item, reason = next(iter(scan.broken.items()))
         raise UserError(f"image {item!r} cannot be read any more ({reason})")
-    return found
+    return x
 
 
 def _place(folder: Path, saved: TrainedModel, predictor: str | None) -> tuple[Path, export.Info]:

@@ -52,10 +52,3 @@ class AdviseOptions(Checked):
         super().__post_init__()
         if self.out.suffix.lower() != ".html":
             raise UserError(f"--out {self.out}: the page is an .html file")
-
-    def run(self) -> None:
-        """Measure, write the page and print the first recommendations."""
-        from ..commands.advise import advise
-
-        for line in advise(self):
-            print(line)

@@ -56,10 +56,3 @@ class CalibrateOptions(Checked):
             raise UserError("--folds takes the training images: leave --images and --labels out")
         if self.labels is not None and self.images is None:
             raise UserError("--labels needs --images: which images are they of?")
-
-    def run(self) -> None:
-        """Calibrate, and say what was found and where it is."""
-        from ..commands.calibrate import calibrate
-
-        for line in calibrate(self):
-            print(line)

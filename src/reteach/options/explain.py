@@ -38,18 +38,3 @@ class ExplainOptions(Checked):
     """Processes that decode images; by default one per core, at most 8; 0: none."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
-
-    def run(self) -> None:
-        """Write the page and say what is on it."""
-        from ..commands.explain import explain
-        from ..formatting import plural
-
-        found = explain(self)
-        shown = sum(len(one.shown) for one in found)
-        print(f"{plural(shown, 'image')} for {plural(len(found), 'class', 'classes')}")
-        if any(one.of is not None for one in found):
-            print(
-                "these are the images that the model is surest of; they need not show the class: "
-                "--labels names those that do"
-            )
-        print(f"report: {self.out}")

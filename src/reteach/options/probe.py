@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from tyro.conf import Positional
 
 from ..errors import UserError
 from .ranges import AtLeast, Checked
-
-if TYPE_CHECKING:
-    from ..data.dataset import Dataset
 
 
 @dataclass(frozen=True)
@@ -44,49 +41,3 @@ class CompressionOptions(Checked):
         super().__post_init__()
         if not self.run_folders:
             raise UserError("name at least one run folder")
-
-    def run(self) -> None:
-        """Print the training accuracy on random labels for each run."""
-        from ..files import write_json
-
-        found = {str(folder): self._curves(folder) for folder in self.run_folders}
-        print("training accuracy on random binary labels (lower: better compressed)")
-        for folder, curves in found.items():
-            last = [100 * curve[-1] for curve in curves]
-            mean = sum(last) / len(last)
-            spread = f" ({min(last):.1f} to {max(last):.1f})" if len(last) > 1 else ""
-            print(f"{folder}: {mean:.1f}%{spread}")
-        if self.out is not None:
-            write_json(self.out, {"epochs": self.epochs, "accuracy": found})
-
-    def _curves(self, folder: Path) -> list[list[float]]:
-        from ..analysis.compression import features, fit_random_labels
-        from ..progress import progress
-        from ..runs.checkpoint import load_models
-
-        saved = load_models(folder, self.device)
-        _, predictor = saved.named(self.predictor)
-        data = self._images(folder)
-        if self.classes:
-            data = data.restrict(data.classes[: self.classes])
-        data = data.subset(slice(self.most))
-        x = features(predictor.models[0], saved.scan(data, 256, 0))
-        curves = []
-        with progress("fitting random labels", self.seeds) as show:
-            for seed in range(self.seeds):
-                curves.append(fit_random_labels(x, self.epochs, seed).tolist())
-                show(seed + 1)
-        return curves
-
-    def _images(self, folder: Path) -> Dataset:
-        """The images that were asked for, or the run's own."""
-        from ..data.sources.base import open_source
-        from ..runs import config
-        from ..runs.inputs import labelled_dataset, open_inputs
-
-        if self.images is not None:
-            return labelled_dataset(open_source(self.images), self.labels, self.images)
-        if self.labels is not None:
-            raise UserError("--labels needs --images: the images that it labels")
-        of = config.load(folder / "config.yaml")
-        return open_inputs(of.data, of.training.seed).train

@@ -1,13 +1,10 @@
-"""Commands on a run that exists: resume, evaluate, predict, report."""
+"""Options of the commands on a run that exists: resume, evaluate, predict, report."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
@@ -27,12 +24,6 @@ class ResumeOptions:
     quarantine_missing: bool = False
     """Go on without images that have vanished since the run began. Its numbers are then not those of the
     undisturbed run."""
-
-    def run(self) -> None:
-        """Resume, and say where the result is."""
-        from ..runs.train import resume
-
-        announce(resume(self.run_folder, self.images, self.quarantine_missing))
 
 
 @dataclass(frozen=True)
@@ -91,42 +82,9 @@ class EvaluateOptions:
     run_options: RunEvaluationOptions = field(default_factory=RunEvaluationOptions)
     score_options: ScoreEvaluationOptions = field(default_factory=ScoreEvaluationOptions)
 
-    def run(self) -> None:
-        """Print a table and write the numbers or the page."""
+    def __post_init__(self) -> None:
         if not self.of:
             raise UserError("name a run folder, or score tables: reteach evaluate runs/mile-1 …")
-        if self._tables():
-            self._judge_scores()
-        else:
-            self._judge_run(self.of[0])
-
-    def _tables(self) -> bool:
-        """Score tables are several paths, a .parquet file, or a folder of such files."""
-        first = self.of[0]
-        return len(self.of) > 1 or first.suffix == ".parquet" or any(first.glob("*.parquet"))
-
-    def _judge_run(self, folder: Path) -> None:
-        from ..runs.predict import evaluate
-
-        if self.score_options != ScoreEvaluationOptions():
-            raise UserError("--report and what goes with it are for score tables, not a run folder")
-        found, file = evaluate(folder, self.labels, self.original, self.run_options, self.kind)
-        show_metrics(found)
-        print(f"numbers: {file}")
-
-    def _judge_scores(self) -> None:
-        from ..commands.reassess import reassess
-
-        if self.run_options != RunEvaluationOptions():
-            raise UserError("--images and what goes with it are for a run folder, not score tables")
-        if self.kind is not None:
-            raise UserError("--kind is for a run folder: score tables are judged by label sets")
-        if self.labels is None or self.original is None:
-            raise UserError(
-                "score tables need --labels (reassessed) and --original (single labels)"
-            )
-        for line in reassess(self.of, self.labels, self.original, **vars(self.score_options)):
-            print(line)
 
 
 @dataclass(frozen=True)
@@ -158,18 +116,6 @@ class PredictOptions(Checked):
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
 
-    def run(self) -> None:
-        """Write the table and say what is in it."""
-        from ..runs.predict import predict
-
-        n, total, broken = predict(self)
-        print(f"{self.out}: {n} images, {total / max(n, 1):.2f} labels per image")
-        if broken:
-            print(
-                f"{len(broken)} images could not be read, first: {next(iter(broken))!r}",
-                file=sys.stderr,
-            )
-
 
 @dataclass(frozen=True)
 class ReportOptions:
@@ -179,62 +125,3 @@ class ReportOptions:
     """The run folder, or the folder of a comparison."""
     out: Path | None = None
     """Where the page goes; by default report.html in the folder."""
-
-    def run(self) -> None:
-        """Write the page and say where it is."""
-        from ..report import comparison_report, run_report
-
-        if (self.run_folder / "comparison.json").is_file():
-            page = comparison_report(self.run_folder, self.out)
-        elif (self.run_folder / "run.json").is_file():
-            page = run_report(self.run_folder, self.out)
-        else:
-            raise UserError(f"{self.run_folder} is neither a run folder nor a comparison")
-        print(f"report: {page}")
-
-
-def announce(folder: Path) -> None:
-    """Say where a finished run is, how good it is and what to do next."""
-    import os
-
-    if os.environ.get("RANK", "0") != "0":
-        return
-    file = folder / "evaluation.json"
-    if file.is_file():
-        judged = json.loads(file.read_text())["val"]
-        show_metrics({name: entry["metrics"] for name, entry in judged.items()}, "validation")
-    print(f"report: {folder / 'report.html'}")
-    print(f"next:   reteach predict {folder} --images FOLDER --out labels.parquet")
-
-
-def show_metrics(found: dict[str, dict[str, Any]], title: str | None = None) -> None:
-    """A table on standard output: predictors in rows, metrics in columns, in percent."""
-    from ..metrics.registry import by_sets, columns, counted, metric
-
-    titles = columns("table/sets" if by_sets(found.values()) else "table")
-    used = [metric(key) for key in titles if any(key in numbers for numbers in found.values())]
-    rows = []
-    for name, numbers in found.items():
-        cells = [
-            "" if numbers.get(m.name) is None else f"{m.scale * numbers[m.name]:.{m.digits}f}"
-            for m in used
-        ]
-        rows.append((name, *cells))
-    show_table(("model", *(titles[m.name] for m in used)), rows, title)
-    said = dict.fromkeys(words for numbers in found.values() if (words := counted(numbers)))
-    for words in said:
-        print(words)
-
-
-def show_table(
-    titles: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None
-) -> None:
-    """A table on standard output, narrow enough for eight metrics in 80 columns."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*titles, title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)

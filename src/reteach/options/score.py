@@ -59,7 +59,8 @@ class ScoreOptions(Checked):
         import torch
 
         from ..processes import decoders
-        from ..scoring.score import Task, score
+        from ..scoring.score import score
+        from ..scoring.scorer import Task
 
         workers = 1 if self.ray is not None and self.workers is None else decoders(self.workers)
         images = self.images

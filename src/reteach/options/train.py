@@ -11,31 +11,27 @@ from .shared import Data, Model, Output, Training
 
 
 @dataclass(frozen=True)
-class _TrainOptions:
-    """The settings that every method has."""
+class TrainOptions:
+    """The settings that every method has, and its own."""
 
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
     training: Training = field(default_factory=Training)
     output: Output = field(default_factory=Output)
+    settings: Any = None
 
-    def run(self) -> None:
-        """Train, and say where the result is."""
-        from ..runs.config import Config
-        from ..runs.train import train
-        from .runs import announce
-
-        method = type(self).__name__.replace("_", "-")
-        settings: Any = self.settings  # type: ignore[attr-defined]
-        self._refuse_two_networks(METHODS[method].network, settings)
-        announce(train(Config(method, settings, self.data, self.model, self.training, self.output)))
-
-    def _refuse_two_networks(self, name: str | None, settings: Any) -> None:
-        network = None if name is None else getattr(settings, name)
+    def __post_init__(self) -> None:
+        name = METHODS[self.method].network
+        network = None if name is None else getattr(self.settings, name)
         if network is not None and self.model.model not in (Model.model, network):
             raise UserError(
                 f"--model {self.model.model} has no effect beside --{name} {network}: leave it out"
             )
+
+    @property
+    def method(self) -> str:
+        """The method's name: the class is called after it."""
+        return type(self).__name__.replace("_", "-")
 
 
 for _name, _method in METHODS.items():
@@ -43,7 +39,7 @@ for _name, _method in METHODS.items():
     globals()[_identifier] = make_dataclass(
         _identifier,
         [("settings", _method.settings, field(default_factory=_method.settings))],
-        bases=(_TrainOptions,),
+        bases=(TrainOptions,),
         frozen=True,
         namespace={"__doc__": _method.settings.__doc__, "__module__": __name__},
     )

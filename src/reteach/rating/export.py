@@ -16,7 +16,17 @@ from ..relabel.raters.rating_tables import Dialect, pairs_of, read_rating_table,
 from ..relabel.raters.ratings import Ratings
 from ..relabel.raters.reference_labels import with_gold_sets
 from ..spreadsheet import to_csv
-from .schema import answers, classes, gold_sets, items, predictors, questions, raters, tasks
+from .schema import (
+    answers,
+    classes,
+    gold_sets,
+    gold_sets_of,
+    items,
+    predictors,
+    questions,
+    raters,
+    tasks,
+)
 from .store import Store, open_store
 
 CLEAR, UNDECIDABLE, NO_MISTAKE = 0, 1, 2
@@ -120,20 +130,6 @@ def ratings_of(store: Store) -> Ratings:
         original,
     )
     return with_gold_sets(found, list(sets), list(sets.values()))
-
-
-def gold_sets_of(connection: Connection) -> dict[str, list[str]]:
-    """Item -> its whole gold set, by name."""
-    found: dict[str, list[str]] = {}
-    for item, name in connection.execute(
-        select(items.c.name, classes.c.name)
-        .select_from(gold_sets)
-        .join(items, gold_sets.c.item_id == items.c.id)
-        .join(classes, gold_sets.c.class_id == classes.c.id, isouter=True)
-        .order_by(gold_sets.c.id)
-    ):
-        found.setdefault(item, []).extend([] if name is None else [name])
-    return found
 
 
 def ratings_csv(store: Store, dialect: Dialect = "reteach") -> str:

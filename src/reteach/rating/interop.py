@@ -32,8 +32,7 @@ from ..relabel.raters.proposals import Proposals
 from ..relabel.raters.ratings import ANSWERS, NO, YES, Ratings
 from ..relabel.raters.reference_labels import with_gold_sets
 from ..scores.table import ItemIndex
-from .export import gold_sets_of
-from .schema import answers, assignments, classes, items, questions, raters, tasks
+from .schema import answers, assignments, classes, gold_sets_of, items, questions, raters, tasks
 from .store import Store
 
 CONFIG = """<View>

@@ -14,6 +14,7 @@ from typing import Literal
 from sqlalchemy import (
     Boolean,
     Column,
+    Connection,
     Double,
     ForeignKey,
     Index,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    select,
 )
 
 Kind = Literal["labels", "mistakes"]
@@ -137,3 +139,17 @@ answers = Table(
     _key("rater_id", "raters.id"),
     Column("answer", SmallInteger, nullable=False),
 )
+
+
+def gold_sets_of(connection: Connection) -> dict[str, list[str]]:
+    """Item -> its whole gold set, by name."""
+    sets: dict[str, list[str]] = {}
+    for item, name in connection.execute(
+        select(items.c.name, classes.c.name)
+        .select_from(gold_sets)
+        .join(items, gold_sets.c.item_id == items.c.id)
+        .join(classes, gold_sets.c.class_id == classes.c.id, isouter=True)
+        .order_by(gold_sets.c.id)
+    ):
+        sets.setdefault(item, []).extend([] if name is None else [name])
+    return sets

@@ -76,7 +76,7 @@ class TrainedModel:
         return Preprocessing(self.image_size, self.frames, self.prepare, self.resize)
 
     def scan(self, dataset: Dataset, batch_size: int, workers: int) -> Scan:
-        """A pass over images as this model sees them; see :class:`~reteach.runs.preprocessing.Preprocessing`."""
+        """A pass over images as this model sees them; see :class:`.preprocessing.Preprocessing`."""
         return self.seen.scan(dataset, batch_size, workers)
 
 

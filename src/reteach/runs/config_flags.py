@@ -65,6 +65,7 @@ def flags(file: Path, command: type[Any], name: str) -> dict[str, list[str]]:
 def settings(command: type[Any], group: str = "") -> dict[str, Setting]:
     """All settings of a command by name, those of its groups among them."""
     hints = typing.get_type_hints(command, include_extras=True)
+    positional = Positional[int].__metadata__  # type: ignore[attr-defined]
     found: dict[str, Setting] = {}
     for field in fields(command):
         hint = hints[field.name]
@@ -73,9 +74,7 @@ def settings(command: type[Any], group: str = "") -> dict[str, Setting]:
         else:
             marks = getattr(hint, "__metadata__", ())
             plain = hint.__origin__ if marks else hint
-            found[field.name] = Setting(
-                plain, group, bool(set(Positional[int].__metadata__) & set(marks))
-            )  # type: ignore[attr-defined]
+            found[field.name] = Setting(plain, group, bool(set(positional) & set(marks)))
     return found
 
 

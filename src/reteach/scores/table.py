@@ -213,6 +213,18 @@ def open_scores(path: str | Path) -> ScoreTable:
     return ScoreTable(path, tuple(files), rows, found.classes, found.named, found.has_logit)
 
 
+def open_tables(paths: Sequence[Path]) -> dict[str, ScoreTable]:
+    """Score tables by model name: the file's stem, or the path where stems are not unique."""
+    if not paths:
+        raise UserError("name at least one score table (--scores)")
+    stems = [path.stem for path in paths]
+    names = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
+    if len(set(names)) != len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise UserError(f"the score table {twice} is named twice")
+    return {name: open_scores(path) for name, path in zip(names, paths, strict=True)}
+
+
 def dense_scores(
     path: str | Path, items: Sequence[str], classes: Sequence[str]
 ) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..errors import UserError, missing_extra
 from ..scores.columns import one_line
-from .score import Again, Scorer, ScoringReport, Step, Task
+from .scorer import Again, Scorer, ScoringReport, Step, Task
 
 _MOST = 8
 """Parts that a worker is given at once."""
@@ -29,7 +29,7 @@ _TRIES = 3
 def scored(
     task: Task, numbers: Sequence[int], address: str, scorers: int | None
 ) -> Iterator[Step | Again | ScoringReport]:
-    """What :meth:`.score.Scorer.score` yields, from several workers at once, and which parts begin again.
+    """What :meth:`.scorer.Scorer.score` yields, from several workers at once, and which parts begin again.
 
     Args:
         numbers: parts that have no shard yet.

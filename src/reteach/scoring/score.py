@@ -2,7 +2,7 @@
 
 One shard is written for each part of the images (a tar file, or a block of other images), whole or not at
 all. A job that was stopped goes on with the parts that have no shard, so that none is there twice and none
-is missing; and several processes may share the parts (:mod:`.score_ray`), because the bytes of a shard are
+is missing; and several processes may share the parts (:mod:`.ray`), because the bytes of a shard are
 a function of its part alone.
 """
 
@@ -11,92 +11,19 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
-from ..data.loading.clips import at_once
 from ..data.loading.quarantine import write_csv
-from ..data.sources.base import is_video
-from ..data.sources.parts import Failed, Parts, Read, open_parts, read_parts
-from ..engine.evaluate import top_classes
-from ..engine.learner import Precision
+from ..data.sources.parts import Parts
 from ..errors import UserError
 from ..files import remove_parts
 from ..progress import Progress, progress
 from ..relabel.selection.score_shards import TEACHER, TOP
-from ..runs.checkpoint import fingerprint, load_models
 from ..scores.columns import one_line
-from ..scores.table import ScoreWriter
-
-PART, UNREADABLE = "reteach.part", "reteach.unreadable"
-"""Metadata of a shard: what it was made from; [item, reason] of the images that are not in it."""
-
-
-@final
-@dataclass(frozen=True)
-class Task:
-    """What is to be scored and how; it travels to other processes and machines.
-
-    Args:
-        run: the run folder.
-        images: what :func:`~reteach.data.sources.base.open_source` opens.
-        out: folder of the shards.
-        top: P, classes per image.
-        predictor: which of the run's models; None: the first.
-        block: images per shard where images are not in tar files.
-        batch_size: images at a time; another size rounds differently.
-        workers: processes that decode, for each process that scores.
-        threads: of the forward pass; None: as many as torch takes.
-    """
-
-    run: Path
-    images: str
-    out: Path
-    top: int
-    predictor: str | None = None
-    block: int = 2**14
-    batch_size: int = 256
-    workers: int = 0
-    precision: Precision = "fp32"
-    device: str = "auto"
-    threads: int | None = None
-
-
-@final
-@dataclass(frozen=True)
-class Step:
-    """Some images of a part are done: how many, and how much of the work, in the unit of the parts."""
-
-    part: int
-    images: int
-    work: float
-
-
-@final
-@dataclass(frozen=True)
-class Again:
-    """A part is begun again: what was done of it is lost."""
-
-    part: int
-
-
-@final
-@dataclass(frozen=True)
-class ScoringReport:
-    """A part is done, or cannot be."""
-
-    part: int
-    failed: str = ""
-    """Why there is no shard ("": it is written)."""
-    unreadable: tuple[tuple[str, str], ...] = ()
-    """(item, reason) of the images that are not in it."""
+from .scorer import PART, UNREADABLE, Again, Scorer, ScoringReport, Step, Task
 
 
 @final
@@ -116,106 +43,11 @@ class Total:
     """(item, reason) of the images that could not be read, now or before."""
 
 
-class Scorer:
-    """A loaded model that scores parts of a task's images and writes their shards."""
-
-    def __init__(self, task: Task) -> None:
-        if task.threads is not None:
-            torch.set_num_threads(task.threads)
-        self.task = task
-        self.parts = open_parts(task.images, task.block)
-        self.saved = load_models(task.run, task.device)
-        name, predictor = self.saved.named(task.predictor)
-        self.predictor = replace(predictor, precision=task.precision)
-        self.teacher = f"{name} {fingerprint(self.saved, self.predictor)}"
-        if task.top > len(self.saved.classes):
-            raise UserError(
-                f"P, the classes per item, is {task.top}, but there are only "
-                f"{len(self.saved.classes)} classes"
-            )
-
-    def score(self, numbers: Sequence[int]) -> Iterator[Step | ScoringReport]:
-        """Score these parts one after the other; each is on disk when its report comes."""
-        items: list[str] = []
-        tables: list[NDArray[np.float32]] = []
-        unreadable: list[tuple[str, str]] = []
-        for read, kept, table in _one_behind(self._launched(numbers)):
-            if isinstance(read, Failed):
-                yield ScoringReport(read.part, failed=read.reason)
-                continue
-            unreadable += [(read.items[at], reason) for at, reason in read.pixels[1]]
-            items += [read.items[at] for at in kept]
-            tables.append(table())
-            work = self.parts.sizes[read.part] * len(read.items) / read.of
-            yield Step(read.part, len(kept), work)
-            if read.last:
-                if read.lost:
-                    unreadable.append((self.parts.names[read.part], read.lost))
-                self._write(read.part, items, np.concatenate(tables), unreadable)
-                yield ScoringReport(read.part, unreadable=tuple(unreadable))
-                items, tables, unreadable = [], [], []
-
-    def decoded(self, numbers: Sequence[int]) -> Iterator[Read | Failed]:
-        """The pixels of some parts, batch by batch."""
-        seen, shared = self.saved.seen, self.parts.shared
-        return read_parts(
-            self.parts,
-            numbers,
-            seen.view(shared is not None and is_video(shared)),
-            at_once(self.task.batch_size, seen.frames),
-            workers=self.task.workers,
-            pin=seen.prepare.device != "cpu",
-            at_least=seen.at_least,
-        )
-
-    def metadata(self, number: int) -> dict[str, str]:
-        """What the shard of a part says of itself, but for what could not be read."""
-        return {
-            TEACHER: self.teacher,
-            TOP: str(self.task.top),
-            PART: self.parts.identity(number),
-        }
-
-    def _launched(
-        self, numbers: Sequence[int]
-    ) -> Iterator[tuple[Read | Failed, list[int], _Later]]:
-        """Each batch with the positions that could be read, its scores perhaps still being computed."""
-        of = top_classes(self.predictor, self.task.top)
-        for read in self.decoded(numbers):
-            if isinstance(read, Failed):
-                yield read, [], _Later(None)
-                continue
-            pixels, broken = read.pixels
-            kept = sorted(set(range(len(read.items))) - {at for at, _ in broken})
-            images = pixels if not broken else pixels[torch.tensor(kept, dtype=torch.long)]
-            out = of(self.saved.prepare(images)) if kept else torch.zeros(0, self.task.top, 3)
-            # the pixels themselves are not needed any more
-            yield replace(read, pixels=(pixels[:0], broken)), kept, _Later(out)
-
-    def _write(
-        self,
-        number: int,
-        items: Sequence[str],
-        table: NDArray[np.float32],
-        unreadable: Sequence[tuple[str, str]],
-    ) -> None:
-        """The shard of a part: for each item in order its P best classes."""
-        if not np.isfinite(table).all():
-            at = int(np.flatnonzero(~np.isfinite(table).all((1, 2)))[0])
-            raise UserError(f"the model gives scores that are not finite numbers for {items[at]!r}")
-        row = np.repeat(np.arange(len(items)), self.task.top)
-        cls, score, logit = (table[..., column].ravel() for column in range(3))
-        meta = self.metadata(number) | {UNREADABLE: json.dumps(unreadable)}
-        file = self.task.out / f"{self.parts.names[number]}.parquet"
-        with ScoreWriter(file, self.saved.classes, logits=True, metadata=meta) as out:
-            out.write(items, row, cls.astype(np.int32), score, logit)
-
-
 def score(task: Task, ray: str | None = None, scorers: int | None = None) -> Total:
     """Score what has no shard yet.
 
     Args:
-        ray: where to find other workers, see :func:`.score_ray.scored`; None: in this process.
+        ray: where to find other workers, see :func:`.ray.scored`; None: in this process.
         scorers: processes that score, with Ray; None: as many as there is room for.
 
     Raises:
@@ -317,34 +149,3 @@ def _same(file: Path, found: dict[str, str], asked: dict[str, str]) -> None:
             )
     if UNREADABLE not in found:
         raise UserError(f"{file} was not made by reteach score; use another --out")
-
-
-@final
-class _Later:
-    """(B, P, 3) scores on their way to the CPU: call it to wait for them."""
-
-    def __init__(self, out: Tensor | None) -> None:
-        self._host = None if out is None else out.to("cpu", non_blocking=True)
-        self._event = None
-        if out is not None and out.device.type == "cuda":
-            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._event.record()
-
-    def __call__(self) -> NDArray[np.float32]:
-        if self._event is not None:
-            self._event.synchronize()
-        assert self._host is not None
-        return self._host.numpy()
-
-
-def _one_behind(
-    batches: Iterator[tuple[Read | Failed, list[int], _Later]],
-) -> Iterator[tuple[Read | Failed, list[int], _Later]]:
-    """The same, each after the next one was launched: a GPU is never waited for."""
-    before = next(batches, None)
-    for batch in batches:
-        assert before is not None
-        yield before
-        before = batch
-    if before is not None:
-        yield before

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reteach.commands.reassess import reassess
+from reteach.commands.evaluate_scores import evaluate_scores
 from reteach.labels import Multi, Single
 from reteach.options.relabel import ConsensusOptions, ProposeOptions
+from reteach.options.runs import EvaluateOptions, ScoreEvaluationOptions
 from reteach.relabel.raters.rating_tables import write_ratings
 from reteach.relabel.raters.ratings import MAYBE, NO, YES, Ratings
 from reteach.scores.table import ScoreWriter
@@ -81,16 +82,14 @@ def test_reassessment(folder: Path, tmp_path: Path) -> None:
     results.write_text("model,top1\n" + "".join(f"m{i},{50 + i}.5\n" for i in range(9)))
     models = sorted(folder.glob("model*.parquet"))
     page = tmp_path / "page.html"
-    lines = list(
-        reassess(
-            models,
-            folder / "real.parquet",
-            folder / "original.parquet",
-            report=page,
-            results=(results, results),
-            verdicts=verdicts,
-        )
+    how = ScoreEvaluationOptions(page, results=(results, results), verdicts=verdicts)
+    options = EvaluateOptions(
+        tuple(models),
+        folder / "real.parquet",
+        original=folder / "original.parquet",
+        score_options=how,
     )
+    lines = list(evaluate_scores(options).lines())
     text = checked(page)
     best = next(line for line in lines if " + " in line)
     assert best.split()[-5].rstrip("%")[:-1] in text
@@ -98,14 +97,16 @@ def test_reassessment(folder: Path, tmp_path: Path) -> None:
         assert words in text
     assert "slope 1.00 ± 0.00, then 1.00 ± 0.00" in text
     again = tmp_path / "again.html"
-    list(reassess(models, folder / "real.parquet", folder / "original.parquet", report=again))
+    evaluate_scores(replace(options, score_options=ScoreEvaluationOptions(again)))
     assert "published models" not in checked(again)
 
 
 def test_one_model_is_enough(folder: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     (model, *_) = folder.glob("model*.parquet")
-    list(reassess([model], folder / "real.parquet", folder / "original.parquet", report=page, k=1))
+    how = ScoreEvaluationOptions(page, k=1)
+    sets, original = folder / "real.parquet", folder / "original.parquet"
+    evaluate_scores(EvaluateOptions((model,), sets, original=original, score_options=how))
     assert "1 model by" in checked(page)
 
 

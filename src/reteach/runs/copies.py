@@ -5,9 +5,9 @@ from __future__ import annotations
 from ..data.dataset import Dataset
 from ..data.loading.decode import ImageError
 from ..data.sources.base import Source
+from ..duplicates.pairs import Pairs
 from ..report.pages.duplicates import Duplicate, Side
-from ..runs.gallery import data_url
-from .pairs import Pairs
+from .gallery import data_url
 
 
 def conflicting(pairs: Pairs | None, data: Dataset) -> int:

@@ -1,0 +1,55 @@
+"""What a comparison comes to: the result of ``reteach compare`` and ``demo``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+from ..metrics.registry import columns as titles_of
+from .lines import table_lines
+
+
+@final
+@dataclass(frozen=True)
+class CompareResult:
+    """A finished comparison.
+
+    Args:
+        report: the page.
+        numbers: the JSON file of the results.
+        results: method -> metric -> ``mean``, ``std`` and ``n`` over the seeds.
+        next: what to do next, in lines.
+    """
+
+    report: Path
+    numbers: Path
+    results: Mapping[str, Mapping[str, Mapping[str, float]]]
+    next: tuple[str, ...] = field(default=(), metadata={"json": False})
+
+    @classmethod
+    def of(cls, folder: Path, results: dict[str, Any], *next: str) -> CompareResult:
+        """What :func:`reteach.compare.compare.compare` left in its folder."""
+        return cls(folder / "report.html", folder / "results.json", results, next)
+
+    def lines(self) -> Iterator[str]:
+        """Methods in rows, mean ± deviation in columns; then the files."""
+        rows = self.results.values()
+        clean = any("best" in row for row in rows)
+        titles = titles_of("table/clean") if clean else titles_of("table", "table/sets")
+        # As on the page: what the comparison is about comes first.
+        columns = list(dict.fromkeys(key for row in rows for key in row if key in titles))
+        cells = [
+            (name, *(_cell(row.get(key)) for key in columns)) for name, row in self.results.items()
+        ]
+        yield from table_lines(("", *(titles[key] for key in columns)), cells)
+        yield f"report: {self.report}"
+        yield f"numbers: {self.numbers}"
+        yield from self.next
+
+
+def _cell(entry: Mapping[str, float] | None) -> str:
+    if entry is None:
+        return ""
+    return f"{entry['mean']:.1f}" + (f"±{entry['std']:.1f}" if entry["n"] > 1 else "")

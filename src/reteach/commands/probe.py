@@ -1,0 +1,82 @@
+"""``reteach probe compression RUN …``: what the features of trained networks still hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from ..analysis.compression import features, fit_random_labels
+from ..data.dataset import Dataset
+from ..data.sources.base import open_source
+from ..errors import UserError
+from ..files import write_json
+from ..options.probe import CompressionOptions
+from ..progress import progress
+from ..runs import config
+from ..runs.checkpoint import load_models
+from ..runs.inputs import labelled_dataset, open_inputs
+
+
+@final
+@dataclass(frozen=True)
+class CompressionResult:
+    """How well random labels could be fitted.
+
+    Args:
+        epochs: passes over the images.
+        accuracy: run folder -> for each seed the training accuracy after each epoch.
+        out: the JSON file of the same, where one was asked for.
+    """
+
+    epochs: int
+    accuracy: dict[str, list[list[float]]]
+    out: Path | None = None
+
+    def lines(self) -> Iterator[str]:
+        """Each run's last accuracy, over the seeds."""
+        yield "training accuracy on random binary labels (lower: better compressed)"
+        for folder, curves in self.accuracy.items():
+            last = [100 * curve[-1] for curve in curves]
+            mean = sum(last) / len(last)
+            spread = f" ({min(last):.1f} to {max(last):.1f})" if len(last) > 1 else ""
+            yield f"{folder}: {mean:.1f}%{spread}"
+
+
+def compression(options: CompressionOptions) -> CompressionResult:
+    """Fit a perceptron to random labels on each run's features.
+
+    Raises:
+        UserError: no such run or model, or labels without images.
+    """
+    accuracy = {str(folder): _curves(options, folder) for folder in options.run_folders}
+    if options.out is not None:
+        write_json(options.out, {"epochs": options.epochs, "accuracy": accuracy})
+    return CompressionResult(options.epochs, accuracy, options.out)
+
+
+def _curves(options: CompressionOptions, folder: Path) -> list[list[float]]:
+    saved = load_models(folder, options.device)
+    _, predictor = saved.named(options.predictor)
+    data = _images(options, folder)
+    if options.classes:
+        data = data.restrict(data.classes[: options.classes])
+    data = data.subset(slice(options.most))
+    x = features(predictor.models[0], saved.scan(data, 256, 0))
+    curves = []
+    with progress("fitting random labels", options.seeds) as on_progress:
+        for seed in range(options.seeds):
+            curves.append(fit_random_labels(x, options.epochs, seed).tolist())
+            on_progress(seed + 1)
+    return curves
+
+
+def _images(options: CompressionOptions, folder: Path) -> Dataset:
+    """The images that were asked for, or the run's own."""
+    if options.images is not None:
+        return labelled_dataset(open_source(options.images), options.labels, options.images)
+    if options.labels is not None:
+        raise UserError("--labels needs --images: the images that it labels")
+    run = config.load(folder / "config.yaml")
+    return open_inputs(run.data, run.training.seed).train

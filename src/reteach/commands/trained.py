@@ -1,0 +1,42 @@
+"""What a training comes to: the result of ``reteach train``, ``resume`` and ``transfer``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from .lines import metric_lines
+
+
+@final
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished run.
+
+    Args:
+        folder: the run folder.
+        report: its page.
+        metrics: model -> metric -> its value on the validation images; empty without such images.
+    """
+
+    folder: Path
+    report: Path
+    metrics: dict[str, dict[str, Any]]
+
+    @classmethod
+    def of(cls, folder: Path) -> TrainResult:
+        """What stands in the folder of a finished run; under torchrun the first process writes it."""
+        file = folder / "evaluation.json"
+        judged = json.loads(file.read_text())["val"] if file.is_file() else {}
+        metrics = {name: entry["metrics"] for name, entry in judged.items()}
+        return cls(folder, folder / "report.html", metrics)
+
+    def lines(self) -> Iterator[str]:
+        """How good the run is, where it is, and what to do next."""
+        if self.metrics:
+            yield from metric_lines(self.metrics, "validation")
+        yield f"report: {self.report}"
+        yield f"next:   reteach predict {self.folder} --images FOLDER --out labels.parquet"
