@@ -24,8 +24,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from reteach.options.clean import CleanOptions
 from reteach.options.compare import CompareOptions
+from reteach.options.relabel import CleanOptions
 from reteach.options.shared import Data, Model, Training
 
 NAMES = {

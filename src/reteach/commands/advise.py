@@ -18,7 +18,6 @@ from ..analysis.intervals import wilson
 from ..data.dataset import Dataset
 from ..data.loading.quarantine import write_csv
 from ..data.sources.base import ArraySource, open_source
-from ..duplicates import labelled as copies
 from ..duplicates.find import Copies, find
 from ..duplicates.thumbnails import DEFINITION
 from ..engine.algorithm import Algorithm
@@ -37,6 +36,7 @@ from ..relabel.calibration import presence
 from ..relabel.calibration.logit_histogram import LogitHistogram
 from ..relabel.noise import clean
 from ..report.pages.advice import AdvicePiece, Doubted, Page, write_advice
+from ..runs import copies
 from ..runs.checkpoint import choose_device
 from ..runs.config import Config
 from ..runs.folder import open_run_folder

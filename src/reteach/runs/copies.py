@@ -1,0 +1,67 @@
+"""What copies mean for a labelled data set: labels that disagree, and pictures to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..data.dataset import Dataset
+from ..data.loading.decode import ImageError
+from ..data.sources.base import Source
+from ..duplicates.pairs import Pairs
+from ..report.pages.duplicates import Duplicate, Side
+from .gallery import data_url
+
+
+def conflicting(pairs: Pairs | None, data: Dataset) -> int:
+    """How many pairs within the source of a data set have two different labels."""
+    if pairs is None:
+        return 0
+    names = dict(zip(data.rows.tolist(), map(sorted, data.labels.names()), strict=True))
+    both = zip(pairs.row.tolist(), pairs.against.tolist(), strict=True)
+    return sum(a in names and b in names and names[a] != names[b] for a, b in both)
+
+
+def pictures(pairs: Pairs, data: Dataset, against: Source | None, most: int) -> list[Duplicate]:
+    """The nearest pairs within a labelled data set, or of another source in it, to be looked at."""
+    names = dict(zip(data.rows.tolist(), data.labels.names(), strict=True))
+
+    def side(row: int) -> Side:
+        return _side(data.source, row, ", ".join(names[row]) if row in names else None)
+
+    return _duplicates(pairs, side, side if against is None else _side_of(against), most)
+
+
+def pictures_of_sources(
+    pairs: Pairs, source: Source, against: Source, most: int
+) -> list[Duplicate]:
+    """The same for two sources, which may have labels of their own."""
+    return _duplicates(pairs, _side_of(source), _side_of(against), most)
+
+
+def _side_of(source: Source) -> Callable[[int], Side]:
+    """row -> one side of a pair."""
+    labels = source.class_of
+    return lambda row: _side(source, row, None if labels is None else labels[row])
+
+
+def _side(source: Source, row: int, label: str | None) -> Side:
+    try:
+        picture = data_url(source.read(row))
+    except ImageError:
+        picture = None
+    return Side(source.items[row], picture, label)
+
+
+def _duplicates(
+    pairs: Pairs, side: Callable[[int], Side], against: Callable[[int], Side], most: int
+) -> list[Duplicate]:
+    return [
+        Duplicate(
+            number + 1,
+            side(int(pairs.row[number])),
+            against(int(pairs.against[number])),
+            float(pairs.distance[number]),
+            bool(pairs.same_bytes[number]),
+        )
+        for number in range(min(most, len(pairs)))
+    ]
