@@ -25,8 +25,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from reteach.cli import run
-from reteach.options.clean import CleanOptions
 from reteach.options.compare import CompareOptions
+from reteach.options.relabel import CleanOptions
 from reteach.options.shared import Data, Model, Training
 
 NAMES = {

@@ -117,18 +117,18 @@ TABLE = {
         "rate:ExportOptions", "export:export", "write the answers of a rating store to a file"
     ),
     "relabel hashtags": Command(
-        "hashtags:HashtagsOptions", "hashtags:hashtags", "hashtags or search queries to classes"
+        "relabel:HashtagsOptions", "hashtags:hashtags", "hashtags or search queries to classes"
     ),
     "relabel clean": Command(
-        "clean:CleanOptions", "clean:clean", "drop the labels that held-out models do not confirm"
+        "relabel:CleanOptions", "clean:clean", "drop the labels that held-out models do not confirm"
     ),
     "score": Command(
-        "score:ScoreOptions",
+        "scale:ScoreOptions",
         "score:score",
         "the best classes of very many images as a score table, shard by shard",
     ),
     "select": Command(
-        "select:SelectOptions",
+        "scale:SelectOptions",
         "select:select",
         "the best images of every class out of a score table of any size",
     ),

@@ -44,6 +44,11 @@ def decoders(asked: int | None) -> int:
     return min(8, cores()) if asked is None else asked
 
 
+def readers(asked: int | None, images: int) -> int:
+    """How many processes look at images one by one; a few hundred are not worth starting one."""
+    return min(cores(), images // 500) if asked is None else asked
+
+
 def each(
     work: Callable[[int], T], rows: Sequence[int], workers: int, patience: float = 60.0
 ) -> Iterator[tuple[int, T | WorkerFailure]]:

@@ -243,7 +243,7 @@ def test_an_index_says_what_it_finds(folders: Path, capsys: pytest.CaptureFixtur
 def test_what_is_excluded_is_not_selected(folders: Path) -> None:
     """dedup --exclude feeds select --exclude."""
     pytest.importorskip("duckdb")
-    from reteach.options.select import SelectOptions
+    from reteach.options.scale import SelectOptions
 
     run(
         DedupOptions(

@@ -13,9 +13,10 @@ import tyro
 from PIL import Image
 
 import score_shards as toy
+from command import run as run_options
 from reteach.errors import UserError
-from reteach.options.hashtags import HashtagsOptions
-from reteach.options.select import SelectOptions
+from reteach.options.relabel import HashtagsOptions
+from reteach.options.scale import SelectOptions
 from reteach.relabel.weak.weak_labels import weak_labels
 
 pytest.importorskip("duckdb")
@@ -34,7 +35,7 @@ def scores(tmp_path: Path) -> Path:
 
 
 def run(command: Any, *arguments: object) -> None:
-    tyro.cli(command, args=[str(a) for a in arguments]).run()
+    run_options(tyro.cli(command, args=[str(a) for a in arguments]))
 
 
 def test_the_issue_command(
@@ -208,13 +209,15 @@ def test_bad_options_are_one_clear_line(scores: Path, tmp_path: Path) -> None:
             SelectOptions(scores, 5, **options)
     for words, k, top in (("got 0", 0, None), ("got -1", 1, -1), ("only 7 classes", 1, 8)):
         with pytest.raises(UserError, match=words):
-            SelectOptions(scores, k, tmp_path / "o.parquet", top).run()
+            run_options(SelectOptions(scores, k, tmp_path / "o.parquet", top))
     with pytest.raises(UserError, match=r"\.parquet file"):
         HashtagsOptions(tmp_path / "t.csv", tmp_path / "c.txt", out=tmp_path / "o.csv")
     for name, content in (("x.csv", "image\na\n"), ("x.json", "{}")):
         (tmp_path / name).write_text(content)
         with pytest.raises(UserError, match=r"no column 'item'|an item list is"):
-            SelectOptions(scores, 5, tmp_path / "o.parquet", exclude=(tmp_path / name,)).run()
+            run_options(
+                SelectOptions(scores, 5, tmp_path / "o.parquet", exclude=(tmp_path / name,))
+            )
 
 
 def test_metadata_of_the_picks(scores: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageEnhance
 
+from command import run
 from reteach.data.dataset import Dataset
 from reteach.data.sources.base import ArraySource, open_source
 from reteach.duplicates import alike as searched
@@ -83,7 +84,7 @@ def test_no_copy_is_torn_across_folds_and_all_commands_agree(change: str, tmp_pa
     found = find(data.source, workers=0).all()
     assert {*zip(found.row.tolist(), found.against.tolist(), strict=True)} == wanted
     out = tmp_path / "pairs.parquet"
-    DedupOptions(str(tmp_path / "photos"), out=out, workers=0).run()
+    run(DedupOptions(str(tmp_path / "photos"), out=out, workers=0))
     close = pq.read_table(out, filters=[("distance", "<=", ALIKE)]).to_pylist()
     name = "{:04d}.png".format
     assert {(p["item"], p["against"]) for p in close} == {(name(a), name(b)) for a, b in wanted}
@@ -121,7 +122,7 @@ def test_flat_pictures_show_nothing_to_compare(tmp_path: Path) -> None:
     found = find(source, workers=0).all()
     assert [*zip(found.row, found.against, found.same_bytes, strict=True)] == [(4, 0, True)]
     np.savez(tmp_path / "flat.npz", images=colours)
-    DedupOptions(str(tmp_path / "flat.npz"), out=tmp_path / "pairs.parquet", workers=0).run()
+    run(DedupOptions(str(tmp_path / "flat.npz"), out=tmp_path / "pairs.parquet", workers=0))
     assert len(pq.read_table(tmp_path / "pairs.parquet")) == 1
 
 

@@ -127,8 +127,8 @@ def start_process(
 ) -> subprocess.Popen[bytes]:
     """``reteach rate`` in a process of its own; returns when it answers."""
     code = (
-        "import sys; from reteach.options.rate import RateOptions; "
-        "RateOptions(sys.argv[1], images=sys.argv[2], port=int(sys.argv[3])).run()"
+        "import sys; from reteach.cli import run; from reteach.options.rate import RateOptions; "
+        "print(*run(RateOptions(sys.argv[1], images=sys.argv[2], port=int(sys.argv[3]))).lines())"
     )
     with log.open("wb") as out:
         process = subprocess.Popen(

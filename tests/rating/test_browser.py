@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from command import run
 from rating_hands import Hands, chromium
 from rating_kit import links, running
 from reteach.options.rate import TasksOptions
@@ -56,7 +57,7 @@ def test_forty_images_by_keyboard_alone(
 ) -> None:
     folder, proposals = cifar
     proposals.write(tmp_path / "proposals.parquet")
-    TasksOptions(proposals=tmp_path / "proposals.parquet", out=where, raters=len(RATERS)).run()
+    run(TasksOptions(proposals=tmp_path / "proposals.parquet", out=where, raters=len(RATERS)))
     truth = {
         proposals.items[i]: proposals.classes[c]
         for i, c in zip(
@@ -105,7 +106,7 @@ def test_forty_images_by_keyboard_alone(
     ratings = ratings_of(store)
     assert len(ratings.answer) == TASKS * 4 * len(RATERS)
     store.close()
-    ConsensusOptions(where, out=tmp_path / "real.parquet", method="em").run()
+    run(ConsensusOptions(where, out=tmp_path / "real.parquet", method="em"))
     table = read_labels(tmp_path / "real.parquet")
     rows, columns, _ = table.labels.pairs()
     found = {(table.items[i], proposals.classes[c]) for i, c in zip(rows, columns, strict=True)}

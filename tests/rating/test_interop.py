@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from command import run
 from rating_kit import label_plan, new_store
 from reteach.errors import UserError
 from reteach.options.rate import TasksOptions
 from reteach.rating.assignment import Flow
-from reteach.rating.export import ratings_csv, ratings_of, read_ratings
+from reteach.rating.export import ratings_csv, ratings_of
 from reteach.rating.interop import CONFIG, label_studio_json, read_label_studio
 from reteach.rating.raters import add_raters, set_state
+from reteach.rating.read import read_ratings
 from reteach.rating.store import Store
 from reteach.relabel.raters.ratings import NO, YES, Ratings
 
@@ -104,7 +106,7 @@ def test_label_studio_keeps_tasks_answers_and_original_labels(tmp_path: Path) ->
             flow.submit(rater, held, {q: int(rng.integers(3)) for q in asked}, 1)
     before = ratings_of(store)
     (tmp_path / "ls.json").write_text(label_studio_json(store))
-    TasksOptions(label_studio=tmp_path / "ls.json", out=str(tmp_path / "b.db"), raters=2).run()
+    run(TasksOptions(label_studio=tmp_path / "ls.json", out=str(tmp_path / "b.db"), raters=2))
     after = read_ratings(tmp_path / "b.db")
     assert len(before.answer) == len(after.answer) > 80
     assert pairs(after) == pairs(before)
@@ -125,7 +127,7 @@ def test_tasks_are_written_into_a_store_not_into_json(tmp_path: Path) -> None:
         "sqlite:///t.xml",
     ):
         with pytest.raises(UserError, match=r"name it \.db"):
-            TasksOptions(label_studio=tmp_path / "x.json", out=str(tmp_path / name)).run()
+            run(TasksOptions(label_studio=tmp_path / "x.json", out=str(tmp_path / name)))
 
 
 @pytest.mark.parametrize("dialect", ["reteach", "crowd-kit"])

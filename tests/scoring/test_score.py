@@ -23,7 +23,7 @@ from PIL import Image
 from reteach.cli import main
 from reteach.data.sources.base import open_source
 from reteach.errors import UserError
-from reteach.options.score import ScoreOptions
+from reteach.options.scale import ScoreOptions
 from reteach.runs.checkpoint import load_models
 from reteach.scores.table import open_scores
 from reteach.scoring.score import Total, _follow

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final, get_args
+from typing import Any, final, get_args
 
 import numpy as np
 
@@ -20,24 +20,68 @@ from ..errors import Interrupted, UserError
 from ..files import write_json
 from ..labels import Rows, Single, as_multi
 from ..methods.clean import held_out_scores
-from ..options import shared as options
 from ..options.methods import METHODS
+from ..options.relabel import CleanOptions
+from ..options.shared import Data, Output
 from ..relabel.noise import clean as rules
 from ..report.pages.label_issues import Cleaning, RuleOutcome, Suspect, write_suspects
-from ..runs import gallery
 from ..runs.checkpoint import choose_device
 from ..runs.config import Config
 from ..runs.folder import open_run_folder
 from ..runs.folds import split_of
+from ..runs.gallery import data_url
 from ..runs.inputs import Inputs, open_inputs
 from ..runs.setup import load_recipe, make_setup
 from ..scores.table import ScoreWriter
 from ..tables import LabelTable, read_labels, write_labels
 
-if TYPE_CHECKING:
-    from ..options.clean import CleanOptions
-
 _CHOICES = 3
+
+
+@final
+@dataclass(frozen=True)
+class CleanResult:
+    """What was kept, and what each rule would have dropped.
+
+    Args:
+        out: label table of what is kept.
+        scores: score table of the held-out scores.
+        report: the page of the most doubtful labels.
+        numbers: the JSON file.
+        labels: images with a label that could be read.
+        kept: those that keep it.
+        folds: K.
+        copies: images that were kept in the fold of another one.
+        rules: every rule; one of them is chosen.
+    """
+
+    out: Path
+    scores: Path
+    report: Path
+    numbers: Path
+    labels: int
+    kept: int
+    folds: int
+    copies: int
+    rules: list[RuleOutcome]
+
+    @property
+    def chosen(self) -> RuleOutcome:
+        """The rule that decided."""
+        return next(outcome for outcome in self.rules if outcome.chosen)
+
+    def lines(self) -> Iterator[str]:
+        """What held-out models confirm, the rules side by side, the noise, and the files."""
+        balance = self.chosen.balance
+        yield (
+            f"{self.labels:,} labels in {self.folds} folds, {self.copies:,} copies beside their "
+            f"originals; {balance.confirmed:.1%} of the labels are the held-out model's first choice"
+        )
+        yield from _table(self.rules)
+        yield f"estimated to be wrong: {balance.noise:.1%}"
+        yield f"{self.out}: {self.kept:,} of {self.labels:,} labels kept"
+        yield f"held-out scores: {self.scores}"
+        yield f"suspects: {self.report}"
 
 
 @final
@@ -57,41 +101,71 @@ class HeldOutScores:
     copies: int
 
 
-def clean(command: CleanOptions) -> Iterator[str]:
-    """Do it; yields the lines to print."""
-    folder = command.folder or command.out.with_suffix("")
-    config = _config(command, folder)
+def clean(options: CleanOptions) -> CleanResult:
+    """Train the folds, and drop the labels that held-out models do not confirm.
+
+    Raises:
+        UserError: label sets, images that cannot be used, or a model that confirms no label.
+        Interrupted: asked to stop; the same command goes on.
+    """
+    folder = options.folder or options.out.with_suffix("")
+    config = _config(options, folder)
     device = choose_device(config.model.device)
     with distributed.group(device):
         config = open_run_folder(config, folder)
         inputs = open_inputs(config.data, config.training.seed)
         try:
-            judged = _judge(command, config, folder, inputs, device)
+            held_out = _held_out(options, config, folder, inputs, device)
         except Interrupted as error:
             raise Interrupted(f"{error}; to go on, give the same command again") from None
-        if distributed.rank() > 0:
-            return
-        write_csv(folder / "quarantine.csv", sorted(inputs.quarantine.items()))
-        yield from _results(command, folder, judged)
+        truth = None if options.truth is None else _truth(options.truth, held_out.data)
+        keeps = {
+            rule: rules.keep_rule(rule, held_out.scores, held_out.given)
+            for rule in get_args(rules.Rule)
+        }
+        keep = keeps[options.rule]
+        result = CleanResult(
+            options.out,
+            folder / "scores.parquet",
+            options.report or folder / "suspects.html",
+            folder / "clean.json",
+            len(held_out.given),
+            int(np.count_nonzero(keep)),
+            options.folds,
+            held_out.copies,
+            [
+                RuleOutcome(
+                    rule,
+                    rule == options.rule,
+                    rules.balance(held_out.scores, held_out.given, kept),
+                    None if truth is None else _detected(kept, held_out.given, truth),
+                )
+                for rule, kept in keeps.items()
+            ],
+        )
+        if distributed.rank() == 0:
+            write_csv(folder / "quarantine.csv", sorted(inputs.quarantine.items()))
+            _write(options, result, held_out, keep, truth)
+    return result
 
 
-def _config(command: CleanOptions, folder: Path) -> Config:
-    method = variants((command.method,), command.model, command.training, command.set)[0][0]
-    data = options.Data(
-        images=command.images,
-        labels=command.labels,
-        kind=command.kind,
-        classes=command.classes,
+def _config(options: CleanOptions, folder: Path) -> Config:
+    method = variants((options.method,), options.model, options.training, options.set)[0][0]
+    data = Data(
+        images=options.images,
+        labels=options.labels,
+        kind=options.kind,
+        classes=options.classes,
         val_fraction=0.0,
-        on_error=command.on_error,
-        cache=command.cache,
-        workers=command.workers,
+        on_error=options.on_error,
+        cache=options.cache,
+        workers=options.workers,
     )
-    return replace(method.config, data=data, output=options.Output(out=folder))
+    return replace(method.config, data=data, output=Output(out=folder))
 
 
-def _judge(
-    command: CleanOptions, config: Config, folder: Path, inputs: Inputs, device: Any
+def _held_out(
+    options: CleanOptions, config: Config, folder: Path, inputs: Inputs, device: Any
 ) -> HeldOutScores:
     """Split, train, predict; what an earlier attempt has done is loaded."""
     data = inputs.train
@@ -101,9 +175,9 @@ def _judge(
     run = Run(folder, config.training.seed, snapshot_seconds=config.output.snapshot_seconds)
     split = run.once(
         "split",
-        lambda: split_of(data, command.folds, config),
+        lambda: split_of(data, options.folds, config),
         images=data,
-        folds=command.folds,
+        folds=options.folds,
         copies=DEFINITION,
     )
     recipe = load_recipe(METHODS[config.method].recipe)
@@ -120,43 +194,26 @@ def _judge(
     )
 
 
-def _results(command: CleanOptions, folder: Path, judged: HeldOutScores) -> Iterator[str]:
-    """Apply the rule and write the table, the scores, the numbers and the page."""
-    data, scores, given = judged.data, judged.scores, judged.given
-    truth = None if command.truth is None else _truth(command.truth, data)
-    keeps = {rule: rules.keep_rule(rule, scores, given) for rule in get_args(rules.Rule)}
-    found = [
-        RuleOutcome(
-            rule,
-            rule == command.rule,
-            rules.balance(scores, given, keep),
-            None if truth is None else _detected(keep, given, truth),
-        )
-        for rule, keep in keeps.items()
-    ]
-    keep = keeps[command.rule]
+def _write(
+    options: CleanOptions,
+    result: CleanResult,
+    held_out: HeldOutScores,
+    keep: rules.Keep,
+    truth: Rows | None,
+) -> None:
+    """The table, the scores, the page and the numbers."""
+    data, scores, given = held_out.data, held_out.scores, held_out.given
     if not keep.any():
-        raise UserError(f"the rule {command.rule} drops every label: the model has learned nothing")
-    balance = next(outcome.balance for outcome in found if outcome.chosen)
-    yield (
-        f"{len(given):,} labels in {command.folds} folds, {judged.copies:,} copies beside their "
-        f"originals; {balance.confirmed:.1%} of the labels are the held-out model's first choice"
-    )
-    yield from _table(found)
-    yield f"estimated to be wrong: {balance.noise:.1%}"
-    note = f"clean: {command.rule}, {command.method}, {command.folds} folds"
+        raise UserError(f"the rule {options.rule} drops every label: the model has learned nothing")
+    note = f"clean: {options.rule}, {options.method}, {options.folds} folds"
     rows = np.flatnonzero(keep)
     kept = LabelTable(tuple(data.subset(rows).items), data.labels.take(rows), note)
-    write_labels(command.out, kept, rules.self_confidence(scores, given)[rows])
-    yield f"{command.out}: {len(rows):,} of {len(given):,} labels kept"
-    write_scores(folder / "scores.parquet", data, scores, given, command.top)
-    yield f"held-out scores: {folder / 'scores.parquet'}"
-    page = command.report or folder / "suspects.html"
-    write_suspects(page, _cleaning(command, judged, keep, found, truth))
-    yield f"suspects: {page}"
-    write_json(folder / "clean.json", _numbers(command, judged, found, balance))
-    if balance.warning:
-        print(f"warning: {balance.warning}", file=sys.stderr, flush=True)
+    write_labels(options.out, kept, rules.self_confidence(scores, given)[rows])
+    write_scores(result.scores, data, scores, given, options.top)
+    write_suspects(result.report, _cleaning(options, held_out, keep, result.rules, truth))
+    write_json(result.numbers, _numbers(options, result))
+    if warning := result.chosen.balance.warning:
+        print(f"warning: {warning}", file=sys.stderr, flush=True)
 
 
 def write_scores(
@@ -201,66 +258,65 @@ def _table(found: list[RuleOutcome]) -> Iterator[str]:
         yield line
 
 
-def _numbers(
-    command: CleanOptions, judged: HeldOutScores, found: list[RuleOutcome], balance: rules.Balance
-) -> dict[str, Any]:
+def _numbers(options: CleanOptions, result: CleanResult) -> dict[str, Any]:
+    balance = result.chosen.balance
     return {
-        "method": command.method,
-        "folds": command.folds,
-        "rule": command.rule,
-        "labels": len(judged.given),
-        "copies": judged.copies,
+        "method": options.method,
+        "folds": result.folds,
+        "rule": options.rule,
+        "labels": result.labels,
+        "copies": result.copies,
         "confirmed": balance.confirmed,
         "estimated_noise": balance.noise,
         "least_noise": balance.least,
         "warning": balance.warning,
         "rules": {
             outcome.rule: {"removed": outcome.balance.removed}
-            | (
-                {}
-                if (d := outcome.detection) is None
-                else {"precision": d.precision, "recall": d.recall, "f1": d.f1}
-            )
-            for outcome in found
+            | ({} if outcome.detection is None else _shares(outcome.detection))
+            for outcome in result.rules
         },
     }
 
 
+def _shares(detection: rules.Detection) -> dict[str, float]:
+    return {"precision": detection.precision, "recall": detection.recall, "f1": detection.f1}
+
+
 def _cleaning(
-    command: CleanOptions,
-    judged: HeldOutScores,
+    options: CleanOptions,
+    held_out: HeldOutScores,
     keep: rules.Keep,
     found: list[RuleOutcome],
     truth: Rows | None,
 ) -> Cleaning:
-    data, scores, given = judged.data, judged.scores, judged.given
+    data, scores, given = held_out.data, held_out.scores, held_out.given
     width = scores.shape[1]
     pair = given[~keep] * width + scores[~keep].argmax(1)
-    rows = rules.ranked(scores, given, keep)[: command.pictures]
+    rows = rules.ranked(scores, given, keep)[: options.pictures]
     return Cleaning(
         n=len(given),
         rules=found,
         classes=data.classes,
         counts=np.bincount(given, minlength=width),
         dropped=np.bincount(pair, minlength=width * width).reshape(width, width),
-        suspects=[_suspect(judged, row, truth) for row in rows.tolist()],
+        suspects=[_suspect(held_out, row, truth) for row in rows.tolist()],
         about=[
-            ("Method", command.method),
-            ("Folds", str(command.folds)),
-            ("Copies kept together", f"{judged.copies:,}"),
-            ("Images", command.images),
+            ("Method", options.method),
+            ("Folds", str(options.folds)),
+            ("Copies kept together", f"{held_out.copies:,}"),
+            ("Images", options.images),
         ],
     )
 
 
-def _suspect(judged: HeldOutScores, row: int, truth: Rows | None) -> Suspect:
-    data, scores = judged.data, judged.scores[row]
-    given = int(judged.given[row])
+def _suspect(held_out: HeldOutScores, row: int, truth: Rows | None) -> Suspect:
+    data, scores = held_out.data, held_out.scores[row]
+    given = int(held_out.given[row])
     best = np.argsort(-scores, kind="stable")[:_CHOICES].tolist()
     true = -1 if truth is None else int(truth[row])
     return Suspect(
         data.source.items[int(data.rows[row])],
-        gallery.data_url(data.source.read(int(data.rows[row]))),
+        data_url(data.source.read(int(data.rows[row]))),
         (data.classes[given], float(scores[given])),
         [(data.classes[c], float(scores[c])) for c in best],
         data.classes[true] if true >= 0 else None,

@@ -1,101 +1,148 @@
-"""The work of ``reteach dedup``: two sources of images in; pairs, a list and a page out."""
+"""``reteach dedup``: images that are in two sets, or twice in one."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from ..data.loading.decode import ImageError
-from ..data.sources.base import Source, open_source
-from ..data.sources.contents import Contents
+from ..data.sources.base import open_source
 from ..duplicates.feature_files import read_features
+from ..duplicates.find import ImageSet, equal_files
 from ..duplicates.neighbours import Features, nearest, normalised
-from ..duplicates.pairs import Pairs, joined, near_pairs, same_bytes
-from ..duplicates.thumbnails import ALIKE, SIDE, thumbnails
+from ..duplicates.pairs import Pairs, joined, near_pairs
+from ..duplicates.thumbnails import ALIKE, SIDE
 from ..files import atomic_path
 from ..labels import Rows
-from ..processes import cores
-from ..progress import progress
+from ..options.dedup import DedupOptions
+from ..processes import readers
 from ..relabel.selection.item_lists import write_items
-from ..runs.gallery import data_url
+from ..report.pages.duplicates import write_duplicates
+from ..runs.copies import pictures_of_sources
 
-if TYPE_CHECKING:
-    from ..options.dedup import DedupOptions
+MOST = 10
+"""Images that cannot be used and are named."""
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class ImageSet:
-    """Images, and those of them that cannot be used: row -> reason."""
+@dataclass(frozen=True)
+class DedupResult:
+    """The pairs that were found.
 
-    source: Source
-    broken: dict[int, str] = field(default_factory=dict)
+    Args:
+        out: their table.
+        equal_files: pairs of files with the same bytes.
+        near: further pairs, of near pictures.
+        distances: of the nearest and the farthest of them; None: there is none.
+        alike: those within the distance up to which pictures are copies; None: other features than
+            grey thumbnails were compared.
+        recall: share of the true neighbours that were found; None: only equal files were looked for.
+        exclude: list of the images to remove, where it was asked for.
+        removed: images on it.
+        holds_alike: whether it lists all that are alike.
+        page: the page, where it was asked for.
+        unusable: (item, reason) of the images that were not compared.
+    """
 
-    def item(self, row: int) -> str:
-        """Its item id."""
-        return self.source.items[row]
+    out: Path
+    equal_files: int
+    near: int
+    distances: tuple[float, float] | None
+    alike: int | None
+    recall: float | None
+    exclude: Path | None
+    removed: int
+    holds_alike: bool
+    page: Path | None
+    unusable: list[tuple[str, str]] = field(default_factory=list)
 
-    def label(self, row: int) -> str | None:
-        """Its class, where the source itself has labels."""
-        names = self.source.class_of
-        return None if names is None else names[row]
+    def lines(self) -> Iterator[str]:
+        """How many pairs, how near, and the files."""
+        yield f"{self.equal_files:,} pairs of equal files"
+        if self.recall is not None and self.recall < 1:
+            yield f"nearest pictures by FAISS: recall {self.recall:.1%} on a sample"
+        if self.distances is not None:
+            low, high = self.distances
+            yield f"{self.near:,} pairs of near pictures, {low:.3f} to {high:.3f} apart"
+        if self.distances is not None and self.alike is not None:
+            hint = "" if self.holds_alike else f"; to remove these too: --within {ALIKE:g}"
+            yield (
+                f"{self.alike:,} of them are within {ALIKE:g}, where clean and advise take pictures "
+                f"for copies{hint}"
+            )
+        yield f"pairs: {self.out}"
+        if self.exclude is not None:
+            yield f"{self.removed:,} images to remove: {self.exclude}"
+            if not self.removed:
+                yield "the list is empty: select takes it only beside others that are not"
+        if self.page is not None:
+            yield f"page: {self.page}"
 
 
-def dedup(command: DedupOptions) -> Iterator[str]:
-    """Do it; yields the lines to print.
+def dedup(options: DedupOptions) -> DedupResult:
+    """Find images that are in two sets, or twice in one: equal files, then equal-looking ones.
 
     Raises:
         UserError: no images, features that are missing, or a list that cannot be written.
     """
-    images = ImageSet(open_source(command.images))
-    single = command.against is None
-    against = images if single else ImageSet(open_source(str(command.against)))
-    found = _equal_files(images, against)
-    yield f"{len(found):,} pairs of equal files"
+    images = ImageSet(open_source(options.images))
+    other = None if options.against is None else ImageSet(open_source(options.against))
+    against = other or images
+    equal = equal_files(images, other)
+    near, recall = equal.take(np.zeros(0, np.int64)), None
     how = "no features: only equal files were looked for"
-    if not command.only_bytes:
-        base, queries, how = features(command, images, against)
-        most = command.neighbours + single  # an image is its own nearest
-        near = nearest(
-            queries,
-            base,
-            most,
-            search=command.search,
-            recall=command.recall,
-            memory_mb=command.memory,
-        )
-        if near.recall < 1:
-            yield f"nearest pictures by FAISS: recall {near.recall:.1%} on a sample"
-        if near.recall < command.recall:
-            yield f"warning: the index does not reach a recall of {command.recall:.0%}"
-        blank = _blank(base), _blank(queries)
-        pairs = near_pairs(near, single_set=single, most=command.pairs, skip=[found], blank=blank)
-        if len(pairs):
-            low, high = pairs.distance[[0, -1]]
-            yield f"{len(pairs):,} pairs of near pictures, {low:.3f} to {high:.3f} apart"
-        if command.by_thumbnails and len(pairs):
-            hint = "" if _taken(command) else f"; to remove these too: --within {ALIKE:g}"
-            yield (
-                f"{int((pairs.distance <= ALIKE).sum()):,} of them are within {ALIKE:g}, where clean "
-                f"and advise take pictures for copies{hint}"
-            )
-        found = joined(found, pairs)
-    yield from _complaints([images] if single else [images, against])
-    _write(command.out, found, images, against)
-    yield f"pairs: {command.out}"
-    removed = _removed(command, found, images)
-    if command.exclude is not None:
-        write_items(command.exclude, removed)
-        yield f"{len(removed):,} images to remove: {command.exclude}"
-        if not removed:
-            yield "the list is empty: select takes it only beside others that are not"
-    if command.page is not None:
-        _page(command.page, command.shown, found, images, against, len(removed), how)
-        yield f"page: {command.page}"
+    if not options.only_bytes:
+        near, recall, how = _near(options, images, other, equal)
+    unusable = _unusable([images] if other is None else [images, other])
+    found = joined(equal, near)
+    _write(options.out, found, images, against)
+    removed = _removed(options, found, images)
+    if options.exclude is not None:
+        write_items(options.exclude, removed)
+    if options.page is not None:
+        shown = pictures_of_sources(found, images.source, against.source, options.shown)
+        write_duplicates(options.page, shown, len(found), len(removed), how)
+    return DedupResult(
+        options.out,
+        len(equal),
+        len(near),
+        (float(near.distance[0]), float(near.distance[-1])) if len(near) else None,
+        int((near.distance <= ALIKE).sum()) if _by_thumbnails(options) else None,
+        recall,
+        options.exclude,
+        len(removed),
+        options.exclude is not None and options.within is not None and options.within >= ALIKE,
+        options.page,
+        unusable,
+    )
+
+
+def _near(
+    options: DedupOptions, images: ImageSet, other: ImageSet | None, equal: Pairs
+) -> tuple[Pairs, float, str]:
+    """Pairs of near pictures that are not equal files, the recall of the search, and what was compared."""
+    features, how = _features(options, [images] if other is None else [images, other])
+    base, queries = features[0], features[-1]
+    found = nearest(
+        queries,
+        base,
+        options.neighbours + (other is None),  # an image is its own nearest
+        search=options.search,
+        recall=options.recall,
+        memory_mb=options.memory,
+    )
+    if found.recall < options.recall:
+        _warn(f"the index does not reach a recall of {options.recall:.0%}")
+    blank = _blank(base), _blank(queries)
+    single = other is None
+    pairs = near_pairs(found, single_set=single, most=options.pairs, skip=[equal], blank=blank)
+    return pairs, found.recall, how
 
 
 def _blank(some: Features) -> Rows:
@@ -103,118 +150,79 @@ def _blank(some: Features) -> Rows:
     return np.flatnonzero(~np.any(some, axis=1))
 
 
-def features(
-    command: DedupOptions, images: ImageSet, against: ImageSet
-) -> tuple[Features, Features, str]:
-    """Features of the images, of those they must not repeat, and what they are in words."""
-    if command.run_folder is not None or command.model is not None:
-        return _network_features(command, images, against)
-    if command.features is None:
-        base = normalised(thumbnails(images.source, images.broken, command.workers))
-        other = (
-            base
-            if against is images
-            else normalised(thumbnails(against.source, against.broken, command.workers))
-        )
-        return base, other, f"grey thumbnails of {SIDE}×{SIDE} pixels"
-    base = normalised(read_features(command.features, images.source.items))
-    file = command.against_features or command.features
-    other = base if against is images else normalised(read_features(file, against.source.items))
-    return base, other, f"the features in {command.features.name}"
+def _by_thumbnails(options: DedupOptions) -> bool:
+    """Whether grey thumbnails are compared, for want of features."""
+    given = (options.features, options.run_folder, options.model)
+    return not options.only_bytes and all(value is None for value in given)
+
+
+def _features(options: DedupOptions, sets: Sequence[ImageSet]) -> tuple[list[Features], str]:
+    """Features of each set of images, and what they are in words."""
+    if _by_thumbnails(options):
+        found = [normalised(one.thumbnails(options.workers)) for one in sets]
+        return found, f"grey thumbnails of {SIDE}×{SIDE} pixels"
+    if options.features is None:
+        return _network_features(options, sets)
+    files = [options.features, options.against_features or options.features]
+    read = [read_features(file, one.source.items) for file, one in zip(files, sets, strict=False)]
+    return list(map(normalised, read)), f"the features in {options.features.name}"
 
 
 def _network_features(
-    command: DedupOptions, images: ImageSet, against: ImageSet
-) -> tuple[Features, Features, str]:
-    from ..runs.features import extract, of_network, of_run
+    options: DedupOptions, sets: Sequence[ImageSet]
+) -> tuple[list[Features], str]:
+    from ..runs.features import extract, of_network, of_run  # torch
 
-    if command.run_folder is not None:
-        eyes = of_run(command.run_folder, command.device)
+    if options.run_folder is not None:
+        extractor = of_run(options.run_folder, options.device)
     else:
-        how = (command.init, command.pretrained, command.image_size, command.device)
-        eyes = of_network(str(command.model), *how)
+        how = (options.init, options.pretrained, options.image_size, options.device)
+        extractor = of_network(str(options.model), *how)
 
-    def seen(one: ImageSet) -> Features:
-        crew = min(cores(), len(one.source) // 500) if command.workers is None else command.workers
-        return extract(eyes, one.source, command.batch_size, crew, command.out.parent, one.broken)
+    def features(one: ImageSet) -> Features:
+        workers = readers(options.workers, len(one.source))
+        size, beside = options.batch_size, options.out.parent
+        return extract(extractor, one.source, size, workers, beside, one.broken)
 
-    base = seen(images)
-    return base, base if against is images else seen(against), eyes.words
-
-
-def _equal_files(images: ImageSet, against: ImageSet) -> Pairs:
-    def unreadable(row: int, of_against: bool, error: Exception) -> None:
-        (against if of_against else images).broken[row] = str(error)
-
-    other = None if against is images else Contents(against.source)
-    total = len(images.source) + (len(other) if other is not None else 0)
-    with progress("equal files", total) as tell:
-        return same_bytes(Contents(images.source), other, tell, unreadable, (ImageError,))
+    return list(map(features, sets)), extractor.words
 
 
-def _complaints(sets: Sequence[ImageSet], most: int = 10) -> Iterator[str]:
-    broken = [(one.item(row), reason) for one in sets for row, reason in one.broken.items()]
-    for item, reason in broken[:most]:
-        yield f"warning: {item} cannot be used: {reason}"
-    if len(broken) > most:
-        yield f"warning: {len(broken) - most:,} more images cannot be used"
+def _unusable(sets: Sequence[ImageSet]) -> list[tuple[str, str]]:
+    """(item, reason) of the images that were not compared; the first ones are warned of."""
+    broken = [(one.source.items[row], why) for one in sets for row, why in one.broken.items()]
+    for item, reason in broken[:MOST]:
+        _warn(f"{item} cannot be used: {reason}")
+    if len(broken) > MOST:
+        _warn(f"{len(broken) - MOST:,} more images cannot be used")
+    return broken
 
 
-def _taken(command: DedupOptions) -> bool:
-    """Whether --exclude lists all that are alike already."""
-    return command.exclude is not None and command.within is not None and command.within >= ALIKE
+def _warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)
 
 
-def _removed(command: DedupOptions, found: Pairs, images: ImageSet) -> list[str]:
-    chosen = found.within(-1.0 if command.within is None else command.within)
-    if command.first is not None:
-        chosen[: command.first] = True
-    return [images.item(row) for row in np.unique(found.row[chosen]).tolist()]
+def _removed(options: DedupOptions, found: Pairs, images: ImageSet) -> list[str]:
+    chosen = found.within(-1.0 if options.within is None else options.within)
+    if options.first is not None:
+        chosen[: options.first] = True
+    return [images.source.items[row] for row in np.unique(found.row[chosen]).tolist()]
 
 
 def _write(path: Path, found: Pairs, images: ImageSet, against: ImageSet) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     rows, others = found.row.tolist(), found.against.tolist()
     columns = {
-        "item": pa.array([images.item(row) for row in rows], pa.string()),
-        "against": pa.array([against.item(row) for row in others], pa.string()),
+        "item": pa.array([images.source.items[row] for row in rows], pa.string()),
+        "against": pa.array([against.source.items[row] for row in others], pa.string()),
         "distance": pa.array(found.distance, pa.float32()),
         "same_bytes": pa.array(found.same_bytes, pa.bool_()),
-        "label": pa.array([images.label(row) for row in rows], pa.string()),
-        "against_label": pa.array([against.label(row) for row in others], pa.string()),
+        "label": pa.array(_labels(images, rows), pa.string()),
+        "against_label": pa.array(_labels(against, others), pa.string()),
     }
     with atomic_path(path) as part:
         pq.write_table(pa.table(columns), part)
 
 
-def _page(
-    path: Path,
-    shown: int,
-    found: Pairs,
-    images: ImageSet,
-    against: ImageSet,
-    removed: int,
-    how: str,
-) -> None:
-    from ..report.pages.duplicates import Duplicate, Side, write_duplicates
-
-    def side(one: ImageSet, row: int) -> Side:
-        try:
-            picture = data_url(one.source.read(row))
-        except ImageError:
-            picture = None
-        return Side(one.item(row), picture, one.label(row))
-
-    pairs = [
-        Duplicate(
-            number + 1,
-            side(images, int(found.row[number])),
-            side(against, int(found.against[number])),
-            float(found.distance[number]),
-            bool(found.same_bytes[number]),
-        )
-        for number in range(min(shown, len(found)))
-    ]
-    write_duplicates(path, pairs, len(found), removed, how)
+def _labels(images: ImageSet, rows: list[int]) -> list[str | None]:
+    """The classes of some images, where the source itself has labels."""
+    names = images.source.class_of
+    return [None if names is None else names[row] for row in rows]

@@ -1,16 +1,18 @@
-"""The work of ``reteach relabel propose``: score tables in, proposals out."""
+"""``reteach relabel propose``: score tables in, proposals out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..labels import Single
+from ..options.relabel import ProposeOptions
 from ..progress import progress
 from ..relabel.raters import model_subsets as subsets
 from ..relabel.raters.propose import Nominations, nominate, support
@@ -19,54 +21,116 @@ from ..scores.classes import common_classes, read_classes
 from ..scores.table import ItemIndex, open_tables
 from ..tables import LabelTable, read_labels
 
-if TYPE_CHECKING:
-    from ..options.relabel import ProposeOptions
+
+@final
+@dataclass(frozen=True)
+class ModelSubset:
+    """Models on gold items.
+
+    Args:
+        models: their names.
+        recall: share of the gold labels that they propose.
+        precision: share of their proposals that are gold labels.
+    """
+
+    models: list[str]
+    recall: float
+    precision: float
 
 
-def propose(command: ProposeOptions) -> Iterator[str]:
-    """Do it; yields the lines to print."""
-    if command.report is not None and command.gold is None:
+@final
+@dataclass(frozen=True)
+class ProposeResult:
+    """The proposals that were written.
+
+    Args:
+        out: their table.
+        report: the page of the subsets of the models, where it was asked for.
+        proposals: pairs of item and class.
+        items: with a label of their own.
+        agreed: those on which all models agree with it.
+        gold_items: items by which subsets were judged.
+        all_models: on the gold items; None without gold.
+        subset: the models that were taken, on the gold items.
+    """
+
+    out: Path
+    report: Path | None
+    proposals: int
+    items: int
+    agreed: int
+    gold_items: int = 0
+    all_models: ModelSubset | None = None
+    subset: ModelSubset | None = None
+
+    def lines(self) -> Iterator[str]:
+        """The models that were taken, how many proposals they make, and the files."""
+        if (whole := self.all_models) is not None and (taken := self.subset) is not None:
+            yield (
+                f"{len(whole.models)} models: recall {whole.recall:.1%}, "
+                f"precision {whole.precision:.1%} on {self.gold_items} gold items"
+            )
+            yield (
+                f"{len(taken.models)} of them: recall {taken.recall:.1%}, "
+                f"precision {taken.precision:.1%}: {', '.join(taken.models)}"
+            )
+        if self.report is not None:
+            yield f"report: {self.report}"
+        yield (
+            f"{self.proposals:,} proposals for {self.items:,} items; on {self.agreed:,} all models "
+            f"agree with the label, {self.items - self.agreed:,} to rate"
+        )
+        yield f"proposals: {self.out}"
+
+
+def propose(options: ProposeOptions) -> ProposeResult:
+    """Collect the classes that raters are to be asked about.
+
+    Raises:
+        UserError: score tables that do not fit the labels, or a setting out of range.
+    """
+    if options.report is not None and options.gold is None:
         raise UserError("--report shows the subsets of the models: it needs --gold")
-    tables = open_tables(command.scores)
-    table = read_labels(command.labels, kind="single")
-    given = None if command.classes is None else read_classes(command.classes)
+    tables = open_tables(options.scores)
+    table = read_labels(options.labels, kind="single")
+    given = None if options.classes is None else read_classes(options.classes)
     classes = common_classes(list(tables.values()), table.used_classes(), given)
-    labels = table.labels.reorder(classes, what=str(command.labels))
+    labels = table.labels.reorder(classes, what=str(options.labels))
     assert isinstance(labels, Single)
-    gold = None if command.gold is None else _gold(command.gold, table, classes)
+    gold = None if options.gold is None else _gold(options.gold, table, classes)
 
     index = ItemIndex(table.items, closed=True)
     models: dict[str, Nominations] = {}
     for name, scores in tables.items():
-        with progress(name, scores.rows) as tell:
-            models[name] = nominate(scores, index, classes, command.per_item, tell)
+        with progress(name, scores.rows) as on_progress:
+            models[name] = nominate(scores, index, classes, options.per_item, on_progress)
+    whole = subset = None
     if gold is not None:
-        found, best = _best_subset(models, gold, table.items, labels.index, command.recall)
+        found, best = _best_subset(models, gold, table.items, labels.index, options.recall)
         names = list(models)
-        chosen = [names[m] for m in subsets.members(best)]
-        everyone = len(found.recall) - 1
-        yield (
-            f"{len(names)} models: recall {found.recall[everyone]:.1%}, "
-            f"precision {found.precision[everyone]:.1%} on {len(gold.items)} gold items"
-        )
-        yield (
-            f"{len(chosen)} of them: recall {found.recall[best]:.1%}, "
-            f"precision {found.precision[best]:.1%}: {', '.join(chosen)}"
-        )
-        if command.report is not None:
+        whole, subset = _subset(found, len(found.recall) - 1, names), _subset(found, best, names)
+        if options.report is not None:
             from ..report.pages.model_subsets import write_subsets
 
-            write_subsets(command.report, found, names, best, command.recall)
-            yield f"report: {command.report}"
-        models = {name: models[name] for name in chosen}
+            write_subsets(options.report, found, names, best, options.recall)
+        models = {name: models[name] for name in subset.models}
     proposals = pool(models, list(table.items), list(classes), labels.index)
-    proposals.write(command.out)
-    agreed = int(proposals.agreed().sum())
-    yield (
-        f"{len(proposals.pair_item):,} proposals for {len(table.items):,} items; "
-        f"on {agreed:,} all models agree with the label, {len(table.items) - agreed:,} to rate"
+    proposals.write(options.out)
+    return ProposeResult(
+        options.out,
+        options.report,
+        len(proposals.pair_item),
+        len(table.items),
+        int(proposals.agreed().sum()),
+        0 if gold is None else len(gold.items),
+        whole,
+        subset,
     )
-    yield f"proposals: {command.out}"
+
+
+def _subset(found: subsets.Subsets, number: int, names: list[str]) -> ModelSubset:
+    members = [names[m] for m in subsets.members(number)]
+    return ModelSubset(members, float(found.recall[number]), float(found.precision[number]))
 
 
 def _gold(path: Path, table: LabelTable, classes: tuple[str, ...]) -> LabelTable:

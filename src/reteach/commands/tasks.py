@@ -1,82 +1,130 @@
-"""The work of ``reteach relabel tasks`` and ``reteach relabel export``."""
+"""``reteach relabel tasks``: proposals or mistakes as tasks for raters, in a store."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from ..files import atomic_write
 from ..labels import Multi, as_multi
-from ..options.rate import one_store
+from ..options.rate import TasksOptions
 from ..rating.build import TaskPlan, build, from_mistakes, from_proposals, spread
 from ..rating.class_descriptions import read_names
-from ..rating.export import ratings_csv, read_ratings, verdicts_csv
 from ..rating.importer import bring_in
-from ..rating.interop import CONFIG, LabelStudio, label_studio_json, read_label_studio
-from ..rating.store import open_store
+from ..rating.interop import LabelStudio, read_label_studio
+from ..rating.read import read_ratings
+from ..rating.store import one_store
 from ..rating.views import EXAMPLES
 from ..relabel.raters.hierarchy import co_proposal, read_hierarchy
 from ..relabel.raters.proposals import Proposals, read_proposals
 from ..relabel.raters.ratings import Ratings
-from ..relabel.raters.tasks import TaskSplit as TaskSplit
-from ..relabel.raters.tasks import groups, split
+from ..relabel.raters.tasks import TaskSplit, groups, split
 from ..tables import LabelTable, read_labels
 
-if TYPE_CHECKING:
-    from ..options.rate import ExportOptions, TasksOptions
+
+@final
+@dataclass(frozen=True)
+class TasksResult:
+    """The store that was made.
+
+    Args:
+        store: where it is.
+        tasks: in it.
+        questions: in all tasks.
+        images: that they are about.
+        raters: per task.
+        golden: tasks whose answers are known.
+        never_asked: classes of gold labels that no question names.
+        kept: images that need no rating.
+        answers: of earlier raters that were taken over.
+        earlier_raters: who gave them.
+        left_out: answers of tasks that their rater did not answer whole.
+    """
+
+    store: str
+    tasks: int
+    questions: int
+    images: int
+    raters: int
+    golden: int
+    never_asked: list[str]
+    kept: int
+    answers: int = 0
+    earlier_raters: int = 0
+    left_out: int = 0
+
+    def lines(self) -> Iterator[str]:
+        """What is in the store, and where it is."""
+        yield (
+            f"{self.tasks:,} tasks with {self.questions:,} questions about "
+            f"{self.images:,} images, {self.raters} raters each"
+            + (f"; {self.golden:,} of them golden" if self.golden else "")
+        )
+        if self.never_asked:
+            yield (
+                f"{len(self.never_asked):,} classes are in gold labels but never asked about, "
+                f"first: {self.never_asked[0]!r}; the consensus writes them for the golden images alone"
+            )
+        if self.kept:
+            yield f"{self.kept:,} images need no rating: all models agree with their label"
+        if self.earlier_raters:
+            left = self.left_out
+            yield f"{self.answers:,} answers of {self.earlier_raters} raters taken over" + (
+                f", {left:,} left out: of tasks that the rater did not answer whole" if left else ""
+            )
+        yield f"store: {self.store}"
 
 
-def make(command: TasksOptions) -> Iterator[str]:
-    """Do it; yields the lines to print."""
+def tasks(options: TasksOptions) -> TasksResult:
+    """Make a rating store.
+
+    Raises:
+        UserError: files that do not go together, or a store that exists already.
+    """
     sources = (
-        command.proposals is not None,
-        bool(command.predictions),
-        command.label_studio is not None,
+        options.proposals is not None,
+        bool(options.predictions),
+        options.label_studio is not None,
     )
     if sum(sources) != 1:
         raise UserError("name one of --proposals, --predictions and --label-studio")
-    where = one_store(command.out, command.store)
+    where = one_store(options.out, options.store)
     address = "://" in where and not where.startswith("sqlite:")
     if not address and Path(where).suffix.lower() not in (".db", ".sqlite", ".sqlite3"):
         raise UserError(
             f"{where}: the tasks go into a rating store, an SQLite file: name it .db, .sqlite or .sqlite3; "
             "reteach relabel export then writes .json and .csv"
         )
-    if command.predictions:
-        plan, given, kept = _mistakes(command), None, 0
+    if options.predictions:
+        plan, given, kept = _mistakes(options), None, 0
     else:
-        plan, given, kept = _labels(command)
-    plan = _with_texts(command, plan)
+        plan, given, kept = _labels(options)
+    plan = _with_texts(options, plan)
     store = build(
-        where, plan, wanted=command.raters, gold_rate=command.gold_rate, seed=command.seed
+        where, plan, wanted=options.raters, gold_rate=options.gold_rate, seed=options.seed
     )
-    golden = int(plan.golden().sum())
-    yield (
-        f"{len(plan):,} tasks with {len(plan.asked):,} questions about "
-        f"{len(np.unique(plan.item)):,} images, {command.raters} raters each"
-        + (f"; {golden:,} of them golden" if golden else "")
-    )
-    if odd := _never_asked(plan):
-        yield (
-            f"{len(odd):,} classes are in gold labels but never asked about, first: {odd[0]!r}; "
-            "the consensus writes them for the golden images alone"
-        )
-    if kept:
-        yield f"{kept:,} images need no rating: all models agree with their label"
-    if given is not None and len(given.answer):
-        taken, left = bring_in(store, given, time.time())
-        yield f"{taken:,} answers of {len(given.raters)} raters taken over" + (
-            f", {left:,} left out: of tasks that the rater did not answer whole" if left else ""
-        )
-    yield f"store: {store.where}"
+    earlier = given if given is not None and len(given.answer) else None
+    taken, left = (0, 0) if earlier is None else bring_in(store, earlier, time.time())
     store.close()
+    return TasksResult(
+        store.where,
+        len(plan),
+        len(plan.asked),
+        len(np.unique(plan.item)),
+        options.raters,
+        int(plan.golden().sum()),
+        _never_asked(plan),
+        kept,
+        taken,
+        0 if earlier is None else len(earlier.raters),
+        left,
+    )
 
 
 def _never_asked(plan: TaskPlan) -> list[str]:
@@ -86,71 +134,47 @@ def _never_asked(plan: TaskPlan) -> list[str]:
     return [plan.classes[c] for c in sorted(gold - asked)]
 
 
-def export(command: ExportOptions) -> Iterator[str]:
-    """Do it; yields the lines to print."""
-    store = open_store(command.ratings)
-    ending = command.out.suffix.lower()
-    if ending == ".json":
-        atomic_write(command.out, label_studio_json(store))
-        config = command.out.with_suffix(".xml")
-        atomic_write(config, CONFIG)
-        yield f"labelling interface for the project: {config}"
-    elif ending == ".csv" and store.settings.kind == "mistakes":
-        atomic_write(command.out, verdicts_csv(store))
-    elif ending == ".csv":
-        atomic_write(command.out, ratings_csv(store, command.columns))
-        if command.columns == "crowd-kit":
-            yield (
-                "crowd-kit's columns list answers only: pairs nobody answered, gold they have, and images "
-                "without a task are left out; the store and --columns reteach have them"
-            )
-    else:
-        raise UserError(f"{command.out}: answers are written as .csv or .json")
-    yield f"answers: {command.out}"
-    store.close()
-
-
-def _labels(command: TasksOptions) -> tuple[TaskPlan, Ratings | None, int]:
+def _labels(options: TasksOptions) -> tuple[TaskPlan, Ratings | None, int]:
     """The plan, answers that exist already, and the number of images kept unrated."""
     gold: dict[tuple[int, int], float] = {}
     sets: dict[int, list[int]] = {}
     given = None
-    if command.label_studio is not None:
-        found = read_label_studio(command.label_studio)
+    if options.label_studio is not None:
+        found = read_label_studio(options.label_studio)
         proposals, given = found.proposals(), found.ratings()
         pairs = zip(given.pair_item.tolist(), given.pair_class.tolist(), given.gold, strict=True)
         gold = {(i, c): float(share) for i, c, share in pairs if not np.isnan(share)}
         sets |= found.sets
     else:
-        assert command.proposals is not None
-        proposals = read_proposals(command.proposals)
-    if command.ratings is not None:
-        given = read_ratings(command.ratings)
+        assert options.proposals is not None
+        proposals = read_proposals(options.proposals)
+    if options.ratings is not None:
+        given = read_ratings(options.ratings)
     known = proposals.classes
-    if command.gold is not None:
-        more, known = _gold_sets(command.gold, proposals)
+    if options.gold is not None:
+        more, known = _gold_sets(options.gold, proposals)
         sets |= more
     gold |= {
         (i, c): float(c in sets[i])
         for i, c in zip(proposals.pair_item.tolist(), proposals.pair_class.tolist(), strict=True)
         if i in sets
     }
-    if command.hierarchy is not None:
-        similarity = read_hierarchy(command.hierarchy).similarity(proposals.classes)
+    if options.hierarchy is not None:
+        similarity = read_hierarchy(options.hierarchy).similarity(proposals.classes)
     else:
         similarity = co_proposal(proposals.pair_item, proposals.pair_class, len(proposals.classes))
-    if command.label_studio is not None:
-        tasks = _as_in_file(found, similarity, command.limit)
+    if options.label_studio is not None:
+        tasks = _as_in_file(found, similarity, options.limit)
     else:
-        tasks = split(proposals, similarity, command.limit)
+        tasks = split(proposals, similarity, options.limit)
     plan = replace(from_proposals(proposals, tasks, gold), classes=known, gold_sets=sets)
-    if command.label_studio is not None:
+    if options.label_studio is not None:
         plan = replace(plan, original=found.ratings().original)
     agreed = tasks.kept[proposals.pair_item] & proposals.original
     shown = zip(
         proposals.pair_class[agreed].tolist(), proposals.pair_item[agreed].tolist(), strict=True
     )
-    plan = replace(plan, examples=spread(shown, EXAMPLES + 1, command.seed))
+    plan = replace(plan, examples=spread(shown, EXAMPLES + 1, options.seed))
     return plan, given, int(tasks.kept.sum())
 
 
@@ -186,24 +210,24 @@ def _gold_sets(path: Path, proposals: Proposals) -> tuple[dict[int, list[int]], 
     return dict(zip(rows, own, strict=True)), classes
 
 
-def _mistakes(command: TasksOptions) -> TaskPlan:
+def _mistakes(options: TasksOptions) -> TaskPlan:
     for option in ("gold", "hierarchy", "ratings"):
-        if getattr(command, option) is not None:
+        if getattr(options, option) is not None:
             raise UserError(f"--{option} belongs to --proposals")
-    if not command.labels:
+    if not options.labels:
         raise UserError("--predictions needs --labels: by which they are right or wrong")
-    labels = {path.stem: read_labels(path, kind="multi") for path in command.labels}
-    if len(labels) < len(command.labels):
+    labels = {path.stem: read_labels(path, kind="multi") for path in options.labels}
+    if len(labels) < len(options.labels):
         raise UserError("two of --labels have the same file name")
     first = next(iter(labels.values()))
-    predicted = {path.stem: read_labels(path, kind="single") for path in command.predictions}
-    if len(predicted) < len(command.predictions):
+    predicted = {path.stem: read_labels(path, kind="single") for path in options.predictions}
+    if len(predicted) < len(options.predictions):
         raise UserError("two of --predictions have the same file name: it names the model")
     classes = first.labels.classes
-    for path in (*command.labels, *command.predictions):
-        table = labels.get(path.stem) if path in command.labels else predicted[path.stem]
+    for path in (*options.labels, *options.predictions):
+        table = labels.get(path.stem) if path in options.labels else predicted[path.stem]
         assert table is not None
-        _same_classes(path, table, classes, command.labels[0])
+        _same_classes(path, table, classes, options.labels[0])
     items = first.items
     sets = {name: _aligned(table, items, classes) for name, table in labels.items()}
     plan = from_mistakes(
@@ -211,15 +235,15 @@ def _mistakes(command: TasksOptions) -> TaskPlan:
         classes,
         {n: _aligned(t, items, classes).as_single().index for n, t in predicted.items()},
         sets,
-        command.most,
-        command.seed,
+        options.most,
+        options.seed,
     )
     judged = set(plan.item.tolist())
     at, columns, _ = next(iter(sets.values())).pairs()
     single = np.diff(next(iter(sets.values())).starts) == 1
     pairs = zip(columns[single[at]].tolist(), at[single[at]].tolist(), strict=True)
     shown = ((c, i) for c, i in pairs if i not in judged)
-    return replace(plan, examples=spread(shown, EXAMPLES + 1, command.seed))
+    return replace(plan, examples=spread(shown, EXAMPLES + 1, options.seed))
 
 
 def _aligned(table: LabelTable, items: Sequence[str], classes: Sequence[str]) -> Multi:
@@ -238,16 +262,16 @@ def _same_classes(path: Path, table: LabelTable, classes: Sequence[str], first: 
         raise UserError(f"{path}: class {odd[0]!r} is not among the classes of {first}")
 
 
-def _with_texts(command: TasksOptions, plan: TaskPlan) -> TaskPlan:
-    if command.names is not None:
-        plan = replace(plan, texts=read_names(command.names))
-    if command.examples is not None:
-        table = read_labels(command.examples, kind="multi", classes=plan.classes)
+def _with_texts(options: TasksOptions, plan: TaskPlan) -> TaskPlan:
+    if options.names is not None:
+        plan = replace(plan, texts=read_names(options.names))
+    if options.examples is not None:
+        table = read_labels(options.examples, kind="multi", classes=plan.classes)
         position = {item: row for row, item in enumerate(plan.items)}
-        rows = [_row(position, item, command.examples) for item in table.items]
+        rows = [_row(position, item, options.examples) for item in table.items]
         at, columns, _ = table.labels.pairs()
         pairs = zip(columns.tolist(), (rows[i] for i in at.tolist()), strict=True)
-        plan = replace(plan, examples=spread(pairs, EXAMPLES + 1, command.seed))
+        plan = replace(plan, examples=spread(pairs, EXAMPLES + 1, options.seed))
     return plan
 
 

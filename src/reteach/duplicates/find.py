@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import numpy as np
@@ -11,8 +11,9 @@ from ..data.loading.decode import ImageError
 from ..data.sources.base import Source, SubsetSource
 from ..data.sources.contents import Contents
 from ..labels import Rows
+from ..progress import progress
 from .alike import alike, close_pairs
-from .neighbours import EXACT_BELOW
+from .neighbours import EXACT_BELOW, Features
 from .pairs import Pairs, joined, same_bytes
 from .thumbnails import thumbnails
 
@@ -38,15 +39,46 @@ class Copies:
         return self.equal if self.alike is None else joined(self.equal, self.alike)
 
 
+@final
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images to look for copies in.
+
+    Args:
+        source: the images.
+        broken: collects row -> reason of those that cannot be used.
+    """
+
+    source: Source
+    broken: dict[int, str] = field(default_factory=dict)
+
+    def thumbnails(self, workers: int | None) -> Features:
+        """(N, D), see :func:`.thumbnails.thumbnails`."""
+        return thumbnails(self.source, self.broken, workers)
+
+
+def equal_files(images: ImageSet, against: ImageSet | None = None) -> Pairs:
+    """The pairs of files with the same bytes within a set of images, or of another set in it."""
+
+    def unreadable(row: int, of_against: bool, error: Exception) -> None:
+        which = against if against is not None and of_against else images
+        which.broken[row] = str(error)
+
+    other = None if against is None else Contents(against.source)
+    total = len(images.source) + (len(other) if other is not None else 0)
+    with progress("equal files", total) as on_progress:
+        return same_bytes(Contents(images.source), other, on_progress, unreadable, (ImageError,))
+
+
 def find(source: Source, against: Source | None = None, workers: int | None = None) -> Copies:
     """The copies within a source, or of another source in it."""
-    other = None if against is None else Contents(against)
-    equal = same_bytes(Contents(source), other, errors=(ImageError,))
+    images, other = ImageSet(source), None if against is None else ImageSet(against)
+    equal = equal_files(images, other)
     if max(len(source), 0 if against is None else len(against)) > EXACT_BELOW:
         return Copies(equal, None)
     # zeros stand for images that cannot be read, and are like no other
-    base = thumbnails(source, {}, workers)
-    queries = None if against is None else thumbnails(against, {}, workers)
+    base = images.thumbnails(workers)
+    queries = None if other is None else other.thumbnails(workers)
     return Copies(equal, alike(base, queries, equal, most=MOST))
 
 
@@ -56,10 +88,10 @@ def groups(source: Source, rows: Rows, workers: int | None = None) -> Rows:
     Copies are of one group, and so on along chains. An image that cannot be read is a copy of no other.
     """
     different, position = np.unique(rows, return_inverse=True)
-    looked_at = SubsetSource(source, different)
-    equal = same_bytes(Contents(looked_at), errors=(ImageError,))
+    looked_at = ImageSet(SubsetSource(source, different))
+    equal = equal_files(looked_at)
     group = _first_of(len(different), equal.row, equal.against)
-    small = thumbnails(looked_at, {}, workers)
+    small = looked_at.thumbnails(workers)
     small[equal.row] = 0  # the first of equal files stands for all
     for one, other, _ in close_pairs(small):
         group = _joined(group, one, other)

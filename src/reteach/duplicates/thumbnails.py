@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..data.loading.decode import ImageError
 from ..data.sources.base import Source, shrunk
 from ..data.sources.videos import still
-from ..processes import WorkerFailure, cores, each
+from ..processes import WorkerFailure, each, readers
 from ..progress import progress
 from .neighbours import Features
 
@@ -47,10 +47,11 @@ def thumbnails(source: Source, broken: dict[int, str], workers: int | None = Non
         broken: collects row -> reason of images that cannot be read.
     """
     out = np.zeros((len(source), SIDE * SIDE), np.float32)
-    crew = min(cores(), len(source) // 500) if workers is None else workers
     with progress("thumbnails", len(source)) as tell:
         small = _Thumbnail(shrunk(source, 4 * SIDE))
-        for done, (row, found) in enumerate(each(small, range(len(source)), crew), 1):
+        for done, (row, found) in enumerate(
+            each(small, range(len(source)), readers(workers, len(source))), 1
+        ):
             if isinstance(found, str | WorkerFailure):
                 broken[row] = found if isinstance(found, str) else found.reason
             else:

@@ -1,19 +1,14 @@
-"""``reteach convert``: published annotation formats to label tables."""
+"""Options of ``reteach convert``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
-from ..errors import UserError
 from .ranges import AtLeast, Checked
-
-if TYPE_CHECKING:
-    from ..data.formats.annotations import Annotations
-    from ..data.formats.published import Published
 
 
 @dataclass(frozen=True)
@@ -42,65 +37,3 @@ class ConvertOptions(Checked):
     """The class list to use, one name per line; by default the format's own."""
     drop_empty: bool = False
     """Leave out images without any class, as papers on COCO and NUS-WIDE do."""
-
-    def run(self) -> None:
-        """Write the table and say what is in it."""
-        from ..tables import LabelTable, write_labels
-
-        if self.format != "coco" and self.format != "nuswide" and self.format != "voc":
-            self._one_label(self.format)
-            return
-        if self.first is not None:
-            raise UserError(f"--first takes the first classes of webvision, not of {self.format}")
-        found = self._read()
-        if self.classes is not None:
-            from ..scores.classes import read_classes
-
-            found = found.reorder(read_classes(self.classes), str(self.source))
-        if self.drop_empty:
-            found = found.labelled()
-        name = f"{self.format}: {self.source.name}"
-        write_labels(self.out, LabelTable(found.items, found.labels, name))
-        entries, unknown = len(found.labels.columns), found.labels.unknown
-        print(
-            f"{len(found.items):,} images, {found.labels.num_classes:,} classes, "
-            f"{entries / max(len(found.items), 1):.2f} per image: {self.out}"
-        )
-        if unknown is not None:
-            print(f"{len(unknown.columns):,} entries are unknown, neither present nor absent")
-
-    def _one_label(self, form: Published) -> None:
-        from dataclasses import replace
-
-        from ..data.formats.published import read_published
-        from ..tables import write_labels
-
-        if self.drop_empty:
-            raise UserError(f"every image of {form} has one label: leave out --drop-empty")
-        table = read_published(form, self.source, self.split, self.first)
-        if self.classes is not None:
-            from ..scores.classes import read_classes
-
-            labels = table.labels.reorder(read_classes(self.classes), str(self.source))
-            table = replace(table, labels=labels)
-        write_labels(self.out, table)
-        print(f"{len(table.items):,} images, {table.labels.num_classes:,} classes: {self.out}")
-
-    def _read(self) -> Annotations:
-        if self.format == "coco":
-            from ..data.formats.coco import read_coco
-
-            if self.split is not None:
-                raise UserError("--split: COCO has a file per split; name that file")
-            return read_coco(self.source)
-        if self.format == "voc":
-            from ..data.formats.voc import read_voc
-
-            return read_voc(self.source, None if self.split is None else Path(self.split))
-        from ..data.formats.nuswide import read_nuswide
-
-        match self.split or "train":
-            case "train" | "test" | "all" as split:
-                return read_nuswide(self.source, split)
-            case other:
-                raise UserError(f"--split must be train, test or all for nuswide, got {other!r}")

@@ -1,8 +1,7 @@
-"""``reteach dedup``: images that stand in two sets, or twice in one."""
+"""Options of ``reteach dedup``."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -66,7 +65,7 @@ class DedupOptions(Checked):
     workers: Annotated[int | None, AtLeast(0)] = None
     """Processes that decode images; by default one per core, fewer for few images; 0: none."""
     device: str = "auto"
-    """Of the network: auto, cpu, cuda, cuda:1, mps."""
+    """Device of the network: auto, cpu, cuda, cuda:1, mps."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -83,16 +82,3 @@ class DedupOptions(Checked):
             raise UserError("--init, --pretrained and --image-size are for --model: name it")
         if self.against_features is not None and (self.features is None or self.against is None):
             raise UserError("--against-features goes with --features and --against")
-
-    @property
-    def by_thumbnails(self) -> bool:
-        """Whether grey thumbnails are compared, for want of features."""
-        given = (self.features, self.run_folder, self.model)
-        return not self.only_bytes and all(value is None for value in given)
-
-    def run(self) -> None:
-        """Write what was found and say how much it is."""
-        from ..commands.dedup import dedup
-
-        for line in dedup(self):
-            print(line, file=sys.stderr if line.startswith("warning") else sys.stdout)

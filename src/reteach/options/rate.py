@@ -1,4 +1,4 @@
-"""``reteach relabel tasks``, ``reteach rate`` and ``reteach relabel export``."""
+"""Options of ``reteach relabel tasks``, ``reteach rate`` and ``reteach relabel export``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
-from ..errors import UserError
 from .ranges import AtLeast, Checked, Positive, Within
 
 
@@ -51,14 +50,7 @@ class TasksOptions(Checked):
     most: Annotated[int | None, AtLeast(1)] = None
     """With --predictions: take so many mistakes of each model, at random."""
     seed: Annotated[int, AtLeast(0)] = 0
-    """Of the order of the tasks and of the choice of examples."""
-
-    def run(self) -> None:
-        """Write the store and say what is in it."""
-        from ..commands.tasks import make
-
-        for line in make(self):
-            print(line)
+    """Seed of the order of the tasks and the choice of examples."""
 
 
 @dataclass(frozen=True)
@@ -82,20 +74,6 @@ class RateOptions(Checked):
     lease: Annotated[float, Positive()] = 10.0
     """Minutes until a task that a rater left lying goes to someone else."""
 
-    def run(self) -> None:
-        """Print the links and serve."""
-        from ..rating.serve import serve
-
-        serve(
-            where=one_store(self.ratings, self.store),
-            images=self.images,
-            names=self.raters,
-            host=self.host,
-            port=self.port,
-            public=self.public,
-            lease=60 * self.lease,
-        )
-
 
 @dataclass(frozen=True)
 class ExportOptions:
@@ -107,19 +85,3 @@ class ExportOptions:
     """A .csv file, or a .json file for Label Studio (with its labelling interface beside it)."""
     columns: Literal["reteach", "crowd-kit"] = "reteach"
     """Column names of a .csv: task, rater, answer, or task, worker, label."""
-
-    def run(self) -> None:
-        """Write the file."""
-        from ..commands.tasks import export
-
-        for line in export(self):
-            print(line)
-
-
-def one_store(first: str | None, second: str | None) -> str:
-    """The store that was named in one of two ways."""
-    if (first is None) == (second is None):
-        raise UserError(
-            "name the rating store once: a file, or --store postgresql://user@host/name"
-        )
-    return first or second or ""

@@ -8,18 +8,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, select
 
 from ..analysis.mistakes import VERDICTS
 from ..errors import UserError
-from ..relabel.raters.rating_tables import Dialect, pairs_of, read_rating_table, write_ratings
+from ..relabel.raters.rating_tables import Dialect, write_ratings
 from ..relabel.raters.ratings import Ratings
 from ..relabel.raters.reference_labels import with_gold_sets
 from ..spreadsheet import to_csv
 from .schema import (
     answers,
     classes,
-    gold_sets,
     gold_sets_of,
     items,
     predictors,
@@ -27,57 +26,11 @@ from .schema import (
     raters,
     tasks,
 )
-from .store import Store, open_store
+from .store import Store
 
 CLEAR, UNDECIDABLE, NO_MISTAKE = 0, 1, 2
 """Answers to "is the prediction right?": no, cannot say, yes."""
 VERDICT = {CLEAR: VERDICTS[0], NO_MISTAKE: VERDICTS[1], UNDECIDABLE: VERDICTS[2]}
-
-
-def read_ratings(where: str | Path) -> Ratings:
-    """The ratings in a store (a file or ``postgresql://…``), a ``.csv``, or a Label Studio ``.json``.
-
-    Raises:
-        UserError: it cannot be read, or its raters judged mistakes.
-    """
-    return read_wanted(where)[0]
-
-
-def read_wanted(where: str | Path) -> tuple[Ratings, int | None]:
-    """As :func:`read_ratings`, and how many answers each pair needs: None where a file does not say."""
-    if str(where).lower().endswith(".csv"):
-        table = read_rating_table(Path(where))
-        return pairs_of(table), table.answers_wanted()
-    if str(where).lower().endswith(".json"):
-        from .interop import read_label_studio
-
-        found = read_label_studio(Path(where))
-        return found.ratings(), found.wanted
-    store = open_store(where)
-    try:
-        return ratings_of(store), store.settings.wanted
-    finally:
-        store.close()
-
-
-def golden_by_pairs(where: str | Path) -> int:
-    """Items of a store whose gold is known for asked classes alone: the store was made before whole gold
-    sets were kept, or the gold is experts' answers. 0 for files.
-    """
-    if str(where).lower().endswith((".csv", ".json")):
-        return 0
-    store = open_store(where)
-    whole = select(gold_sets.c.item_id)
-    query = (
-        select(func.count(tasks.c.item_id.distinct()))
-        .join(questions, questions.c.task_id == tasks.c.id)
-        .where(questions.c.gold.is_not(None), tasks.c.item_id.not_in(whole))
-    )
-    try:
-        with store.read() as connection:
-            return int(connection.scalar(query) or 0)
-    finally:
-        store.close()
 
 
 def ratings_of(store: Store) -> Ratings:

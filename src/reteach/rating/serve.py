@@ -32,8 +32,8 @@ def serve(
     port: int,
     public: str | None,
     lease: float,
-) -> None:
-    """Print the links, and serve until interrupted.
+) -> str:
+    """Print the links, and serve until interrupted; returns where the answers are.
 
     Raises:
         UserError: the store or the images are not there, the address is taken or needs a public
@@ -53,7 +53,7 @@ def serve(
     with suppress(KeyboardInterrupt):  # the server has stopped in good order by then
         web_server(site).run(sockets=[listener])
     store.close()
-    print(f"Stopped. All answers are in {store.where}.")
+    return store.where
 
 
 def _check_images(store: Store, gallery: Gallery, images: str) -> None:

@@ -85,6 +85,19 @@ class Store:
         self.engine.dispose()
 
 
+def one_store(first: str | None, second: str | None) -> str:
+    """The store that was named in one of two ways.
+
+    Raises:
+        UserError: it was named in both, or in none.
+    """
+    if (first is None) == (second is None):
+        raise UserError(
+            "name the rating store once: a file, or --store postgresql://user@host/name"
+        )
+    return first or second or ""
+
+
 def open_store(where: str | Path, mode: Literal["old", "new"] = "old") -> Store:
     """Open a SQLite file or a ``postgresql://`` address, and bring its format up to date.
 

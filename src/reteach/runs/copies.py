@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..data.dataset import Dataset
 from ..data.loading.decode import ImageError
 from ..data.sources.base import Source
@@ -20,32 +22,46 @@ def conflicting(pairs: Pairs | None, data: Dataset) -> int:
 
 
 def pictures(pairs: Pairs, data: Dataset, against: Source | None, most: int) -> list[Duplicate]:
-    """The nearest pairs, to be looked at."""
+    """The nearest pairs within a labelled data set, or of another source in it, to be looked at."""
     names = dict(zip(data.rows.tolist(), data.labels.names(), strict=True))
 
-    def side(source: Source, row: int, label: str | None) -> Side:
-        try:
-            picture = data_url(source.read(row))
-        except ImageError:
-            picture = None
-        return Side(source.items[row], picture, label)
+    def side(row: int) -> Side:
+        return _side(data.source, row, ", ".join(names[row]) if row in names else None)
 
-    def label(row: int) -> str | None:
-        return ", ".join(names[row]) if row in names else None
+    return _duplicates(pairs, side, side if against is None else _side_of(against), most)
 
-    found = []
-    for number in range(min(most, len(pairs))):
-        row, other = int(pairs.row[number]), int(pairs.against[number])
-        there = label(other) if against is None else None
-        if against is not None and against.class_of is not None:
-            there = against.class_of[other]
-        found.append(
-            Duplicate(
-                number + 1,
-                side(data.source, row, label(row)),
-                side(data.source if against is None else against, other, there),
-                float(pairs.distance[number]),
-                bool(pairs.same_bytes[number]),
-            )
+
+def pictures_of_sources(
+    pairs: Pairs, source: Source, against: Source, most: int
+) -> list[Duplicate]:
+    """The same for two sources, which may have labels of their own."""
+    return _duplicates(pairs, _side_of(source), _side_of(against), most)
+
+
+def _side_of(source: Source) -> Callable[[int], Side]:
+    """row -> one side of a pair."""
+    labels = source.class_of
+    return lambda row: _side(source, row, None if labels is None else labels[row])
+
+
+def _side(source: Source, row: int, label: str | None) -> Side:
+    try:
+        picture = data_url(source.read(row))
+    except ImageError:
+        picture = None
+    return Side(source.items[row], picture, label)
+
+
+def _duplicates(
+    pairs: Pairs, side: Callable[[int], Side], against: Callable[[int], Side], most: int
+) -> list[Duplicate]:
+    return [
+        Duplicate(
+            number + 1,
+            side(int(pairs.row[number])),
+            against(int(pairs.against[number])),
+            float(pairs.distance[number]),
+            bool(pairs.same_bytes[number]),
         )
-    return found
+        for number in range(min(most, len(pairs)))
+    ]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from command import run
 from reteach.data.formats.coco import read_coco
 from reteach.errors import UserError
 from reteach.labels import Multi
@@ -57,13 +58,15 @@ def test_classes_of_each_image_in_the_order_of_their_ids(tmp_path: Path) -> None
 def test_converts_to_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write(tmp_path, content())
     (tmp_path / "classes.txt").write_text("chair\nperson\nstop sign\n")
-    ConvertOptions(
-        "coco",
-        source,
-        tmp_path / "tags.parquet",
-        classes=tmp_path / "classes.txt",
-        drop_empty=True,
-    ).run()
+    run(
+        ConvertOptions(
+            "coco",
+            source,
+            tmp_path / "tags.parquet",
+            classes=tmp_path / "classes.txt",
+            drop_empty=True,
+        )
+    )
     table = read_labels(tmp_path / "tags.parquet")
     assert isinstance(table.labels, Multi)
     assert table.labels.classes == ("chair", "person", "stop sign")
@@ -105,4 +108,4 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         read_coco(tmp_path / "none.json")
     with pytest.raises(UserError, match="file per split"):
-        ConvertOptions("coco", tmp_path, tmp_path / "x.csv", split="train").run()
+        run(ConvertOptions("coco", tmp_path, tmp_path / "x.csv", split="train"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from command import run
 from reteach.data.formats.nuswide import read_nuswide
 from reteach.errors import UserError
 from reteach.options.convert import ConvertOptions
@@ -61,11 +62,11 @@ def test_without_a_class_list_the_files_name_the_classes(tmp_path: Path) -> None
 
 
 def test_converts_to_a_table_without_the_empty_ones(tmp_path: Path) -> None:
-    ConvertOptions("nuswide", write(tmp_path), tmp_path / "tags.csv", drop_empty=True).run()
+    run(ConvertOptions("nuswide", write(tmp_path), tmp_path / "tags.csv", drop_empty=True))
     table = read_labels(tmp_path / "tags.csv", kind="multi")
     assert table.items == ("actor/0001_2124494179.jpg", "sky/0003_1.jpg")
     with pytest.raises(UserError, match="--split must be train, test or all"):
-        ConvertOptions("nuswide", tmp_path, tmp_path / "x.csv", split="val").run()
+        run(ConvertOptions("nuswide", tmp_path, tmp_path / "x.csv", split="val"))
 
 
 def test_lists_that_do_not_fit_are_named(tmp_path: Path) -> None:

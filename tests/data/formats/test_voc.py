@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from command import run
 from reteach.data.formats.voc import read_voc
 from reteach.errors import UserError
 from reteach.labels import Multi
@@ -63,7 +64,7 @@ def test_a_list_chooses_and_orders(tmp_path: Path) -> None:
 def test_converts_to_a_table_with_an_unknown_column(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ConvertOptions("voc", write(tmp_path / "Annotations"), tmp_path / "tags.parquet").run()
+    run(ConvertOptions("voc", write(tmp_path / "Annotations"), tmp_path / "tags.parquet"))
     labels = read_labels(tmp_path / "tags.parquet").labels
     assert isinstance(labels, Multi)
     assert labels.names() == [["person"], ["aeroplane", "person"], []]

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from command import run
 from reteach.errors import UserError
 from reteach.labels import Multi, Single
 from reteach.options.partition import PartitionOptions as Command
@@ -157,9 +158,11 @@ def test_plain_spectral_guards_no_size(tmp_path: Path, capsys: Any) -> None:
         partition(seen, 3, "co", how="spectral", smallest=2)
     np.savez(tmp_path / "c.npz", counts=seen.counts, pairs=seen.pairs, names=seen.classes)
     out, page = tmp_path / "p.json", tmp_path / "p.html"
-    Command(
-        cooccurrence=tmp_path / "c.npz", subsets="6", method="spectral", out=out, report=page
-    ).run()
+    run(
+        Command(
+            cooccurrence=tmp_path / "c.npz", subsets="6", method="spectral", out=out, report=page
+        )
+    )
     content = json.loads(out.read_text())
     assert content["method"] == "spectral"
     assert "no search" in capsys.readouterr().out
@@ -269,7 +272,7 @@ def test_command_writes_both_sides_their_cuts_and_a_page(tmp_path: Path) -> None
     table = LabelTable(tuple(f"{i}.jpg" for i in range(400)), hostile)
     write_labels(tmp_path / "tags.parquet", table)
     out, page = tmp_path / "p.json", tmp_path / "p.html"
-    Command(labels=tmp_path / "tags.parquet", subsets="3,2", out=out, report=page).run()
+    run(Command(labels=tmp_path / "tags.parquet", subsets="3,2", out=out, report=page))
     content = json.loads(out.read_text())
     assert content["subsets"] == 3
     assert content["items"] == 400
@@ -290,7 +293,7 @@ def test_command_takes_counts_and_an_automatic_number(
 ) -> None:
     seen = Cooccurrence.of(tagged())
     np.savez(tmp_path / "c.npz", counts=seen.counts, pairs=seen.pairs, names=seen.classes)
-    Command(cooccurrence=tmp_path / "c.npz", subsets="auto", out=tmp_path / "p.json").run()
+    run(Command(cooccurrence=tmp_path / "c.npz", subsets="auto", out=tmp_path / "p.json"))
     assert json.loads((tmp_path / "p.json").read_text())["subsets"] == 3
     assert "3 subsets by co-occurrence: cut" in capsys.readouterr().out
 
@@ -307,7 +310,7 @@ def test_bad_input_gets_one_clear_line(tmp_path: Path) -> None:
         (lambda: Cooccurrence.of(Single(np.zeros(3, np.int64), ("a",))), "one label per item"),
         (lambda: Cooccurrence.of(Multi.from_dense(np.zeros((3, 2)), "ab")), "no item has a label"),
         (lambda: Command(), "--labels"),
-        (lambda: Command(cooccurrence=tmp_path / "none.npz").run(), "does not exist"),
+        (lambda: run(Command(cooccurrence=tmp_path / "none.npz")), "does not exist"),
         (lambda: _command(tmp_path, seen, subsets="five"), "--subsets must be a number"),
         (lambda: read_subsets(tmp_path / "none.json", "ab"), "does not exist"),
     ):
@@ -318,7 +321,7 @@ def test_bad_input_gets_one_clear_line(tmp_path: Path) -> None:
 
 def _command(folder: Path, seen: Cooccurrence, **options: str) -> None:
     np.savez(folder / "c.npz", counts=seen.counts, pairs=seen.pairs, names=seen.classes)
-    Command(cooccurrence=folder / "c.npz", out=folder / "p.json", **options).run()  # type: ignore[arg-type]
+    run(Command(cooccurrence=folder / "c.npz", out=folder / "p.json", **options))  # type: ignore[arg-type]
 
 
 def test_damaged_counts_are_refused(tmp_path: Path) -> None:

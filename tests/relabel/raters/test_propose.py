@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import proposals_oracle as oracle
+from command import run
 from reteach.errors import UserError
 from reteach.labels import Multi, Single
 from reteach.options.relabel import ProposeOptions
@@ -68,7 +69,7 @@ def test_command_equals_the_plain_rule(tmp_path: Path, seed: int) -> None:
     labels = tmp_path / "labels.csv"
     write_labels(labels, LabelTable(tuple(items), Single(original, CLASSES)))
     out = tmp_path / "proposals.parquet"
-    ProposeOptions(scores=tuple(paths), labels=labels, out=out, per_item=1.5).run()
+    run(ProposeOptions(scores=tuple(paths), labels=labels, out=out, per_item=1.5))
     found = read_proposals(out)
 
     expected = oracle.proposals(models, dict(enumerate(original.tolist())), k=18)
@@ -114,14 +115,16 @@ def test_best_subset_of_models_by_gold(tmp_path: Path, capsys: pytest.CaptureFix
             rank = (len(proposed & true) / len(proposed), -subset.bit_count(), -subset)
             best = max(best, rank)
     out = tmp_path / "proposals.parquet"
-    ProposeOptions(
-        scores=tuple(paths),
-        labels=tmp_path / "labels.csv",
-        out=out,
-        per_item=1.5,
-        gold=tmp_path / "gold.parquet",
-        recall=0.8,
-    ).run()
+    run(
+        ProposeOptions(
+            scores=tuple(paths),
+            labels=tmp_path / "labels.csv",
+            out=out,
+            per_item=1.5,
+            gold=tmp_path / "gold.parquet",
+            recall=0.8,
+        )
+    )
     names = [f"model{m}" for m in range(4) if -best[2] >> m & 1]
     assert read_proposals(out).models == names
     assert f"precision {best[0]:.1%}: {', '.join(names)}" in capsys.readouterr().out
@@ -144,29 +147,29 @@ def command(tmp_path: Path) -> ProposeOptions:
 
 def test_bad_input_is_named(tmp_path: Path) -> None:
     good = command(tmp_path)
-    good.run()
+    run(good)
 
     with ScoreWriter(tmp_path / "odd.parquet", ("a", "b", "z")) as out:
         out.write(["x.jpg", "y.jpg"], np.array([0, 1]), np.array([0, 1]), np.ones(2))
     with pytest.raises(UserError, match="scores of unequal classes"):
-        replace(good, scores=(*good.scores, tmp_path / "odd.parquet")).run()
+        run(replace(good, scores=(*good.scores, tmp_path / "odd.parquet")))
 
     write_model(tmp_path / "more.parquet", np.random.default_rng(0), ["x.jpg", "q.jpg"], False)
     with pytest.raises(UserError, match=r"item 'q.jpg' is not in the label table"):
-        replace(good, scores=(tmp_path / "more.parquet",)).run()
+        run(replace(good, scores=(tmp_path / "more.parquet",)))
 
     write_model(tmp_path / "less.parquet", np.random.default_rng(0), ["x.jpg"], False)
     with pytest.raises(
         UserError, match=r"less.parquet: 1 of 2 items have no score, first: 'y.jpg'"
     ):
-        replace(good, scores=(tmp_path / "less.parquet",)).run()
+        run(replace(good, scores=(tmp_path / "less.parquet",)))
 
     write_labels(tmp_path / "l.csv", LabelTable(("x.jpg",), Single(np.array([0]), ("mouse",))))
     with pytest.raises(UserError, match="first: 'mouse'"):
-        replace(good, labels=tmp_path / "l.csv").run()
+        run(replace(good, labels=tmp_path / "l.csv"))
     with pytest.raises(UserError, match="named twice"):
-        replace(good, scores=(good.scores[0], good.scores[0])).run()
+        run(replace(good, scores=(good.scores[0], good.scores[0])))
     with pytest.raises(UserError, match="does not exist"):
-        replace(good, scores=(tmp_path / "none.parquet",)).run()
+        run(replace(good, scores=(tmp_path / "none.parquet",)))
     with pytest.raises(UserError, match="not a table of proposals"):
         read_proposals(good.scores[0])

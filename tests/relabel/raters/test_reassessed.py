@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from command import run
 from rating_cases import released_folder
 from reteach.errors import UserError
 from reteach.options.relabel import ConsensusOptions
@@ -44,11 +45,13 @@ def test_all_published_labels(
     import pyarrow.parquet as pq
 
     for name in ("one", "two"):
-        ConsensusOptions(
-            reassessed=released,
-            out=tmp_path / f"{name}.parquet",
-            scores=tmp_path / f"{name}.scores.parquet",
-        ).run()
+        run(
+            ConsensusOptions(
+                reassessed=released,
+                out=tmp_path / f"{name}.parquet",
+                scores=tmp_path / f"{name}.scores.parquet",
+            )
+        )
     said = capsys.readouterr().out
     assert "57,553 labels on 46,837 of 50,000 items" in said
     assert "precision 89.9%" in said
@@ -107,8 +110,8 @@ def test_majority_vote_of_the_paper(loaded: tuple[Ratings, Ratings]) -> None:
 def test_memory_stays_below_300_mb(released: Path, tmp_path: Path) -> None:
     program = (
         "import re, sys; from pathlib import Path;"
-        "from reteach.options.relabel import ConsensusOptions;"
-        "ConsensusOptions(reassessed=Path(sys.argv[1]), out=Path(sys.argv[2]), method='em').run();"
+        "from reteach.cli import run; from reteach.options.relabel import ConsensusOptions;"
+        "run(ConsensusOptions(reassessed=Path(sys.argv[1]), out=Path(sys.argv[2]), method='em'));"
         "print(int(re.search(r'VmHWM:\\s*(\\d+)', Path('/proc/self/status').read_text())[1]) // 1024)"
     )
     done = subprocess.run(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from command import run
 from reteach.commands.evaluate_scores import evaluate_scores
 from reteach.labels import Multi, Single
 from reteach.options.relabel import ConsensusOptions, ProposeOptions
@@ -120,7 +121,7 @@ def test_subsets(folder: Path, tmp_path: Path) -> None:
         recall=0.7,
         report=tmp_path / "page.html",
     )
-    command.run()
+    run(command)
     text = checked(tmp_path / "page.html")
     assert re.search(r"Subsets tried</dt><dd>127<", text)
     assert "model&lt;6&gt;" in text
@@ -152,17 +153,17 @@ def test_consensus(tmp_path: Path) -> None:
         out=tmp_path / "out.parquet",
         report=tmp_path / "page.html",
     )
-    base.run()
+    run(base)
     text = checked(tmp_path / "page.html")
     assert "Against the gold" in text
     assert "Judged by the golden pairs" in text
     assert "&lt;script&gt;r0" in text
-    replace(base, method="em").run()
+    run(replace(base, method="em"))
     assert "Convergence" in checked(tmp_path / "page.html")
 
     write_ratings(tmp_path / "plain.csv", replace(ratings, gold=np.full(pairs, np.nan)))
     for method in ("em", "majority"):
-        replace(base, ratings=str(tmp_path / "plain.csv"), method=method).run()
+        run(replace(base, ratings=str(tmp_path / "plain.csv"), method=method))
         text = checked(tmp_path / "page.html")
         assert "Against the gold" not in text
         assert "for want of golden pairs" in text

@@ -1,19 +1,57 @@
-"""``reteach select``: the best images of every class out of a score table of any size."""
+"""Options of ``reteach score`` and ``reteach select``: score tables of very many images."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
 from ..errors import UserError
+from ..files import local
 from .ranges import AtLeast, Checked
 
-if TYPE_CHECKING:
-    from ..relabel.selection.topk import Selection
+
+@dataclass(frozen=True)
+class ScoreOptions(Checked):
+    """Write the best classes of each of very many images as a score table, shard by shard.
+
+    The same command goes on where it was stopped.
+    """
+
+    run_folder: Positional[Path]
+    """The run whose model scores: the teacher."""
+    images: str
+    """Images: tar shards ('s/{000000..009999}.tar'), a folder, an .npz file, hf:NAME."""
+    out: Path = Path("scores")
+    """Folder of the shards, one per tar file or per --block images: item, class, score, logit."""
+    top: Annotated[int, AtLeast(1)] = 10
+    """P: only so many classes of each image are kept."""
+    predictor: str | None = None
+    """Which of the run's models, e.g. teacher; by default the first."""
+    block: Annotated[int, AtLeast(1)] = 2**14
+    """Images per shard where they are not in tar files: what a crash may cost."""
+    batch_size: Annotated[int, AtLeast(1)] = 256
+    """Images at a time."""
+    workers: Annotated[int | None, AtLeast(0)] = None
+    """Processes that decode, for each process that scores; by default one per core, at most 8 (with
+    --ray: 1)."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Mixed precision."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    ray: str | None = None
+    """Share the work on Ray: local (this machine), auto (the cluster it belongs to), or an address.
+    All machines must see the files under the same paths."""
+    scorers: Annotated[int | None, AtLeast(1)] = None
+    """With --ray: processes that score; by default one per GPU, or as many as there are cores for."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        local(self.out, "--out")
+        if self.scorers is not None and self.ray is None:
+            raise UserError("--scorers go with --ray: in this process there is one")
 
 
 @dataclass(frozen=True)
@@ -44,7 +82,7 @@ class SelectOptions(Checked):
     classes: Path | None = None
     """The class list, one name per line, where the score table does not hold it."""
     seed: Annotated[int, AtLeast(0)] = 0
-    """Of --by random."""
+    """Seed of the draws of --by random."""
     part: bool = False
     """These are the scores of a part of the images, and K is that of the whole: select from the picks of all
     parts afterwards. A part may pick an image for most classes; a whole is refused."""
@@ -67,65 +105,3 @@ class SelectOptions(Checked):
             raise UserError("a page of images needs both --page and --images")
         if self.part and self.per_class is None:
             raise UserError("--part needs --per-class: K follows from the whole, not from a part")
-
-    def run(self) -> None:
-        """Write the picks and say what they are."""
-        from ..progress import progress
-        from ..relabel.selection.database import Limits
-        from ..relabel.selection.item_lists import read_exclusions
-        from ..relabel.selection.quotas import read_frequencies
-        from ..relabel.selection.score_shards import open_shards
-        from ..relabel.selection.topk import RankingRule, select
-        from ..scores.classes import read_classes
-
-        table = open_shards(self.scores)
-        rule = RankingRule(self.per_class, self.top, self.by, self.minimum, self.seed)
-        with progress("selecting", table.rows) as tell:
-            found = select(
-                table,
-                self.out,
-                rule,
-                classes=None if self.classes is None else read_classes(self.classes),
-                frequencies=None
-                if self.frequencies is None
-                else read_frequencies(self.frequencies),
-                exclude=read_exclusions(self.exclude),
-                part=self.part,
-                limits=Limits(self.memory, self.threads),
-                tell=tell,
-            )
-        for line in complaints(found):
-            print(line, file=sys.stderr)
-        for line in found.excluded:
-            print(f"excluded: {line}")
-        if self.per_class is None:
-            print(f"K = {found.per_class:,} per class, by the paper's ratio")
-        print(
-            f"{found.counts.sum():,} picks for {len(found.classes) - len(found.empty):,} of "
-            f"{len(found.classes):,} classes, out of {found.rows:,} rows"
-        )
-        print(f"picks: {self.out}")
-        if self.page is not None and self.images is not None:
-            from ..commands.picks_page import write_page
-
-            shown = write_page(self.page, self.out, self.images, self.ranks, self.shown)
-            print(f"page: {self.page} ({shown} images)")
-
-
-def complaints(found: Selection, most: int = 10) -> list[str]:
-    """What the user should know of a selection that is not complete."""
-    lines = [f"warning: {s.file} cannot be read and is left out: {s.reason}" for s in found.skipped]
-    empty = found.empty
-    if empty:
-        more = f" and {len(empty) - most} more" if len(empty) > most else ""
-        names = ", ".join(repr(name) for name in empty[:most])
-        lines.append(f"warning: no image was picked for {len(empty)} classes: {names}{more}")
-    if found.short:
-        lines.append(f"warning: classes with fewer images than asked for: {found.short}")
-    if found.repeated is not None:
-        item, cls = found.repeated
-        lines.append(
-            f"warning: item {item!r} was picked more than once for class {cls!r}: "
-            "is a shard in the table twice?"
-        )
-    return lines

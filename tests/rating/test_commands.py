@@ -20,9 +20,10 @@ from reteach.labels import Multi, Single
 from reteach.options.rate import ExportOptions, RateOptions, TasksOptions
 from reteach.options.relabel import ConsensusOptions
 from reteach.rating.assignment import Flow
-from reteach.rating.export import ratings_of, read_ratings
+from reteach.rating.export import ratings_of
 from reteach.rating.overview import progress
 from reteach.rating.raters import add_raters
+from reteach.rating.read import read_ratings
 from reteach.rating.store import open_store
 from reteach.rating.views import task_view
 from reteach.relabel.raters.proposals import Proposals

@@ -1,0 +1,78 @@
+"""``reteach score``: what a run's model says of very many images."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+import torch
+
+from ..options.scale import ScoreOptions
+from ..processes import decoders
+from ..scoring.score import score as score_parts
+from ..scoring.scorer import Task
+
+
+@final
+@dataclass(frozen=True)
+class ScoreResult:
+    """The shards that are there now.
+
+    Args:
+        out: their folder.
+        images: scored by this call.
+        seconds: that it took.
+        parts: shards there should be.
+        failed: (shard, reason) of those that could not be made.
+        unreadable: (item, reason) of images that are in no shard.
+    """
+
+    out: Path
+    images: int
+    seconds: float
+    parts: int
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        """How many images and shards, where they are, and what to do next."""
+        rate = f", {self.images / max(self.seconds, 1e-9):,.0f} images/s" if self.images else ""
+        shards = self.parts - len(self.failed)
+        yield f"{self.images:,} images scored{rate}; {shards:,} of {self.parts:,} shards are there"
+        yield f"scores: {self.out}"
+        yield f"next:   reteach select {self.out} --out picks.parquet"
+
+
+def score(options: ScoreOptions) -> ScoreResult:
+    """Write the best classes of each image as a score table, shard by shard.
+
+    Raises:
+        UserError: the folder holds shards of something else, or nothing could be read at all.
+    """
+    shared = options.ray is not None and options.workers is None  # a worker has one core
+    workers = 1 if shared else decoders(options.workers)
+    images = options.images
+    if not images.startswith("hf:"):
+        images = str(Path(images).expanduser().absolute())
+    task = Task(
+        options.run_folder.absolute(),
+        images,
+        options.out.absolute(),
+        options.top,
+        options.predictor,
+        options.block,
+        options.batch_size,
+        workers,
+        options.precision,
+        options.device,
+        torch.get_num_threads(),
+    )
+    found = score_parts(task, options.ray, options.scorers)
+    if lost := len(found.failed) + len(found.unreadable):
+        print(f"warning: {lost:,} could not be read: {options.out}/unreadable.csv", file=sys.stderr)
+    return ScoreResult(
+        options.out, found.images, found.seconds, found.parts, found.failed, found.unreadable
+    )
