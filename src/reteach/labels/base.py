@@ -51,9 +51,13 @@ class LabelSet(ABC):
         found[rows[weights > 0]] = True
         return found
 
-    @abstractmethod
-    def restrict(self, classes: Sequence[str]) -> LabelSet:
+    def restrict(self, classes: Sequence[str]) -> Self:
         """The same items over fewer classes, in the given order; entries of other classes go."""
+        known = set(self.classes)
+        unknown = [name for name in classes if name not in known]
+        if unknown:
+            raise UserError(f"class {unknown[0]!r} is not in the class list")
+        return self._mapped(_positions(self.classes, classes), tuple(classes))
 
     def known_entries(self) -> NDArray[np.bool_] | None:
         """(N, C) where it is known whether the class is present; None where that is everywhere.
@@ -115,8 +119,7 @@ class LabelSet(ABC):
         """
         if tuple(classes) == self.classes:
             return self
-        position = {name: i for i, name in enumerate(classes)}
-        table = np.array([position.get(name, -1) for name in self.classes], np.int64)
+        table = _positions(self.classes, classes)
         used = self._used()
         unknown = [self.classes[int(c)] for c in used if table[c] < 0]
         if unknown:
@@ -145,10 +148,7 @@ class LabelSet(ABC):
         return ()
 
 
-def positions(classes: Sequence[str], wanted: Sequence[str]) -> Rows:
+def _positions(classes: Sequence[str], wanted: Sequence[str]) -> Rows:
     """For each class its position among ``wanted``, -1 for those not wanted."""
-    unknown = [name for name in wanted if name not in set(classes)]
-    if unknown:
-        raise UserError(f"class {unknown[0]!r} is not in the class list")
     position = {name: i for i, name in enumerate(wanted)}
     return np.array([position.get(name, -1) for name in classes], np.int64)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from .base import LabelSet, Rows, positions
+from .base import LabelSet, Rows
 from .single import Single
 from .sparse import Sparse
 
@@ -86,9 +86,6 @@ class Multi(Sparse):
 
     def pairs(self) -> tuple[Rows, Rows, NDArray[np.float32]]:
         return self._entry_rows(), self.columns, np.ones(len(self.columns), np.float32)
-
-    def restrict(self, classes: Sequence[str]) -> Multi:
-        return self._mapped(positions(self.classes, classes), tuple(classes))
 
     def _mapped(self, table: Rows, classes: tuple[str, ...]) -> Multi:
         columns = table[self.columns]

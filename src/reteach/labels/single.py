@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, final
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from .base import LabelSet, Rows, positions
+from .base import LabelSet, Rows
 
 
 @final
@@ -45,9 +44,6 @@ class Single(LabelSet):
 
     def known(self) -> NDArray[np.bool_]:
         return self.index >= 0
-
-    def restrict(self, classes: Sequence[str]) -> Single:
-        return self._mapped(positions(self.classes, classes), tuple(classes))
 
     def _mapped(self, table: Rows, classes: tuple[str, ...]) -> Single:
         return Single(np.append(table, -1)[self.index], classes)

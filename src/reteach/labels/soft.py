@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from .base import Rows, positions
+from .base import Rows
 from .single import Single
 from .sparse import Sparse
 
@@ -42,9 +42,6 @@ class Soft(Sparse):
 
     def pairs(self) -> tuple[Rows, Rows, NDArray[np.float32]]:
         return self._entry_rows(), self.columns, self.weights
-
-    def restrict(self, classes: Sequence[str]) -> Soft:
-        return self._mapped(positions(self.classes, classes), tuple(classes))
 
     def _mapped(self, table: Rows, classes: tuple[str, ...]) -> Soft:
         columns = table[self.columns]

@@ -14,7 +14,6 @@ from ..recorded import recorded
 from .ranges import AtLeast, Checked, Positive, Within
 
 
-@recorded("softmax-settings")
 @dataclass(frozen=True)
 class SoftmaxOptions(Checked):
     """Softmax cross-entropy, the usual baseline."""
@@ -23,7 +22,6 @@ class SoftmaxOptions(Checked):
     """Label smoothing."""
 
 
-@recorded("sigmoid-settings")
 @dataclass(frozen=True)
 class SigmoidOptions(Checked):
     """One sigmoid per class with binary cross-entropy."""
@@ -36,7 +34,6 @@ class SigmoidOptions(Checked):
     """Label smoothing."""
 
 
-@recorded("elr-settings")
 @dataclass(frozen=True)
 class ElrOptions(Checked):
     """Early-learning regularisation (Liu et al. 2020), against label noise."""
@@ -47,7 +44,6 @@ class ElrOptions(Checked):
     """Weight of the regulariser."""
 
 
-@recorded("mile-settings")
 @dataclass(frozen=True)
 class MileOptions(Checked):
     """Multi-label iterated learning (Rajeswar et al. 2022): label sets out of single labels."""
@@ -84,7 +80,6 @@ class MileOptions(Checked):
     """Which of the two is the model."""
 
 
-@recorded("an-ls-settings")
 @dataclass(frozen=True)
 class AnLsOptions(Checked):
     """What is not named is absent, with smoothed labels (Cole et al. 2021)."""
@@ -93,13 +88,11 @@ class AnLsOptions(Checked):
     """How far each label moves towards its opposite."""
 
 
-@recorded("wan-settings")
 @dataclass(frozen=True)
 class WanOptions:
     """What is not named is absent, all of it together weighing as much as the label (Cole et al. 2021)."""
 
 
-@recorded("epr-settings")
 @dataclass(frozen=True)
 class EprOptions(Checked):
     """Learn the named class, and how many there are per image (Cole et al. 2021)."""
@@ -108,7 +101,6 @@ class EprOptions(Checked):
     """Classes per image; has to be given."""
 
 
-@recorded("role-settings")
 @dataclass(frozen=True)
 class RoleOptions(Checked):
     """Network and label estimates teach each other (Cole et al. 2021)."""
@@ -119,7 +111,6 @@ class RoleOptions(Checked):
     """Rate of the label estimates (Adam)."""
 
 
-@recorded("em-apl-settings")
 @dataclass(frozen=True)
 class EmAplOptions(Checked):
     """Undecided about what is not named, then pseudo-negatives (Zhou et al. 2022)."""
@@ -136,7 +127,6 @@ class EmAplOptions(Checked):
     """In how many rounds they are made; 0: never (EM alone)."""
 
 
-@recorded("large-loss-settings")
 @dataclass(frozen=True)
 class LargeLossOptions(Checked):
     """What is not named is absent, but for what surprises most (Kim et al. 2022)."""
@@ -147,7 +137,6 @@ class LargeLossOptions(Checked):
     """Share of all labels that are doubted at the end (permanent: that have been)."""
 
 
-@recorded("distill-settings")
 @dataclass(frozen=True)
 class DistillOptions(Checked):
     """A student learns from a frozen teacher."""
@@ -162,7 +151,6 @@ class DistillOptions(Checked):
     """A finished run to learn from; by default a teacher is trained with half of the budget."""
 
 
-@recorded("noisy-student-settings")
 @dataclass(frozen=True)
 class NoisyStudentOptions(Checked):
     """Noisy student (Xie et al. 2020): generations of teachers and noised students."""
@@ -179,7 +167,6 @@ class NoisyStudentOptions(Checked):
     """Soft labels below this are dropped."""
 
 
-@recorded("semi-settings")
 @dataclass(frozen=True)
 class SemiOptions(Checked):
     """Billion-scale semi-supervised learning (Yalniz et al. 2019): teacher, picks, student, fine-tuning."""
@@ -228,7 +215,6 @@ class SemiOptions(Checked):
     """In a second round the student is the teacher."""
 
 
-@recorded("nct-settings")
 @dataclass(frozen=True)
 class NctOptions(Checked):
     """Noisy concurrent training (Sarfraz et al. 2021): two networks against label noise."""
@@ -257,7 +243,6 @@ class NctOptions(Checked):
     """Architecture of the second network; by default that of the first."""
 
 
-@recorded("dml-settings")
 @dataclass(frozen=True)
 class DmlOptions(Checked):
     """Deep mutual learning (Zhang et al. 2018): two networks that imitate each other."""
@@ -270,7 +255,6 @@ class DmlOptions(Checked):
     """What is the model: the mean of both networks' logits, or one network."""
 
 
-@recorded("variability-settings")
 @dataclass(frozen=True)
 class VariabilityOptions(Checked):
     """Target variability alone: two separate networks, some labels changed at random for each."""
@@ -285,7 +269,6 @@ class VariabilityOptions(Checked):
     """What is the model: the mean of both networks' logits, or one network."""
 
 
-@recorded("ensemble-settings")
 @dataclass(frozen=True)
 class EnsembleOptions:
     """Two networks trained independently, their logits averaged."""
@@ -294,7 +277,6 @@ class EnsembleOptions:
     """What is the model: the mean of both networks' logits, or one network."""
 
 
-@recorded("asl-settings")
 @dataclass(frozen=True)
 class AslOptions(Checked):
     """One sigmoid per class with the asymmetric loss (Ridnik et al. 2021)."""
@@ -312,7 +294,6 @@ class AslOptions(Checked):
     """Start the output bias at the class frequencies."""
 
 
-@recorded("cpsd-settings")
 @dataclass(frozen=True)
 class CpsdOptions(AslOptions):
     """Complementary parallel self-distillation (Xu et al. 2022): teachers of few classes each."""
@@ -400,6 +381,9 @@ METHODS: dict[str, Method] = {
     "cpsd": Method("CPSD", CpsdOptions, "cpsd:train", "sets", unknown=True),
 }
 """Every method by name."""
+
+for _name, _method in METHODS.items():
+    recorded(f"{_name}-settings")(_method.settings)
 
 
 def method_title(name: str) -> str:

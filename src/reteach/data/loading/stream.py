@@ -86,10 +86,7 @@ class Stream:
             if len(unread) == len(rows):
                 raise UserError(f"none of the images of step {step} can be read: {unread[0][1]}")
             readable = torch.ones(len(rows))
-            for position, reason in unread:
-                readable[position] = 0
-                item = self.dataset.source.items[int(self.dataset.rows[rows[position]])]
-                self.broken.setdefault(item, reason)
+            readable[_noted(self.dataset, rows, unread, self.broken)] = 0
             yield Batch(
                 step,
                 self.prepare(images),
@@ -127,12 +124,20 @@ class Scan:
         for start, (images, unread) in zip(starts, pixels, strict=True):
             rows = np.arange(start, min(start + self.batch_size, n))
             if unread:
-                for position, reason in unread:
-                    item = self.dataset.source.items[int(self.dataset.rows[rows[position]])]
-                    self.broken.setdefault(item, reason)
-                keep = np.delete(np.arange(len(rows)), [position for position, _ in unread])
+                lost = _noted(self.dataset, rows, unread, self.broken)
+                keep = np.delete(np.arange(len(rows)), lost)
                 rows = rows[keep]
                 if not len(rows):
                     continue
                 images = images[torch.from_numpy(keep)]
             yield rows, self.prepare(images)
+
+
+def _noted(
+    dataset: Dataset, rows: Rows, unread: list[tuple[int, str]], broken: dict[str, str]
+) -> list[int]:
+    """Note which images could not be read, and why; returns their positions among ``rows``."""
+    for position, reason in unread:
+        item = dataset.source.items[int(dataset.rows[rows[position]])]
+        broken.setdefault(item, reason)
+    return [position for position, _ in unread]
