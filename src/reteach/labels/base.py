@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..item_index import first_repeated, rows_among
 
 if TYPE_CHECKING:
     import torch
@@ -63,8 +64,7 @@ class LabelSet(ABC):
         return None
 
     def __post_init__(self) -> None:
-        if len(set(self.classes)) != len(self.classes):
-            twice = next(c for i, c in enumerate(self.classes) if c in self.classes[:i])
+        if (twice := first_repeated(self.classes)) is not None:
             raise UserError(f"class {twice!r} is listed twice")
 
     @property
@@ -115,8 +115,7 @@ class LabelSet(ABC):
         """
         if tuple(classes) == self.classes:
             return self
-        position = {name: i for i, name in enumerate(classes)}
-        table = np.array([position.get(name, -1) for name in self.classes], np.int64)
+        table = rows_among(self.classes, classes)
         used = self._used()
         unknown = [self.classes[int(c)] for c in used if table[c] < 0]
         if unknown:
@@ -150,5 +149,4 @@ def positions(classes: Sequence[str], wanted: Sequence[str]) -> Rows:
     unknown = [name for name in wanted if name not in set(classes)]
     if unknown:
         raise UserError(f"class {unknown[0]!r} is not in the class list")
-    position = {name: i for i, name in enumerate(wanted)}
-    return np.array([position.get(name, -1) for name in classes], np.int64)
+    return rows_among(classes, wanted)
