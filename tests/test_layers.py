@@ -21,7 +21,16 @@ from reteach.cli import TABLE
 ROOT = Path(reteach.__file__).parent
 FLOORS = [
     ("errors",),
-    ("files", "formatting", "recorded", "rng", "progress", "processes", "spreadsheet"),
+    (
+        "files",
+        "formatting",
+        "item_index",
+        "recorded",
+        "rng",
+        "progress",
+        "processes",
+        "spreadsheet",
+    ),
     ("sealed",),
     ("labels", "records", "table_files"),
     ("options",),

@@ -1,18 +1,20 @@
-"""Work on rows in processes that may crash or hang: the row is named, and the rest goes on.
+"""Worker processes that may crash, hang or be interrupted: what they were at is named, and the rest goes on.
 
 A DataLoader or a process pool gives up altogether when one worker is killed. Looking at a million
-files that nobody has ever opened needs something sturdier.
+files that nobody has ever opened, or training for days, needs something sturdier.
 """
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar, final
@@ -29,9 +31,22 @@ _START = 60.0
 @final
 @dataclass(frozen=True)
 class WorkerFailure:
-    """There is no result for a row, because the process that worked on it died or hung."""
+    """There is no result for a row, because the process that worked on it died or hung.
+
+    Args:
+        how: the signal or exit code of one that died.
+    """
 
     reason: str
+    how: str = field(default="", compare=False)
+
+
+@final
+@dataclass(frozen=True)
+class Told:
+    """What a worker says of a row before it is done (see :func:`tell`)."""
+
+    value: Any
 
 
 def cores() -> int:
@@ -65,19 +80,23 @@ def each(
         yield from ((row, work(row)) for row in rows)
         return
     chunk = max(1, min(_CHUNK, len(rows) // (4 * workers)))  # few rows are shared out evenly
-    pool = _WorkerPool(work, deque(rows), chunk, patience)
-    try:
-        for _ in range(min(workers, len(rows))):
-            pool.start_worker()
+    with WorkerPool(work, rows, workers, chunk=chunk, patience=patience) as pool:
         while pool.workers:
             yield from pool.results()
-    finally:
-        pool.dismiss()
+
+
+def tell(value: Any) -> None:
+    """Say how far the row at work is, in a worker process."""
+    _PIPES[-1].send(Told(value))
+
+
+_PIPES: list[Connection] = []
+"""The way to the parent, in a worker process."""
 
 
 @final
 @dataclass(eq=False)
-class _Worker:
+class Worker:
     """A worker process: the rows it has, oldest first, and when it began with that one."""
 
     process: Any
@@ -90,36 +109,71 @@ class _Worker:
         """When it has to say something."""
         return self.since + (patience if self.ready else max(patience, _START))
 
+    def end(self) -> str:
+        """What the process has ended with."""
+        code = self.process.exitcode
+        return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+
 
 @final
-class _WorkerPool(Generic[T]):
+class WorkerPool(Generic[T]):
+    """Processes that share rows; a context, at whose end they are stopped.
+
+    Args:
+        work: row -> result; can be pickled. What it raises is raised here.
+        workers: processes.
+        chunk: rows that a worker is given ahead.
+        patience: seconds after which a row is given up and its process killed.
+        trainings: they are processes of their own (spawned) that end by SIGTERM, with time to keep what
+            they have, and a row whose process dies is not tried again.
+        devices: values of CUDA_VISIBLE_DEVICES, which the processes take in turn.
+    """
+
     def __init__(
-        self, work: Callable[[int], T], todo: deque[int], chunk: int, patience: float
+        self,
+        work: Callable[[int], T],
+        rows: Sequence[int],
+        workers: int,
+        *,
+        chunk: int = 1,
+        patience: float = math.inf,
+        trainings: bool = False,
+        devices: Sequence[str] = (),
     ) -> None:
         self.work = work
-        self.todo = todo
+        self.todo = deque(rows)
         self.chunk = chunk
         self.patience = patience
+        self.trainings = trainings
+        self.devices = devices
+        self.started = 0
         self.suspects: set[int] = set()
-        self.workers: list[_Worker] = []
+        self.workers: list[Worker] = []
+        for _ in range(min(workers, len(rows))):
+            self._start()
 
-    def start_worker(self) -> None:
-        """Start a worker, with something to do."""
-        ours, theirs = multiprocessing.Pipe()
-        process = multiprocessing.Process(
-            target=_serve, args=(self.work, theirs, ours), daemon=True
-        )
-        process.start()
-        theirs.close()
-        worker = _Worker(process, ours)
-        self.workers.append(worker)
-        self._feed(worker)
+    def __enter__(self) -> WorkerPool[T]:
+        return self
 
-    def results(self) -> Iterator[tuple[int, T | WorkerFailure]]:
-        """What has come in since the last time; waits for something to happen."""
+    def __exit__(self, *_: object) -> None:
+        if self.trainings:
+            for worker in self.workers:
+                worker.process.terminate()
+            for worker in self.workers:
+                worker.process.join()
+        for worker in list(self.workers):
+            self._release(worker)
+
+    def results(self, most: float = math.inf) -> Iterator[tuple[int, T | WorkerFailure]]:
+        """What is done since the last time; waits for something to happen, ``most`` seconds at the most."""
+        return ((row, said) for row, said in self.events(most) if not isinstance(said, Told))
+
+    def events(self, most: float = math.inf) -> Iterator[tuple[int, T | WorkerFailure | Told]]:
+        """As :meth:`results`, with what workers tell before they are done."""
         by_pipe = {worker.pipe: worker for worker in self.workers}
-        pause = min(worker.deadline(self.patience) for worker in self.workers) - time.monotonic()
-        for pipe in wait(list(by_pipe), timeout=max(pause, 0.0)):
+        deadline = min(worker.deadline(self.patience) for worker in self.workers)
+        pause = min(max(deadline - time.monotonic(), 0.0), most)
+        for pipe in wait(list(by_pipe), timeout=None if math.isinf(pause) else pause):
             worker = by_pipe[pipe]  # type: ignore[index]
             try:
                 message = worker.pipe.recv()
@@ -129,6 +183,9 @@ class _WorkerPool(Generic[T]):
             worker.since = time.monotonic()
             if message is None:
                 worker.ready = True
+                continue
+            if isinstance(message, Told):
+                yield worker.rows[0], message
                 continue
             row, result, error = message
             if error is not None:
@@ -147,12 +204,25 @@ class _WorkerPool(Generic[T]):
                 )
                 self._replace(worker)
 
-    def dismiss(self) -> None:
-        """Stop all workers."""
-        for worker in list(self.workers):
-            self._release(worker)
+    def _start(self) -> None:
+        """Start a worker, with something to do."""
+        context: Any = multiprocessing.get_context("spawn" if self.trainings else None)
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_serve,
+            args=(self.work, theirs, None if self.trainings else ours, os.getpid()),
+            daemon=not self.trainings,  # trainings have workers of their own, which daemons must not
+        )
+        device = self.devices[self.started % len(self.devices)] if self.devices else None
+        with _environment("CUDA_VISIBLE_DEVICES", device):
+            process.start()
+        theirs.close()
+        self.started += 1
+        worker = Worker(process, ours)
+        self.workers.append(worker)
+        self._feed(worker)
 
-    def _feed(self, worker: _Worker) -> None:
+    def _feed(self, worker: Worker) -> None:
         if not worker.rows:
             worker.since = time.monotonic()
             if not self.todo:
@@ -166,52 +236,78 @@ class _WorkerPool(Generic[T]):
             with suppress(OSError):  # it has died; the next receive says so
                 worker.pipe.send(more)
 
-    def _died(self, worker: _Worker) -> Iterator[tuple[int, WorkerFailure]]:
+    def _died(self, worker: Worker) -> Iterator[tuple[int, WorkerFailure]]:
         self._release(worker)
+        how = worker.end()
         if not worker.ready:
             raise RuntimeError(
-                f"a worker process ended as soon as it started (exit code {worker.process.exitcode}); "
+                f"a worker process ended as soon as it started ({how}); "
                 "a script must do its work below: if __name__ == '__main__'"
             )
         if worker.rows:
             row = worker.rows[0]
-            if row in self.suspects:
+            if self.trainings or row in self.suspects:
                 worker.rows.popleft()
-                code = worker.process.exitcode
-                how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-                yield row, WorkerFailure(f"reading it kills the process ({how}; out of memory?)")
+                reason = f"reading it kills the process ({how}; out of memory?)"
+                yield row, WorkerFailure(reason, how)
             self.suspects.add(row)
         self._replace(worker)
 
-    def _replace(self, worker: _Worker) -> None:
+    def _replace(self, worker: Worker) -> None:
         self.todo.extendleft(reversed(worker.rows))
         if self.todo:
-            self.start_worker()
+            self._start()
 
-    def _release(self, worker: _Worker) -> None:
+    def _release(self, worker: Worker) -> None:
         self.workers.remove(worker)
-        worker.process.kill()
+        if not self.trainings:
+            worker.process.kill()
+        worker.pipe.close()  # a training's process ends by itself then
         worker.process.join()
-        worker.pipe.close()
 
 
-def _serve(work: Callable[[int], Any], pipe: Connection, parents_end: Connection) -> None:
-    """The life of a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends us
-    parents_end.close()
-    parent = os.getppid()
-    pipe.send(None)
+@contextmanager
+def _environment(name: str, value: str | None) -> Iterator[None]:
+    """The environment that a process is started in, with one variable as said; None: as it is."""
+    before = os.environ.get(name)
+    if value is not None:
+        os.environ[name] = value
     try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[name] = before
+        elif value is not None:
+            del os.environ[name]
+
+
+def _serve(
+    work: Callable[[int], Any], pipe: Connection, parents_end: Connection | None, parent: int
+) -> None:
+    """The life of a worker process."""
+    threading.Thread(target=_outlive_nobody, args=(parent,), daemon=True).start()
+    if parents_end is None:
+        os.setpgrp()  # Ctrl-C is for the parent, which then tells us to end
+    else:
+        parents_end.close()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # likewise, and then it ends us
+    _PIPES.append(pipe)
+    try:
+        pipe.send(None)
         while True:
-            while not pipe.poll(5.0):
-                if os.getppid() != parent:
-                    return
             for row in pipe.recv():
-                message: tuple[int, Any, Exception | None]
                 try:
                     message = (row, work(row), None)
                 except Exception as error:
-                    message = (row, None, error)
+                    pipe.send((row, None, error))
+                    return
                 pipe.send(message)
     except (EOFError, OSError):
         return  # the parent is gone
+
+
+def _outlive_nobody(parent: int) -> None:
+    """End at once when the process that started this one has gone, or two would do the same work."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 
 from .errors import UserError
 from .files import atomic_path, atomic_write
+from .item_index import rows_among
 from .labels import LabelSet, Multi, Rows, Single, Soft
 from .progress import note
 from .spreadsheet import to_csv
@@ -72,9 +73,8 @@ class LabelTable:
         Raises:
             UserError: the table names an item that is not among ``items``, or has none of them.
         """
-        position = {item: row for row, item in enumerate(items)}
-        foreign = [item for item in self.items if item not in position]
-        if foreign:
+        at = rows_among(self.items, items)
+        if foreign := [self.items[i] for i in np.flatnonzero(at < 0).tolist()]:
             raise UserError(
                 f"{what}: {len(foreign)} of {len(self.items)} items are not among the images, "
                 f"first: {foreign[0]!r} (the images are called like {items[0]!r})"
@@ -82,7 +82,7 @@ class LabelTable:
                 else f"{what}: there are no images"
             )
         rows = np.full(len(items), -1, np.int64)
-        rows[[position[item] for item in self.items]] = np.arange(len(self.items))
+        rows[at] = np.arange(len(self.items))
         if isinstance(self.labels, Single):
             return Single(np.append(self.labels.index, -1)[rows], self.labels.classes)
         if (rows < 0).any():
@@ -303,8 +303,7 @@ def _build(path: Path, kind: Kind, raw: Cells, classes: tuple[str, ...]) -> Labe
 
 def _entries(names: list[list[str]], classes: tuple[str, ...]) -> tuple[Rows, Rows]:
     """(row, class) of each name."""
-    position = {name: i for i, name in enumerate(classes)}
-    columns = np.array([position[name] for entry in names for name in entry], np.int64)
+    columns = rows_among((name for entry in names for name in entry), classes)
     return np.repeat(np.arange(len(names)), [len(entry) for entry in names]), columns
 
 

@@ -13,10 +13,11 @@ from reteach.analysis.predictions import top_classes
 from reteach.analysis.reassess import reassess
 from reteach.commands.evaluate_scores import evaluate_scores
 from reteach.errors import UserError
+from reteach.item_index import ItemIndex
 from reteach.labels import Multi, Single
 from reteach.metrics.accuracy import accuracy, kth_accuracy
 from reteach.options.runs import EvaluateOptions, ScoreEvaluationOptions
-from reteach.scores.table import ItemIndex, ScoreTable, ScoreWriter, open_scores
+from reteach.scores.table import ScoreTable, ScoreWriter, open_scores
 from reteach.tables import LabelTable, write_labels
 
 CLASSES = tuple("abcdefgh")

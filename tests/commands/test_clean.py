@@ -18,13 +18,14 @@ from reteach.cli import main
 from reteach.engine.algorithm import Algorithm
 from reteach.engine.run import Run
 from reteach.engine.setup import Setup
+from reteach.item_index import ItemIndex
 from reteach.labels import Single
 from reteach.losses.standard import softmax_xent
 from reteach.methods import clean as method
 from reteach.methods.supervised import Supervised
 from reteach.options.shared import Model, Training
 from reteach.relabel.noise.clean import detection
-from reteach.scores.table import ItemIndex, open_scores
+from reteach.scores.table import open_scores
 from reteach.tables import read_labels
 from words import override
 

@@ -34,3 +34,10 @@ def folder(root: Path, names: list[str], kind: str = "PNG") -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encoded(picture(seed=seed), kind))
     return root
+
+
+def verify(source: Any, rows: Any = None, **more: Any) -> list[Any]:
+    """Which images cannot be used, in the order of rows."""
+    from reteach.data.loading.quarantine import examine
+
+    return examine(source, rows, **more).broken

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from reteach.errors import UserError
+from reteach.item_index import ItemIndex
 from reteach.scores.classes import common_classes, read_classes
-from reteach.scores.table import ItemIndex, ScoreTable, ScoreWriter, open_scores
+from reteach.scores.table import ScoreTable, ScoreWriter, open_scores
 
 CLASSES = ("a", "b", "c")
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from ..scores.table import ItemIndex, ScoreTable
+from ..item_index import ItemIndex
+from ..scores.table import ScoreTable
 from .predictions import column_of
 
 

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..item_index import ItemIndex
 from ..labels import Multi
-from ..scores.table import Column, ItemIndex, ScoreRows, ScoreTable
+from ..scores.table import Column, ScoreRows, ScoreTable
 
 Indices = NDArray[np.int64]
 Scores = NDArray[np.float32]

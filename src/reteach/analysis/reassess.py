@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..item_index import ItemIndex
 from ..labels import Multi, Single
-from ..scores.table import ItemIndex, ScoreTable
+from ..scores.table import ScoreTable
 from .disagreement import Disagreement, who_is_right
 from .ensembles import summed_logits
 from .intervals import wilson

@@ -19,6 +19,7 @@ from ..data.sources.base import open_source
 from ..engine.evaluate import outputs
 from ..engine.run import Run
 from ..errors import Interrupted, UserError
+from ..item_index import rows_among
 from ..labels import Rows, Single
 from ..methods.clean import held_out_scores
 from ..models.presence import odds
@@ -156,8 +157,7 @@ def _given(options: CalibrateOptions, saved: TrainedModel) -> Dataset:
         table = read_labels(options.labels, kind="single", classes=saved.classes)
         return data.with_labels(table.aligned(source.items, str(options.labels)))
     if source.class_of is not None:
-        at = {name: i for i, name in enumerate(saved.classes)}
-        index = np.array([at.get(name, -1) for name in source.class_of], np.int64)
+        index = rows_among(source.class_of, saved.classes)
         return data.with_labels(Single(index, saved.classes))
     return data
 

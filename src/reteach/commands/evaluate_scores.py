@@ -17,6 +17,7 @@ from ..analysis.mistakes import read_verdicts, summarize
 from ..analysis.progress import Transfer, progress, read_results
 from ..analysis.reassess import ModelResult, Reassessment, reassess
 from ..errors import UserError
+from ..item_index import rows_among
 from ..labels import Multi, Single
 from ..options.runs import EvaluateOptions
 from ..progress import progress as show
@@ -140,14 +141,13 @@ def _line(model: ModelResult, width: int) -> str:
 def _originals(table: LabelTable, items: tuple[str, ...], path: Path) -> Single:
     """The original labels of the items, in their order; the table may have further items."""
     assert isinstance(table.labels, Single)
-    position = {item: row for row, item in enumerate(table.items)}
-    missing = [item for item in items if item not in position]
-    if missing:
+    rows = rows_among(items, table.items)
+    if missing := [items[i] for i in np.flatnonzero(rows < 0).tolist()]:
         raise UserError(
             f"{path}: {len(missing)} of {len(items)} items have no original label, "
             f"first: {missing[0]!r}"
         )
-    return table.labels.take(np.array([position[item] for item in items], np.int64))
+    return table.labels.take(rows)
 
 
 def _mask(path: Path, classes: tuple[str, ...]) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..item_index import ItemIndex, rows_among
 from ..labels import Single
 from ..options.relabel import ProposeOptions
 from ..progress import progress
@@ -18,7 +19,7 @@ from ..relabel.raters import model_subsets as subsets
 from ..relabel.raters.propose import Nominations, nominate, support
 from ..relabel.raters.propose import propose as pool
 from ..scores.classes import common_classes, read_classes
-from ..scores.table import ItemIndex, open_tables
+from ..scores.table import open_tables
 from ..tables import LabelTable, read_labels
 
 
@@ -151,8 +152,7 @@ def _best_subset(
 ) -> tuple[subsets.Subsets, int]:
     """Every subset's precision and recall on all pairs of the gold items, and the best one."""
     width = gold.labels.num_classes
-    position = {item: row for row, item in enumerate(items)}
-    rows = np.array([position[item] for item in gold.items], np.int64)
+    rows = rows_among(gold.items, items)
     within = np.zeros(len(items), np.bool_)
     within[rows] = True
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..item_index import rows_among
 from ..labels import Multi, as_multi
 from ..options.rate import TasksOptions
 from ..rating.build import TaskPlan, build, from_mistakes, from_proposals, spread
@@ -203,10 +204,8 @@ def _gold_sets(path: Path, proposals: Proposals) -> tuple[dict[int, list[int]], 
     """Golden image -> all its classes, proposed or not; and the classes with those that no model knows."""
     table = read_labels(path, kind="multi")
     classes = list(dict.fromkeys([*proposals.classes, *table.labels.classes]))
-    place = {name: c for c, name in enumerate(classes)}
-    position = {item: row for row, item in enumerate(proposals.items)}
-    rows = [_row(position, item, path) for item in table.items]
-    own = [[place[name] for name in names] for names in table.labels.names()]
+    rows = _rows(table, proposals.items, path)
+    own = [rows_among(names, classes).tolist() for names in table.labels.names()]
     return dict(zip(rows, own, strict=True)), classes
 
 
@@ -248,9 +247,8 @@ def _mistakes(options: TasksOptions) -> TaskPlan:
 
 def _aligned(table: LabelTable, items: Sequence[str], classes: Sequence[str]) -> Multi:
     """The label sets of these items, empty where the table has none."""
-    position = {item: row for row, item in enumerate(items)}
     labels = as_multi(table.labels.reorder(tuple(classes), what="the labels"))
-    rows = np.array([position.get(item, -1) for item in table.items], np.int64)
+    rows = rows_among(table.items, items)
     at, columns, _ = labels.pairs()
     known = rows[at] >= 0
     return Multi.from_pairs(rows[at][known], columns[known], len(items), classes)
@@ -267,15 +265,16 @@ def _with_texts(options: TasksOptions, plan: TaskPlan) -> TaskPlan:
         plan = replace(plan, texts=read_names(options.names))
     if options.examples is not None:
         table = read_labels(options.examples, kind="multi", classes=plan.classes)
-        position = {item: row for row, item in enumerate(plan.items)}
-        rows = [_row(position, item, options.examples) for item in table.items]
+        rows = _rows(table, plan.items, options.examples)
         at, columns, _ = table.labels.pairs()
         pairs = zip(columns.tolist(), (rows[i] for i in at.tolist()), strict=True)
         plan = replace(plan, examples=spread(pairs, EXAMPLES + 1, options.seed))
     return plan
 
 
-def _row(position: dict[str, int], item: str, path: Path) -> int:
-    if item not in position:
-        raise UserError(f"{path}: item {item!r} is not among the images to rate")
-    return position[item]
+def _rows(table: LabelTable, items: Sequence[str], path: Path) -> list[int]:
+    rows = rows_among(table.items, items)
+    if (rows < 0).any():
+        foreign = table.items[int(rows.argmin())]
+        raise UserError(f"{path}: item {foreign!r} is not among the images to rate")
+    return list(map(int, rows))

@@ -19,6 +19,7 @@ from ..data.sources.base import ArraySource, open_source
 from ..data.synthetic import Grids, compose, sklearn_digits
 from ..engine.fingerprint import describe
 from ..errors import UserError
+from ..item_index import rows_among
 from ..labels import Single
 from ..options.shared import Data
 from ..progress import note
@@ -179,8 +180,7 @@ def relabelled(contest: ComparisonData, file: Path) -> ComparisonData:
     """
     train = contest.inputs.train
     table = read_labels(file, classes=train.classes)
-    position = {item: row for row, item in enumerate(table.items)}
-    at = np.array([position.get(item, -1) for item in train.items], np.int64)
+    at = rows_among(train.items, table.items)
     known = at >= 0
     known[known] = table.labels.known()[at[known]]
     picks = np.flatnonzero(known)
@@ -197,8 +197,7 @@ def relabelled(contest: ComparisonData, file: Path) -> ComparisonData:
 
 def _of(table: LabelTable, data: Dataset, kind: str, where: str) -> Single:
     """The single labels of all items of a data set; the table may hold others too."""
-    position = {item: row for row, item in enumerate(table.items)}
-    rows = np.array([position.get(item, -1) for item in data.items], np.int64)
+    rows = rows_among(data.items, table.items)
     if (rows < 0).any():
         missing = data.items[int(np.flatnonzero(rows < 0)[0])]
         raise UserError(

@@ -11,9 +11,8 @@ import math
 import os
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, final
 
@@ -24,6 +23,7 @@ from ..files import write_json
 from ..labels import LabelSet, Single
 from ..metrics.registry import View, shown
 from ..options.methods import METHODS
+from ..processes import WorkerFailure, WorkerPool
 from ..progress import progress
 from ..records.comparisons import TRIAL, TrialResult
 from ..sealed import Damaged, digest
@@ -62,19 +62,39 @@ def finished(trials: list[Trial], processes: int) -> list[TrialResult]:
                 done[number] = run_trial(trials[number])
                 show(len(done), trials[number].variant.name)
         else:
-            # one thread each: small networks lose more to a second thread than they gain
-            os.environ["OMP_NUM_THREADS"] = "1"
-            workers = min(processes, len(open_jobs))
-            with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-                futures = {pool.submit(run_trial, trials[number]): number for number in open_jobs}
-                try:
-                    for future in as_completed(futures):
-                        done[futures[future]] = future.result()
-                        show(len(done), trials[futures[future]].variant.name)
-                except BaseException:
-                    pool.shutdown(cancel_futures=True)
-                    raise
+            for number, found in _in_processes(trials, open_jobs, processes):
+                done[number] = found
+                show(len(done), trials[number].variant.name)
     return [done[number] for number in range(len(trials))]
+
+
+def _in_processes(
+    trials: Sequence[Trial], numbers: Sequence[int], processes: int
+) -> Iterator[tuple[int, TrialResult]]:
+    """The outcomes of some trials, in the order in which they get ready."""
+    # one thread each: small networks lose more to a second thread than they gain
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with WorkerPool(_Trials(tuple(trials)), numbers, processes, trainings=True) as pool:
+        while pool.workers:
+            for number, outcome in pool.results():
+                if isinstance(outcome, WorkerFailure):
+                    trial = trials[number]
+                    raise UserError(
+                        f"the process of {trial.variant.name}, seed {trial.seed}, ended by itself "
+                        f"({outcome.how}; out of memory?): try fewer --processes; what is finished is kept"
+                    )
+                yield number, outcome
+
+
+@final
+@dataclass(frozen=True)
+class _Trials:
+    """number -> the outcome of that trial; travels to worker processes."""
+
+    trials: tuple[Trial, ...]
+
+    def __call__(self, number: int) -> TrialResult:
+        return run_trial(self.trials[number])
 
 
 def run_trial(trial: Trial) -> TrialResult:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, final, get_type_hints
 
 from ..errors import UserError, closest
+from ..item_index import first_repeated
 from ..options import shared as options
 from ..options.methods import METHODS
 from ..options.renamed import current
@@ -74,7 +75,7 @@ def variants(
                     swept[name].append(changed[name])
             words = [base.method, *(f"{name}={value}" for name, value in changed.items())]
             found.append(Variant(" ".join(words), config, changed))
-    if len({variant.name for variant in found}) < len(found):
+    if first_repeated(variant.name for variant in found) is not None:
         raise UserError("a method is named twice")
     return tuple(found), swept
 
@@ -90,8 +91,7 @@ def for_each_table(
         UserError: two tables of one name.
     """
     names = ["given" if given is None else given.stem, *(path.stem for path in more)]
-    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
-    if twice is not None:
+    if (twice := first_repeated(names)) is not None:
         raise UserError(
             f"two label tables are called {twice!r}: rename one, the names tell them apart in the results"
         )

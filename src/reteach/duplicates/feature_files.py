@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..item_index import rows_among
 
 
 def read_features(path: Path, items: Sequence[str]) -> NDArray[np.float32]:
@@ -21,13 +22,12 @@ def read_features(path: Path, items: Sequence[str]) -> NDArray[np.float32]:
         UserError: no such file, another layout, or an item without features.
     """
     names, features = _npz(path) if path.suffix.lower() == ".npz" else _parquet(path)
-    position = {name: row for row, name in enumerate(names)}
-    missing = [item for item in items if item not in position]
-    if missing:
+    rows = rows_among(items, names)
+    if missing := [items[i] for i in np.flatnonzero(rows < 0).tolist()]:
         raise UserError(
             f"{path}: {len(missing)} of {len(items)} images have no features, first: {missing[0]!r}"
         )
-    return features[[position[item] for item in items]]
+    return features[rows]
 
 
 def _npz(path: Path) -> tuple[list[str], NDArray[np.float32]]:

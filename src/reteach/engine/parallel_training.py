@@ -7,22 +7,17 @@ asked for it loads it afterwards, whether it was trained there, here, or before 
 from __future__ import annotations
 
 import os
-import signal
-import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, final
+from typing import TYPE_CHECKING, Protocol, final
 
 import torch
 
 from ..errors import Interrupted, UserError
+from ..processes import Told, WorkerFailure, WorkerPool, tell
 from ..progress import progress
 from . import distributed
 from .algorithm import Algorithm
@@ -102,14 +97,31 @@ def train_tasks(tasks: Sequence[Task], setup: Setup, run: Run, processes: int, t
 
 
 @final
-@dataclass(eq=False)
-class _Worker:
-    """A process at work."""
+@dataclass(frozen=True)
+class _Training:
+    """number -> what that work ends with; runs in the process of a worker."""
 
-    work: Work
-    process: BaseProcess
-    pipe: Connection
-    done: int = 0
+    works: Sequence[Work]
+    threads: int
+
+    def __call__(self, number: int) -> dict[str, str]:
+        torch.set_num_threads(self.threads)
+        work, sent = self.works[number], 0.0
+
+        def steps(done: int) -> None:
+            nonlocal sent
+            if time.monotonic() - sent > _LOOK:
+                sent = time.monotonic()
+                tell(done)
+
+        try:
+            return work(steps)
+        except (UserError, Interrupted):
+            raise
+        except KeyboardInterrupt:
+            raise Interrupted(f"{work.name} was stopped") from None
+        except Exception:
+            raise RuntimeError(f"{work.name} failed:\n{traceback.format_exc()}") from None
 
 
 def train_parallel(works: Sequence[Work], processes: int, title: str, total: int) -> dict[str, str]:
@@ -127,120 +139,37 @@ def train_parallel(works: Sequence[Work], processes: int, title: str, total: int
             their snapshots written.
         Interrupted: by Ctrl-C or SIGTERM, likewise.
     """
-    waiting, workers, finished = list(works), list[_Worker](), 0
     broken: dict[str, str] = {}
-    error: Exception | None = None
-    with noting_signals() as interrupted, progress(title, total) as show:
-        while (waiting and error is None) or workers:
-            if interrupted() and error is None:
-                error = Interrupted(
-                    f"stopped with {len(waiting) + len(workers)} of {len(works)} to go"
-                )
-                _stop(workers)
-            while waiting and error is None and len(workers) < processes:
-                workers.append(_start(waiting.pop(0), len(works) - len(waiting) - 1))
-            wait([worker.pipe for worker in workers], _LOOK)
-            for worker in list(workers):
-                said = _heard(worker)
-                if said is None:
+    done = dict.fromkeys(range(len(works)), 0)
+    left = len(works)
+    training = _Training(works, torch.get_num_threads())
+    with (
+        noting_signals() as interrupted,
+        progress(title, total) as show,
+        WorkerPool(training, range(len(works)), processes, trainings=True, devices=_gpus()) as pool,
+    ):
+        while pool.workers:
+            for number, said in pool.events(_LOOK):
+                if isinstance(said, Told):
+                    done[number] = said.value
                     continue
-                workers.remove(worker)
-                worker.process.join()
-                finished += worker.done
-                if isinstance(said, dict):
-                    broken |= said
-                elif error is None:
-                    error = said
-                    _stop(workers)
-            names = ", ".join(worker.work.name for worker in workers)
-            show(min(total, finished + sum(worker.done for worker in workers)), names)
-    if error is not None:
-        raise error
+                if isinstance(said, WorkerFailure):
+                    raise UserError(
+                        f"the process of {works[number].name} ended by itself ({said.how}; out of memory?): "
+                        "try fewer at a time; what is finished is kept"
+                    )
+                broken |= said
+                left -= 1
+            if interrupted():
+                raise Interrupted(f"stopped with {left} of {len(works)} to go")
+            names = ", ".join(works[worker.rows[0]].name for worker in pool.workers)
+            show(min(total, sum(done.values())), names)
     return broken
 
 
-def _start(work: Work, number: int) -> _Worker:
-    context = get_context("spawn")
-    mine, theirs = context.Pipe(duplex=False)
-    process = context.Process(
-        target=_serve, args=(work, theirs, torch.get_num_threads(), os.getpid()), name=work.name
-    )
-    before = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if torch.cuda.is_available() and torch.cuda.device_count() > 1:
-        known = before.split(",") if before else list(map(str, range(torch.cuda.device_count())))
-        os.environ["CUDA_VISIBLE_DEVICES"] = known[number % len(known)]
-    try:
-        process.start()
-    finally:
-        if before is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = before
-        else:
-            os.environ.pop("CUDA_VISIBLE_DEVICES", None)
-    theirs.close()
-    return _Worker(work, process, mine)
-
-
-def _stop(workers: Sequence[_Worker]) -> None:
-    for worker in workers:
-        worker.process.terminate()  # they write their snapshots and end
-
-
-def _heard(worker: _Worker) -> dict[str, str] | Exception | None:
-    """What a process ended with, or None while it works; counts its steps."""
-    try:
-        while worker.pipe.poll():
-            kind, content = worker.pipe.recv()
-            if kind == "steps":
-                worker.done = content
-            elif kind == "done":
-                found: dict[str, str] = content
-                return found
-            elif kind == "user":
-                return UserError(content)
-            elif kind == "interrupted":
-                return Interrupted(content)
-            else:
-                return RuntimeError(f"{worker.work.name} failed:\n{content}")
-    except (EOFError, OSError):
-        worker.process.join()
-        code = worker.process.exitcode
-        how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-        return UserError(
-            f"the process of {worker.work.name} ended by itself ({how}; out of memory?): try fewer at a "
-            "time; what is finished is kept"
-        )
-    return None
-
-
-def _serve(work: Work, pipe: Connection, threads: int, parent: int) -> None:
-    """The life of such a process."""
-    torch.set_num_threads(threads)
-    threading.Thread(target=_outlive_nobody, args=(parent,), daemon=True).start()
-    sent = 0.0
-
-    def tell(steps: int) -> None:
-        nonlocal sent
-        if time.monotonic() - sent > _LOOK:
-            sent = time.monotonic()
-            pipe.send(("steps", steps))
-
-    message: tuple[str, Any]
-    try:
-        message = ("done", work(tell))
-    except UserError as error:
-        message = ("user", str(error))
-    except (Interrupted, KeyboardInterrupt) as error:
-        message = ("interrupted", str(error))
-    except Exception:
-        message = ("failed", traceback.format_exc())
-    try:
-        pipe.send(message)
-    except OSError:
-        sys.exit(1)
-
-
-def _outlive_nobody(parent: int) -> None:
-    """End at once when the process that started this one has gone, or two would train one stage."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os.kill(os.getpid(), signal.SIGKILL)
+def _gpus() -> list[str]:
+    """The graphics cards by which processes are to take turns; none where there are not several."""
+    if not torch.cuda.is_available() or torch.cuda.device_count() < 2:
+        return []
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else list(map(str, range(torch.cuda.device_count())))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..item_index import first_repeated, rows_among
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +58,7 @@ class LabelSet(ABC):
         unknown = [name for name in classes if name not in known]
         if unknown:
             raise UserError(f"class {unknown[0]!r} is not in the class list")
-        return self._mapped(_positions(self.classes, classes), tuple(classes))
+        return self._mapped(rows_among(self.classes, classes), tuple(classes))
 
     def known_entries(self) -> NDArray[np.bool_] | None:
         """(N, C) where it is known whether the class is present; None where that is everywhere.
@@ -67,8 +68,7 @@ class LabelSet(ABC):
         return None
 
     def __post_init__(self) -> None:
-        if len(set(self.classes)) != len(self.classes):
-            twice = next(c for i, c in enumerate(self.classes) if c in self.classes[:i])
+        if (twice := first_repeated(self.classes)) is not None:
             raise UserError(f"class {twice!r} is listed twice")
 
     @property
@@ -119,7 +119,7 @@ class LabelSet(ABC):
         """
         if tuple(classes) == self.classes:
             return self
-        table = _positions(self.classes, classes)
+        table = rows_among(self.classes, classes)
         used = self._used()
         unknown = [self.classes[int(c)] for c in used if table[c] < 0]
         if unknown:
@@ -146,9 +146,3 @@ class LabelSet(ABC):
     def _more(self) -> tuple[NDArray[Any], ...]:
         """What else a kind of label set holds, for its hash."""
         return ()
-
-
-def _positions(classes: Sequence[str], wanted: Sequence[str]) -> Rows:
-    """For each class its position among ``wanted``, -1 for those not wanted."""
-    position = {name: i for i, name in enumerate(wanted)}
-    return np.array([position.get(name, -1) for name in classes], np.int64)

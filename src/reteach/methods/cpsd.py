@@ -70,8 +70,9 @@ from torch import Tensor, nn
 
 from ..data.loading.batch import Batch
 from ..data.loading.cache import free_memory
+from ..data.loading.resident import in_memory
 from ..data.loading.samplers import Epochs, SubsetSampler
-from ..data.loading.shared import SharedSource, in_memory
+from ..data.loading.shared import SharedSource
 from ..engine.algorithm import Algorithm, Specialist
 from ..engine.learner import Learner, Predictor
 from ..engine.log import Sink

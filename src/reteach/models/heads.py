@@ -49,6 +49,49 @@ class Headed(nn.Module):
         x = F.dropout(self.pooled(x), self.drop_rate, self.training)
         return x if pre_logits else self.get_classifier()(x)
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Images to logits (B, C)."""
+        return self.forward_head(self.forward_features(x))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Images to features."""
+        raise NotImplementedError
+
+
+def timm_config(
+    size: int,
+    first: str,
+    classifier: str,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    *,
+    classes: int = 1000,
+    crop: float = 1.0,
+    url: str = "",
+) -> dict[str, Any]:
+    """What timm is told of a network.
+
+    Args:
+        size: side of its input.
+        first: its first convolution.
+        classifier: its output layer.
+        mean, std: of each colour; how its input is normalised.
+        classes: C of the weights at ``url``.
+        crop: share of the side that evaluation cuts out.
+    """
+    return {
+        "url": url,
+        "num_classes": classes,
+        "input_size": (3, size, size),
+        "pool_size": None,
+        "crop_pct": crop,
+        "interpolation": "bilinear",
+        "mean": mean,
+        "std": std,
+        "first_conv": first,
+        "classifier": classifier,
+    }
+
 
 SMALLEST = 1e-6  # priors are kept within [SMALLEST, 1 - SMALLEST]: a logit of at most ±13.8
 

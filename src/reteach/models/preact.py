@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..recorded import recorded
-from .heads import Headed
+from .heads import Headed, timm_config
 
 __all__ = ["PreActResNet"]
 
@@ -110,22 +110,8 @@ class PreActResNet(Headed):
         """The mean over all places."""
         return x.mean((2, 3))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.forward_head(self.forward_features(x))
 
-
-_CONFIG: dict[str, Any] = {
-    "url": "",
-    "num_classes": 1000,
-    "input_size": (3, 32, 32),
-    "pool_size": None,
-    "crop_pct": 1.0,
-    "interpolation": "bilinear",
-    "mean": (0.4914, 0.4822, 0.4465),
-    "std": (0.2470, 0.2435, 0.2616),
-    "first_conv": "conv1",
-    "classifier": "fc",
-}
+_CONFIG = timm_config(32, "conv1", "fc", (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 default_cfgs = generate_default_cfgs({"preact_resnet18": _CONFIG, "preact_resnet18_arazo": _CONFIG})
 
 

@@ -17,7 +17,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 
 from ..recorded import recorded
-from .heads import Headed
+from .heads import Headed, timm_config
 
 __all__ = ["SmallNet"]
 
@@ -75,23 +75,9 @@ class SmallNet(Headed):
         cells: Tensor = self.pool(x)
         return cells.flatten(1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.forward_head(self.forward_features(x))
-
 
 def _cfg(size: int) -> dict[str, Any]:
-    return {
-        "url": "",
-        "num_classes": 1000,
-        "input_size": (3, size, size),
-        "pool_size": None,
-        "crop_pct": 1.0,
-        "interpolation": "bilinear",
-        "mean": (0.5, 0.5, 0.5),
-        "std": (0.5, 0.5, 0.5),
-        "first_conv": "stages.0.0",
-        "classifier": "head",
-    }
+    return timm_config(size, "stages.0.0", "head", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 default_cfgs = generate_default_cfgs(

@@ -17,7 +17,7 @@ from torchvision.models.video import resnet
 
 from ..errors import UserError
 from ..recorded import recorded
-from .heads import Headed
+from .heads import Headed, timm_config
 
 __all__ = ["CLIP_FRAMES", "R2Plus1d", "SmallVideoNet", "VideoNet"]
 
@@ -136,18 +136,8 @@ class SmallVideoNet(VideoNet):
 
 
 def _cfg(size: int, first: str, url: str = "") -> dict[str, Any]:
-    return {
-        "url": url,
-        "num_classes": 400,
-        "input_size": (3, size, size),
-        "pool_size": None,
-        "crop_pct": 0.875,
-        "interpolation": "bilinear",
-        "mean": (0.43216, 0.394666, 0.37645),
-        "std": (0.22803, 0.22145, 0.216989),
-        "first_conv": first,
-        "classifier": "fc",
-    }
+    mean, std = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
+    return timm_config(size, first, "fc", mean, std, classes=400, crop=0.875, url=url)
 
 
 _KINETICS = "https://download.pytorch.org/models/r2plus1d_18-91a641e6.pth"

@@ -71,7 +71,7 @@ class ConsensusOptions(Checked):
     trust_original: Path | None = None
     """A file of class names: for these the original label counts as one more rater. With
     --reassessed: the animals."""
-    threshold: Annotated[float | None, Within(0, 1)] = None
+    threshold: Annotated[float | None, AtLeast(0)] = None
     """Keep labels of at least this probability; by default 0.8, for a majority vote 0.5."""
     precision: Annotated[float | None, Within(0, 1)] = None
     """In place of a threshold: the highest recall at this precision on the golden pairs."""

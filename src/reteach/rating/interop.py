@@ -28,10 +28,10 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from ..errors import UserError
+from ..item_index import ItemIndex
 from ..relabel.raters.proposals import Proposals
 from ..relabel.raters.ratings import ANSWERS, NO, YES, Ratings
 from ..relabel.raters.reference_labels import with_gold_sets
-from ..scores.table import ItemIndex
 from .schema import answers, assignments, classes, gold_sets_of, items, questions, raters, tasks
 from .store import Store
 

@@ -16,6 +16,7 @@ from ..data.loading.batch import Normalize
 from ..data.sources.base import Source
 from ..duplicates.neighbours import Features
 from ..errors import UserError
+from ..item_index import rows_among
 from ..models import zoo
 from ..models.features import pooled
 from ..progress import progress
@@ -98,8 +99,9 @@ def extract(
             tell(int(rows[-1]) + 1)
     if out is None:
         raise UserError(f"none of the images can be read: {next(iter(scan.broken.values()))}")
-    position = {item: row for row, item in enumerate(source.items)} if scan.broken else {}
-    broken.update({position[item]: reason for item, reason in scan.broken.items()})
+    if scan.broken:
+        rows = rows_among(scan.broken, source.items).tolist()
+        broken.update(zip(rows, scan.broken.values(), strict=True))
     return out
 
 

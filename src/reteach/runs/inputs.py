@@ -14,6 +14,7 @@ from ..data.loading.quarantine import Examined, examine
 from ..data.sources.base import ArraySource, Source
 from ..engine import distributed
 from ..errors import UserError
+from ..item_index import rows_among
 from ..labels import LabelSet, Rows, Single, stratified
 from ..options.shared import Data, refuse_unused
 from ..processes import decoders
@@ -116,23 +117,18 @@ def labelled_dataset(
         table = read_labels(labels, kind=kind, classes=classes)
         if isinstance(table.labels, Single):
             return Dataset.of(source, table.aligned(source.items, str(labels)))
-        position = {item: row for row, item in enumerate(source.items)}
-        foreign = [item for item in table.items if item not in position]
-        if foreign:
-            table.aligned(source.items, str(labels))  # raises, and names it
-        rows = np.array([position[item] for item in table.items], np.int64)
+        rows = rows_among(table.items, source.items)
+        if (rows < 0).any():
+            table.aligned(source.items, str(labels))  # raises, and names the item
         return Dataset(source, table.labels, rows)
     if source.class_of is None:
         raise UserError(
             f"{where} has no class folders, so --labels is needed: a table with the columns item, labels"
         )
     names = classes or tuple(sorted(set(source.class_of)))
-    position = {name: i for i, name in enumerate(names)}
-    unknown = sorted(set(source.class_of) - set(names))
-    if unknown:
+    if unknown := sorted(set(source.class_of) - set(names)):
         raise UserError(f"{where}: class {unknown[0]!r} is not in the class list")
-    index = np.array([position[name] for name in source.class_of], np.int64)
-    return Dataset.of(source, Single(index, names))
+    return Dataset.of(source, Single(rows_among(source.class_of, names), names))
 
 
 def without_empty(data: Data, *judged: Dataset | None) -> list[Dataset | None]:

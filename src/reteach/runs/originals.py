@@ -145,13 +145,8 @@ class Originals:
         Raises:
             UserError: they are others.
         """
-        found = labels_digest(data)
-        if option in self.before and self.before[option].labels != found:
-            raise UserError(
-                f"{table} has other labels than when {self.folder} was begun: put the old "
-                "table back, or train anew with another --out"
-            )
-        self.now.setdefault(option, Images([], np.zeros((0, DIGEST), np.uint8), found))
+        what = f"{table} has other labels than when {self.folder} was begun: put the old table back"
+        self._hold(option, labels_digest(data), what)
 
     def hold_files(self, settings: Any) -> None:
         """Note the content of each file that a setting names, such as ``--init``, or hold it against what the
@@ -174,13 +169,13 @@ class Originals:
             for path in paths:
                 with path.open("rb") as file:
                     found.update(hashlib.file_digest(file, "sha256").digest())
-            digest = found.hexdigest()[:32]
-            if option in self.before and self.before[option].labels != digest:
-                raise UserError(
-                    f"{option} {paths[0]} is not what it was when {self.folder} was begun: put the old file "
-                    "back, or train anew with another --out"
-                )
-            self.now.setdefault(option, Images([], np.zeros((0, DIGEST), np.uint8), digest))
+            what = f"{option} {paths[0]} is not what it was when {self.folder} was begun"
+            self._hold(option, found.hexdigest()[:32], f"{what}: put the old file back")
+
+    def _hold(self, option: str, digest: str, what: str) -> None:
+        if option in self.before and self.before[option].labels != digest:
+            raise UserError(f"{what}, or train anew with another --out")
+        self.now.setdefault(option, Images([], np.zeros((0, DIGEST), np.uint8), digest))
 
     def keep(self) -> None:
         """Write what the run was begun with, and what has vanished since."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError
+from ..item_index import first_repeated
 from ..spreadsheet import from_csv
 from .table import ScoreTable
 
@@ -71,8 +72,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
     names = [line.strip() for line in lines if line.strip()]
     if not names:
         raise UserError(f"{path}: the class list is empty")
-    if len(set(names)) != len(names):
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
+    if (twice := first_repeated(names)) is not None:
         raise UserError(f"{path}: class {twice!r} is listed twice")
     return tuple(names)
 

@@ -17,7 +17,7 @@ have all classes of an item. Readers never hold more than a batch of rows.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..files import atomic_path
+from ..item_index import ItemIndex, first_repeated, rows_among
 from .columns import class_list, column_kinds, dictionary, full, numbers, one_line
 
 if TYPE_CHECKING:
@@ -38,38 +39,6 @@ Indices = NDArray[np.int64]
 Column = Literal["score", "logit"]
 BATCH = 2**18  # rows that a reader holds
 GROUP = 2**18  # rows that a writer gathers before it writes them
-
-
-class ItemIndex:
-    """Item names numbered in the order of first sight; a closed index takes no new ones."""
-
-    def __init__(self, names: Iterable[str] = (), *, closed: bool = False) -> None:
-        self.names = list(names)
-        self.closed = closed
-        self._row = {name: row for row, name in enumerate(self.names)}
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._row
-
-    def rows(self, names: Sequence[str], where: str) -> Indices:
-        """The numbers of ``names``.
-
-        Raises:
-            UserError: the index is closed and does not have one of them.
-        """
-        found = np.empty(len(names), np.int64)
-        for i, name in enumerate(names):
-            row = self._row.get(name)
-            if row is None:
-                if self.closed:
-                    raise UserError(f"{where}: item {name!r} is not in the label table")
-                row = self._row[name] = len(self.names)
-                self.names.append(name)
-            found[i] = row
-        return found
 
 
 @dataclass(frozen=True)
@@ -114,9 +83,7 @@ class ScoreTable:
         import pyarrow.parquet as pq
 
         columns = ["item", "class", "score", *(["logit"] if self.has_logit else [])]
-        position = {name: i for i, name in enumerate(classes)}
-        own = classes if self.classes is None else self.classes
-        table = np.array([position.get(name, -1) for name in own], np.int64)
+        table = rows_among(classes if self.classes is None else self.classes, classes)
         for file in self.files:
             try:
                 reader = pq.ParquetFile(
@@ -128,7 +95,7 @@ class ScoreTable:
                 for batch in reader.iter_batches(size, columns=columns, use_threads=False):
                     yield ScoreRows(
                         _items(file, batch["item"], items),
-                        self._class_index(file, batch["class"], position, table),
+                        self._class_index(file, batch["class"], classes, table),
                         numbers(file, batch["score"], "score"),
                         numbers(file, batch["logit"], "logit") if self.has_logit else None,
                     )
@@ -152,12 +119,12 @@ class ScoreTable:
         return highest
 
     def _class_index(
-        self, file: Path, column: pa.Array, position: dict[str, int], table: Indices
+        self, file: Path, column: pa.Array, classes: Sequence[str], table: Indices
     ) -> Indices:
         if self.named:
             distinct, index = dictionary(file, column, "class")
             names = distinct.to_pylist()
-            found = np.array([position.get(name, -1) for name in names], np.int64)
+            found = rows_among(names, classes)
             if len(found) and found.min() < 0 and (found[index] < 0).any():
                 name = names[int(index[found[index] < 0][0])]
                 raise UserError(f"{file}: class {name!r} is not in the class list")
@@ -219,8 +186,7 @@ def open_tables(paths: Sequence[Path]) -> dict[str, ScoreTable]:
         raise UserError("name at least one score table (--scores)")
     stems = [path.stem for path in paths]
     names = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
-    if len(set(names)) != len(names):
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
+    if (twice := first_repeated(names)) is not None:
         raise UserError(f"the score table {twice} is named twice")
     return {name: open_scores(path) for name, path in zip(names, paths, strict=True)}
 

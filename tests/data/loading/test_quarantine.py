@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pictures import encoded, folder, picture
+from pictures import encoded, folder, picture, verify
 from reteach.data.loading.decode import ImageError
-from reteach.data.loading.quarantine import Broken, verify, write_csv
+from reteach.data.loading.quarantine import Broken, write_csv
 from reteach.data.sources.base import ArraySource, open_source
 from reteach.processes import WorkerFailure, each
 

@@ -15,7 +15,8 @@ import pytest
 from pictures import encoded, folder, picture
 from reteach.data.loading.cache import CachedSource
 from reteach.data.loading.decode import ImageError
-from reteach.data.loading.shared import SharedSource, in_memory
+from reteach.data.loading.resident import in_memory
+from reteach.data.loading.shared import SharedSource
 from reteach.data.sources.base import ArraySource, open_source
 
 N = 13

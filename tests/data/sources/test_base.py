@@ -14,10 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pictures import encoded, folder, picture
+from pictures import encoded, folder, picture, verify
 from reteach.data.item_ids import file_name, is_escaped, item_id
 from reteach.data.loading.decode import ImageError
-from reteach.data.loading.quarantine import verify
 from reteach.data.sources.base import ArraySource, Source, open_source, shrunk
 from reteach.data.sources.folders import FolderSource
 from reteach.errors import UserError

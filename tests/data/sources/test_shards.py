@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pictures import encoded, picture
+from pictures import encoded, picture, verify
 from reteach.data.loading.decode import ImageError, decode
-from reteach.data.loading.quarantine import Broken, verify
+from reteach.data.loading.quarantine import Broken
 from reteach.data.sources import tars
 from reteach.data.sources.base import open_source
 from reteach.data.sources.shards import ShardSource, expand

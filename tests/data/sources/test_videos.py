@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 import films
+from pictures import verify
 from reteach.data.loading.cache import CachedSource
 from reteach.data.loading.clips import EvalClips, TrainClip, evaluation
 from reteach.data.loading.decode import ImageError
-from reteach.data.loading.quarantine import verify
 from reteach.data.loading.reader import read
 from reteach.data.sources import videos
 from reteach.data.sources.base import SubsetSource, is_video, open_source, shrunk

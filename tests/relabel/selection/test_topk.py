@@ -21,6 +21,7 @@ import score_shards as toy
 pytest.importorskip("duckdb")
 
 from reteach.errors import UserError
+from reteach.item_index import ItemIndex
 from reteach.labels import Multi
 from reteach.relabel.selection import topk_duckdb as topk_sql
 from reteach.relabel.selection.database import Limits
@@ -28,7 +29,7 @@ from reteach.relabel.selection.item_lists import Exclusions
 from reteach.relabel.selection.quotas import proportional
 from reteach.relabel.selection.score_shards import Shard, open_shards, pieces
 from reteach.relabel.selection.topk import RankingRule, Selection, select
-from reteach.scores.table import ItemIndex, open_scores
+from reteach.scores.table import open_scores
 from reteach.tables import LabelTable, write_labels
 
 SEVEN = [f"c{i}" for i in range(7)]

@@ -9,6 +9,7 @@ from typing import Self, final
 import numpy as np
 
 from ...errors import UserError
+from ...item_index import first_repeated
 from ...labels import Multi
 
 
@@ -39,9 +40,7 @@ class Annotations:
         """
         if not items:
             raise UserError("no image is listed")
-        if len(set(items)) != len(items):
-            seen: set[str] = set()
-            twice = next(item for item in items if item in seen or seen.add(item))  # type: ignore[func-returns-value]
+        if (twice := first_repeated(items)) is not None:
             raise UserError(f"image {twice!r} is listed twice")
         there = set(present)
         open_ = _multi([entry for entry in unknown if entry not in there], len(items), classes)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ...item_index import first_repeated
 from .annotations import Annotations
 
 
@@ -37,8 +38,7 @@ def read_coco(path: Path) -> Annotations:
     names = {_get(c, "id", path): str(_get(c, "name", path)) for c in categories}
     order = sorted(names, key=lambda key: (str(type(key)), key))
     classes = [names[key] for key in order]
-    if len(set(classes)) != len(classes):
-        twice = next(name for i, name in enumerate(classes) if name in classes[:i])
+    if (twice := first_repeated(classes)) is not None:
         raise UserError(f"{path}: category {twice!r} is listed twice")
     column = {key: i for i, key in enumerate(order)}
     row = {_get(image, "id", path): i for i, image in enumerate(images)}

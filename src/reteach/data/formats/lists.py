@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 
 from ...errors import UserError
+from ...item_index import first_repeated, rows_among
 from ...labels import Single
 from ...tables import LabelTable
 
@@ -82,7 +83,6 @@ def tiny_imagenet(root: Path, part: Literal["train", "val"]) -> LabelTable:
     """Tiny-ImageNet's training or validation images; classes are WordNet ids in sorted order."""
     file = root / "wnids.txt"
     classes = tuple(sorted(_lines(file)))
-    position = {name: number for number, name in enumerate(classes)}
     if part == "train":
         found = [
             (f"train/{name}/images/{image.name}", name)
@@ -95,13 +95,15 @@ def tiny_imagenet(root: Path, part: Literal["train", "val"]) -> LabelTable:
         if any(len(row) < 2 for row in rows):
             raise UserError(f"{file}: expected an image and a class on each line")
         found = [(f"val/images/{row[0]}", row[1]) for row in rows]
-    unknown = next((name for _, name in found if name not in position), None)
-    if unknown is not None:
+    numbers = rows_among((name for _, name in found), classes)
+    if (numbers < 0).any():
+        unknown = found[int(numbers.argmin())][1]
         raise UserError(f"{file}: class {unknown!r} is not in wnids.txt")
     if not found:
         raise UserError(f"{root} holds no Tiny-ImageNet {part} images")
-    numbers = [position[name] for _, name in found]
-    return _table([name for name, _ in found], numbers, classes, f"Tiny-ImageNet {part}", file)
+    return _table(
+        [name for name, _ in found], numbers.tolist(), classes, f"Tiny-ImageNet {part}", file
+    )
 
 
 def _table(
@@ -109,7 +111,7 @@ def _table(
 ) -> LabelTable:
     if not names:
         raise UserError(f"{file}: no images are listed")
-    if len(set(names)) < len(names):
+    if first_repeated(names) is not None:
         raise UserError(f"{file}: an image is listed twice")
     try:
         return LabelTable(tuple(names), Single(np.array(numbers, np.int64), classes), source)

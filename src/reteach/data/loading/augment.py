@@ -30,6 +30,19 @@ _GREY = 128
 """What is painted over erased pixels: near the mean of photos."""
 
 
+class OneByOne:
+    """A transform that sees one image at a time."""
+
+    def __call__(self, image: Tensor, seed: int) -> Tensor:
+        """One image."""
+        raise NotImplementedError
+
+    def batch(self, images: Tensor, seeds: NDArray[np.int64]) -> Tensor:
+        """(B, …) -> (B, …), one after the other."""
+        pairs = zip(images, seeds.tolist(), strict=True)
+        return torch.stack([self(image, seed) for image, seed in pairs])
+
+
 @final
 @recorded("view-plain")
 @dataclass(frozen=True)
@@ -124,7 +137,7 @@ class Then:
 @final
 @recorded("augment-flip")
 @dataclass(frozen=True)
-class Flip:
+class Flip(OneByOne):
     """Left-right flip half of the time, RandAugment, cutout; nothing is cropped.
 
     Args:
@@ -142,11 +155,6 @@ class Flip:
         with _seeded(seed):
             out: Tensor = _changes(0.5, self.randaugment)(image)
             return _erased(out, self.cutout) if self.cutout else out
-
-    def batch(self, images: Tensor, seeds: NDArray[np.int64]) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
-        pairs = zip(images, seeds.tolist(), strict=True)
-        return torch.stack([self(image, seed) for image, seed in pairs])
 
 
 @final
@@ -215,7 +223,7 @@ class CropFlip:
 @final
 @recorded("augment-crop")
 @dataclass(frozen=True)
-class Train:
+class Train(OneByOne):
     """For photos: random resized crop, flip, RandAugment, cutout, with torchvision's v2 transforms.
 
     Args:
@@ -246,11 +254,6 @@ class Train:
         with _seeded(seed):
             out: Tensor = _pipeline(self.size, self.scale, self.flip, self.randaugment)(image)
             return _erased(out, self.cutout) if self.cutout else out
-
-    def batch(self, images: Tensor, seeds: NDArray[np.int64]) -> Tensor:
-        """(B, C, H, W) -> (B, C, S, S)."""
-        pairs = zip(images, seeds.tolist(), strict=True)
-        return torch.stack([self(image, seed) for image, seed in pairs])
 
 
 def _erased(image: Tensor, cutout: float) -> Tensor:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import mmap
 import os
-import tempfile
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing import reduction
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +14,17 @@ from PIL import Image
 
 from ...errors import UserError
 from ...processes import WorkerFailure, cores, each
-from ..sources.base import Source, SourceWrapper, is_video, shrunk
+from ..sources.base import Source, SourceWrapper, shrunk
 from .decode import ImageError
+from .shared import SharedSource
 
 
 @final
 class CachedSource(SourceWrapper):
     """The images of a source, decoded once.
 
-    The pixels are in one block of memory that processes share, forked or spawned, and that goes with
-    the last of them. Each training process has its own.
+    The pixels are in memory that processes share, forked or spawned (:class:`.SharedSource`). Each
+    training process has its own.
 
     Args:
         source: where the images come from.
@@ -53,44 +50,43 @@ class CachedSource(SourceWrapper):
     ) -> None:
         if size is not None and size < 1:
             raise UserError(f"images cannot be cached at a size of {size} pixels")
-        n = len(source)
         self.source = source
-        self._offsets = np.full(n, -1, np.int64)
-        self._shapes = np.zeros((n, 4 if is_video(source) else 3), np.int64)
         self._broken: dict[int, str] = {}
-        wanted = np.arange(n) if rows is None else np.unique(np.asarray(rows, np.int64))
+        wanted = np.arange(len(source)) if rows is None else np.unique(np.asarray(rows, np.int64))
         limit = free_memory() * 3 // 4 if max_bytes is None else max_bytes
-        load = _Load(source if size is None else shrunk(source, 2 * size), size)
-        crew = cores() if workers is None else workers
-        buffer = _Buffer()
+        self._pixels = SharedSource(source if size is None else _Reduced(source, size), limit)
         # in random order, the images done so far are a fair sample of those to come
         order: list[int] = np.random.default_rng(0).permutation(wanted).tolist()
-        for done, (row, result) in enumerate(each(load, order, crew), 1):
-            if isinstance(result, WorkerFailure):
-                self._broken[row] = result.reason
-            elif isinstance(result, str):
-                self._broken[row] = result
+        crew = cores() if workers is None else workers
+        size_so_far = 0
+        for done, (row, result) in enumerate(each(_Load(self._pixels), order, crew), 1):
+            if isinstance(result, int):
+                size_so_far += result
             else:
-                self._shapes[row] = result.shape
-                self._offsets[row] = buffer.append(result)
-            needed = buffer.size * len(order) // done
-            if buffer.size > limit or (done >= 200 and needed > 1.2 * limit):
+                self._broken[row] = result.reason if isinstance(result, WorkerFailure) else result
+            needed = size_so_far * len(order) // done
+            if size_so_far > limit or (done >= 200 and needed > 1.2 * limit):
                 raise _too_large(needed, limit, len(order))
+            if isinstance(result, int) and not self._pixels.holds(row):
+                if self.nbytes + result > limit:  # others have taken the room that is left
+                    raise _too_large(needed, limit, len(order))
+                raise UserError(
+                    f"no memory for more decoded images after {self.nbytes / 1e9:.3g} GB: leave out --cache"
+                )
             if progress is not None:
                 progress(done)
-        self._buffer = buffer
 
     @property
     def nbytes(self) -> int:
         """Memory that the pixels take."""
-        return self._buffer.size
+        return self._pixels.nbytes
 
     def read(self, row: int) -> NDArray[np.uint8]:
         """(H, W, 3) uint8, a copy; raises ImageError."""
-        if self._offsets[row] < 0:
+        found = None if row in self._broken else self._pixels.kept(row)
+        if found is None:
             raise ImageError(self._broken.get(row, "not among the cached images"))
-        shape = tuple(self._shapes[row].tolist())
-        return self._buffer.view(int(self._offsets[row]), shape).copy()
+        return found
 
 
 def _too_large(needed: int, limit: int, n: int) -> UserError:
@@ -102,19 +98,29 @@ def _too_large(needed: int, limit: int, n: int) -> UserError:
 
 
 @final
+class _Reduced(SourceWrapper):
+    """Images at their cached size."""
+
+    def __init__(self, source: Source, size: int) -> None:
+        self.source = shrunk(source, 2 * size)
+        self.size = size
+
+    def read(self, row: int) -> NDArray[np.uint8]:
+        return reduced(self.source.read(row), self.size)
+
+
+@final
 @dataclass(frozen=True, eq=False)
 class _Load:
-    """row -> the image at its cached size, or why there is none."""
+    """row -> the bytes of the image, which is in memory then; or why there is none."""
 
-    source: Source
-    size: int | None
+    pixels: SharedSource
 
-    def __call__(self, row: int) -> NDArray[np.uint8] | str:
+    def __call__(self, row: int) -> int | str:
         try:
-            pixels = self.source.read(row)
+            return self.pixels.read(row).nbytes
         except ImageError as error:
             return str(error)
-        return pixels if self.size is None else reduced(pixels, self.size)
 
 
 def reduced(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -133,62 +139,6 @@ def reduced(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     image = Image.fromarray(pixels[..., 0] if channels == 1 else np.ascontiguousarray(pixels))
     small = np.asarray(image.resize(shape, Image.Resampling.BILINEAR))
     return small[..., None] if channels == 1 else small
-
-
-@final
-class _Buffer:
-    """Bytes in memory that grow at the end and are shared by processes.
-
-    A nameless file that lives in memory: unlike ``/dev/shm`` it has no size limit of its own, and it
-    goes with the last process that has it open, however that ends. Where the system has no such files
-    it is a temporary one.
-    """
-
-    def __init__(self) -> None:
-        if hasattr(os, "memfd_create"):
-            self._fd = os.memfd_create("reteach-images")
-        else:
-            with tempfile.TemporaryFile() as file:
-                self._fd = os.dup(file.fileno())
-        self.size = 0
-        self._open()
-
-    def _open(self) -> None:
-        self._map: NDArray[np.uint8] | None = None
-        weakref.finalize(self, os.close, self._fd)
-
-    def append(self, pixels: NDArray[np.uint8]) -> int:
-        """Add an image; returns where it begins."""
-        data = np.ascontiguousarray(pixels).data.cast("B")
-        start = self.size
-        try:
-            while len(data):
-                written = os.pwrite(self._fd, data, self.size)
-                self.size += written
-                data = data[written:]
-        except OSError as error:
-            raise UserError(
-                f"no memory for more decoded images after {self.size / 1e9:.3g} GB "
-                f"({os.strerror(error.errno or 0)}): leave out --cache"
-            ) from None
-        return start
-
-    def view(self, start: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """The image of that shape which begins at ``start``."""
-        if self._map is None or len(self._map) < self.size:
-            self._map = np.frombuffer(
-                mmap.mmap(self._fd, self.size, access=mmap.ACCESS_READ), np.uint8
-            )
-        return self._map[start : start + int(np.prod(shape))].reshape(shape)
-
-    def __getstate__(self) -> tuple[Any, int]:
-        # the file itself travels to a spawned process, not its content
-        return reduction.DupFd(self._fd), self.size
-
-    def __setstate__(self, state: tuple[Any, int]) -> None:
-        handle, self.size = state
-        self._fd = handle.detach()
-        self._open()
 
 
 def free_memory() -> int:

@@ -22,7 +22,7 @@ from ... import rng
 from ...errors import UserError
 from ...options.shared import Resize
 from ...recorded import recorded
-from .augment import Eval, Plain, Square, resized
+from .augment import Eval, OneByOne, Plain, Square, resized
 from .reader import Augment
 
 CLIPS = 10
@@ -32,7 +32,7 @@ CLIPS = 10
 @final
 @recorded("train-clip")
 @dataclass(frozen=True)
-class TrainClip:
+class TrainClip(OneByOne):
     """One clip from anywhere in the video, a random square of its frames, perhaps flipped.
 
     Args:
@@ -61,10 +61,6 @@ class TrainClip:
         y, x = int(top * (height - self.size + 1)), int(left * (width - self.size + 1))
         clip = clip[..., y : y + self.size, x : x + self.size]
         return (clip.flip(-1) if flip < self.flip else clip).contiguous()
-
-    def batch(self, images: Tensor, seeds: NDArray[np.int64]) -> Tensor:
-        """(B, C, T, H, W) -> (B, C, L, S, S)."""
-        return torch.stack([self(v, s) for v, s in zip(images, seeds.tolist(), strict=True)])
 
 
 @final

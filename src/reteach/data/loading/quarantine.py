@@ -51,21 +51,6 @@ class Stamped(Source, Protocol):
         """Changes when the file does; empty if there is none."""
 
 
-def verify(
-    source: Source,
-    rows: Sequence[int] | NDArray[np.int64] | None = None,
-    *,
-    workers: int = 2,
-    progress: Callable[[int], object] | None = None,
-    cache: Path | None = None,
-    patience: float = 60.0,
-) -> list[Broken]:
-    """Which images cannot be used, in the order of rows; see :func:`examine`."""
-    return examine(
-        source, rows, workers=workers, progress=progress, cache=cache, patience=patience
-    ).broken
-
-
 @final
 @dataclass(frozen=True, eq=False)
 class Examined:

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..sources.arrays import ArraySource
+from ..sources.base import Source
+from .cache import CachedSource
+from .shared import SharedSource
 
 
 @final
@@ -42,3 +45,8 @@ class ResidentSource:
     def batch(self, rows: NDArray[np.int64]) -> Tensor:
         """(B, channels, H, W) uint8 on the device, a copy."""
         return self.images[torch.from_numpy(rows).to(self.images.device, non_blocking=True)]
+
+
+def in_memory(source: Source) -> bool:
+    """Whether reading an image of the source decodes nothing."""
+    return isinstance(source, ArraySource | CachedSource | ResidentSource | SharedSource)

@@ -1,4 +1,4 @@
-"""Images that several processes read: whoever wants one first decodes it, and the others find it there."""
+"""Decoded images in memory that processes share: whoever wants one first decodes it, the others find it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..sources.base import ArraySource, Source, SourceWrapper
-from .cache import CachedSource
+from ..sources.base import Source, SourceWrapper
 from .decode import ImageError
-from .resident import ResidentSource
 
 _PLACE = struct.Struct("<q")  # where the pixels of an image begin, or one of these:
 _ABSENT, _BROKEN = 0, -1
@@ -60,7 +58,7 @@ class SharedSource(SourceWrapper):
         self._open()
 
     def _open(self) -> None:
-        self._map = mmap.mmap(self._fd, self._start + self.max_bytes, access=mmap.ACCESS_READ)
+        self._map: mmap.mmap | None = None
         weakref.finalize(self, os.close, self._fd)
 
     @property
@@ -70,24 +68,35 @@ class SharedSource(SourceWrapper):
 
     def read(self, row: int) -> NDArray[np.uint8]:
         """(H, W, 3) uint8, a copy; raises ImageError."""
-        found = self._kept(row)
+        found = self.kept(row)
         if found is None:
             with self._locked(row):
-                found = self._kept(row)  # by whoever had the lock before
+                found = self.kept(row)  # by whoever had the lock before
                 if found is None:
                     return self._decode(row)
         return found
 
-    def _kept(self, row: int) -> NDArray[np.uint8] | None:
-        (start,) = _PLACE.unpack(os.pread(self._fd, _PLACE.size, row * _ENTRY))
+    def kept(self, row: int) -> NDArray[np.uint8] | None:
+        """A copy of what is there; None where nobody has decoded the image, or there was no room."""
+        start = self._where(row)
         if start == _ABSENT:
             return None
         if start == _BROKEN:
             return self.source.read(row)  # which says what is wrong with it
         packed = os.pread(self._fd, _SHAPE.size, row * _ENTRY + _PLACE.size)
         shape = tuple(size for size in _SHAPE.unpack(packed) if size)
-        pixels = np.frombuffer(self._map, np.uint8, int(np.prod(shape)), start)
-        return pixels.reshape(shape).copy()
+        count = int(np.prod(shape))
+        if self._map is None or len(self._map) < start + count:
+            self._map = mmap.mmap(self._fd, self._start + self.nbytes, access=mmap.ACCESS_READ)
+        return np.frombuffer(self._map, np.uint8, count, start).reshape(shape).copy()
+
+    def holds(self, row: int) -> bool:
+        """Whether the image is there."""
+        return self._where(row) > _ABSENT
+
+    def _where(self, row: int) -> int:
+        (start,) = _PLACE.unpack(os.pread(self._fd, _PLACE.size, row * _ENTRY))
+        return int(start)
 
     def _decode(self, row: int) -> NDArray[np.uint8]:
         try:
@@ -139,8 +148,3 @@ class SharedSource(SourceWrapper):
         self._fd = state.pop("handle").detach()
         self.__dict__.update(state)
         self._open()
-
-
-def in_memory(source: Source) -> bool:
-    """Whether reading an image of the source decodes nothing."""
-    return isinstance(source, ArraySource | CachedSource | ResidentSource | SharedSource)

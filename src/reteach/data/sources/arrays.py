@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError
+from ...item_index import first_repeated
 
 
 @final
@@ -42,8 +43,7 @@ class ArraySource:
         for what, given in (("item ids", self.items), ("labels", self.class_of)):
             if given is not None and len(given) != n:
                 raise UserError(f"{n} images, but {len(given)} {what}")
-        if len(set(self.items)) != n:
-            twice = next(item for item in self.items if self.items.count(item) > 1)
+        if (twice := first_repeated(self.items)) is not None:
             raise UserError(f"item id {twice!r} stands for two images")
 
     def __len__(self) -> int:

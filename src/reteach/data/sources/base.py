@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError, closest
+from ...item_index import first_repeated, rows_among
 from ...progress import note
 from .arrays import ArraySource, open_npz
 from .cifar import open_cifar
@@ -234,11 +235,9 @@ def _listed(folder: Path, most: int) -> list[str]:
 
 
 def _select(source: Source, items: Sequence[str], where: str) -> Source:
-    position = {item: row for row, item in enumerate(source.items)}
-    missing = [item for item in items if item not in position]
-    if missing:
+    rows = rows_among(items, source.items)
+    if missing := [items[i] for i in np.flatnonzero(rows < 0).tolist()]:
         raise UserError(f"{where}: {len(missing)} items are not there, first: {missing[0]!r}")
-    rows = np.array([position[item] for item in items], np.int64)
-    if not len(rows) or len(set(items)) < len(items):
+    if not len(rows) or first_repeated(items) is not None:
         raise UserError(f"{where}: the list of items is empty, or names one of them twice")
     return source.select(rows) if isinstance(source, ArraySource) else SubsetSource(source, rows)

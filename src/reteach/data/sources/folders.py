@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError
+from ...item_index import first_repeated
 from ..item_ids import file_name, is_escaped, item_id
 from ..loading.decode import EXTENSIONS, decode
 from .videos import ENDINGS, SHORT_SIDE, decode_video, need_av
@@ -176,11 +177,9 @@ def open_folder(root: Path, items: Sequence[str] | None = None) -> FolderSource 
 def _inside(root: Path, items: Sequence[str]) -> None:
     if not items:
         raise UserError(f"no items of {root} are asked for")
-    seen: set[str] = set()
+    if (twice := first_repeated(items)) is not None:
+        raise UserError(f"item {twice!r} is listed twice")
     for item in items:
-        if item in seen:
-            raise UserError(f"item {item!r} is listed twice")
-        seen.add(item)
         if item.startswith("/") or ".." in item.split("/"):
             raise UserError(f"item {item!r} is outside of {root}: items are paths relative to it")
 
@@ -241,7 +240,6 @@ def _walk(root: Path) -> tuple[list[str], list[str]]:
             reason = os.strerror(error.errno or 0)
             raise UserError(f"cannot list the folder {item_id(path)!r}: {reason}") from None
     found.sort()
-    if escaped and len(set(found)) < len(found):
-        twice = next(item for item in escaped if found.count(item) > 1)
+    if escaped and (twice := first_repeated(found)) is not None:
         raise UserError(f"two files would have the item id {twice!r}: rename one of them")
     return found, sorted(others)

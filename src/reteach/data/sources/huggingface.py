@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError, missing_extra
+from ...item_index import first_repeated
 from ..loading.decode import ImageError, decode
 
 
@@ -160,7 +161,7 @@ def _image_column(datasets: Any, where: str, features: Any) -> str:
 def _items(where: str, table: Any, split: str | None) -> list[str]:
     if "item" in table.features:
         items = [str(item) for item in table["item"]]
-        if len(set(items)) < len(items):
+        if first_repeated(items) is not None:
             raise UserError(f"hf:{where}: the column 'item' names some rows alike")
         return items
     return [f"{split}/{row}" if split else str(row) for row in range(len(table))]

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...errors import UserError
+from ...item_index import first_repeated
 from ...processes import WorkerFailure, each
 from ..item_ids import item_id
 from ..loading.reader import Augment, Pixels, mapped, pixels
@@ -116,8 +117,7 @@ class TarParts:
         if not self.shards:
             raise UserError(f"no tar shards match {where}")
         self.names = [item_id(Path(shard).stem) for shard in self.shards]
-        if len(set(self.names)) < len(self.names):
-            twice = next(n for i, n in enumerate(self.names) if n in self.names[:i])
+        if (twice := first_repeated(self.names)) is not None:
             raise UserError(f"{where}: two shards are called {twice!r}")
         self.sizes = [max(1, _bytes(shard) >> 20) for shard in self.shards]
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ... import sealed
 from ...errors import UserError
+from ...item_index import first_repeated
 from ...processes import WorkerFailure, cores, each
 from ...progress import progress
 from ..item_ids import item_id
@@ -275,16 +276,12 @@ def _items(
 ) -> list[str]:
     stems = [item_id(Path(shard).stem) for shard in shards]
     items = [f"{stems[s]}/{e.key}" for s, e in zip(shard_of.tolist(), entries, strict=True)]
-    if len(set(items)) == len(items):
-        return items
-    seen: set[str] = set()
-    for item, s in zip(items, shard_of.tolist(), strict=True):
-        if item in seen:
-            raise UserError(
-                f"shard {item_id(shards[s])}: the item {item!r} occurs twice; give every sample of a "
-                "shard its own key, and every shard its own name"
-            )
-        seen.add(item)
+    if (twice := first_repeated(items)) is not None:
+        again = [s for s, item in zip(shard_of.tolist(), items, strict=True) if item == twice][1]
+        raise UserError(
+            f"shard {item_id(shards[again])}: the item {twice!r} occurs twice; give every sample of a "
+            "shard its own key, and every shard its own name"
+        )
     return items
 
 

@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError
+from ...item_index import first_repeated
 from ...labels import LabelSet, Single
 
 Side = Literal["co", "dis"]
@@ -180,8 +181,7 @@ def _check(counts: Counts, pairs: Counts, classes: tuple[str, ...], items: int |
             f"counts {counts.shape}, pairs {pairs.shape} and {size} names do not fit: "
             "(C,), (C, C) and (C,) are wanted"
         )
-    if len(set(classes)) != size:
-        twice = next(name for i, name in enumerate(classes) if name in classes[:i])
+    if (twice := first_repeated(classes)) is not None:
         raise UserError(f"class {twice!r} is listed twice")
     if (counts < 0).any() or (pairs < 0).any():
         raise UserError("counts of images must not be negative")

@@ -23,6 +23,7 @@ import numpy as np
 
 from ...errors import UserError
 from ...files import atomic_write
+from ...item_index import first_repeated
 from .class_subsets import How, Partition, Subsets, Tell, partition, random_subsets
 from .cooccurrence import SIDES, Cooccurrence, Side
 
@@ -114,8 +115,7 @@ def _read_side(value: Any, where: str, classes: Sequence[str]) -> Subsets:
     ):
         raise UserError(f"{where} must be a list of lists of class names")
     names = [name for subset in value for name in subset]
-    if len(set(names)) != len(names):
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
+    if (twice := first_repeated(names)) is not None:
         raise UserError(f"{where}: class {twice!r} stands in two places")
     foreign = [name for name in names if name not in set(classes)]
     if foreign:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError
+from ...item_index import rows_among
 from ...labels import Multi
 from .dawid_skene import FLOOR, Answers, count_confusions, dawid_skene, normalize, truths_given
 from .ratings import ANSWERS, NO, YES, Ratings
@@ -125,8 +126,7 @@ def count_tables(
         raise UserError("the golden pairs are all true or all false: the raters cannot be judged")
 
     counts = count_confusions(_only(answers_of(known), pairs[known.pair]), _one_hot(truth))
-    position = {name: w for w, name in enumerate(known.raters)}
-    at = np.array([position.get(name, -1) for name in raters], np.int64)
+    at = rows_among(raters, known.raters)
     judged = counts.sum((1, 2)) > 0
     tables = np.maximum(normalize(counts, smoothing), FLOOR)
     mean = tables[judged].mean(0, keepdims=True)

@@ -31,7 +31,7 @@ import numpy as np
 
 from ...errors import UserError
 from ...files import atomic_write
-from ...scores.table import ItemIndex
+from ...item_index import ItemIndex
 from ...spreadsheet import to_csv, unguard
 from .dawid_skene import Answers
 from .ratings import ANSWERS, Indices, Ratings

@@ -6,7 +6,6 @@ the numbers of the votes released with ReaL (Beyer et al., "Are we done with Ima
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -127,21 +126,6 @@ class Ratings:
             rater=np.append(self.rater, np.full(len(pairs), len(self.raters))),
             pair=np.append(self.pair, pairs),
             answer=np.append(self.answer, answers),
-        )
-
-    def without_raters(self, names: Sequence[str]) -> Ratings:
-        """The same ratings without the answers of the raters of these names."""
-        gone = set(names)
-        left = [w for w, name in enumerate(self.raters) if name not in gone]
-        position = np.full(len(self.raters), -1, np.int64)
-        position[left] = np.arange(len(left))
-        keep = position[self.rater] >= 0
-        return replace(
-            self,
-            raters=[self.raters[w] for w in left],
-            rater=position[self.rater[keep]],
-            pair=self.pair[keep],
-            answer=self.answer[keep],
         )
 
 

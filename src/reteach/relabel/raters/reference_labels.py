@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...errors import UserError
+from ...item_index import ItemIndex, rows_among
 from ...labels import Single
 from ...tables import LabelTable
 from .consensus import EXPERTS
@@ -24,17 +25,14 @@ def with_originals(ratings: Ratings, table: LabelTable) -> Ratings:
     """
     if not isinstance(table.labels, Single):
         raise ValueError("original labels are single")
-    position = {item: row for row, item in enumerate(table.items)}
-    unknown = [item for item in ratings.items if item not in position]
-    if unknown:
+    items = rows_among(ratings.items, table.items)
+    if unknown := [ratings.items[i] for i in np.flatnonzero(items < 0).tolist()]:
         raise UserError(
             f"{len(unknown)} rated items are not among the original labels, first: {unknown[0]!r}"
         )
     known = set(table.labels.classes)
     classes = [*table.labels.classes, *(name for name in ratings.classes if name not in known)]
-    index = {name: i for i, name in enumerate(classes)}
-    items = np.array([position[item] for item in ratings.items], np.int64)
-    mapped = np.array([index[name] for name in ratings.classes], np.int64)
+    mapped = rows_among(ratings.classes, classes)
     return replace(
         ratings,
         items=list(table.items),
@@ -72,10 +70,10 @@ def with_gold_sets(
         sets: (G,) the classes of each.
         listed: classes in the order in which those new to the ratings are to be appended.
     """
-    items, classes = list(ratings.items), list(ratings.classes)
-    at = _positions(items, named)
+    items, classes = ItemIndex(ratings.items), ItemIndex(ratings.classes)
+    at = items.rows(named, "").tolist()
     every = list(dict.fromkeys([*listed, *(name for own in sets for name in own)]))
-    place = dict(zip(every, _positions(classes, every), strict=True))
+    place = dict(zip(every, classes.rows(every, "").tolist(), strict=True))
     row_of = {item: row for row, item in enumerate(at)}
     names = [{place[name] for name in own} for own in sets]
     gold = ratings.gold.copy()
@@ -98,8 +96,8 @@ def with_gold_sets(
     ]
     return replace(
         ratings,
-        items=items,
-        classes=classes,
+        items=items.names,
+        classes=classes.names,
         pair_item=np.append(ratings.pair_item, [item for item, _, _ in more]),
         pair_class=np.append(ratings.pair_class, [name for _, name, _ in more]),
         gold=np.append(gold, [share for _, _, share in more]),
@@ -120,13 +118,3 @@ def _true_gold(ratings: Ratings) -> dict[int, set[str]]:
         name = ratings.classes[ratings.pair_class[pair]]
         found.setdefault(int(ratings.pair_item[pair]), set()).add(name)
     return found
-
-
-def _positions(known: list[str], names: Sequence[str]) -> list[int]:
-    """Where each name stands in ``known``, to which the missing ones are added."""
-    position = {name: i for i, name in enumerate(known)}
-    for name in names:
-        if name not in position:
-            position[name] = len(known)
-            known.append(name)
-    return [position[name] for name in names]

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from ...errors import UserError
 from ...files import atomic_path
+from ...item_index import ItemIndex
 from ...labels import LabelSet, Rows
-from ...scores.table import ItemIndex, open_scores
+from ...scores.table import open_scores
 from .score_shards import CLASSES, RULE
 from .topk import RankingRule, described
 

@@ -10,6 +10,7 @@ from typing import final
 import numpy as np
 
 from ...errors import UserError
+from ...item_index import rows_among
 from ...labels import LabelSet, Rows, Soft
 from ...tables import read_labels
 
@@ -38,8 +39,7 @@ def weak_labels(file: Path, items: Sequence[str], classes: Sequence[str]) -> Wea
         UserError: no such table, an unknown class, or none of its items is among ``items``.
     """
     table = read_labels(file, classes=classes)
-    position = {item: row for row, item in enumerate(items)}
-    rows = np.array([position.get(item, -1) for item in table.items], np.int64)
+    rows = rows_among(table.items, items)
     use = rows >= 0
     use[use] = np.isin(np.flatnonzero(use), table.labels.pairs()[0])
     if not use.any():
