@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 import toys
+from reteach import sealed
 from reteach.cli import main
 from reteach.data.loading.quarantine import examine
 from reteach.data.sources.base import open_source
@@ -170,6 +171,19 @@ def test_a_model_of_another_run_is_named(world, tmp_path, capsys):
     assert "holds another model than this run saved" in capsys.readouterr().err
 
 
+def test_all_models_of_another_run_are_named(world, tmp_path, capsys):
+    """With their index: what the stages were asked says whose they are."""
+    shutil.rmtree(world / "whole" / "models")
+    main(["resume", str(world / "run")])
+    shutil.copytree(world / "run" / "models", tmp_path / "models")
+    record = next((world / "whole" / "stages").glob("**/record.json"))
+    record.write_text(record.read_text().replace('"seed": "', '"seed": "1'))
+    shutil.copytree(tmp_path / "models", world / "whole" / "models")
+    capsys.readouterr()
+    assert main(["predict", str(world / "whole"), "--images", str(world / "photos")]) == 2
+    assert "is of another run" in capsys.readouterr().err
+
+
 def test_a_moved_folder_is_found_with_images_and_held_against_the_old_contents(world, capsys):
     shutil.move(world / "photos", world / "elsewhere")
     assert "does not exist" in refused(world / "run", capsys)
@@ -255,6 +269,10 @@ def test_a_run_of_the_older_record_format_opens_and_refuses_to_resume(world, cap
         known = json.loads(record.read_text())
         assert known.pop("format")
         record.write_text(json.dumps(known | {"algorithm": "Supervised"}))
+    index = world / "whole" / "models" / "index.json"
+    models = sealed.read_json(index, "")
+    assert models.pop("stages")  # earlier versions did not keep it
+    sealed.write_json(index, models)
     images, out = str(world / "photos"), str(world / "predicted.csv")
     assert main(["report", str(world / "whole")]) == 0
     assert main(["predict", str(world / "whole"), "--images", images, "--out", out]) == 0

@@ -74,7 +74,7 @@ class ConsensusResult:
         yield from _on_golden_pairs(outcome)
         yield (
             f"{self.labels:,} labels on {self.items - len(outcome.unlabeled):,} of "
-            f"{self.items:,} items at probability ≥ {self.threshold:.6g}: {self.out}"
+            f"{self.items:,} items, the raters' at probability ≥ {self.threshold:.6g}: {self.out}"
         )
         if self.scores is not None:
             yield f"scores: {self.scores}"

@@ -123,6 +123,8 @@ class ModelIndex:
         image_size, frames: of what they see; None where images keep their size, or are no videos.
         mean, std, channels: how pixels are normalised.
         threshold: tuned on the validation images.
+        stages: digest of what the stages of the run were asked; empty where there are none, and in files of
+            earlier versions.
     """
 
     predictors: dict[str, SavedPredictor]
@@ -136,6 +138,7 @@ class ModelIndex:
     channels: int
     threshold: float | None
     method: str
+    stages: str = ""
 
 
 Evaluations = dict[str, dict[str, PredictorEvaluation]]

@@ -159,6 +159,7 @@ def save_models(
         channels=prepare.channels,
         threshold=threshold,
         method=method,
+        stages=_stages(folder),
     )
     sealed.write_json(folder / MODELS.name, MODELS.content(index))
 
@@ -236,7 +237,23 @@ def _index(folder: Path) -> ModelIndex:
         )
         raise UserError(f"{folder} holds no trained model{hint}")
     found = sealed.read_json(file, f"delete it and go on with: reteach resume {folder}")
-    return MODELS.parse(found, f"{file}")
+    index = MODELS.parse(found, f"{file}")
+    if index.stages and (asked := _stages(folder)) and asked != index.stages:
+        raise UserError(
+            f"{file} is of another run than {folder / 'stages'}: copy this run's own models back, or train "
+            "again"
+        )
+    return index
+
+
+def _stages(folder: Path) -> str:
+    """A digest of what the stages of a run were asked, which is of this run alone; empty without stages."""
+    found = hashlib.sha256()
+    files = sorted((folder / "stages").glob("**/record.json"))
+    for file in files:
+        found.update(f"{file.parent.relative_to(folder).as_posix()}\0".encode())
+        found.update(file.read_bytes())
+    return found.hexdigest()[:32] if files else ""
 
 
 def _opened(folder: Path, saved: SavedPredictor, device: torch.device) -> Predictor:
