@@ -10,7 +10,7 @@ from typing import Any, final
 
 from ... import formatting
 from ...metrics.registry import IMAGES, by_sets, metric, shown
-from ..kit.blocks import panel, panels
+from ..kit.blocks import named, panel, panels
 from ..kit.charts import Line, legend, lines
 from ..kit.html import Html, join, tag
 from ..kit.line_styles import Looks
@@ -106,7 +106,7 @@ def evaluations(records: Sequence[Record], looks: Looks, true_labels: float | No
                 level = _true_labels(mine, true_labels) if name == "labels_per_image" else None
                 charts.append(_judged_panel(name, data, curves, time, looks, level))
         if charts:
-            title = tag("h3", "On ", tag("span", data, class_="name")) if len(sets) > 1 else None
+            title = tag("h3", "On ", named(data)) if len(sets) > 1 else None
             parts.append(join(title, legend(looks.of(predictors)), panels(charts)))
     return join(parts) if parts else None
 
