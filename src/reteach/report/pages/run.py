@@ -9,7 +9,7 @@ from ... import formatting
 from ...errors import UserError
 from ...metrics.registry import by_sets, metric, shown
 from ...options.methods import method_title
-from ...records.runs import EVALUATION, RUN, RunRecord
+from ...records.runs import EVALUATION, RUN, Measurement, RunRecord
 from .. import reading
 from ..glossary import abbr
 from ..kit.blocks import (
@@ -47,7 +47,7 @@ def page(folder: Path) -> str:
     if run is None:
         raise UserError(f"{folder} is not a run folder: it has no run.json")
     config = reading.load_yaml(folder / "config.yaml")
-    records = reading.load_lines(folder / "metrics.jsonl")
+    records = reading.load_measurements(folder / "metrics.jsonl")
     quarantine = reading.load_csv(folder / "quarantine.csv")
     judged = EVALUATION.read(folder) or {}
     data, found = next(iter(judged.items()), ("val", {}))
@@ -147,7 +147,7 @@ def _facts(run: RunRecord, listed: bool) -> list[tuple[str, Child]]:
     return pairs
 
 
-def _evaluations(records: list[dict[str, Any]], looks: Looks, found: Evaluated) -> Section | None:
+def _evaluations(records: list[Measurement], looks: Looks, found: Evaluated) -> Section | None:
     true = next(iter(found.values())).metrics.get("true_labels_per_image") if found else None
     charts = evaluations(records, looks, true)
     if charts is None:
@@ -156,7 +156,7 @@ def _evaluations(records: list[dict[str, Any]], looks: Looks, found: Evaluated) 
     return Section("evaluations", "Over the steps", lead, charts)
 
 
-def _training(records: list[dict[str, Any]], looks: Looks, method: str) -> Section | None:
+def _training(records: list[Measurement], looks: Looks, method: str) -> Section | None:
     charts = training(records, looks)
     if charts is None:
         return None
