@@ -27,6 +27,7 @@ from reteach.records.runs import (
     ClassRow,
     Example,
     LabelsHistogram,
+    Measurement,
     ModelIndex,
     PredictorEvaluation,
     ReliabilityBins,
@@ -129,6 +130,27 @@ def test_files_of_before_there_was_a_format_number_open(tmp_path: Path) -> None:
             file.write(tmp_path / folder, file.read(tmp_path / folder))
             assert json.loads(path.read_text())["format"] == 1
         assert make(tmp_path / folder).read_text() == page
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"stage": "train", "step": 5, "kind": "train", "loss": 0.5, "rate": None},
+        {
+            "stage": "2",
+            "step": 5,
+            "kind": "eval",
+            "data": "val",
+            "predictor": "student",
+            "map": 0.5,
+        },
+    ],
+)
+def test_a_line_of_measurements_comes_back_as_it_was_written(line: dict[str, Any]) -> None:
+    assert Measurement.of(line).line() == line
+    assert list(Measurement.of(line).line()) == list(line)
+    odd = Measurement.of({"loss": "much", "map": float("nan")})
+    assert (odd.kind, odd.step, dict(odd.values)) == ("train", 0, {"loss": None, "map": None})
 
 
 @dataclass(frozen=True)

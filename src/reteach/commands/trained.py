@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from ..records.runs import EVALUATION
 from .lines import metric_lines
 
 
@@ -29,9 +29,8 @@ class TrainResult:
     @classmethod
     def of(cls, folder: Path) -> TrainResult:
         """What stands in the folder of a finished run; under torchrun the first process writes it."""
-        file = folder / "evaluation.json"
-        judged = json.loads(file.read_text())["val"] if file.is_file() else {}
-        metrics = {name: entry["metrics"] for name, entry in judged.items()}
+        judged = (EVALUATION.read(folder) or {}).get("val", {})
+        metrics = {name: entry.metrics for name, entry in judged.items()}
         return cls(folder, folder / "report.html", metrics)
 
     def lines(self) -> Iterator[str]:

@@ -28,6 +28,7 @@ from ..data.loading.stream import Stream
 from ..errors import Interrupted, Refused, UserError
 from ..files import atomic_path, atomic_write, remove_parts
 from ..progress import progress
+from ..records.runs import Measurement
 from . import distributed, snapshot
 from .algorithm import Algorithm
 from .evaluate import Evaluator
@@ -268,9 +269,7 @@ class _Loop:
                     if not np.isfinite(list(measured.values())).all():
                         self._diverged(batch.step)
                     sums = _Sums()
-                    self.owner.log.write(
-                        {"stage": self.name, "step": done, "kind": "train"} | measured
-                    )
+                    self.owner.log.write(Measurement(self.name, done, "train", measured).line())
                     words = " ".join(f"{k} {v:.4g}" for k, v in list(measured.items())[:2])
                 if judge and (done % eval_every == 0 or done == self.steps):
                     self._evaluate(done, judge)
@@ -284,8 +283,9 @@ class _Loop:
     def _evaluate(self, step: int, judge: Evaluator) -> None:
         for name, predictor in self.algorithm.predictors().items():
             for data, summary in judge(predictor).items():
-                where = {"stage": self.name, "step": step, "kind": "eval", "data": data}
-                self.owner.log.write(where | {"predictor": name} | summary.compute())
+                numbers = summary.compute()
+                line = Measurement(self.name, step, "eval", numbers, data=data, predictor=name)
+                self.owner.log.write(line.line())
 
     def _save(self, step: int) -> None:
         with distributed.together():

@@ -111,11 +111,19 @@ def _above(name: str, text: str) -> Metric:
     return Metric(f"{name}@{{at}}", f"{upper} at {{at}}", text, OVER, column=f"{upper}@{{at}}")
 
 
+def _count(name: str, title: str, text: str, **more: Any) -> Metric:
+    """A number of labels per image, of which more is not better."""
+    return Metric(name, title, text, COUNTS, "count", 0, **more)
+
+
+def _plain(name: str, title: str, text: str = "", group: str = OTHER, **more: Any) -> Metric:
+    """A number as it is, of which more is not better."""
+    return Metric(name, title, text, group, "plain", 0, **more)
+
+
 def _images(name: str, title: str, column: str) -> Metric:
     """How many images other numbers are over; ``column`` says which numbers."""
-    return Metric(
-        name, title, "Images that these numbers are over.", IMAGES, "plain", 0, column=column
-    )
+    return _plain(name, title, "Images that these numbers are over.", IMAGES, column=column)
 
 
 FAMILIES = {
@@ -134,13 +142,10 @@ FAMILIES = {
             "Share of right ones among an image's labels scored above {at}.",
             SETS,
         ),
-        Metric(
+        _count(
             "labels_per_image@{at}",
             "Labels per image at {at}",
             "How many classes are scored above {at} per image.",
-            COUNTS,
-            "count",
-            0,
         ),
         _above("cp", "Precision of labels scored above {at}, computed per class, then averaged."),
         _above("cr", "Recall of labels scored above {at}, computed per class, then averaged."),
@@ -211,13 +216,11 @@ REGISTRY = {
                 "compare": 5, "compare/sets": 6, "compare/mixed": 3,
             },
         ),
-        Metric(
+        _plain(
             "threshold",
             "Tuned threshold",
             "The score above which a class counts as predicted in the tuned F1.",
             SETS,
-            "plain",
-            0,
         ),
         Metric(
             "map",
@@ -239,55 +242,41 @@ REGISTRY = {
             column="F1 top-1",
             shown={"table": 6},
         ),
-        Metric(
+        _count(
             "labels_per_image@top1",
             "Labels per image, first choice",
             "One, where the first choice alone is the image's label set.",
-            COUNTS,
-            "count",
-            0,
         ),
-        Metric(
+        _count(
             "labels_per_image",
             "Labels per image",
             "How many classes are predicted per image; as many as there truly are would be ideal.",
-            COUNTS,
-            "count",
-            0,
             column="labels/image",
             shown={
                 "table": 8, "table/sets": 8, "headline": 5, "headline/sets": 3, "curves": 7,
                 "curves/sets": 9, "compare": 6, "compare/sets": 8, "compare/mixed": 6,
             },
         ),
-        Metric(
+        _count(
             "true_labels_per_image",
             "True labels per image",
             "How many classes an image truly has, on average.",
-            COUNTS,
-            "count",
-            0,
         ),
         _CF1.at("0.5", {"table/sets": 2, "curves/sets": 2, "compare/sets": 2}),
         _OF1.at("0.5", {"table/sets": 3, "curves/sets": 3, "compare/sets": 3}),
         _CF1.at("0.8", {"table/sets": 4, "curves/sets": 4, "compare/sets": 4}),
         _OF1.at("0.8", {"table/sets": 5, "curves/sets": 5, "compare/sets": 5}),
-        Metric(
+        _count(
             "pseudo_labels",
             "Pseudo-labels per image",
             "How many labels the student is taught per image.",
-            COUNTS,
-            "count",
-            0,
         ),
-        Metric(
+        _plain(
             "calibrated",
             "Calibrated pseudo-labels",
             "In which share of the student's steps they came from a calibrated teacher (--rho mixture), "
             "and not from a fixed threshold.",
             CALIBRATION,
-            "plain",
-            0,
         ),
         Metric(
             "ece",
@@ -310,7 +299,7 @@ REGISTRY = {
         Metric("precision", "Precision", "Share of right ones among predictions at 0.5.", OVER),
         Metric("recall", "Recall", "Share of the true ones that are predicted at 0.5.", OVER),
         Metric("f1", "F1", "Harmonic mean of precision and recall at 0.5.", OVER),
-        Metric("support", "Images", "Images that truly have the class.", OTHER, "plain", 0),
+        _plain("support", "Images", "Images that truly have the class."),
         Metric(
             "best",
             "Best epoch",
@@ -353,30 +342,24 @@ REGISTRY = {
             column="wrong labels fitted",
             shown={"table/clean": 5, "compare/clean": 5},
         ),
-        Metric(
+        _plain(
             "right_loss",
             "Loss on right labels",
             "Mean cross-entropy of the training images whose given label is right.",
-            OTHER,
-            "plain",
-            0,
             shown={"compare/clean": 6},
         ),
-        Metric(
+        _plain(
             "wrong_loss",
             "Loss on wrong labels",
             "Mean cross-entropy of the training images whose given label is wrong; low when they have "
             "been memorised.",
-            OTHER,
-            "plain",
-            0,
             shown={"compare/clean": 7},
         ),
-        Metric("alpha", "Weight of the peer (α)", "", OTHER, "plain", 0),
-        Metric("target_variability", "Share of labels changed (r)", "", OTHER, "plain", 0),
-        Metric("agreement", "Agreement of the peers", "", OTHER, "plain", 0),
-        Metric("rate", "Learning rate", "", OTHER, "plain", 0),
-        Metric("n", "Images", "Images that were judged.", IMAGES, "plain", 0),
+        _plain("alpha", "Weight of the peer (α)"),
+        _plain("target_variability", "Share of labels changed (r)"),
+        _plain("agreement", "Agreement of the peers"),
+        _plain("rate", "Learning rate"),
+        _plain("n", "Images", "Images that were judged.", IMAGES),
         _images("n_accuracy", "Images, of accuracy", "accuracy"),
         _images("n_real_accuracy", "Images, of ReaL accuracy", "ReaL accuracy"),
         _images("n_sets", "Images, of everything else", "all else"),

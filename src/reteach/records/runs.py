@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, final
+from typing import Any, Literal, Self, final
 
+from ..formatting import finite
 from .record import OPTIONAL, RecordFile
 
 Number = float | None
@@ -140,6 +142,43 @@ class ModelIndex:
     method: str
     stages: str = ""
 
+
+@final
+@dataclass(frozen=True)
+class Measurement:
+    """A line of ``metrics.jsonl``: means of training since the line before, or an evaluation.
+
+    Args:
+        stage, step: when; steps count from the beginning of the stage.
+        kind: train or eval.
+        phase: of training, as some earlier versions told it apart.
+        data, predictor: of an evaluation: what was judged on which data set.
+    """
+
+    stage: str
+    step: float
+    kind: str
+    values: Mapping[str, Number]
+    phase: str = ""
+    data: str = ""
+    predictor: str = ""
+
+    def line(self) -> dict[str, Any]:
+        """As it stands in the file, its values beside the rest."""
+        words = {key: getattr(self, key) for key in _WHERE if getattr(self, key)}
+        return {"stage": self.stage, "step": self.step, "kind": self.kind, **words, **self.values}
+
+    @classmethod
+    def of(cls, line: Mapping[str, Any]) -> Self:
+        """A line of the file; what is no finite number is no value."""
+        known = {key: str(line.get(key) or "") for key in _WHERE}
+        taken = {"stage", "step", "kind", *_WHERE}
+        values = {key: finite(value) for key, value in line.items() if key not in taken}
+        step, stage = finite(line.get("step")) or 0.0, str(line.get("stage", ""))
+        return cls(stage, step, str(line.get("kind", "train")), values, **known)
+
+
+_WHERE = ("phase", "data", "predictor")
 
 Evaluations = dict[str, dict[str, PredictorEvaluation]]
 """Data set -> predictor -> what was found."""

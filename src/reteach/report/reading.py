@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from ..records.record import damaged, load_text, mapping
+from ..records.runs import Measurement
 from ..spreadsheet import unguard
 
 
-def load_lines(file: Path) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file; a last line that is still being written is left out."""
+def load_measurements(file: Path) -> list[Measurement]:
+    """The lines of ``metrics.jsonl``; a last line that is still being written is left out."""
     lines = (load_text(file) or "").splitlines()
-    records = []
+    records: list[Measurement] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            records.append(mapping(json.loads(line), f"{file} line {number}"))
+            records.append(Measurement.of(mapping(json.loads(line), f"{file} line {number}")))
         except (ValueError, RecursionError):
             if number < len(lines):
                 raise damaged(file, f"line {number} is not JSON") from None

@@ -10,8 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from report_pages import read
+from reteach.records.runs import Measurement
 from reteach.report.kit.line_styles import Looks
 from reteach.report.pages.curves import BINS, LearningCurve, Timeline, _thin, evaluations, training
+
+
+def measured(lines: list[dict[str, object]]) -> list[Measurement]:
+    """Lines as a report reads them."""
+    return [Measurement.of(line) for line in lines]
 
 
 def test_stages_follow_each_other() -> None:
@@ -21,11 +27,11 @@ def test_stages_follow_each_other() -> None:
         {"stage": "2-student", "step": 10, "kind": "train", "loss": 0.4},
         {"stage": "2-student", "step": 30, "kind": "train", "loss": 0.3},
     ]
-    time = Timeline(records)
-    assert [time.at(record) for record in records] == [50, 100, 110, 130]
+    time = Timeline(measured(records))
+    assert [time.at(record) for record in measured(records)] == [50, 100, 110, 130]
     assert time.marks() == [(0, "1-teacher"), (100, "2-student")]
     assert time.total == 130
-    chart = training(records, Looks())
+    chart = training(measured(records), Looks())
     assert chart is not None
     words = {text.text for text in read(chart).all("text")}
     assert {"1-teacher", "2-student"} <= words
@@ -46,7 +52,7 @@ def test_stages_follow_each_other() -> None:
 )
 def test_losses_are_split_by_phase(records: list[dict[str, object]]) -> None:
     looks = Looks(["student", "teacher"])
-    chart = training(records, looks)
+    chart = training(measured(records), looks)
     assert chart is not None
     tree = read(chart)
     assert [key.text for key in tree.all("ul", "legend")[0].all("li")] == ["teacher", "student"]
@@ -64,7 +70,7 @@ def test_evaluations_per_metric_and_predictor() -> None:
         for s in (10, 20)
         for p, v in (("student", 0.5 + s / 100), ("teacher", 0.4))
     ]  # fmt: skip
-    chart = evaluations(records, Looks(), None)
+    chart = evaluations(measured(records), Looks(), None)
     assert chart is not None
     tree = read(chart)
     titles = [figure.all("b")[0].text for figure in tree.all("figure")]
@@ -78,9 +84,9 @@ def test_evaluations_per_metric_and_predictor() -> None:
 def test_nothing_measured_no_section() -> None:
     assert training([], Looks()) is None
     assert evaluations([], Looks(), None) is None
-    assert training([{"step": 1, "kind": "train", "loss": math.nan}], Looks()) is None
+    assert training(measured([{"step": 1, "kind": "train", "loss": math.nan}]), Looks()) is None
     silent = [{"step": 1, "kind": "eval", "data": "val", "predictor": "a", "map": None}]
-    assert evaluations(silent, Looks(), None) is None
+    assert evaluations(measured(silent), Looks(), None) is None
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=2000))
@@ -99,7 +105,7 @@ def test_a_long_run_stays_light() -> None:
         {"stage": "train", "step": 50 * i, "kind": "train", "loss": 1 / (i + 1), "a b<": float(i)}
         for i in range(1, 5000)
     ]
-    chart = training(records, Looks())
+    chart = training(measured(records), Looks())
     assert chart is not None
     assert len(chart) < 25_000
     assert "a b&lt;" in chart

@@ -5,12 +5,53 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ...formatting import plural
-from .html import Child, Html, tag
+from .html import Child, Html, join, tag
 
 
 def facts(pairs: Iterable[tuple[str, Child]]) -> Html:
     """Short facts in a row: names over values."""
-    return tag("dl", [tag("div", tag("dt", k), tag("dd", v)) for k, v in pairs], class_="facts")
+    return terms(pairs, class_="facts")
+
+
+def terms(
+    pairs: Iterable[tuple[Child, Child]], *, value: str | None = None, class_: str | None = None
+) -> Html:
+    """Names and what they stand for; ``value`` is the class of the latter."""
+    return tag(
+        "dl",
+        [tag("div", tag("dt", k), tag("dd", v, class_=value)) for k, v in pairs],
+        class_=class_,
+    )
+
+
+def named(text: Child) -> Html:
+    """A name that somebody gave: of an item, a class, a model."""
+    return tag("span", text, class_="name")
+
+
+def described(text: Child) -> Html:
+    """A paragraph under a page's title."""
+    return tag("p", text, class_="description")
+
+
+def card(picture: Child, item: str, terms_: Html, **style: str) -> Html:
+    """A picture beside what is known of it."""
+    title = tag("p", item, class_="item name", title=item)
+    return tag("article", picture, tag("div", title, terms_), class_="card", **style)
+
+
+def cards(made: Sequence[Html], at_once: int | None = None, more_words: str = "more") -> Html:
+    """Cards side by side; those after the first ``at_once`` open on request."""
+    first = tag("div", made[:at_once], class_="cards")
+    if at_once is None or len(made) <= at_once:
+        return first
+    rest = tag("div", made[at_once:], class_="cards")
+    return join(first, more(f"{len(made) - at_once} {more_words}", rest))
+
+
+def photo(url: str, item: str) -> Html:
+    """A picture of an item, by its data URL."""
+    return tag("img", src=url, alt=f"image {item}", loading="lazy")
 
 
 def big_numbers(numbers: Iterable[tuple[Child, str, str, Child]]) -> Html:
@@ -71,6 +112,14 @@ def warnings(texts: Sequence[str]) -> Html | None:
 def head(title: Child, *, text: bool = False) -> Html:
     """A column's heading; ``text`` sorts as words and stands left."""
     return tag("th", title, scope="col", class_=None if text else "n", data_text=text)
+
+
+def columns(first: Child, *others: Child) -> list[Html]:
+    """Headings of a table: the first column is text, the others are numbers unless made by :func:`head`."""
+    return [
+        head(first, text=True),
+        *(h if isinstance(h, Html) and h.startswith("<th") else head(h) for h in others),
+    ]
 
 
 def row(name: Child, *cells: Child, class_: str | None = None) -> Html:

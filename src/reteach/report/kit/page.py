@@ -7,8 +7,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import final
 
+from ... import __version__
+from ...files import atomic_write
+from .blocks import panels
 from .html import Child, Html, join, tag
 
 
@@ -58,6 +62,21 @@ def document(title: str, header: Child, sections: Sequence[Section | None], foot
         ),
         lang="en",
     )
+
+
+def write_page(path: Path, title: str, header: Child, sections: Sequence[Section | None]) -> None:
+    """Write a document; see :func:`document`."""
+    atomic_write(path, document(title, header, sections, footer(__version__)))
+
+
+def top(command: str, title: Child, *more: Child) -> Html:
+    """The head of a page: what made it, its title, and more."""
+    return join(tag("p", f"reteach {command}", class_="eyebrow"), tag("h1", title), *more)
+
+
+def panels_section(anchor: str, title: str, lead: Child, charts: Sequence[Html]) -> Section | None:
+    """A section of charts side by side; None without any."""
+    return Section(anchor, title, lead, panels(charts)) if charts else None
 
 
 def policy(script: str) -> str:

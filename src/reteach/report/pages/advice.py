@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from ... import __version__
 from ...analysis.advice import doubt
 from ...analysis.facts import Facts, Range
 from ...duplicates.thumbnails import ALIKE
-from ...files import atomic_write
 from ...formatting import count, decimal, percent, plural
-from ..kit.blocks import big_numbers, head, notice, row, table
+from ..kit.blocks import big_numbers, card, cards, columns, head, notice, photo, row, table, terms
 from ..kit.html import Child, Html, join, tag
-from ..kit.page import Section, document, footer
-from .duplicates import Duplicate, card
+from ..kit.page import Section, top, write_page
+from .duplicates import Duplicate, pair_card
 
 Doubted = tuple[str, str, str, str]
 """An image: data URL, item, given label, model's first choice."""
@@ -67,8 +65,7 @@ def write_advice(path: Path, page: Page) -> None:
         _doubted(page),
         _missing(page),
     ]
-    body = document(f"{title} — reteach", _header(title, page), sections, footer(__version__))
-    atomic_write(path, body)
+    write_page(path, f"{title} — reteach", _header(title, page), sections)
 
 
 def _header(title: str, page: Page) -> Html:
@@ -84,9 +81,9 @@ def _header(title: str, page: Page) -> Html:
     )
     found = f.repeated + f.across + (f.alike or 0) + f.alike_across
     numbers.append(("Copies", count(found), "", "pairs, within and across the sets"))
-    return join(
-        tag("p", "reteach advise", class_="eyebrow"),
-        tag("h1", title),
+    return top(
+        "advise",
+        title,
         big_numbers(numbers),
     )
 
@@ -170,7 +167,7 @@ def _measured(page: Page) -> Section:
         low, high = decimal(f.per_image.low), decimal(f.per_image.high)
         rows.append(("Labels per image", f"{low} to {high}", how))
     made = [row(name, value, tag("td", how)) for name, value, how in rows]
-    heads = [head("fact", text=True), head("value"), head("how", text=True)]
+    heads = columns("fact", "value", head("how", text=True))
     lead = "A small network's view: a better one would find fewer wrong labels."
     return Section("facts", "What was measured", lead, table(heads, [made], "Facts"))
 
@@ -192,12 +189,7 @@ def _confused(page: Page) -> Section | None:
         )
         for pair in found
     ]
-    heads = [
-        head("one / other", text=True),
-        head("one is other, %"),
-        head("other is one, %"),
-        head("of both, %"),
-    ]
+    heads = columns("one / other", "one is other, %", "other is one, %", "of both, %")
     lead = (
         "Shares of the labels whose image the held-out networks confidently take for the other class "
         "(confident joint). Classes that look alike, or labels that mix them up: look. Nothing is advised on "
@@ -218,7 +210,7 @@ def _copies(page: Page) -> Section | None:
     parts = {"Of validation images": page.across or (), "Within the images": page.within}
     body = join(
         *(
-            join(tag("h3", title), tag("div", [card(pair) for pair in pairs], class_="cards"))
+            join(tag("h3", title), cards([pair_card(pair) for pair in pairs]))
             for title, pairs in parts.items()
             if pairs
         )
@@ -237,24 +229,12 @@ def _doubted(page: Page) -> Section | None:
 
 
 def _cards(pictures: Sequence[Doubted]) -> Html:
-    cards = [
-        tag(
-            "article",
-            tag("img", src=url, alt=f"image {item}", loading="lazy"),
-            tag(
-                "div",
-                tag("p", item, class_="item name", title=item),
-                tag(
-                    "dl",
-                    tag("div", tag("dt", "given"), tag("dd", given, class_="name")),
-                    tag("div", tag("dt", "model"), tag("dd", choice, class_="name")),
-                ),
-            ),
-            class_="card",
-        )
-        for url, item, given, choice in pictures
-    ]
-    return tag("div", cards, class_="cards")
+    return cards(
+        [
+            card(photo(url, item), item, terms([("given", given), ("model", choice)], value="name"))
+            for url, item, given, choice in pictures
+        ]
+    )
 
 
 def _missing(page: Page) -> Section | None:

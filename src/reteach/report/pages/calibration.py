@@ -7,16 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ... import __version__
-from ...files import atomic_write
 from ...formatting import count, decimal, percent, plural
 from ...relabel.calibration.logit_histogram import NAMED, UNKNOWN, UNNAMED
 from ...relabel.calibration.mixture import Numbers
 from ...relabel.calibration.presence import Calibration, apart
-from ..kit.blocks import big_numbers, facts, head, notice, panel, panels, row, table
+from ..kit.blocks import big_numbers, columns, facts, named, notice, panel, panels, row, table
 from ..kit.charts import Line, legend, lines
-from ..kit.html import join, tag
-from ..kit.page import Section, document, footer
+from ..kit.html import join
+from ..kit.page import Section, top, write_page
 
 BARS = 60
 """Bins of the observed scores on the page."""
@@ -25,9 +23,7 @@ NAMES = ("absent: never named", "present, seldom named", "present, often named")
 
 def write_calibration(path: Path, found: Calibration, title: str) -> None:
     """Write the page of a calibration; ``title`` says of what."""
-    header = join(
-        tag("p", "reteach calibration", class_="eyebrow"),
-        tag("h1", tag("span", title, class_="name")),
+    header = top("calibration", named(title),
         [notice("It cannot tell present from absent", doubt) for doubt in found.warnings] or None,
         big_numbers(
             [
@@ -49,9 +45,7 @@ def write_calibration(path: Path, found: Calibration, title: str) -> None:
         ),
     )  # fmt: skip
     sections = [_scores(found), _named(found), _map(found), _components(found), _classes(found)]
-    atomic_write(
-        path, document(f"Calibration of {title} — reteach", header, sections, footer(__version__))
-    )
+    write_page(path, f"Calibration of {title} — reteach", header, sections)
 
 
 def _scores(found: Calibration) -> Section:
@@ -139,13 +133,7 @@ def _map(found: Calibration) -> Section:
 
 def _components(found: Calibration) -> Section:
     mixture = found.pooled
-    heads = [
-        head("component", text=True),
-        head("share, %"),
-        head("mean"),
-        head("deviation"),
-        head("named, %"),
-    ]
+    heads = columns("component", "share, %", "mean", "deviation", "named, %")
     rows = [
         row(
             name,
@@ -174,11 +162,11 @@ def _classes(found: Calibration) -> Section | None:
     share = (per_class * found.each.present(found.z)).sum(-1) / images
     named = found.counts[NAMED].sum(-1) / images
     order = np.argsort(-share, kind="stable")[:300].tolist()
-    heads = [head("class", text=True), head("present, %"), head("named, %"), head("apart")]
+    heads = columns("class", "present, %", "named, %", "apart")
     gap = found.each.mean[:, 1] - found.each.mean[:, 0]
     rows = [
         row(
-            tag("span", found.presence.classes[c], class_="name"),
+            named(found.presence.classes[c]),
             percent(float(share[c])),
             percent(float(named[c])),
             decimal(float(gap[c])),

@@ -10,7 +10,7 @@ from ... import formatting
 from ...metrics.registry import metric
 from ...records.runs import ClassRow
 from ..glossary import abbr
-from ..kit.blocks import bar, head, more, panel, row, table
+from ..kit.blocks import bar, columns, head, more, named, panel, row, table
 from ..kit.charts import histogram
 from ..kit.html import Html, join, tag
 
@@ -60,14 +60,14 @@ class _Lines:
         for key in self.fractions:
             heads.append(head(abbr(key)))
             if key == "ap":
-                heads += [head(["AP ", tag("span", n, class_="name")]) for n in self.others]
+                heads += [head(["AP ", named(n)]) for n in self.others]
         body = [self._row(r) for r in rows]
         return table(
             heads, [body], caption, sortable=True, filter_="Find a class" if long else None
         )
 
     def short(self, rows: Rows, caption: str) -> Html:
-        heads = [head("Class", text=True), head(abbr("support")), head(abbr("ap"))]
+        heads = columns("Class", abbr("support"), abbr("ap"))
         body = [row(_name(r), self._support(r), _share(r.ap)) for r in rows]
         return table(heads, [body], caption)
 
@@ -85,7 +85,7 @@ class _Lines:
 
 
 def _name(line: ClassRow) -> Html:
-    return tag("span", line.class_, class_="name")
+    return named(line.class_)
 
 
 def _share(value: float | None) -> Html:

@@ -16,11 +16,22 @@ from ...metrics.registry import metric
 from ...records.comparisons import COMPARISON, ComparedExample, ComparisonRecord
 from ..entries import Entry, entries, leaders
 from ..glossary import glossary
-from ..kit.blocks import facts, head, more, panel, panels, row, table, warnings
+from ..kit.blocks import (
+    columns,
+    described,
+    facts,
+    more,
+    named,
+    panel,
+    panels,
+    row,
+    table,
+    warnings,
+)
 from ..kit.charts import Line, legend, lines
 from ..kit.html import Child, Html, join, tag
 from ..kit.line_styles import Looks
-from ..kit.page import Section, document, footer
+from ..kit.page import Section, document, footer, top
 from .config import flat, nested, text
 from .examples import gallery
 from .results_table import differences, results_table, seeds_apart
@@ -53,7 +64,7 @@ def page(folder: Path) -> str:
         _curves(found, metrics, true),
         _examples(record.examples, found),
         _configuration(record.configuration, found),
-        _glossary(metrics),
+        glossary(metrics),
     ]
     return document(
         f"{title} — reteach",
@@ -87,10 +98,10 @@ def _header(record: ComparisonRecord, title: str, found: Sequence[Entry]) -> Htm
     seconds = sum(sum(e.seconds) for e in found)
     if seconds:
         pairs.append(("training time in all", formatting.duration(seconds)))
-    return join(
-        tag("p", "reteach comparison", class_="eyebrow"),
-        tag("h1", tag("span", title, class_="name")),
-        tag("p", record.description, class_="description") if record.description else None,
+    return top(
+        "comparison",
+        named(title),
+        described(record.description) if record.description else None,
         warnings(record.warnings),
         facts(pairs),
         tag(
@@ -217,11 +228,10 @@ def _configuration(
             groups[key] = first[key]
     parts: list[Child] = []
     if own and len(configs) > 1:
-        heads = [head("Method", text=True)]
-        heads += [head(key.removeprefix("settings.")) for key in own]
+        heads = columns("Method", *(key.removeprefix("settings.") for key in own))
         body = [
             row(
-                tag("span", titles.get(name, name), class_="name"),
+                named(titles.get(name, name)),
                 *(text(config[key]) if key in config else "" for key in own),
             )
             for name, config in configs.items()
@@ -231,8 +241,3 @@ def _configuration(
         )
     parts.append(more("What all share", nested(groups), print_=True))
     return Section("configuration", "Configuration", None, parts)
-
-
-def _glossary(metrics: Sequence[str]) -> Section | None:
-    body = glossary(metrics)
-    return Section("glossary", "Glossary", None, body) if body is not None else None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...formatting import DASH
+from ..kit.blocks import terms
 from ..kit.html import Html, tag
 
 _ELSEWHERE = "output"
@@ -28,13 +29,7 @@ def nested(config: dict[str, Any]) -> Html:
             tag(
                 "div",
                 tag("h3", name) if name else None,
-                tag(
-                    "dl",
-                    [
-                        tag("div", tag("dt", key), tag("dd", text(value), class_="name"))
-                        for key, value in flat(settings)
-                    ],
-                ),
+                terms(((key, text(value)) for key, value in flat(settings)), value="name"),
             )
             for name, settings in lists
         ],

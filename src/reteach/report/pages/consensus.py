@@ -7,16 +7,25 @@ from pathlib import Path
 
 import numpy as np
 
-from ... import __version__
 from ...analysis.curves import curve
 from ...analysis.outcome import Outcome
 from ...analysis.quality import RaterQuality, Share
-from ...files import atomic_write
 from ...formatting import count, general, percent, plural
-from ..kit.blocks import big_numbers, facts, head, more, panel, panels, row, table
+from ..kit.blocks import (
+    big_numbers,
+    columns,
+    described,
+    facts,
+    more,
+    named,
+    panel,
+    panels,
+    row,
+    table,
+)
 from ..kit.charts import Line, histogram, lines
 from ..kit.html import Child, Html, join, tag
-from ..kit.page import Section, document, footer
+from ..kit.page import Section, top, write_page
 from ..kit.plane import Points, keys, plane
 
 SHOWN = 300
@@ -41,8 +50,7 @@ def write_consensus(path: Path, outcome: Outcome) -> None:
         _per_item(outcome),
         _unlabeled(outcome),
     ]
-    page = document(f"{title} — reteach", _header(title, outcome), sections, footer(__version__))
-    atomic_write(path, page)
+    write_page(path, f"{title} — reteach", _header(title, outcome), sections)
 
 
 def _header(title: str, outcome: Outcome) -> Html:
@@ -63,10 +71,10 @@ def _header(title: str, outcome: Outcome) -> Html:
                 continue
             remark = f"{percent(low)} to {percent(high)} (95%, by image)"
             numbers.append((f"{name} on gold", percent(value), "%", remark))
-    return join(
-        tag("p", "reteach consensus", class_="eyebrow"),
-        tag("h1", title),
-        tag("p", _METHODS[outcome.found.method], class_="description"),
+    return top(
+        "consensus",
+        title,
+        described(_METHODS[outcome.found.method]),
         big_numbers(numbers),
         facts(
             [
@@ -124,14 +132,9 @@ def _gold(outcome: Outcome) -> Section | None:
 
 def _raters(outcome: Outcome) -> Section:
     quality, by_gold = outcome.quality()
-    heads = [
-        head("rater", text=True),
-        head("answers judged"),
-        head("maybe, %"),
-        head("precision, %"),
-        head("recall, %"),
-        head("specificity, %"),
-    ]
+    heads = columns(
+        "rater", "answers judged", "maybe, %", "precision, %", "recall, %", "specificity, %"
+    )
     rows = [_rater(q) for q in sorted(quality, key=_f1, reverse=True)]
     against = "the golden pairs" if by_gold else "the consensus itself, for want of golden pairs"
     return Section(
@@ -194,7 +197,7 @@ def _unlabeled(outcome: Outcome) -> Section | None:
     items = outcome.unlabeled
     if not items:
         return None
-    shown = tag("ul", [tag("li", tag("span", item, class_="name")) for item in items[:SHOWN]])
+    shown = tag("ul", [tag("li", named(item)) for item in items[:SHOWN]])
     rest = len(items) - SHOWN
     return Section(
         "unlabeled",

@@ -6,19 +6,18 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, final
+from typing import final
 
 from ... import formatting
 from ...metrics.registry import IMAGES, by_sets, metric, shown
-from ..kit.blocks import panel, panels
+from ...records.runs import Measurement
+from ..kit.blocks import named, panel, panels
 from ..kit.charts import Line, legend, lines
 from ..kit.html import Html, join, tag
 from ..kit.line_styles import Looks
 
 BINS = 240
 """Points per curve at most; more could not be told apart on a page."""
-_NOT_MEASURED = {"stage", "step", "kind", "phase", "data", "predictor", "at"}
-Record = dict[str, Any]
 
 
 @final
@@ -38,12 +37,10 @@ class LearningCurve:
 class Timeline:
     """Stages one after the other: a stage's step 1 follows the last step of the stage before."""
 
-    def __init__(self, records: Sequence[Record]) -> None:
+    def __init__(self, records: Sequence[Measurement]) -> None:
         lengths: dict[str, float] = {}
         for record in records:
-            step = formatting.finite(record.get("step")) or 0.0
-            stage = str(record.get("stage", ""))
-            lengths[stage] = max(lengths.get(stage, 0.0), step)
+            lengths[record.stage] = max(lengths.get(record.stage, 0.0), record.step)
         self.starts: dict[str, float] = {}
         total = 0.0
         for stage, length in lengths.items():
@@ -51,10 +48,9 @@ class Timeline:
             total += length
         self.total = total
 
-    def at(self, record: Record) -> float:
+    def at(self, record: Measurement) -> float:
         """The step of a record, counted from the beginning of the run."""
-        step = formatting.finite(record.get("step")) or 0.0
-        return self.starts[str(record.get("stage", ""))] + step
+        return self.starts[record.stage] + record.step
 
     def marks(self) -> list[tuple[float, str]]:
         """Where stages begin, if there are several."""
@@ -62,13 +58,13 @@ class Timeline:
         return pairs if len(pairs) > 1 else []
 
 
-def training(records: Sequence[Record], looks: Looks) -> Html | None:
+def training(records: Sequence[Measurement], looks: Looks) -> Html | None:
     """Losses (a curve per phase), the rate, and whatever else was measured; None without records."""
     time = Timeline(records)
     losses: dict[str, LearningCurve] = {}
     others: dict[str, LearningCurve] = {}
     for record in records:
-        if record.get("kind", "train") != "train":
+        if record.kind != "train":
             continue
         for name, value in _measured(record):
             what, group = _series(name, record)
@@ -86,18 +82,21 @@ def training(records: Sequence[Record], looks: Looks) -> Html | None:
     return join(keys, panels(charts))
 
 
-def evaluations(records: Sequence[Record], looks: Looks, true_labels: float | None) -> Html | None:
+def evaluations(
+    records: Sequence[Measurement], looks: Looks, true_labels: float | None
+) -> Html | None:
     """A chart per metric with a curve per predictor, for each judged data set; None without any."""
     time = Timeline(records)
-    judged = [r for r in records if r.get("kind") == "eval"]
-    sets = list(dict.fromkeys(str(r.get("data", "")) for r in judged))
+    judged = [r for r in records if r.kind == "eval"]
+    sets = list(dict.fromkeys(r.data for r in judged))
     parts = []
     for data in sets:
-        mine = [r for r in judged if str(r.get("data", "")) == data]
-        predictors = list(dict.fromkeys(str(r.get("predictor", "model")) for r in mine))
+        mine = [r for r in judged if r.data == data]
+        numbers = [r.values for r in mine]
+        predictors = list(dict.fromkeys(map(_predictor, mine)))
         charts = []
-        single = all(r.get("real_accuracy") in (None, r.get("accuracy")) for r in mine)
-        for name in shown("curves/sets" if by_sets(mine) else "curves"):
+        single = all(n.get("real_accuracy") in (None, n.get("accuracy")) for n in numbers)
+        for name in shown("curves/sets" if by_sets(numbers) else "curves"):
             if name == "real_accuracy" and single:  # then it is the accuracy
                 continue
             curves = {p: _metric_curve(mine, p, name, time) for p in predictors}
@@ -106,41 +105,44 @@ def evaluations(records: Sequence[Record], looks: Looks, true_labels: float | No
                 level = _true_labels(mine, true_labels) if name == "labels_per_image" else None
                 charts.append(_judged_panel(name, data, curves, time, looks, level))
         if charts:
-            title = tag("h3", "On ", tag("span", data, class_="name")) if len(sets) > 1 else None
+            title = tag("h3", "On ", named(data)) if len(sets) > 1 else None
             parts.append(join(title, legend(looks.of(predictors)), panels(charts)))
     return join(parts) if parts else None
 
 
-def _series(name: str, record: Record) -> tuple[str, bool]:
+def _predictor(record: Measurement) -> str:
+    return record.predictor or "model"
+
+
+def _series(name: str, record: Measurement) -> tuple[str, bool]:
     """What a measurement is called in a chart, and whether it is a loss."""
     if name == "loss":
-        return str(record.get("phase") or "loss"), True
+        return record.phase or "loss", True
     if name.endswith("_loss"):
         return name.removesuffix("_loss"), True
     return name, name == "cross_entropy"
 
 
-def _measured(record: Record) -> Iterator[tuple[str, float]]:
-    for name, value in record.items():
-        number = formatting.finite(value)
-        if number is not None and name not in _NOT_MEASURED and metric(name).group != IMAGES:
-            yield name, number
+def _measured(record: Measurement) -> Iterator[tuple[str, float]]:
+    for name, value in record.values.items():
+        if value is not None and name != "at" and metric(name).group != IMAGES:
+            yield name, value
 
 
 def _metric_curve(
-    records: Sequence[Record], predictor: str, name: str, time: Timeline
+    records: Sequence[Measurement], predictor: str, name: str, time: Timeline
 ) -> LearningCurve:
     curve = LearningCurve()
     scale = metric(name).scale
     for record in records:
-        if str(record.get("predictor", "model")) == predictor:
-            value = formatting.finite(record.get(name))
+        if _predictor(record) == predictor:
+            value = record.values.get(name)
             curve.add(time.at(record), math.nan if value is None else scale * value)
     return curve
 
 
-def _true_labels(records: Sequence[Record], known: float | None) -> float | None:
-    found = [formatting.finite(r.get("true_labels_per_image")) for r in records]
+def _true_labels(records: Sequence[Measurement], known: float | None) -> float | None:
+    found = [r.values.get("true_labels_per_image") for r in records]
     return next((value for value in reversed(found) if value is not None), known)
 
 

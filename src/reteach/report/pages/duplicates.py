@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ... import __version__
-from ...files import atomic_write
 from ...formatting import count, decimal, plural
-from ..kit.blocks import big_numbers, notice
-from ..kit.html import Html, join, tag
-from ..kit.page import Section, document, footer
+from ..kit.blocks import big_numbers, cards, notice, photo, terms
+from ..kit.html import Html, tag
+from ..kit.page import Section, top, write_page
 
 _TWO = "display: grid; grid-template-columns: 1fr 1fr; gap: .4rem; align-items: start"
 
@@ -50,9 +48,9 @@ def write_duplicates(
     """
     same = sum(pair.same_bytes for pair in shown)
     apart = sum(_differ(pair) for pair in shown)
-    header = join(
-        tag("p", "reteach dedup", class_="eyebrow"),
-        tag("h1", f"The {plural(found, 'nearest pair')} of images"),
+    header = top(
+        "dedup",
+        f"The {plural(found, 'nearest pair')} of images",
         big_numbers(
             [
                 ("Same file", count(same), "", "equal byte by byte, among those shown"),
@@ -61,17 +59,17 @@ def write_duplicates(
             ]
         ),
     )
-    body = tag("div", [card(pair) for pair in shown], class_="cards")
+    body = cards([pair_card(pair) for pair in shown])
     lead = (
         f"The {plural(len(shown), 'nearest pair')}, nearest first. Distances are Euclidean between "
         f"{how}: 0 is the same, 1.41 unrelated. Look for the place where the pairs stop being the "
         "same picture: its number goes to --first, or its distance to --within."
     )
     sections = [Section("pairs", "Pairs", lead, body if shown else notice("Note", "No pairs."))]
-    atomic_write(path, document("Duplicates", header, sections, footer(__version__)))
+    write_page(path, "Duplicates", header, sections)
 
 
-def card(pair: Duplicate) -> Html:
+def pair_card(pair: Duplicate) -> Html:
     """The two pictures side by side, with what is known of them."""
     facts = [("distance", "0, the same file" if pair.same_bytes else decimal(pair.distance, 3))]
     facts += [("image", pair.image.item), ("repeats", pair.against.item)]
@@ -84,7 +82,7 @@ def card(pair: Duplicate) -> Html:
         tag(
             "div",
             tag("p", f"{pair.number}.", class_="item name"),
-            tag("dl", [tag("div", tag("dt", k), tag("dd", v, class_="name")) for k, v in facts]),
+            terms(facts, value="name"),
         ),
         class_="card",
         style="grid-template-columns: minmax(0, min(15rem, 55%)) minmax(0, 1fr)",
@@ -94,7 +92,7 @@ def card(pair: Duplicate) -> Html:
 def _picture(side: Side) -> Html:
     if side.picture is None:
         return tag("div", "no picture", class_="empty")
-    return tag("img", src=side.picture, alt=f"image {side.item}", loading="lazy")
+    return photo(side.picture, side.item)
 
 
 def _differ(pair: Duplicate) -> bool:

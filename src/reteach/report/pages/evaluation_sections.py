@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from ...metrics.registry import GROUPS, GROUPS_OF_SETS, by_sets, counted, metric
 from ...records.runs import Number, PredictorEvaluation
 from ..glossary import abbr, glossary
-from ..kit.blocks import group, head, panel, panels, row, table
+from ..kit.blocks import columns, group, named, panel, row, table
 from ..kit.charts import histogram, reliability
 from ..kit.html import Html, join, tag
 from ..kit.line_styles import Looks
-from ..kit.page import Section
+from ..kit.page import Section, panels_section
 from .classes import per_class
 from .examples import gallery, merged, single_truth
 
@@ -30,7 +30,7 @@ def results(judged: Mapping[str, Evaluated]) -> Section | None:
     for data, found in judged.items():
         made = _metrics_table(data, {n: e.metrics for n, e in found.items()})
         if made is not None:
-            tables.append(tag("h3", "On ", tag("span", data, class_="name")))
+            tables.append(tag("h3", "On ", named(data)))
             tables.append(made)
     if not tables:
         return None
@@ -49,8 +49,7 @@ def _metrics_table(data: str, numbers: Metrics) -> Html | None:
     if not groups:
         return None
     images = next((f", {words}" for found in numbers.values() if (words := counted(found))), "")
-    heads = [head("Metric", text=True)]
-    heads += [head(tag("span", name, class_="name")) for name in numbers]
+    heads = columns("Metric", *map(named, numbers))
     halves = []
     for half in _halved(groups):
         bodies = [
@@ -103,14 +102,12 @@ def coverage(found: Evaluated, looks: Looks) -> Section | None:
         )
         means = f"mean {_mean(predicted):.2f}"
         means += f", truly {_mean(true):.2f}" if sum(true) else ""
-        charts.append(panel(tag("span", name, class_="name"), chart, means))
-    if not charts:
-        return None
+        charts.append(panel(named(name), chart, means))
     lead = (
         "How many labels an image gets (bars) and how many it truly has (outline), as shares of the "
         "images. A model that learned from single labels tends to give too few."
     )
-    return Section("coverage", "Label coverage", lead, panels(charts))
+    return panels_section("coverage", "Label coverage", lead, charts)
 
 
 def calibration(found: Evaluated, looks: Looks) -> Section | None:
@@ -136,14 +133,12 @@ def calibration(found: Evaluated, looks: Looks) -> Section | None:
             looks(name),
         )
         remark = f"off by {100 * error:.1f} points"
-        charts.append(panel(tag("span", name, class_="name"), chart, remark))
-    if not charts:
-        return None
+        charts.append(panel(named(name), chart, remark))
     lead = (
         "How often the first choice is right (up) against its score (right). On the dashed line a score "
         "is a probability; below it the model is too sure of itself. Larger dots stand for more images."
     )
-    return Section("calibration", "Reliability", lead, panels(charts))
+    return panels_section("calibration", "Reliability", lead, charts)
 
 
 def examples(found: Evaluated, data: str) -> Section | None:
@@ -176,8 +171,7 @@ def words(judged: Mapping[str, Evaluated]) -> Section | None:
     names = [
         name for found in judged.values() for entry in found.values() for name in entry.metrics
     ]
-    body = glossary(n for n in names if n == _FIRST or not n.startswith("labels_per_image@"))
-    return Section("glossary", "Glossary", None, body) if body is not None else None
+    return glossary(n for n in names if n == _FIRST or not n.startswith("labels_per_image@"))
 
 
 def _counts(values: Sequence[Number]) -> list[float]:

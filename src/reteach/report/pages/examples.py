@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from ... import formatting
 from ...records.comparisons import ComparedExample
 from ...records.runs import Example, Prediction
-from ..kit.blocks import more
+from ..kit.blocks import card, cards, named
 from ..kit.html import Html, join, tag
 
 SHOWN, CHIPS = 8, 10
@@ -27,13 +27,7 @@ def gallery(examples: Sequence[ComparedExample]) -> Html | None:
     """Cards of the examples; None without any."""
     if not examples:
         return None
-    cards = [_card(example) for example in examples]
-    rest = tag("div", cards[SHOWN:], class_="cards")
-    return join(
-        _key(),
-        tag("div", cards[:SHOWN], class_="cards"),
-        more(f"{len(cards) - SHOWN} more images", rest) if len(cards) > SHOWN else None,
-    )
+    return join(_key(), cards([_card(e) for e in examples], SHOWN, "more images"))
 
 
 def single_truth(examples: Sequence[ComparedExample]) -> bool:
@@ -57,13 +51,8 @@ def _card(example: ComparedExample) -> Html:
     for model, predicted in example.predicted.items():
         rows.append((model, _predicted(predicted, truth)))
     if truth is not None:
-        rows.append(("truth", [tag("li", tag("span", t, class_="name")) for t in truth]))
-    return tag(
-        "article",
-        _picture(example.image, item),
-        tag("div", tag("p", item, class_="item name", title=item), _rows(rows)),
-        class_="card",
-    )
+        rows.append(("truth", [tag("li", named(t)) for t in truth]))
+    return card(_picture(example.image, item), item, _rows(rows))
 
 
 def _rows(rows: Sequence[tuple[str, list[Html]]]) -> Html:
@@ -97,7 +86,7 @@ def _predicted(pairs: Sequence[Prediction], truth: Sequence[str] | None) -> list
 def _plain(name: str, truth: Sequence[str] | None) -> Html:
     wrong = truth is not None and name not in truth
     remark = tag("small", "not in the truth") if wrong else None
-    return tag("li", tag("span", name, class_="name"), remark)
+    return tag("li", named(name), remark)
 
 
 def _chip(name: str, score: float | None, kind: str | None) -> Html:
@@ -106,7 +95,7 @@ def _chip(name: str, score: float | None, kind: str | None) -> Html:
         "li",
         tag("b", sign, aria_hidden="true") if sign else None,
         tag("span", words + ": ", class_="hidden") if words else None,
-        tag("span", name, class_="name"),
+        named(name),
         tag("small", formatting.decimal(score)) if score is not None else None,
         class_=kind,
     )

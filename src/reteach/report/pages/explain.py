@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from ... import __version__, formatting
-from ...files import atomic_write
-from ..kit.html import Html, join, tag
-from ..kit.page import Section, document, footer
+from ... import formatting
+from ..kit.blocks import described, named, photo
+from ..kit.html import Html, tag
+from ..kit.page import Section, top, write_page
 
 _MAPS = {
     "auto": "Where a network has a token per class, its attention; else the places that speak for the "
@@ -67,10 +67,10 @@ class Explained:
 def write_explained(path: Path, explained: Sequence[Explained], run: str, kind: str) -> None:
     """Write the page; ``kind`` of map is one of those of :mod:`reteach.analysis.cam`."""
     title = f"Where {run} looks"
-    header = join(
-        tag("p", "reteach explain", class_="eyebrow"),
-        tag("h1", title),
-        tag("p", _MAPS[kind], class_="description"),
+    header = top(
+        "explain",
+        title,
+        described(_MAPS[kind]),
         tag(
             "p",
             "Red speaks most for the class, blue says nothing. Each map has its own scale: the number "
@@ -82,8 +82,7 @@ def write_explained(path: Path, explained: Sequence[Explained], run: str, kind: 
         Section(f"class-{number}", one.name, _lead(one), _images(one))
         for number, one in enumerate(explained, 1)
     ]
-    page = document(f"{title} — reteach", header, sections, footer(__version__))
-    atomic_write(path, page)
+    write_page(path, f"{title} — reteach", header, sections)
 
 
 def _lead(one: Explained) -> str:
@@ -104,17 +103,17 @@ def _images(one: Explained) -> Html:
 
 def _row(shown: Shown, cls: str) -> Html:
     labels = [
-        tag("li", tag("b", "→") if label == cls else None, tag("span", label, class_="name"),
+        tag("li", tag("b", "→") if label == cls else None, named(label),
             class_="right" if label == cls else None)
         for label in shown.labels
     ]  # fmt: skip
-    photo = tag(
+    picture = tag(
         "figure",
-        tag("img", src=shown.picture, alt=f"image {shown.item}", loading="lazy"),
+        photo(shown.picture, shown.item),
         tag("figcaption", tag("b", shown.item, class_="name", title=shown.item)),
         tag("ul", labels, class_="chips") if labels else None,
     )
-    return tag("article", photo, [_look(look, cls) for look in shown.looks])
+    return tag("article", picture, [_look(look, cls) for look in shown.looks])
 
 
 def _look(look: Look, cls: str) -> Html:

@@ -10,13 +10,26 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from ... import __version__, formatting
-from ...files import atomic_write
+from ... import formatting
 from ...formatting import count, percent, plural
 from ...relabel.noise.clean import Balance, Detection
-from ..kit.blocks import bar, big_numbers, facts, head, more, row, table, warnings
-from ..kit.html import Child, Html, join, tag
-from ..kit.page import Section, document, footer
+from ..kit.blocks import (
+    bar,
+    big_numbers,
+    card,
+    cards,
+    columns,
+    facts,
+    head,
+    named,
+    photo,
+    row,
+    table,
+    terms,
+    warnings,
+)
+from ..kit.html import Child, Html, tag
+from ..kit.page import Section, top, write_page
 
 SHOWN = 24
 """Pictures at once; the others open on request."""
@@ -77,8 +90,7 @@ def write_suspects(path: Path, cleaning: Cleaning) -> None:
     """Write the page."""
     title = f"{plural(int(cleaning.dropped.sum()), 'doubtful label')} of {count(cleaning.n)}"
     sections = [_rules(cleaning), _suspects(cleaning), _pairs(cleaning), _classes(cleaning)]
-    page = document(f"{title} — reteach", _header(title, cleaning), sections, footer(__version__))
-    atomic_write(path, page)
+    write_page(path, f"{title} — reteach", _header(title, cleaning), sections)
 
 
 def _header(title: str, cleaning: Cleaning) -> Html:
@@ -93,9 +105,9 @@ def _header(title: str, cleaning: Cleaning) -> Html:
         ),
         ("Confirmed", percent(at.confirmed), "%", "labels that are the model's first choice"),
     ]
-    return join(
-        tag("p", "reteach clean", class_="eyebrow"),
-        tag("h1", title),
+    return top(
+        "clean",
+        title,
         tag(
             "p",
             "Every label was judged by a model that had not seen its image. A doubtful label is wrong, "
@@ -110,9 +122,8 @@ def _header(title: str, cleaning: Cleaning) -> Html:
 
 def _rules(cleaning: Cleaning) -> Section:
     known = any(outcome.detection for outcome in cleaning.rules)
-    heads = [head("rule", text=True), head("dropped, %")]
-    if known:
-        heads += [head("precision, %"), head("recall, %"), head("F1, %")]
+    right = ("precision, %", "recall, %", "F1, %") if known else ()
+    heads = columns("rule", "dropped, %", *right)
     rows = [
         row(
             outcome.rule,
@@ -140,33 +151,20 @@ def _judged(found: Detection | None) -> tuple[str, str, str]:
 def _suspects(cleaning: Cleaning) -> Section | None:
     if not cleaning.suspects:
         return None
-    cards = [_card(suspect) for suspect in cleaning.suspects]
-    left = int(cleaning.dropped.sum()) - len(cards)
-    rest = tag("div", cards[SHOWN:], class_="cards")
+    left = int(cleaning.dropped.sum()) - len(cleaning.suspects)
     lead = "By how much another class beats the given one, the most doubtful first."
     if left > 0:
         lead += f" {plural(left, 'more dropped label')} without a picture here."
-    body = join(
-        tag("div", cards[:SHOWN], class_="cards"),
-        more(f"{len(cards) - SHOWN} more", rest) if len(cards) > SHOWN else None,
-    )
-    return Section("suspects", "Suspects", lead, body)
+    made = [_card(suspect) for suspect in cleaning.suspects]
+    return Section("suspects", "Suspects", lead, cards(made, SHOWN))
 
 
 def _card(suspect: Suspect) -> Html:
     rows = [("given", [suspect.given]), ("model", list(suspect.choices))]
     if suspect.truth is not None:
         rows.append(("truth", [(suspect.truth, float("nan"))]))
-    return tag(
-        "article",
-        tag("img", src=suspect.image, alt=f"image {suspect.item}", loading="lazy"),
-        tag(
-            "div",
-            tag("p", suspect.item, class_="item name", title=suspect.item),
-            tag("dl", [tag("div", tag("dt", name), tag("dd", _chips(e))) for name, e in rows]),
-        ),
-        class_="card",
-    )
+    known = terms((name, _chips(entries)) for name, entries in rows)
+    return card(photo(suspect.image, suspect.item), suspect.item, known)
 
 
 def _chips(entries: Sequence[tuple[str, float]]) -> Html:
@@ -175,7 +173,7 @@ def _chips(entries: Sequence[tuple[str, float]]) -> Html:
         [
             tag(
                 "li",
-                tag("span", name, class_="name"),
+                named(name),
                 tag("small", formatting.decimal(score)) if score == score else None,
             )
             for name, score in entries
@@ -191,12 +189,12 @@ def _pairs(cleaning: Cleaning) -> Section | None:
     found = [(g, c) for g, c in found if g != c and cleaning.dropped[g, c]]
     if not found:
         return None
-    heads = [head("given", text=True), head("model's first choice", text=True)]
-    heads += [head("dropped"), head("of the class, %")]
+    choice_head = head("model's first choice", text=True)
+    heads = columns("given", choice_head, "dropped", "of the class, %")
     rows = [
         row(
-            tag("span", cleaning.classes[g], class_="name"),
-            tag("td", tag("span", cleaning.classes[c], class_="name")),
+            named(cleaning.classes[g]),
+            tag("td", named(cleaning.classes[c])),
             count(int(cleaning.dropped[g, c])),
             percent(cleaning.dropped[g, c] / cleaning.counts[g]),
         )
@@ -212,12 +210,12 @@ def _pairs(cleaning: Cleaning) -> Section | None:
 
 
 def _classes(cleaning: Cleaning) -> Section:
-    heads = [head("class", text=True), head("labels"), head("dropped, %")]
+    heads = columns("class", "labels", "dropped, %")
     lost = cleaning.dropped.sum(1)
     share = lost / np.maximum(cleaning.counts, 1)
     rows = [
         row(
-            tag("span", cleaning.classes[c], class_="name"),
+            named(cleaning.classes[c]),
             count(int(cleaning.counts[c])),
             bar(float(share[c]), percent(float(share[c]))),
         )

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ... import __version__
-from ...files import atomic_write
 from ...formatting import count, percent, plural
 from ...relabel.raters.model_subsets import Subsets, members
-from ..kit.blocks import big_numbers, facts, head, panel, row, table
+from ..kit.blocks import big_numbers, columns, facts, head, panel, row, table
 from ..kit.html import join, tag
-from ..kit.page import Section, document, footer
+from ..kit.page import Section, top, write_page
 from ..kit.plane import Points, Shape, keys, plane
 
 
@@ -22,9 +20,7 @@ def write_subsets(
     everyone = len(found.recall) - 1
     front = found.frontier().tolist()
     title = f"Labels proposed by {len(members(best))} of {plural(len(names), 'model')}"
-    header = join(
-        tag("p", "reteach proposals", class_="eyebrow"),
-        tag("h1", title),
+    header = top("proposals", title,
         big_numbers(
             [
                 ("Precision", percent(float(found.precision[best])), "%",
@@ -65,8 +61,7 @@ def write_subsets(
         )
         for s in front
     ]
-    heads = [head("subset", text=True), head("recall, %"), head("precision, %")]
-    heads.append(head("models", text=True))
+    heads = columns("subset", "recall, %", "precision, %", head("models", text=True))
     sections = [
         Section(
             "trade-off",
@@ -82,7 +77,7 @@ def write_subsets(
             table(heads, [rows], "Subsets on the frontier", class_="standings words"),
         ),
     ]
-    atomic_write(path, document(f"{title} — reteach", header, sections, footer(__version__)))
+    write_page(path, f"{title} — reteach", header, sections)
 
 
 def _one(name: str, found: Subsets, subset: int, look: int, shape: Shape) -> Points:

@@ -9,15 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ... import __version__, formatting
-from ...files import atomic_write
+from ... import formatting
 from ...relabel.partition.class_subsets import Partition
 from ...relabel.partition.cooccurrence import SIDES, Cooccurrence, Side
 from ...relabel.partition.decomposition import Decomposition
-from ..kit.blocks import facts, head, notice, panel, panels, row, table
+from ..kit.blocks import columns, facts, head, named, notice, panel, panels, row, table
 from ..kit.charts import Line, legend, lines
 from ..kit.html import Child, Html, join, tag
-from ..kit.page import Section, document, footer
+from ..kit.page import Section, top, write_page
 
 NAMED = 120
 """The most classes whose names stand beside the matrix."""
@@ -38,10 +37,7 @@ def write_partition_page(path: Path, seen: Cooccurrence, found: Sequence[Decompo
         _matrices(seen, found[0]),
         *(_subsets(seen, found[0], side) for side in SIDES),
     ]
-    page = document(
-        f"{title} — reteach", _header(title, seen, found), sections, footer(__version__)
-    )
-    atomic_write(path, page)
+    write_page(path, f"{title} — reteach", _header(title, seen, found), sections)
 
 
 def _header(title: str, seen: Cooccurrence, found: Sequence[Decomposition]) -> Html:
@@ -57,9 +53,9 @@ def _header(title: str, seen: Cooccurrence, found: Sequence[Decomposition]) -> H
         (seen.always, "are in every image"),
         (seen.alone, "never occur with another class"),
     )
-    return join(
-        tag("p", "reteach partition", class_="eyebrow"),
-        tag("h1", title),
+    return top(
+        "partition",
+        title,
         [
             notice("No information", [_names(seen, mask), f" {words}; dealt out afterwards."])
             for mask, words in kinds
@@ -70,8 +66,7 @@ def _header(title: str, seen: Cooccurrence, found: Sequence[Decomposition]) -> H
 
 
 def _cuts(found: Sequence[Decomposition]) -> Section:
-    heads = [head("Subsets", text=True)]
-    heads += [head(t) for t in ("cut", "below random", "random", "k-means alone", "searches agree")]
+    heads = columns("Subsets", "cut", "below random", "random", "k-means alone", "searches agree")
     heads += [head("sizes", text=True), head("sizes by k-means", text=True)]
     rows = [
         row(
@@ -236,13 +231,11 @@ def _subsets(seen: Cooccurrence, found: Decomposition, side: Side) -> Section:
                 str(len(subset)),
                 formatting.percent(within),
                 formatting.count(int(seen.counts[members].sum())),
-                tag("td", tag("span", ", ".join(subset), class_="name")),
+                tag("td", named(", ".join(subset))),
             )
         )
-    heads = [head("No.", text=True), head("classes"), head("ties kept, %"), head("labels")]
-    body: list[Child] = [
-        table([*heads, head("names", text=True)], [rows], f"{side} subsets", class_="words")
-    ]
+    heads = columns("No.", "classes", "ties kept, %", "labels", head("names", text=True))
+    body: list[Child] = [table(heads, [rows], f"{side} subsets", class_="words")]
     if half.unplaced:
         kept = [
             f"Without ties on this side, dealt out to the smallest: {', '.join(half.unplaced)}."
@@ -255,7 +248,7 @@ def _subsets(seen: Cooccurrence, found: Decomposition, side: Side) -> Section:
 def _names(seen: Cooccurrence, mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Html:
     names = [seen.classes[c] for c in np.flatnonzero(mask)]
     more = f" and {len(names) - 12} more" if len(names) > 12 else ""
-    return tag("span", ", ".join(names[:12]) + more, class_="name")
+    return named(", ".join(names[:12]) + more)
 
 
 def _short(name: str) -> str:

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ... import __version__
-from ...files import atomic_write
 from ...formatting import count, decimal, plural
-from ..kit.blocks import head, row, table
-from ..kit.html import Html, join, tag
-from ..kit.page import Section, document, footer
+from ..kit.blocks import columns, head, named, row, table
+from ..kit.html import Html, tag
+from ..kit.page import Section, top, write_page
 
 
 @dataclass(frozen=True)
@@ -37,18 +35,14 @@ def write_picks(
             class has fewer.
         classes: how many classes there are in all.
     """
-    heads = [
-        head("Class", text=True),
-        head("Picks"),
-        *(head(f"rank {count(r)}", text=True) for r in ranks),
-    ]
+    heads = columns("Class", "Picks", *(head(f"rank {count(r)}", text=True) for r in ranks))
     rows = [
-        row(tag("span", name, class_="name"), count(size), *(_cell(pick) for pick in picks))
+        row(named(name), count(size), *(_cell(pick) for pick in picks))
         for name, size, picks in shown
     ]
-    header = join(
-        tag("p", "reteach select", class_="eyebrow"),
-        tag("h1", f"Images picked for {plural(classes, 'class', 'classes')}"),
+    header = top(
+        "select",
+        f"Images picked for {plural(classes, 'class', 'classes')}",
         tag(
             "p",
             "The first images of a class should be simple and clean; further down they become less "
@@ -63,7 +57,7 @@ def write_picks(
     )
     body = table(heads, [rows], "Images at a few ranks of each class", class_="pictures")
     sections = [Section("ranks", "Images by rank", lead, body)]
-    atomic_write(path, document("Picks", header, sections, footer(__version__)))
+    write_page(path, "Picks", header, sections)
 
 
 def _cell(pick: Pick | None) -> Html:

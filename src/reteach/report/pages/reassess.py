@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ... import __version__
 from ...analysis.mistakes import VERDICTS, Mistakes
 from ...analysis.progress import Transfer
 from ...analysis.quality import Share
 from ...analysis.reassess import Reassessment
-from ...files import atomic_write
 from ...formatting import count, percent, plural
-from ..kit.blocks import big_numbers, facts, head, row, table
-from ..kit.html import Html, join, tag
-from ..kit.page import Section, document, footer
+from ..kit.blocks import big_numbers, columns, facts, head, named, row, table
+from ..kit.html import Html, tag
+from ..kit.page import Section, top, write_page
 from .reassess_charts import Published, chosen, later_predictions, oracle, progress, who_is_right
 
 CLASSES = 40
@@ -45,20 +43,17 @@ def write_reassessment(
         _ambiguous(found),
         _mistakes(mistakes),
     ]
-    page = document(f"{title} — reteach", _header(title, found), sections, footer(__version__))
-    atomic_write(path, page)
+    write_page(path, f"{title} — reteach", _header(title, found), sections)
 
 
 def _header(title: str, found: Reassessment) -> Html:
     best = max(found.models, key=lambda model: model.reassessed.value)
     labels = found.labels_accuracy
-    return join(
-        tag("p", "reteach evaluation", class_="eyebrow"),
-        tag("h1", title),
+    return top("evaluation", title,
         big_numbers(
             [
                 ("Best model", percent(best.reassessed.value), "%",
-                 tag("span", best.name, class_="name")),
+                 named(best.name)),
                 ("Original labels", percent(labels.value), "%",
                  f"{percent(labels.low)} to {percent(labels.high)} by the reassessed labels"),
             ]
@@ -76,17 +71,17 @@ def _header(title: str, found: Reassessment) -> Html:
 
 def _models(found: Reassessment) -> Section:
     places = len(found.models[0].kth)
-    heads = [
-        head("model", text=True),
-        head("original, %"),
-        head("reassessed, %"),
-        *[head(f"prediction {k + 1}, %") for k in range(1, places)],
-        head("right against the label, %"),
-        head("images that decide"),
-    ]
+    heads = columns(
+        "model",
+        "original, %",
+        "reassessed, %",
+        *[f"prediction {k + 1}, %" for k in range(1, places)],
+        "right against the label, %",
+        "images that decide",
+    )
     rows = [
         row(
-            tag("span", model.name, class_="name"),
+            named(model.name),
             _share(model.original),
             _share(model.reassessed),
             *[percent(float(v)) for v in model.kth[1:]],
@@ -115,16 +110,16 @@ def _ambiguous(found: Reassessment) -> Section | None:
     if not found.ambiguous:
         return None
     models = chosen(found)
-    heads = [
-        head("class", text=True),
-        head("images"),
-        head("unbiased oracle, %"),
-        *[head(tag("span", m.name, class_="name")) for m in models],
+    heads = columns(
+        "class",
+        "images",
+        "unbiased oracle, %",
+        *[named(m.name) for m in models],
         head("often together with", text=True),
-    ]
+    )
     rows = [
         row(
-            tag("span", found.classes[a.index], class_="name"),
+            named(found.classes[a.index]),
             count(a.images),
             percent(a.oracle),
             *[percent(float(m.classes[a.index])) for m in models],
@@ -145,11 +140,11 @@ def _ambiguous(found: Reassessment) -> Section | None:
 def _mistakes(mistakes: Sequence[Mistakes]) -> Section | None:
     if not mistakes:
         return None
-    heads = [head("model", text=True), head("mistake by", text=True), head("images")]
-    heads += [head(f"{verdict}, %") for verdict in VERDICTS]
+    judged = [f"{verdict}, %" for verdict in VERDICTS]
+    heads = columns("model", head("mistake by", text=True), "images", *judged)
     rows = [
         row(
-            tag("span", m.model, class_="name"),
+            named(m.model),
             tag("td", m.labels),
             count(m.images),
             *[_share(m.shares[verdict]) for verdict in VERDICTS],

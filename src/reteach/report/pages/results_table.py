@@ -11,11 +11,11 @@ from ...metrics.registry import Metric, metric
 from ...records.comparisons import PairedDifference
 from ..entries import Entry, leaders
 from ..glossary import abbr
-from ..kit.blocks import group, head, more, panel, panels, row, table
+from ..kit.blocks import columns, group, head, more, named, panel, panels, row, table
 from ..kit.dotplots import Row, dots, forest
 from ..kit.html import Html, join, tag
 from ..kit.line_styles import Looks
-from ..kit.page import Section
+from ..kit.page import Section, panels_section
 
 MOST = 14
 """Rows of a chart; more are left to the table."""
@@ -27,8 +27,7 @@ def results_table(found: Sequence[Entry], metrics: Sequence[str]) -> Section | N
         return None
     seeds = max((len(v) for e in found for v in e.values.values()), default=0)
     timed = any(e.seconds for e in found)
-    heads = [head("Method", text=True), *(head(abbr(m)) for m in metrics)]
-    heads += [head("Training time")] if timed else []
+    heads = columns("Method", *map(abbr, metrics), *(["Training time"] if timed else []))
     main = [e for e in found if e.main]
     parts = [
         ("", main),
@@ -67,7 +66,7 @@ def _line(
     if timed:
         cells.append(formatting.duration(statistics.fmean(entry.seconds)) if entry.seconds else "")
     remark = tag("small", entry.control, class_="name") if entry.control else None
-    name = join(tag("span", entry.title, class_="name"), remark)
+    name = join(named(entry.title), remark)
     kind = "trivial" if entry.trivial else "control" if entry.control else None
     return row(name, *cells, class_=kind)
 
@@ -152,12 +151,10 @@ def seeds_apart(
         if rule is not None:
             remark += f"; dashed: {rule[1]} {formatting.decimal(rule[0], words.digits)}"
         charts.append(panel(words.title, chart, remark))
-    if not charts:
-        return None
     lead = "A dot is a seed, the bar their mean. Hollow dots are controls."
     if left_out:
         lead += f" Only the {MOST} best are drawn; the table has all."
-    return Section("seeds", "Seed by seed", lead, panels(charts))
+    return panels_section("seeds", "Seed by seed", lead, charts)
 
 
 def differences(
@@ -186,8 +183,7 @@ def differences(
         "The difference of two methods seed by seed (same images, batches and augmentation), its mean and "
         "95% interval. Filled: the interval leaves zero out. With few seeds intervals are wide."
     )
-    heads = [head("Metric", text=True), head("Difference", text=True), head("Mean")]
-    heads += [head("95% interval"), head("Seeds")]
+    heads = columns("Metric", head("Difference", text=True), "Mean", "95% interval", "Seeds")
     listing = table(
         heads, [[p.line() for p in pairs]], "Paired differences", sortable=True, class_="words"
     )
@@ -220,7 +216,7 @@ class _Pair:
 
     def line(self) -> Html:
         show = metric(self.metric).difference
-        name = tag("td", tag("span", self.title, class_="name"))
+        name = tag("td", named(self.title))
         interval = f"{show(self.low)} to {show(self.high)}"
         return row(abbr(self.metric), name, show(self.mean), interval, formatting.count(self.n))
 

@@ -9,10 +9,21 @@ from ... import formatting
 from ...errors import UserError
 from ...metrics.registry import by_sets, metric, shown
 from ...options.methods import method_title
-from ...records.runs import EVALUATION, RUN, RunRecord
+from ...records.runs import EVALUATION, RUN, Measurement, RunRecord
 from .. import reading
 from ..glossary import abbr
-from ..kit.blocks import big_numbers, facts, head, more, notice, row, table, warnings
+from ..kit.blocks import (
+    big_numbers,
+    columns,
+    facts,
+    head,
+    more,
+    named,
+    notice,
+    row,
+    table,
+    warnings,
+)
 from ..kit.html import Child, Html, join, tag
 from ..kit.line_styles import Looks
 from ..kit.page import Section, document, footer
@@ -36,7 +47,7 @@ def page(folder: Path) -> str:
     if run is None:
         raise UserError(f"{folder} is not a run folder: it has no run.json")
     config = reading.load_yaml(folder / "config.yaml")
-    records = reading.load_lines(folder / "metrics.jsonl")
+    records = reading.load_measurements(folder / "metrics.jsonl")
     quarantine = reading.load_csv(folder / "quarantine.csv")
     judged = EVALUATION.read(folder) or {}
     data, found = next(iter(judged.items()), ("val", {}))
@@ -76,7 +87,7 @@ def _header(run: RunRecord, title: str, found: Evaluated, listed: bool) -> Html:
     created = run.created[:16].replace("T", " ")
     return join(
         tag("p", "reteach run ", pill, tag("span", created), class_="eyebrow"),
-        tag("h1", tag("span", title, class_="name")),
+        tag("h1", named(title)),
         notice("Failed" if state == "failed" else "Stopped", message)
         if message and state in ("failed", "interrupted")
         else None,
@@ -107,7 +118,7 @@ def _headline(found: Evaluated) -> Html | None:
             if second is not None:
                 remarks.append(f"{other} {words.show(second)}")
         unit = "%" if words.unit == "percent" else ""
-        remark = tag("span", ", ".join(remarks), class_="name")
+        remark = named(", ".join(remarks))
         large.append((abbr(name), words.show(value), unit, remark))
     return big_numbers(large[:5]) if large else None
 
@@ -136,7 +147,7 @@ def _facts(run: RunRecord, listed: bool) -> list[tuple[str, Child]]:
     return pairs
 
 
-def _evaluations(records: list[dict[str, Any]], looks: Looks, found: Evaluated) -> Section | None:
+def _evaluations(records: list[Measurement], looks: Looks, found: Evaluated) -> Section | None:
     true = next(iter(found.values())).metrics.get("true_labels_per_image") if found else None
     charts = evaluations(records, looks, true)
     if charts is None:
@@ -145,7 +156,7 @@ def _evaluations(records: list[dict[str, Any]], looks: Looks, found: Evaluated) 
     return Section("evaluations", "Over the steps", lead, charts)
 
 
-def _training(records: list[dict[str, Any]], looks: Looks, method: str) -> Section | None:
+def _training(records: list[Measurement], looks: Looks, method: str) -> Section | None:
     charts = training(records, looks)
     if charts is None:
         return None
@@ -162,10 +173,9 @@ def _quarantine(rows: list[dict[str, str]]) -> Section | None:
     if not rows:
         return None
     body = [
-        row(tag("span", r.get("item", ""), class_="name"), tag("td", r.get("reason", "")))
-        for r in rows[:QUARANTINE]
+        row(named(r.get("item", "")), tag("td", r.get("reason", ""))) for r in rows[:QUARANTINE]
     ]
-    heads = [head("Image", text=True), head("Reason", text=True)]
+    heads = columns("Image", head("Reason", text=True))
     listing = table(heads, [body], "Images that could not be used", class_="words")
     rest = len(rows) - QUARANTINE
     remark = tag("p", f"… and {rest:,} more in quarantine.csv.") if rest > 0 else None

@@ -12,7 +12,7 @@ from ...metrics.registry import Metric, metric
 from ...options.methods import method_title
 from ..entries import Entry
 from ..glossary import abbr
-from ..kit.blocks import head, panel, panels, row, table
+from ..kit.blocks import columns, panel, panels, row, table
 from ..kit.charts import Line, legend, lines
 from ..kit.html import Html, join, tag
 from ..kit.line_styles import Looks
@@ -159,8 +159,7 @@ def _map(
 def _settings_table(
     swept: dict[str, tuple[Any, ...]], main: list[Entry], metrics: Sequence[str]
 ) -> Html:
-    heads = [head("Method", text=True), *(head(name) for name in swept)]
-    heads += [head(abbr(m)) for m in metrics]
+    heads = columns("Method", *swept, *map(abbr, metrics))
     lines = [
         row(
             method_title(e.method),
