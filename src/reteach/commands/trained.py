@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
+from ..records.runs import EVALUATION, Number
 from .lines import metric_lines
 
 
@@ -24,14 +24,13 @@ class TrainResult:
 
     folder: Path
     report: Path
-    metrics: dict[str, dict[str, Any]]
+    metrics: dict[str, dict[str, Number]]
 
     @classmethod
     def of(cls, folder: Path) -> TrainResult:
         """What stands in the folder of a finished run; under torchrun the first process writes it."""
-        file = folder / "evaluation.json"
-        judged = json.loads(file.read_text())["val"] if file.is_file() else {}
-        metrics = {name: entry["metrics"] for name, entry in judged.items()}
+        judged = (EVALUATION.read(folder) or {}).get("val", {})
+        metrics = {name: evaluation.metrics for name, evaluation in judged.items()}
         return cls(folder, folder / "report.html", metrics)
 
     def lines(self) -> Iterator[str]:
