@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
-from ..records.runs import EVALUATION
+from ..records.runs import EVALUATION, Number
 from .lines import metric_lines
 
 
@@ -24,13 +24,13 @@ class TrainResult:
 
     folder: Path
     report: Path
-    metrics: dict[str, dict[str, Any]]
+    metrics: dict[str, dict[str, Number]]
 
     @classmethod
     def of(cls, folder: Path) -> TrainResult:
         """What stands in the folder of a finished run; under torchrun the first process writes it."""
         judged = (EVALUATION.read(folder) or {}).get("val", {})
-        metrics = {name: entry.metrics for name, entry in judged.items()}
+        metrics = {name: evaluation.metrics for name, evaluation in judged.items()}
         return cls(folder, folder / "report.html", metrics)
 
     def lines(self) -> Iterator[str]:

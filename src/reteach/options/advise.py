@@ -46,7 +46,7 @@ class AdviseOptions(Checked):
     workers: Annotated[int | None, AtLeast(0)] = None
     """Processes that decode images; by default one per core, at most 8; 0: none."""
     seed: Annotated[int, AtLeast(0)] = 0
-    """Of every random choice."""
+    """Seed of every random choice."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -28,7 +28,7 @@ class ResumeOptions:
 
 @dataclass(frozen=True)
 class RunEvaluationOptions(Checked):
-    """Of a run folder."""
+    """Settings for a run folder."""
 
     images: str | None = None
     """Images: a folder, an .npz file, tar shards, hf:NAME."""
@@ -47,7 +47,7 @@ class RunEvaluationOptions(Checked):
 
 @dataclass(frozen=True)
 class ScoreEvaluationOptions(Checked):
-    """Of score tables."""
+    """Settings for score tables."""
 
     report: Path | None = None
     """An HTML page of the models by original and by reassessed labels."""

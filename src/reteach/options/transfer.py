@@ -31,7 +31,7 @@ class TransferOptions(Checked):
     predictor: str | None = None
     """Which of the run's models, e.g. pretrained; by default the first."""
     folds: Annotated[int, AtLeast(2)] = 5
-    """Of the cross-validation that chooses fc-only's regularisation."""
+    """Folds of the cross-validation that chooses fc-only's regularisation."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     data: Data = field(default_factory=Data)

@@ -19,6 +19,7 @@ from ..labels import LabelSet, Rows, Single, stratified
 from ..options.shared import Data, refuse_unused
 from ..processes import decoders
 from ..progress import note, progress
+from ..recorded import recorded
 from ..scores.classes import read_classes
 from ..table_files import Kind
 from ..tables import read_labels
@@ -26,6 +27,7 @@ from .originals import Originals
 
 
 @final
+@recorded("inputs")
 @dataclass(frozen=True, eq=False)
 class Inputs:
     """What a training is made of.
