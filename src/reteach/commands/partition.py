@@ -84,7 +84,7 @@ def _numbers(options: PartitionOptions, seen: Cooccurrence) -> list[int]:
 def _decompose(options: PartitionOptions, seen: Cooccurrence, k: int) -> Decomposition:
     with ExitStack() as bars:
 
-        def on_progress(side: Side) -> class_subsets.Tell:
+        def on_progress(side: Side) -> class_subsets.OnProgress:
             bars.close()  # of the side before
             return bars.enter_context(progress(f"{k} subsets, {side}-occurrence", ROUNDS))
 
@@ -95,7 +95,7 @@ def _decompose(options: PartitionOptions, seen: Cooccurrence, k: int) -> Decompo
             smallest=options.smallest,
             how=options.method,
             seed=options.seed,
-            tell=on_progress,
+            on_progress=on_progress,
         )
 
 

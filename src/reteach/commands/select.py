@@ -91,7 +91,7 @@ def select(options: SelectOptions) -> SelectResult:
             exclude=read_exclusions(options.exclude),
             part=options.part,
             limits=Limits(options.memory, options.threads),
-            tell=on_progress,
+            on_progress=on_progress,
         )
     for line in _incomplete(found):
         print(f"warning: {line}", file=sys.stderr)

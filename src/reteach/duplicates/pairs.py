@@ -65,7 +65,7 @@ class Pairs:
 def same_bytes(
     files: Files,
     against: Files | None = None,
-    tell: Callable[[int], object] | None = None,
+    on_progress: Callable[[int], object] | None = None,
     unreadable: Callable[[int, bool, Exception], object] | None = None,
     errors: tuple[type[Exception], ...] = (OSError,),
 ) -> Pairs:
@@ -74,7 +74,7 @@ def same_bytes(
     Only files whose size occurs twice are read at all.
 
     Args:
-        tell: told how many files have been looked at.
+        on_progress: told how many files have been looked at.
         unreadable: told of files that raise one of ``errors``: row, whether it is of ``against``,
             and why. They are in no pair.
     """
@@ -107,8 +107,8 @@ def same_bytes(
                     digest = hashlib.blake2b(content, digest_size=16).digest()
                     by_content[digest].append(place)
             found += [pair for group in by_content.values() for pair in _pairs_of(group, len(sets))]
-        if tell is not None:
-            tell(done)
+        if on_progress is not None:
+            on_progress(done)
     rows = np.array(sorted(found), np.int64).reshape(-1, 2)
     return Pairs(rows[:, 0], rows[:, 1], np.zeros(len(rows), np.float32), np.ones(len(rows), bool))
 

@@ -47,7 +47,7 @@ def thumbnails(source: Source, broken: dict[int, str], workers: int | None = Non
         broken: collects row -> reason of images that cannot be read.
     """
     out = np.zeros((len(source), SIDE * SIDE), np.float32)
-    with progress("thumbnails", len(source)) as tell:
+    with progress("thumbnails", len(source)) as on_progress:
         small = _Thumbnail(shrunk(source, 4 * SIDE))
         for done, (row, found) in enumerate(
             each(small, range(len(source)), readers(workers, len(source))), 1
@@ -56,7 +56,7 @@ def thumbnails(source: Source, broken: dict[int, str], workers: int | None = Non
                 broken[row] = found if isinstance(found, str) else found.reason
             else:
                 out[row] = found
-            tell(done)
+            on_progress(done)
     return out
 
 

@@ -88,7 +88,7 @@ def extract(
     scan = extractor.seen.scan(Dataset.unlabeled(source, ("",)), batch_size, workers)
     of = pooled(extractor.model)
     out: Features | None = None
-    with progress("features", len(source)) as tell:
+    with progress("features", len(source)) as on_progress:
         for rows, x in scan:
             found = F.normalize(of(x)).cpu().numpy()
             if not np.isfinite(found).all():
@@ -96,7 +96,7 @@ def extract(
                 raise UserError(f"the features of {source.items[row]!r} are not finite numbers")
             out = _room(len(source), found.shape[1], beside) if out is None else out
             out[rows] = found
-            tell(int(rows[-1]) + 1)
+            on_progress(int(rows[-1]) + 1)
     if out is None:
         raise UserError(f"none of the images can be read: {next(iter(scan.broken.values()))}")
     if scan.broken:

@@ -59,13 +59,13 @@ def score(task: Task, ray: str | None = None, scorers: int | None = None) -> Tot
     start = time.monotonic()
     work = round(sum(scorer.parts.sizes[number] for number in todo))
     unit = "" if scorer.parts.unit == "images" else f" ({scorer.parts.unit})"
-    with progress(f"scoring{unit}", work) as show:
+    with progress(f"scoring{unit}", work) as on_progress:
         if ray is None:
-            _follow(scorer.score(todo), scorer.parts, total, show)
+            _follow(scorer.score(todo), scorer.parts, total, on_progress)
         elif todo:
             from .ray import scored
 
-            _follow(scored(task, todo, ray, scorers), scorer.parts, total, show)
+            _follow(scored(task, todo, ray, scorers), scorer.parts, total, on_progress)
     total.seconds = time.monotonic() - start
     if len(total.failed) == total.parts:
         name, reason = total.failed[0]
@@ -75,7 +75,10 @@ def score(task: Task, ray: str | None = None, scorers: int | None = None) -> Tot
 
 
 def _follow(
-    happens: Iterable[Step | Again | ScoringReport], parts: Parts, total: Total, show: Progress
+    happens: Iterable[Step | Again | ScoringReport],
+    parts: Parts,
+    total: Total,
+    on_progress: Progress,
 ) -> None:
     """Count what is done, and show how fast it goes.
 
@@ -90,14 +93,14 @@ def _follow(
             total.images += event.images
             work += event.work
             rate = total.images / max(time.monotonic() - start, 1e-9)
-            show(round(work), f"{rate:,.0f} images/s")
+            on_progress(round(work), f"{rate:,.0f} images/s")
             continue
         images, share = begun.pop(event.part, (0, 0.0))
         if isinstance(event, Again) or event.failed:
             total.images -= images
             work -= share
         if isinstance(event, Again):
-            show(round(work))
+            on_progress(round(work))
         elif event.failed:
             name = parts.names[event.part]
             total.failed.append((name, event.failed))

@@ -34,7 +34,7 @@ from .cut import CutSample, Found, Labels, canonical, normalized_cut, search, wh
 from .spectral import eigengap, plain_spectral, spectral_partitions
 
 Subsets = tuple[tuple[str, ...], ...]
-Tell = Callable[[int, str], None]
+OnProgress = Callable[[int, str], None]
 How = Literal["search", "spectral"]
 
 MOST = 2000  # classes: the search is quadratic in them
@@ -81,7 +81,7 @@ def partition(
     smallest: int | None = None,
     how: How = "search",
     seed: int = 0,
-    tell: Tell = lambda done, words: None,
+    on_progress: OnProgress = lambda done, words: None,
 ) -> Partition:
     """Cut the classes into k subsets.
 
@@ -95,7 +95,8 @@ def partition(
         smallest: classes per subset at least; by default max(2, C / 8k), as far as there are so many.
         how: ``search`` for the smallest cut, or ``spectral``: Eq. (2) and k-means alone.
         seed: of the random starts and controls.
-        tell: told of the round, of :data:`~reteach.relabel.partition.cut.ROUNDS` at most, and the cut so far.
+        on_progress: told of the round, of :data:`~reteach.relabel.partition.cut.ROUNDS` at most, and the
+            cut so far.
 
     Raises:
         UserError: k or ``smallest`` do not fit the number of classes, ``smallest`` is asked of
@@ -129,7 +130,7 @@ def partition(
             least=least,
             seed=fold(seed, "search", side, k),
             starts=starts,
-            tell=tell,
+            on_progress=on_progress,
         )
     draws = CutSample(fold(seed, "control", side, k))
     labels = np.full(size, -1, np.int64)

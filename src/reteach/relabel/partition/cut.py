@@ -99,7 +99,7 @@ def search(
     least: int,
     seed: int,
     starts: Labels | None = None,
-    tell: Callable[[int, str], None] = lambda done, words: None,
+    on_progress: Callable[[int, str], None] = lambda done, words: None,
 ) -> Found:
     """The partition of smallest normalised cut that can be found.
 
@@ -109,7 +109,7 @@ def search(
         least: classes per subset at least, k · least ≤ C.
         seed: of the random starts.
         starts: (S, C) partitions to begin with, for the first population; the rest are random.
-        tell: told of the generation, of :data:`ROUNDS` at most, and the cut so far.
+        on_progress: told of the generation, of :data:`ROUNDS` at most, and the cut so far.
     """
     size = len(weights)
     if k == 1:
@@ -123,7 +123,7 @@ def search(
     _fill(people, k, least, draws)
     people, kept = _descend(weights, people, k, least)
     for generation in range(ROUNDS):
-        tell(generation, f"cut {k - kept.max():.5f}")
+        on_progress(generation, f"cut {k - kept.max():.5f}")
         if _holding(kept) >= POPULATIONS - generation * (POPULATIONS - 1) // ROUNDS:
             break
         children = _children(people, members, k, draws)

@@ -24,7 +24,7 @@ import numpy as np
 from ...errors import UserError
 from ...files import atomic_write
 from ...item_index import first_repeated
-from .class_subsets import How, Partition, Subsets, Tell, partition, random_subsets
+from .class_subsets import How, OnProgress, Partition, Subsets, partition, random_subsets
 from .cooccurrence import SIDES, Cooccurrence, Side
 
 
@@ -64,11 +64,20 @@ def decompose(
     smallest: int | None = None,
     how: How = "search",
     seed: int = 0,
-    tell: Callable[[Side], Tell] = lambda side: lambda done, words: None,
+    on_progress: Callable[[Side], OnProgress] = lambda side: lambda done, words: None,
 ) -> Decomposition:
     """Partition the classes on both sides; see :func:`reteach.relabel.partition.class_subsets.partition`."""
     co, dis = (
-        partition(seen, k, side, tau=tau, smallest=smallest, how=how, seed=seed, tell=tell(side))
+        partition(
+            seen,
+            k,
+            side,
+            tau=tau,
+            smallest=smallest,
+            how=how,
+            seed=seed,
+            on_progress=on_progress(side),
+        )
         for side in SIDES
     )
     return Decomposition(k, tau, how, seed, co, dis, random_subsets(seen.classes, k, seed))

@@ -60,8 +60,8 @@ def partition_sides(
 
 def _cut(labels: LabelSet, k: int, side: Side, tau: float, how: How) -> Subsets:
     seen = Cooccurrence.of(labels, "the training set")
-    with progress(f"{k} subsets, {side}-occurrence", ROUNDS) as tell:
-        return partition(seen, k, side, tau=tau, how=how, tell=tell).subsets
+    with progress(f"{k} subsets, {side}-occurrence", ROUNDS) as on_progress:
+        return partition(seen, k, side, tau=tau, how=how, on_progress=on_progress).subsets
 
 
 def named_sides(

@@ -80,14 +80,14 @@ def nominate(
     items: ItemIndex,
     classes: Sequence[str],
     per_item: float = 3.0,
-    tell: Callable[[int], None] = lambda rows: None,
+    on_progress: Callable[[int], None] = lambda rows: None,
 ) -> Nominations:
     """One pass over a model's scores, in memory of order N · ``per_item``.
 
     Args:
         items: the closed index of the N items.
         per_item: so many pairs per item are brought up on average by each of the two rankings.
-        tell: called with the number of rows read so far.
+        on_progress: called with the number of rows read so far.
 
     Raises:
         UserError: an item without a score, and what :meth:`ScoreTable.batches` raises.
@@ -108,7 +108,7 @@ def nominate(
         hits = batch.score == best[batch.item]
         np.minimum.at(first, batch.item[hits], batch.cls[hits])
         rows += len(key)
-        tell(rows)
+        on_progress(rows)
     if (first == width).any():
         missing = np.flatnonzero(first == width)
         raise UserError(

@@ -128,7 +128,7 @@ def select(
     exclude: Exclusions | None = None,
     part: bool = False,
     limits: Limits | None = None,
-    tell: Progress | None = None,
+    on_progress: Progress | None = None,
 ) -> Selection:
     """Write the picks: ``item``, ``class``, ``score`` (and ``logit``), ``rank``, sorted by class and rank.
 
@@ -169,7 +169,7 @@ def select(
         local: int | None = None
         while True:
             try:
-                rank.read(quotas, local, tell)
+                rank.read(quotas, local, on_progress)
                 if checked or not rank.ban_beyond(rule.top or 0):
                     break
                 local = rule.top

@@ -96,7 +96,9 @@ class Ranking:
         rows = self._db.run(f"{self._items()} limit 1", [self.table.shards[0].file])
         return str(rows[0][0]) if rows else None
 
-    def read(self, quotas: NDArray[np.int64], top: int | None, tell: Progress | None) -> None:
+    def read(
+        self, quotas: NDArray[np.int64], top: int | None, on_progress: Progress | None
+    ) -> None:
         """Go through the table once, and keep the ``quotas`` (C,) best rows of each class.
 
         Args:
@@ -128,8 +130,8 @@ class Ranking:
                 held = self._cut(held)
             if held > room:  # very many rows equal a class's K-th best, or follow in rising order
                 held = self._rank()
-            if tell is not None:
-                tell(done, f"{held:,} rows kept")
+            if on_progress is not None:
+                on_progress(done, f"{held:,} rows kept")
         self._rank()
 
     def ban_beyond(self, top: int) -> bool:
