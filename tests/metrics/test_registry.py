@@ -14,12 +14,12 @@ import pytest
 import report_fakes as fakes
 from metric_batches import random_batch
 from report_pages import Element, read, section
+from reteach.commands.lines import metric_lines
 from reteach.compare.compare import ComparisonPlan, compare
 from reteach.compare.data import DigitGrids
 from reteach.compare.variants import variants
 from reteach.metrics.registry import GROUPS, IMAGES, REGISTRY, SETS, Metric, columns, metric, shown
 from reteach.metrics.summary import Summary, trivial_every_class
-from reteach.options.runs import show_metrics
 from reteach.options.shared import Model, Training
 from reteach.report import run_report
 
@@ -79,15 +79,12 @@ def test_a_new_metric_is_in_the_summary_and_the_trivial_answer(added: None) -> N
     assert trivial_every_class(truth, known=known)["hamming"] == (~truth & known).sum() / len(right)
 
 
-def test_a_new_metric_is_in_the_command_lines_table(
-    added: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_new_metric_is_in_the_command_lines_table(added: None) -> None:
     scores, truth = random_batch(200, 8)
     out = Summary(CLASSES)
     out.update(scores, truth)
     numbers = out.compute()
-    show_metrics({"model": numbers})
-    printed = capsys.readouterr().out
+    printed = "\n".join(metric_lines({"model": numbers}))
     assert "Hamming" in printed
     assert f"{100 * numbers['hamming']:.1f}" in printed
 
