@@ -151,8 +151,6 @@ TABLE = {
 
 def run(options: Any) -> Any:
     """The result of the command whose options these are."""
-    if hasattr(options, "run"):  # not yet a function with a typed result
-        return options.run()
     entry = next(c for c in TABLE.values() if c.options.split(":")[1] == type(options).__name__)
     function: Callable[[Any], Any] = _load("commands", entry.function)
     return function(options)
@@ -201,7 +199,7 @@ def _main(words: list[str]) -> int:
 
 def _print(result: Any, as_json: bool) -> None:
     """A result on standard output; under torchrun the first process prints."""
-    if result is None or os.environ.get("RANK", "0") != "0":
+    if os.environ.get("RANK", "0") != "0":
         return
     from .commands.result import to_json
 

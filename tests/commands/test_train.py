@@ -387,7 +387,7 @@ FAULTS = {
         "no column 'labels'",
     ),
     "unknown model": (["train mile {d} --model resnet19"], "did you mean resnet18"),
-    "k_t": (["train mile {d} --k-t 0"], "k_t"),
+    "k_t": (["train mile {d} --k-t 0"], "--k-t"),
     "long k_t": (["train mile {d} --k-t 12"], "never learn"),
     "rho": (["train mile {d} --rho 1"], "rho"),
     "another configuration": (["train mile {d} --out {w}/run --k-t 5"], "k_t: 4 there, 5 now"),

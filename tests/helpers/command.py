@@ -9,8 +9,6 @@ from reteach import cli
 
 def run(options: Any) -> Any:
     """The result of a command, after its lines were printed."""
-    if hasattr(options, "run"):  # not yet a function with a typed result
-        return options.run()
     result = cli.run(options)
     for line in result.lines():
         print(line)

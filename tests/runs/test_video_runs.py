@@ -170,16 +170,18 @@ def test_the_two_kinds_are_not_mixed_up(home: Path, run: Path, videos: Path) -> 
         Image.new("RGB", (20, 20), (60 * n, 0, 0)).save(home / "stills" / str(n % 2) / f"{n}.png")
 
     def fails(words: str, images: Path, model: str, **more: Any) -> None:
-        kinds = {"training": options.Training(steps=1, **more.pop("training", {}))}
-        config = Config(
-            *more.pop("method", ("softmax", SoftmaxOptions())),
-            options.Data(images=str(images), workers=0, **more.pop("data", {})),
-            options.Model(model=model, image_size=16, device="cpu", **more),
-            output=options.Output(out=home / "bad"),
-            **kinds,
-        )
+        training, method = more.pop("training", {}), more.pop("method", None)
+        data = more.pop("data", {})
         with pytest.raises(UserError, match=words):
-            start(config)
+            start(
+                Config(
+                    *(method or ("softmax", SoftmaxOptions())),
+                    options.Data(images=str(images), workers=0, **data),
+                    options.Model(model=model, image_size=16, device="cpu", **more),
+                    training=options.Training(steps=1, **training),
+                    output=options.Output(out=home / "bad"),
+                )
+            )
         assert not (home / "bad").exists()
 
     fails("--images are videos and resnet18 takes still images", videos, "resnet18")
