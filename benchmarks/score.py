@@ -29,7 +29,7 @@ from reteach.data.loading.batch import Normalize
 from reteach.engine.learner import Predictor
 from reteach.models import zoo
 from reteach.runs.checkpoint import save_models
-from reteach.scoring.scorer import Scorer, Step, Task
+from reteach.scoring.scorer import Scorer, ScoringTask, Step
 
 
 def photos(folder: Path, count: int, side: int, shards: int) -> str:
@@ -77,7 +77,7 @@ if __name__ == "__main__":
         folder = Path(name)
         images = photos(folder, told.images, told.side, told.shards)
         run = run_folder(folder / "run", told.model, told.side, told.classes)
-        task = Task(run, images, folder / "scores", 10, batch_size=told.batch, workers=told.workers,
+        task = ScoringTask(run, images, folder / "scores", 10, batch_size=told.batch, workers=told.workers,
                     device="cpu", threads=torch.get_num_threads())  # fmt: skip
         scorer = Scorer(task)
         batches = [

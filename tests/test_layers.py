@@ -169,3 +169,12 @@ def test_starting_is_light(code, forbidden):
         env={**os.environ, "PYTHONPATH": str(ROOT.parent)},
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_no_class_name_stands_twice():
+    where: dict[str, list[str]] = {}
+    for name, file in MODULES.items():
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ClassDef):
+                where.setdefault(node.name, []).append(name)
+    assert not {n: at for n, at in where.items() if len(at) > 1}

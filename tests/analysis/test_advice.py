@@ -11,7 +11,7 @@ import pytest
 
 from reteach import cli
 from reteach.analysis.advice import RULES, Given, command, doubt, gaps, matching, plain_command
-from reteach.analysis.facts import Facts, Range, confused, effective_classes, noise_range
+from reteach.analysis.facts import Facts, ShareRange, confused, effective_classes, noise_range
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 ORDINARY = Facts(
@@ -29,19 +29,19 @@ ORDINARY = Facts(
     alike_conflicting=0,
     alike_across=0,
     unlabelled=0,
-    accuracy=Range(0.9, 0.89, 0.91),
+    accuracy=ShareRange(0.9, 0.89, 0.91),
     fitted=0.95,
-    noise=Range(0.0, 0.0, 0.01),
-    per_image=Range(1.0, 1.0, 1.0),
+    noise=ShareRange(0.0, 0.0, 0.01),
+    per_image=ShareRange(1.0, 1.0, 1.0),
     confused=(),
     told=None,
     mirror=False,
     model="resnet18",
     weights=100_000,
 )
-MEMORISED = {"fitted": 0.9, "accuracy": Range(0.4, 0.39, 0.41)}
-HEAVY = {"noise": Range(0.4, 0.3, 0.5)}
-SEVERAL = {"per_image": Range(3.4, 3.3, 3.5)}
+MEMORISED = {"fitted": 0.9, "accuracy": ShareRange(0.4, 0.39, 0.41)}
+HEAVY = {"noise": ShareRange(0.4, 0.3, 0.5)}
+SEVERAL = {"per_image": ShareRange(3.4, 3.3, 3.5)}
 FIRES = {
     "leak": {"across": 1},
     "conflict": {"repeated": 1, "conflicting": 1},
@@ -52,8 +52,8 @@ FIRES = {
     "augment": HEAVY | {"mirror": True},
     "nct": HEAVY | MEMORISED,
     "clean": HEAVY,
-    "confidence": {"noise": Range(0.1, 0.03, 0.2)},
-    "asl": {"sets": True, "noise": None, "per_image": Range(2.0, 1.9, 2.1)},
+    "confidence": {"noise": ShareRange(0.1, 0.03, 0.2)},
+    "asl": {"sets": True, "noise": None, "per_image": ShareRange(2.0, 1.9, 2.1)},
     "semi": {"unlabelled": 40_000},
     "rebalance": {"smallest": 10},
 }
@@ -156,7 +156,7 @@ def test_wrong_labels_and_second_classes_are_told_apart_by_the_user_alone():
     """Asked where the scores cannot tell and labels seem wrong; not once it is answered or seen."""
     unclear = {"per_image": None} | HEAVY
     assert doubt(replace(ORDINARY, **unclear)) is not None
-    for known in ({"told": False}, {"told": True}, {"noise": Range(0, 0, 0.01)}, SEVERAL):
+    for known in ({"told": False}, {"told": True}, {"noise": ShareRange(0, 0, 0.01)}, SEVERAL):
         assert doubt(replace(ORDINARY, **(unclear | known))) is None
     silent = gaps(replace(ORDINARY, per_image=None, told=False))
     assert not any("Labels per image" in text for text in silent)

@@ -21,7 +21,7 @@ MEMORISED = 0.15
 
 @final
 @dataclass(frozen=True)
-class Range:
+class ShareRange:
     """An estimate and the bounds it is believed to lie in."""
 
     value: float
@@ -85,10 +85,10 @@ class Facts:
     alike_conflicting: int
     alike_across: int
     unlabelled: int
-    accuracy: Range | None
+    accuracy: ShareRange | None
     fitted: float | None
-    noise: Range | None
-    per_image: Range | None
+    noise: ShareRange | None
+    per_image: ShareRange | None
     confused: tuple[Confusion, ...]
     told: bool | None
     mirror: bool
@@ -117,7 +117,7 @@ class Facts:
         return not self.several and self.noise is not None and self.noise.low > least
 
 
-def noise_range(scores: clean.Scores, given: Rows) -> Range | None:
+def noise_range(scores: clean.Scores, given: Rows) -> ShareRange | None:
     """The share of wrong labels, from held-out scores (N, C) and labels (N,).
 
     The value is :func:`reteach.relabel.noise.clean.estimated_noise`. The upper bound is the anchors' with two
@@ -133,7 +133,7 @@ def noise_range(scores: clean.Scores, given: Rows) -> Range | None:
     low = max(0.0, anchored - 2 * error - clean.WEAK * (1 - confirmed))
     high = min(1.0, anchored + 2 * error + 0.01)
     value = min(max(clean.estimated_noise(scores, given), low), high)
-    return Range(value, low, high)
+    return ShareRange(value, low, high)
 
 
 def confused(

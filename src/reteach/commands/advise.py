@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..analysis import advice
 from ..analysis import facts as measured
 from ..analysis.advice import Given
-from ..analysis.facts import Facts, Range
+from ..analysis.facts import Facts, ShareRange
 from ..analysis.intervals import wilson
 from ..data.dataset import Dataset
 from ..data.loading.quarantine import write_csv
@@ -204,13 +204,13 @@ def _enough(data: Dataset, folds: int) -> None:
 
 def _looked_at(
     options: AdviseOptions, config: Config, folder: Path, inputs: Inputs
-) -> tuple[NDArray[np.float32] | None, float | None, Range | None]:
+) -> tuple[NDArray[np.float32] | None, float | None, ShareRange | None]:
     """Held-out scores (N, C), the fit of what was learned, and classes per image."""
     data = inputs.train
     if not isinstance(data.labels, Single):
         sizes = np.bincount(data.labels.pairs()[0], minlength=len(data))
         mean, error = float(sizes.mean()), float(sizes.std() / len(sizes) ** 0.5)
-        return None, None, Range(mean, mean - 2 * error, mean + 2 * error)
+        return None, None, ShareRange(mean, mean - 2 * error, mean + 2 * error)
     setup = make_setup(config, inputs, choose_device("auto"))
     run = Run(folder, options.seed)
     split = run.once(
@@ -254,7 +254,7 @@ class Watched:
         return algorithm
 
 
-def _per_image(held: NDArray[np.float32], labels: Single, link: Any) -> Range | None:
+def _per_image(held: NDArray[np.float32], labels: Single, link: Any) -> ShareRange | None:
     """Classes per image from calibrated held-out scores; None where they cannot tell."""
     readable = np.isfinite(held[:, 0])
     p = np.clip(held[readable].astype(np.float64), _SURE, 1 - _SURE)
@@ -267,7 +267,7 @@ def _per_image(held: NDArray[np.float32], labels: Single, link: Any) -> Range | 
     if calibration.warnings:
         return None
     mean = calibration.labels_per_image
-    return Range(mean, *sorted([*calibration.range, mean])[::2])
+    return ShareRange(mean, *sorted([*calibration.range, mean])[::2])
 
 
 def _facts(
@@ -275,7 +275,7 @@ def _facts(
     data: Dataset,
     held: NDArray[np.float32] | None,
     fitted: float | None,
-    per_image: Range | None,
+    per_image: ShareRange | None,
     within: Copies,
     across: Copies | None,
 ) -> Facts:
@@ -289,7 +289,7 @@ def _facts(
         given, seen = data.labels.index[readable], held[readable]
         hits = int((seen.argmax(1) == given).sum())
         low, high = wilson(hits, len(given))
-        accuracy = Range(hits / len(given), float(low), float(high))
+        accuracy = ShareRange(hits / len(given), float(low), float(high))
         noise = measured.noise_range(seen, given)
         if noise is not None:
             confused = measured.confused(seen, given, data.classes)

@@ -13,7 +13,7 @@ import torch
 from ..options.scale import ScoreOptions
 from ..processes import decoders
 from ..scoring.score import score as score_parts
-from ..scoring.scorer import Task
+from ..scoring.scorer import ScoringTask
 
 
 @final
@@ -57,7 +57,7 @@ def score(options: ScoreOptions) -> ScoreResult:
     images = options.images
     if not images.startswith("hf:"):
         images = str(Path(images).expanduser().absolute())
-    task = Task(
+    task = ScoringTask(
         options.run_folder.absolute(),
         images,
         options.out.absolute(),

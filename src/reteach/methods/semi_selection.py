@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Selection:
+class SemiSelection:
     """What stage 2 goes by; all files are read before anything is trained.
 
     Args:
@@ -61,7 +61,7 @@ class Selection:
     given: Picks | None
 
 
-def plan_selection(setup: Setup, options: Options, unlabeled: Dataset) -> Selection:
+def plan_selection(setup: Setup, options: Options, unlabeled: Dataset) -> SemiSelection:
     """What stage 2 goes by, out of the settings and the files that they name."""
     classes, items = unlabeled.classes, unlabeled.items
     k = _per_class(setup, options, unlabeled)
@@ -85,7 +85,7 @@ def plan_selection(setup: Setup, options: Options, unlabeled: Dataset) -> Select
         if others:
             setup.warn(f"{others} picks of {options.picks} are not among the unlabelled images")
     exclude = _excluded(setup, options, items)
-    return Selection(
+    return SemiSelection(
         rule,
         quotas,
         exclude,
@@ -122,7 +122,7 @@ def _per_class(setup: Setup, options: Options, unlabeled: Dataset) -> int:
 
 def select(
     setup: Setup,
-    selection: Selection,
+    selection: SemiSelection,
     unlabeled: Dataset,
     teacher: Frozen | None,
     run: Run,

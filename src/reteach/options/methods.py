@@ -144,9 +144,9 @@ class DistillOptions(Checked):
     target: Literal["soft", "hard", "threshold"] = "soft"
     """softmax + KL, argmax + cross-entropy, or the sigmoid thresholded at rho + BCE."""
     temperature: Annotated[float, Positive()] = 1.0
-    """Of the soft target."""
+    """Temperature of --target soft."""
     rho: Annotated[float, Within(0, 1, "()")] = 0.25
-    """Of the thresholded target."""
+    """Threshold of --target threshold."""
     teacher: Path | None = None
     """A finished run to learn from; by default a teacher is trained with half of the budget."""
 
@@ -202,9 +202,9 @@ class SemiOptions(Checked):
     weak_steps: Annotated[int, AtLeast(0)] = 0
     """First pretrain the teacher on --tags for so many steps, then fine-tune it on the labels."""
     teacher_steps: Annotated[int | None, AtLeast(1)] = None
-    """Of the teacher on the labels; by default a fifth of the budget."""
+    """Steps in which the teacher learns from the labels; by default a fifth of the budget."""
     finetune_steps: Annotated[int | None, AtLeast(0)] = None
-    """Of each fine-tuning; 0: none; by default a tenth of the budget for all. Pretraining has the
+    """Steps of each fine-tuning; 0: none; by default a tenth of the budget for all. Pretraining has the
     rest of the budget."""
     finetune_lr: Annotated[tuple[float, ...], Positive()] = ()
     """Rate of fine-tuning; by default 1/400 of the highest (0.00025 per 256 images for sgd). Of several,
@@ -234,7 +234,7 @@ class NctOptions(Checked):
     ramp: Annotated[float, Positive()] = 0.9
     """Share of the epochs after which the weight is alpha."""
     temperature: Annotated[float, Positive()] = 4.0
-    """Of the softmax that the peers compare."""
+    """Temperature of the softmax that the peers compare."""
     flip: Literal["other", "any"] = "other"
     """A changed label is another one, or may by chance be the same."""
     predict: Literal["ensemble", "first", "second"] = "ensemble"
@@ -250,7 +250,7 @@ class DmlOptions(Checked):
     alpha: Annotated[float, Within(0, 1)] = 0.5
     """Weight of the peer's predictions; the labels have the rest."""
     temperature: Annotated[float, Positive()] = 1.0
-    """Of the softmax that the peers compare."""
+    """Temperature of the softmax that the peers compare."""
     predict: Literal["ensemble", "first", "second"] = "ensemble"
     """What is the model: the mean of both networks' logits, or one network."""
 
@@ -323,7 +323,7 @@ class CpsdOptions(AslOptions):
     imitation_weight: Annotated[float, AtLeast(0)] = 1.0
     """Weight of the imitation beside the labels (1 in Eq. 7)."""
     temperature: Annotated[float, Positive()] = 1.0
-    """Of the KL divergence."""
+    """Temperature of --imitation kl."""
     parallel: Annotated[int, AtLeast(1)] = 1
     """Teachers trained at a time, each in a process of its own; the result is the same. They share the
     images that one of them has decoded, in up to half of the free memory."""

@@ -32,7 +32,7 @@ class NoiseOptions(Checked):
     images: str | None = None
     """The images, for instance."""
     seed: Annotated[int, AtLeast(0)] = 0
-    """Of the draws."""
+    """Seed of the draws."""
     classes: Path | None = None
     """The class list, one name per line; by default the table's column classes, or the names in it."""
 

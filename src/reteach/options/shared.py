@@ -168,7 +168,7 @@ class Training(Checked):
     cutout: Annotated[float, Within(0, 1)] = 0.0
     """Side of the erased square as a share of the image, on top of --augment crop; 0: off."""
     seed: Annotated[int, AtLeast(0)] = 0
-    """Of every random choice."""
+    """Seed of every random choice."""
 
 
 @dataclass(frozen=True)

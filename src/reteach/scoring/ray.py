@@ -18,7 +18,7 @@ from typing import Any
 
 from ..errors import UserError, missing_extra
 from ..scores.columns import one_line
-from .scorer import Again, Scorer, ScoringReport, Step, Task
+from .scorer import Again, Scorer, ScoringReport, ScoringTask, Step
 
 _MOST = 8
 """Parts that a worker is given at once."""
@@ -27,7 +27,7 @@ _TRIES = 3
 
 
 def scored(
-    task: Task, numbers: Sequence[int], address: str, scorers: int | None
+    task: ScoringTask, numbers: Sequence[int], address: str, scorers: int | None
 ) -> Iterator[Step | Again | ScoringReport]:
     """What :meth:`.scorer.Scorer.score` yields, from several workers at once, and which parts begin again.
 
@@ -51,7 +51,7 @@ def scored(
 class _Worker:
     """An actor: a scorer that is made once."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: ScoringTask) -> None:
         self.scorer: Scorer | UserError
         try:
             self.scorer = Scorer(task)

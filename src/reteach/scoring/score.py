@@ -23,7 +23,7 @@ from ..files import remove_parts
 from ..progress import Progress, progress
 from ..relabel.selection.score_shards import TEACHER, TOP
 from ..scores.columns import one_line
-from .scorer import PART, UNREADABLE, Again, Scorer, ScoringReport, Step, Task
+from .scorer import PART, UNREADABLE, Again, Scorer, ScoringReport, ScoringTask, Step
 
 
 @final
@@ -43,7 +43,7 @@ class Total:
     """(item, reason) of the images that could not be read, now or before."""
 
 
-def score(task: Task, ray: str | None = None, scorers: int | None = None) -> Total:
+def score(task: ScoringTask, ray: str | None = None, scorers: int | None = None) -> Total:
     """Score what has no shard yet.
 
     Args:

@@ -29,7 +29,7 @@ PART, UNREADABLE = "reteach.part", "reteach.unreadable"
 
 @final
 @dataclass(frozen=True)
-class Task:
+class ScoringTask:
     """What is to be scored and how; it travels to other processes and machines.
 
     Args:
@@ -90,7 +90,7 @@ class ScoringReport:
 class Scorer:
     """A loaded model that scores parts of a task's images and writes their shards."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: ScoringTask) -> None:
         if task.threads is not None:
             torch.set_num_threads(task.threads)
         self.task = task

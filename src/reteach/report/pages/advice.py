@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import final
 
 from ...analysis.advice import doubt
-from ...analysis.facts import Facts, Range
+from ...analysis.facts import Facts, ShareRange
 from ...duplicates.thumbnails import ALIKE
 from ...formatting import count, decimal, percent, plural
 from ..kit.blocks import big_numbers, card, cards, columns, head, notice, photo, row, table, terms
@@ -172,7 +172,7 @@ def _measured(page: Page) -> Section:
     return Section("facts", "What was measured", lead, table(heads, [made], "Facts"))
 
 
-def _span(found: Range) -> str:
+def _span(found: ShareRange) -> str:
     return f"{percent(found.low, 0)}–{percent(found.high, 0)}"
 
 
