@@ -57,7 +57,7 @@ class Frozen:
 @final
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """The surroundings of one training run; methods ask it for parts and never see the command line.
+    """The setup of one training run; methods ask it for parts and never see the command line.
 
     Args:
         train: the labelled images.

@@ -36,7 +36,7 @@ class Config:
     """Everything that ``reteach train`` was told."""
 
     method: str
-    settings: Any  # of the method's own kind, from the catalog
+    settings: Any  # of the method's own kind, see options/methods.py
     data: options.Data = field(default_factory=options.Data)
     model: options.Model = field(default_factory=options.Model)
     training: options.Training = field(default_factory=options.Training)
