@@ -29,7 +29,7 @@ from reteach.engine.setup import Setup
 from reteach.labels import Multi
 from reteach.losses.asymmetric import Asymmetric
 from reteach.methods import cpsd
-from reteach.methods.cpsd_plan import TeacherPlan, plan_teachers
+from reteach.methods.cpsd_plan import TeacherPlan, plan_sides, plan_teachers
 from reteach.options import shared as options
 from reteach.options.methods import CpsdOptions
 from reteach.runs.config import Config
@@ -123,10 +123,10 @@ def main() -> None:
     )
     setup = make_setup(config, Inputs(photos(), None, None), torch.device("cpu"))
     start = time.process_time()
-    sides = cpsd._sides(setup, settings, Run.memory())
+    sides = plan_sides(setup, settings, Run.memory())
     search = time.process_time() - start
     tasks, whose = plan_teachers(setup, settings, sides)
-    cpsd._sides = lambda *_: sides
+    cpsd.plan_sides = lambda *_: sides
     ratios, spoken, spent = [], [], []
     for _ in range(told.rounds):
         with tempfile.TemporaryDirectory() as folder:

@@ -82,8 +82,7 @@ from ..engine.teacher_logits import fixed_logits
 from ..losses.standard import Loss, bernoulli_kl, mean_squared_error, squared_error
 from ..recorded import recorded
 from ..relabel.partition.class_subsets import Subsets
-from ..relabel.partition.sides import named_sides, partition_sides
-from .cpsd_plan import TeacherPlan, check, narrowed, plan_teachers
+from .cpsd_plan import TeacherPlan, check, narrowed, plan_sides, plan_teachers
 from .supervised import Supervised, asymmetric_loss
 
 if TYPE_CHECKING:
@@ -173,7 +172,7 @@ def train(setup: Setup, options: Options, run: Run) -> Cpsd:
         shared = SharedSource(setup.train.source, free_memory() // 2)
         setup = replace(setup, train=replace(setup.train, source=shared))
     loss = asymmetric_loss(options)
-    sides = _sides(setup, options, run)
+    sides = plan_sides(setup, options, run)  # Eqs. 1-2
     plans, whose = plan_teachers(setup, options, sides)
     tasks = [Task(plan.name, plan.steps, partial(_teach, plan, options)) for plan in plans]
     train_tasks(tasks, setup, run, options.parallel, "teachers")
@@ -193,19 +192,6 @@ def train(setup: Setup, options: Options, run: Run) -> Cpsd:
         fixed_logits(setup, merged, run),
     )
     return run.train("train", student, setup.stream(), **setup.budget(share))
-
-
-def _sides(setup: Setup, options: Options, run: Run) -> dict[str, Subsets]:
-    """Eqs. 1-2: the subsets of each side by its name; none where there are to be no teachers."""
-    if options.subsets == 0 and options.partition is None:
-        return {}
-    labels = setup.train.labels
-    k, tau, how = options.subsets, options.tau, options.partition_method
-    cut = partial(partition_sides, labels, options.sides, k, tau=tau, how=how)
-    compute = partial(cut, file=options.partition, seed=setup.seed)
-    asked = (k, tau, how, options.sides, str(options.partition), setup.seed)
-    found = run.once("partition", compute, labels=labels, asked=asked)
-    return named_sides(found, options.sides, labels.classes)
 
 
 def _teach(plan: TeacherPlan, options: Options, setup: Setup, run: Run, *sinks: Sink) -> Supervised:

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, final
 
 import numpy as np
 
 from ..data.dataset import Dataset
+from ..engine.run import Run
 from ..errors import UserError
 from ..labels import Rows
 from ..options.shared import refuse_unused
 from ..relabel.partition.class_subsets import Subsets
+from ..relabel.partition.sides import named_sides, partition_sides
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
     from ..options.methods import CpsdOptions as Options
+
+
+def plan_sides(setup: Setup, options: Options, run: Run) -> dict[str, Subsets]:
+    """Eqs. 1-2: the subsets of each side by its name; none where there are to be no teachers."""
+    if options.subsets == 0 and options.partition is None:
+        return {}
+    labels = setup.train.labels
+    k, tau, how = options.subsets, options.tau, options.partition_method
+    cut = partial(partition_sides, labels, options.sides, k, tau=tau, how=how)
+    compute = partial(cut, file=options.partition, seed=setup.seed)
+    asked = (k, tau, how, options.sides, str(options.partition), setup.seed)
+    found = run.once("partition", compute, labels=labels, asked=asked)
+    return named_sides(found, options.sides, labels.classes)
 
 
 @final

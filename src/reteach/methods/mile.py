@@ -46,7 +46,6 @@ from typing import TYPE_CHECKING, Literal, final
 import numpy as np
 from torch import Tensor, nn
 
-from .. import rng
 from ..data.dataset import Dataset
 from ..data.loading.batch import Batch
 from ..data.loading.samplers import AlternatingSampler, Epochs
@@ -54,19 +53,10 @@ from ..data.loading.stream import Stream
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
-from ..losses.standard import sigmoid_bce, sigmoid_bce_sum
 from ..recorded import recorded
 from ..schedules import Cycles, Turn
-from .distill import Targets, make_targets
-from .mile_labels import PseudoLabeler, sample_bernoulli
-from .mile_plan import (
-    calibrated_targets,
-    check,
-    plan,
-    threshold,
-    warn_if_never_calibrated,
-    wasted,
-)
+from .mile_labels import PseudoLabeler
+from .mile_plan import check, make_labeler, plan, warn_if_never_calibrated, wasted
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
@@ -171,7 +161,7 @@ def train(setup: Setup, options: Options, run: Run) -> Mile | ContinuingMile:
         for line in wasted(cycles, setup.total):
             setup.warn(line)
     everything = setup.everything()
-    labeler = _labeler(setup, options, everything)
+    labeler = make_labeler(setup, options, everything)
     stream = _stream(setup, everything, cycles)
     student = setup.learner(prior_bias=options.prior_bias)
     algorithm: Mile | ContinuingMile
@@ -187,23 +177,6 @@ def train(setup: Setup, options: Options, run: Run) -> Mile | ContinuingMile:
     if labeler.calibrated is not None:
         warn_if_never_calibrated(labeler.calibrated, run.log.records, setup)
     return trained
-
-
-def _labeler(setup: Setup, options: Options, everything: Dataset) -> PseudoLabeler:
-    bce = sigmoid_bce_sum if options.class_sum else sigmoid_bce
-    calibrated = None
-    if options.rho == "mixture":
-        calibrated = calibrated_targets(setup, options)
-        targets = Targets(bce, calibrated, bce, "sigmoid")
-    else:
-        rho, temperature = threshold(options), options.temperature
-        targets = make_targets(options.targets, rho=rho, temperature=temperature, bce=bce)
-    draws = None
-    if options.sample:
-        targets = Targets(targets.interaction, sample_bernoulli, targets.imitation, targets.link)
-        draws = rng.fold(setup.seed, "train", "pseudo-labels")
-    images = setup.scan(everything) if options.relabel == "cycle" else None
-    return PseudoLabeler(targets, options.union, images, calibrated, draws)
 
 
 def _stream(setup: Setup, everything: Dataset, cycles: Cycles) -> Stream:

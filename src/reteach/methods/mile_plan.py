@@ -1,4 +1,4 @@
-"""The cycles of ``mile``, and what is refused or warned of; see :mod:`reteach.methods.mile`."""
+"""The cycles and targets of ``mile``, and what is refused or warned of; see :mod:`reteach.methods.mile`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .. import rng
+from ..data.dataset import Dataset
 from ..engine.log import Record
 from ..errors import UserError
 from ..labels import Single
+from ..losses.standard import sigmoid_bce, sigmoid_bce_sum
 from ..options.shared import refuse_unused
 from ..relabel.calibration.presence import TRUSTED
 from ..schedules import Cycles
-from .mile_labels import Calibrated
+from .distill import Targets, make_targets
+from .mile_labels import Calibrated, PseudoLabeler, sample_bernoulli
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
@@ -102,7 +106,25 @@ def warn_if_never_calibrated(calibrated: Calibrated, records: list[Record], setu
         )
 
 
-def threshold(options: Options) -> float:
+def make_labeler(setup: Setup, options: Options, everything: Dataset) -> PseudoLabeler:
+    """What the student is taught on all images, as the settings say."""
+    bce = sigmoid_bce_sum if options.class_sum else sigmoid_bce
+    calibrated = None
+    if options.rho == "mixture":
+        calibrated = _calibrated(setup, options)
+        targets = Targets(bce, calibrated, bce, "sigmoid")
+    else:
+        rho, temperature = _threshold(options), options.temperature
+        targets = make_targets(options.targets, rho=rho, temperature=temperature, bce=bce)
+    draws = None
+    if options.sample:
+        targets = Targets(targets.interaction, sample_bernoulli, targets.imitation, targets.link)
+        draws = rng.fold(setup.seed, "train", "pseudo-labels")
+    images = setup.scan(everything) if options.relabel == "cycle" else None
+    return PseudoLabeler(targets, options.union, images, calibrated, draws)
+
+
+def _threshold(options: Options) -> float:
     """ρ, where it is not ``mixture``, whose settings are refused."""
     assert options.rho != "mixture"
     if options.soft_sets:
@@ -110,7 +132,7 @@ def threshold(options: Options) -> float:
     return options.rho
 
 
-def calibrated_targets(setup: Setup, options: Options) -> Calibrated:
+def _calibrated(setup: Setup, options: Options) -> Calibrated:
     """Targets by calibration on some of the labelled images; warned of is that they are too few."""
     if options.targets != "threshold" or options.sample:
         raise UserError("--rho mixture makes label sets: it needs --targets threshold, no --sample")
