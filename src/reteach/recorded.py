@@ -14,7 +14,7 @@ To rename a class, leave its recorded name. To rename a field, map the new name 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar, final
 
 T = TypeVar("T")
@@ -30,11 +30,14 @@ class Recorded:
         fields: present name of a field or parameter -> recorded name, where they differ.
         free: present names of fields that may differ between a run and its resumption, because no number
             depends on them.
+        since: present names of fields that earlier versions did not have -> the value that stands for what
+            they did; a field of that value is left out of the record, so that their runs go on.
     """
 
     name: str
     fields: Mapping[str, str]
     free: frozenset[str]
+    since: Mapping[str, Any] = field(default_factory=dict)
 
     def field(self, name: str) -> str:
         """The recorded name of a field or parameter."""
@@ -46,7 +49,11 @@ NAMES: dict[Any, Recorded] = {}
 
 
 def recorded(
-    name: str, *, fields: Mapping[str, str] | None = None, free: Collection[str] = ()
+    name: str,
+    *,
+    fields: Mapping[str, str] | None = None,
+    free: Collection[str] = (),
+    since: Mapping[str, Any] | None = None,
 ) -> Callable[[T], T]:
     """Give a class or function the name that run folders record; see :class:`Recorded`.
 
@@ -60,7 +67,7 @@ def recorded(
                 raise ValueError(
                     f"{_where(thing)} and {_where(other)} are both recorded as {name!r}"
                 )
-        NAMES[thing] = Recorded(name, dict(fields or {}), frozenset(free))
+        NAMES[thing] = Recorded(name, dict(fields or {}), frozenset(free), dict(since or {}))
         return thing
 
     return register
@@ -88,9 +95,11 @@ def recorded_fields(value: Any, *, free: bool) -> Iterator[tuple[str, Any]]:
     Fields with a leading underscore can be computed again and are left out.
     """
     how = NAMES.get(type(value), _PLAIN)
-    for field in fields(value):
-        if not field.name.startswith("_") and (free or field.name not in how.free):
-            yield how.field(field.name), getattr(value, field.name)
+    for one in fields(value):
+        found = getattr(value, one.name)
+        earlier = one.name in how.since and how.since[one.name] == found
+        if not one.name.startswith("_") and not earlier and (free or one.name not in how.free):
+            yield how.field(one.name), found
 
 
 def recorded_arguments(function: Any, given: Mapping[str, Any]) -> dict[str, Any]:

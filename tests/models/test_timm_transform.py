@@ -36,7 +36,7 @@ def photos(folder: Path) -> list[Path]:
     return files
 
 
-def saved(folder: Path, name: str, resize: str) -> torch.nn.Module:
+def saved(folder: Path, name: str, resize: str, by: str = "bilinear") -> torch.nn.Module:
     model = zoo.create(name, len(CLASSES), image_size=64, seed=1).eval()
     noise = torch.randn(64, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():  # scores that differ from class to class and from image to image
@@ -46,20 +46,27 @@ def saved(folder: Path, name: str, resize: str) -> torch.nn.Module:
         head.bias.sub_(model(noise.cumsum(2).cumsum(3) / 30).mean(0))
     export.save(
         model, folder, architecture=name, num_classes=5, in_chans=3, mean=MEAN, std=STD,
-        classes=CLASSES, image_size=64, resize=resize, model_args={}, extra={},
+        classes=CLASSES, image_size=64, resize=resize, interpolation=by, model_args={}, extra={},
     )  # fmt: skip
     return model
 
 
 @pytest.mark.parametrize("resize", ["square", "shorter"])
-@pytest.mark.parametrize("name", ["reteach_small", "resnet10t", "tf_efficientnet_lite0"])
-def test_timms_own_transform_gives_our_answers(tmp_path, name, resize):
+@pytest.mark.parametrize(
+    ("name", "by"),
+    [
+        ("reteach_small", "bilinear"),
+        ("resnet10t", "bicubic"),
+        ("tf_efficientnet_lite0", "bilinear"),
+    ],
+)
+def test_timms_own_transform_gives_our_answers(tmp_path, name, resize, by):
     """Also of architectures whose own settings are others: bicubic, crop_pct 0.95 or 0.875."""
-    model = saved(tmp_path / "m", name, resize)
+    model = saved(tmp_path / "m", name, resize, by)
     theirs = timm.create_model(f"local-dir:{tmp_path / 'm'}", pretrained=True).eval()
     config = timm.data.resolve_model_data_config(theirs)
     transform = timm.data.create_transform(**config, is_training=False)
-    view, prepare = evaluation(64, None, resize), Normalize(MEAN, STD, channels=3)
+    view, prepare = evaluation(64, None, resize, by), Normalize(MEAN, STD, channels=3)
     apart, classes = [], set()
     for file in photos(tmp_path):
         pixels = torch.from_numpy(decode(file)).permute(2, 0, 1)

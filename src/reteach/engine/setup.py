@@ -228,7 +228,7 @@ class Setup:
     def scan(self, dataset: Dataset, of: Frozen | None = None) -> Scan:
         """One un-augmented pass over a data set, as the networks here see it, or as ``of`` does."""
         seen = self if of is None else of
-        view = evaluation(seen.image_size, seen.frames, seen.resize)
+        view = evaluation(seen.image_size, seen.frames, seen.resize, seen.prepare.interpolation)
         batch_size = at_once(max(256, self.training.batch_size), seen.frames)
         return Scan(dataset, view, seen.prepare, batch_size, self.workers, self.broken)
 
@@ -245,7 +245,8 @@ class Setup:
                 return EvalClips(size, self.frames, clips=1)
             return TrainClip(size, self.frames)
         magnitude = self.training.randaugment if randaugment is None else randaugment
-        view = evaluation(size, None, self.resize)
+        by = self.prepare.interpolation
+        view = evaluation(size, None, self.resize, by)
         if kind == "none":
             return view
         if kind == "flip":
@@ -257,8 +258,9 @@ class Setup:
                 raise UserError(f"images of {height}×{width} need an --image-size to be cropped")
             size = height
         if kind == "crop-flip":
-            return Then(view, CropFlip(size)) if self.resize == "square" else CropFlip(size)
-        return Train(size, randaugment=magnitude, cutout=self.training.cutout)
+            crop = CropFlip(size, interpolation=by)
+            return Then(view, crop) if self.resize == "square" else crop
+        return Train(size, randaugment=magnitude, cutout=self.training.cutout, interpolation=by)
 
     def budget(self, share: float = 1.0) -> dict[str, Any]:
         """How long to train and when to evaluate: the keyword arguments of ``Run.train``."""

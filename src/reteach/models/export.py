@@ -24,7 +24,7 @@ from torch import nn
 from .. import sealed
 from ..errors import UserError
 from ..files import atomic_write
-from ..options.shared import Resize
+from ..options.shared import Interpolation, Resize
 from . import weights, zoo
 from .tensorfiles import CONFIG, SAFETENSORS, WEIGHTS, read
 
@@ -80,6 +80,7 @@ def save(
     image_size: int | None,
     own_size: tuple[int, int] | None = None,
     resize: Resize = "shorter",
+    interpolation: Interpolation = "bilinear",
     model_args: Mapping[str, Any],
     extra: Mapping[str, Any],
 ) -> str:
@@ -88,7 +89,8 @@ def save(
     Args:
         model: built by :func:`reteach.models.zoo.create` with the arguments that are given here.
         own_size: (H, W) of images that keep their size.
-        resize: how photos become squares.
+        resize: how photos become squares, and
+        interpolation: by which.
         extra: more facts to keep, as JSON allows.
 
     Returns:
@@ -115,6 +117,7 @@ def save(
             "mean": list(mean),
             "std": list(std),
             **_as_timm_says(resize if image_size is not None else "square"),
+            "interpolation": interpolation,
         },
         "reteach": {"image_size": image_size, "extra": dict(extra)},
     }
@@ -138,8 +141,8 @@ def save(
 def _as_timm_says(resize: Resize) -> dict[str, Any]:
     """Our view of an image in timm's words: :class:`reteach.data.loading.augment.Square` and ``Eval``."""
     if resize == "square":
-        return {"interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "squash"}
-    return {"interpolation": "bilinear", "crop_pct": 0.875, "crop_mode": "center"}
+        return {"crop_pct": 1.0, "crop_mode": "squash"}
+    return {"crop_pct": 0.875, "crop_mode": "center"}
 
 
 def _card(architecture: str, classes: Sequence[str], in_chans: int, size: tuple[int, ...]) -> str:

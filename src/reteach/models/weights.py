@@ -130,10 +130,19 @@ def misfit(
 def _normalisation_beside(path: Path) -> dict[str, tuple[float, ...]]:
     """Mean and standard deviation that the weights of a timm folder were trained with: its config.json."""
     try:
-        kept = json.loads((path.parent / "config.json").read_bytes())["pretrained_cfg"]
-        return {key: tuple(float(v) for v in kept[key]) for key in ("mean", "std")}
+        return {key: tuple(float(v) for v in beside(path)[key]) for key in ("mean", "std")}
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
+def beside(path: Path) -> dict[str, Any]:
+    """timm's description of the weights in a folder of timm's layout; empty for others."""
+    try:
+        folder = path if path.is_dir() else path.parent
+        kept = json.loads((folder / "config.json").read_bytes())["pretrained_cfg"]
+        return kept if isinstance(kept, dict) else {}
     except (OSError, ValueError, KeyError, TypeError):
-        return {}  # weights that are no folder of timm's
+        return {}
 
 
 def set_config(model: Any, config: dict[str, Any]) -> None:

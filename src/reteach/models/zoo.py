@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError, closest
-from . import class_heads, weights
+from ..options.shared import Interpolation
+from ..progress import note
+from . import class_heads, packages, weights
 from . import preact as _preact  # noqa: F401  importing makes networks known to timm
 from . import small as _small  # noqa: F401
 from . import video as _video
@@ -44,7 +46,8 @@ def create(
         num_classes: C.
         image_size: side of the input in pixels, for architectures that are built for one size
             (vision transformers); the others take any and ignore it.
-        pretrained: start from timm's published weights.
+        pretrained: start from timm's published weights: from the hub, or where that cannot be reached
+            from an installed package (:mod:`reteach.models.packages`), which is said on stderr.
         init: start from this weight file; see :func:`reteach.models.weights.load`, which also tells
             what of it was used.
         vectors: (C, V) word vectors of the classes, for networks with a token per class.
@@ -67,18 +70,8 @@ def create(
         given["vectors"] = vectors
     if image_size is not None and config.fixed_input_size:
         given["img_size"] = image_size
-    if pretrained:
-        given["pretrained_cfg_overlay"] = _source(name, config)
     with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed, which would also seed the GPUs' generators.
-        torch.default_generator.manual_seed(seed)
-        try:
-            model: nn.Module = timm.create_model(name, pretrained=pretrained, **given)
-        except Exception as error:  # timm, the hub and the architectures raise all sorts
-            reason = _line(error)
-            if pretrained:
-                raise _unavailable(name, reason) from None
-            raise UserError(f"timm cannot build {name!r} as asked: {reason}") from None
+        model = _published(name, config, given, seed) if pretrained else _built(name, given, seed)
     if "img_size" in given:
         _check_patches(model, name, image_size)
     if init is not None:
@@ -122,6 +115,12 @@ def normalisation(
     return found[0], found[1]
 
 
+def interpolation(model: nn.Module) -> Interpolation:
+    """How the images were resized that a network's weights were trained on, as its description says."""
+    config: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}
+    return "bicubic" if config.get("interpolation") == "bicubic" else "bilinear"
+
+
 def _config(name: str) -> Any:
     """timm's ``PretrainedCfg`` of an architecture."""
     if not re.fullmatch(r"\w[\w.+-]*", name) or not timm.is_model(name):
@@ -137,30 +136,77 @@ def _config(name: str) -> Any:
     return config
 
 
-def _source(name: str, config: Any) -> dict[str, str]:
-    """Where timm finds the published weights: its own way, or the cache when the hub is not there.
+def _built(name: str, given: dict[str, Any], seed: int) -> nn.Module:
+    """A network of fresh weights."""
+    try:
+        return _made(name, given, seed)
+    except Exception as error:  # timm and the architectures raise all sorts
+        raise UserError(f"timm cannot build {name!r} as asked: {_line(error)}") from None
 
-    Asked for a file without network, the hub's client tries for most of a minute before it says so.
-    """
+
+def _made(name: str, given: dict[str, Any], seed: int, **weights: Any) -> nn.Module:
+    # Not torch.manual_seed, which would also seed the GPUs' generators.
+    torch.default_generator.manual_seed(seed)
+    made: nn.Module = timm.create_model(name, **weights, **given)
+    return made
+
+
+_WITHOUT_HUB: set[str] = set()
+"""Names whose weights this process takes from a package: all its networks start from the same."""
+
+
+def _published(name: str, config: Any, given: dict[str, Any], seed: int) -> nn.Module:
+    """A network of published weights: timm's own way, from the hub's cache, or from a package."""
     if not config.has_weights:
         raise UserError(
             f"there are no published weights of {name!r}; leave out --pretrained, or give a file "
             "with --init"
         )
+    reason = "no network"
+    if name not in _WITHOUT_HUB and (overlay := _from_hub(config)) is not None:
+        try:
+            return _made(name, given, seed, pretrained=True, pretrained_cfg_overlay=overlay)
+        except Exception as error:  # the hub raises all sorts too
+            reason = _line(error)
+    package = packages.package_of(name)
+    if package is None or package.path is None:
+        raise UserError(
+            f"the published weights of {name!r} cannot be loaded ({reason}); {packages.where_else(name)}, "
+            "or download them where there is a network and give the file with --init"
+        )
+    if name not in _WITHOUT_HUB:
+        note(
+            f"the hub's weights of {name} cannot be loaded ({reason}): those of the installed package "
+            f"{package.name} are used"
+        )
+        _WITHOUT_HUB.add(name)
+    given = {**given, "pretrained": True, "pretrained_cfg_overlay": package.overlay()}
+    model = _built(name, given, seed)
+    known: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}
+    weights.set_config(model, {k: v for k, v in known.items() if k != "state_dict"})
+    return model
+
+
+def _from_hub(config: Any) -> dict[str, str] | None:
+    """How timm finds the published weights: its own way, or the cache when the hub is not there; None:
+    neither.
+
+    Asked for a file without network, the hub's client tries for most of a minute before it says so.
+    """
     if not config.hf_hub_id or _hub_is_there():
         return {}
     from huggingface_hub import try_to_load_from_cache
 
     cached = try_to_load_from_cache(config.hf_hub_id, config.hf_hub_filename or SAFETENSORS)
-    if not isinstance(cached, str):
-        raise _unavailable(name, "no network")
-    return {"file": cached}
+    return {"file": cached} if isinstance(cached, str) else None
 
 
 def _hub_is_there() -> bool:
     """Whether the hub's name resolves; behind a proxy that is the proxy's business."""
     from huggingface_hub import constants
 
+    if constants.HF_HUB_OFFLINE:
+        return False
     if urllib.request.getproxies():
         return True
     try:
@@ -168,13 +214,6 @@ def _hub_is_there() -> bool:
     except OSError:
         return False
     return True
-
-
-def _unavailable(name: str, reason: str) -> UserError:
-    return UserError(
-        f"the published weights of {name!r} cannot be loaded ({reason}); download them where there "
-        "is a network and give the file with --init, or leave out --pretrained"
-    )
 
 
 def _check_patches(model: nn.Module, name: str, image_size: int | None) -> None:

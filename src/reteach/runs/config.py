@@ -45,6 +45,8 @@ class Config:
     def __post_init__(self) -> None:
         name = METHODS[self.method].network
         network = None if name is None else getattr(self.settings, name)
+        if network is None and self.model.model == "auto":
+            network = options.PRETRAINED if self.model.pretrained else options.SCRATCH
         if network is not None:
             object.__setattr__(self, "model", replace(self.model, model=network))
 

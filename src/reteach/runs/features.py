@@ -19,9 +19,11 @@ from ..errors import UserError
 from ..item_index import rows_among
 from ..models import zoo
 from ..models.features import pooled
+from ..options.shared import Model
 from ..progress import progress
 from .checkpoint import choose_device, load_models
 from .preprocessing import Preprocessing
+from .setup import expected_interpolation
 
 IN_MEMORY = 2**30
 """Bytes of features above which they lie in a temporary file."""
@@ -63,7 +65,8 @@ def of_network(
     size = image_size or zoo.default_image_size(name)
     model = zoo.create(name, 1, image_size=size, pretrained=pretrained, init=init, seed=0)
     where = choose_device(device)
-    prepare = Normalize(*zoo.normalisation(model), device=str(where))
+    by = expected_interpolation(Model(name, init=init, pretrained=pretrained), model)
+    prepare = Normalize(*zoo.normalisation(model), device=str(where), interpolation=by)
     seen = Preprocessing(size, zoo.clip_frames(name), prepare, whose=name)
     return Extractor(model.to(where), seen, f"the features of {name}")
 

@@ -48,7 +48,7 @@ class Preprocessing:
         if videos != (self.frames is not None):
             takes, given = ("still images", "videos")[:: 1 if self.frames is None else -1]
             raise UserError(f"{self.whose} takes {takes}, and these are {given}")
-        return evaluation(self.image_size, self.frames, self.resize)
+        return evaluation(self.image_size, self.frames, self.resize, self.prepare.interpolation)
 
     def scan(self, dataset: Dataset, batch_size: int, workers: int) -> Scan:
         """A pass over images; see :meth:`view`.

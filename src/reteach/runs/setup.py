@@ -21,7 +21,7 @@ from ..engine.evaluate import Evaluation, Evaluator
 from ..engine.setup import Frozen, Setup
 from ..errors import UserError
 from ..labels import Multi, Single, as_multi
-from ..models import zoo
+from ..models import weights, zoo
 from ..models.class_tokens import read_vectors
 from ..options import shared as options
 from ..options.methods import METHODS
@@ -81,7 +81,8 @@ def make_setup(
     build = Networks(model, classes, channels, image_size, frames, str(device), vectors)
     first = build(0)  # also refuses a bad --model or --init before anything else happens
     mean, std = zoo.normalisation(first, channels)
-    prepare = Normalize(mean, std, channels, str(device), model.channels_last)
+    by = expected_interpolation(model, first)
+    prepare = Normalize(mean, std, channels, str(device), model.channels_last, by)
     total = training.steps
     if total is None:
         epoch = data.balanced_epoch or len(inputs.train) / training.batch_size
@@ -89,7 +90,7 @@ def make_setup(
     per_epoch = data.balanced_epoch or max(1, len(inputs.train) // training.batch_size)
     every = config.output.eval_every or max(per_epoch, -(-total // 50))
     setup = Setup(
-        train=decoded(inputs.train, image_size, data, device),
+        train=decoded(inputs.train, image_size, data, device, by),
         judge=judge,
         build=build,
         frozen=partial(frozen, classes=inputs.train.classes, device=device),
@@ -131,6 +132,14 @@ def frozen(path: Path, classes: tuple[str, ...], device: torch.device) -> Frozen
         detail = f"{odd[0]!r} is in one of them only" if odd else "they differ in order"
         raise UserError(f"{path} was trained on another class list: {detail}")
     return Frozen(saved.predictor, saved.image_size, saved.prepare, saved.frames, saved.resize)
+
+
+def expected_interpolation(model: options.Model, network: torch.nn.Module) -> options.Interpolation:
+    """How the images were resized on which the weights that training starts from were trained."""
+    if model.init is not None:
+        stated = weights.beside(model.init).get("interpolation")
+        return "bicubic" if stated == "bicubic" else "bilinear"
+    return zoo.interpolation(network) if model.pretrained else "bilinear"
 
 
 def usual_resize(dataset: Dataset) -> options.Resize:
@@ -261,7 +270,11 @@ def check_epochs(data: options.Data, dataset: Dataset) -> None:
 
 
 def decoded(
-    dataset: Dataset, image_size: int | None, data: options.Data, device: torch.device
+    dataset: Dataset,
+    image_size: int | None,
+    data: options.Data,
+    device: torch.device,
+    interpolation: options.Interpolation = "bilinear",
 ) -> Dataset:
     """The data set with a faster way to its pixels: from memory, or large JPEGs at reduced size.
 
@@ -281,5 +294,11 @@ def decoded(
         return replace(dataset, source=shrunk(dataset.source, 2 * image_size))
     rows = np.unique(dataset.rows)
     with progress("decoding into memory", len(rows)) as show:
-        source = CachedSource(dataset.source, image_size * 256 // 224, rows=rows, progress=show)
+        source = CachedSource(
+            dataset.source,
+            image_size * 256 // 224,
+            interpolation=interpolation,
+            rows=rows,
+            progress=show,
+        )
     return replace(dataset, source=source)

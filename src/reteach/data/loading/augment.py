@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal, final
 
 import numpy as np
@@ -24,6 +24,7 @@ from torch.nn.functional import interpolate
 
 from ... import rng
 from ...errors import UserError
+from ...options.shared import Interpolation
 from ...recorded import recorded
 
 _GREY = 128
@@ -59,18 +60,20 @@ class Plain:
 
 
 @final
-@recorded("view-eval")
+@recorded("view-eval", since={"interpolation": "bilinear"})
 @dataclass(frozen=True)
 class Eval:
-    """Shorter side to ``resize`` pixels (bilinear, antialiased), then the centre.
+    """Shorter side to ``resize`` pixels (antialiased), then the centre.
 
     Args:
         size: side S of the result.
         resize: by default ``size · 256 / 224``, the usual choice for ImageNet.
+        interpolation: of the resizing.
     """
 
     size: int
     resize: int | None = None
+    interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
         _check_size(self.size)
@@ -85,19 +88,20 @@ class Eval:
 
     def batch(self, images: Tensor, seeds: NDArray[np.int64]) -> Tensor:
         """(B, C, H, W) -> (B, C, S, S); ``seeds`` play no part."""
-        images = resized(images, self.resize or self.size * 256 // 224, _as_pillow)
+        images = resized(images, self.resize or self.size * 256 // 224, _PILLOW[self.interpolation])
         # rounded as torchvision's CenterCrop does it, so that timm sees what we see
         top, left = (round((side - self.size) / 2) for side in images.shape[-2:])
         return images[..., top : top + self.size, left : left + self.size].contiguous()
 
 
 @final
-@recorded("view-square")
+@recorded("view-square", since={"interpolation": "bilinear"})
 @dataclass(frozen=True)
 class Square:
-    """The whole image, its sides squeezed to ``size`` pixels each (bilinear, antialiased)."""
+    """The whole image, its sides squeezed to ``size`` pixels each (antialiased)."""
 
     size: int
+    interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
         _check_size(self.size)
@@ -111,7 +115,7 @@ class Square:
         shape = (self.size, self.size)
         if images.shape[-2:] == shape:
             return images
-        return _as_pillow(images, shape)
+        return _PILLOW[self.interpolation](images, shape)
 
 
 @final
@@ -158,7 +162,7 @@ class Flip(OneByOne):
 
 
 @final
-@recorded("augment-crop-flip")
+@recorded("augment-crop-flip", since={"interpolation": "bilinear"})
 @dataclass(frozen=True)
 class CropFlip:
     """For small images: shift by up to ``padding`` pixels, flip left-right half of the time.
@@ -170,11 +174,13 @@ class CropFlip:
         size: side S of the result.
         padding: pixels added on each side.
         mode: padded with zeros, or with the reflected image.
+        interpolation: where the size differs.
     """
 
     size: int
     padding: int = 4
     mode: Literal["zero", "reflect"] = "zero"
+    interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
         _check_size(self.size)
@@ -187,7 +193,7 @@ class CropFlip:
 
     def batch(self, images: Tensor, seeds: NDArray[np.int64]) -> Tensor:
         """(B, C, H, W) -> (B, C, S, S), where the images are."""
-        images = resized(images, self.size)
+        images = resized(images, self.size, partial(_fast, mode=self.interpolation))
         b, c, height, width = images.shape
         # one draw per image and purpose, each a hash of the seed: no generator, so no loop
         top, left = (
@@ -221,7 +227,7 @@ class CropFlip:
 
 
 @final
-@recorded("augment-crop")
+@recorded("augment-crop", since={"interpolation": "bilinear"})
 @dataclass(frozen=True)
 class Train(OneByOne):
     """For photos: random resized crop, flip, RandAugment, cutout, with torchvision's v2 transforms.
@@ -233,6 +239,7 @@ class Train(OneByOne):
         randaugment: magnitude, 0 to 30, of two random operations (Cubuk et al. 2020); 0: none.
         cutout: side of the erased square as a share of S (DeVries and Taylor 2017); its centre is
             anywhere, so that a part may fall outside; 0: none.
+        interpolation: of the resizing.
     """
 
     size: int
@@ -240,6 +247,7 @@ class Train(OneByOne):
     flip: float = 0.5
     randaugment: int = 0
     cutout: float = 0.0
+    interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
         _check_size(self.size)
@@ -252,7 +260,8 @@ class Train(OneByOne):
     def __call__(self, image: Tensor, seed: int) -> Tensor:
         """(C, H, W) -> (C, S, S)."""
         with _seeded(seed):
-            out: Tensor = _pipeline(self.size, self.scale, self.flip, self.randaugment)(image)
+            how = (self.size, self.scale, self.flip, self.randaugment, self.interpolation)
+            out: Tensor = _pipeline(*how)(image)
             return _erased(out, self.cutout) if self.cutout else out
 
 
@@ -274,10 +283,17 @@ def _check_changes(randaugment: int, cutout: float) -> None:
 
 
 @cache
-def _pipeline(size: int, scale: tuple[float, float], flip: float, randaugment: int) -> Any:
+def _pipeline(
+    size: int,
+    scale: tuple[float, float],
+    flip: float,
+    randaugment: int,
+    interpolation: Interpolation,
+) -> Any:
     from torchvision.transforms import v2  # takes seconds, and small images need none of it
 
-    crop = v2.RandomResizedCrop(size, scale=scale, antialias=True)
+    by = v2.InterpolationMode(interpolation)
+    crop = v2.RandomResizedCrop(size, scale=scale, interpolation=by, antialias=True)
     return v2.Compose([crop, *_changes(flip, randaugment).transforms])
 
 
@@ -307,23 +323,28 @@ def _seeded(seed: int) -> Iterator[None]:
         generator.set_state(state)
 
 
-def _fast(images: Tensor, shape: tuple[int, int]) -> Tensor:
-    """(B, C, H, W) uint8 -> (B, C, *shape), bilinear and antialiased."""
-    return interpolate(images, shape, mode="bilinear", antialias=True)
+def _fast(images: Tensor, shape: tuple[int, int], mode: str = "bilinear") -> Tensor:
+    """(B, C, H, W) uint8 -> (B, C, *shape), antialiased."""
+    return interpolate(images, shape, mode=mode, antialias=True)
 
 
-def _as_pillow(images: Tensor, shape: tuple[int, int]) -> Tensor:
+def _as_pillow(
+    images: Tensor, shape: tuple[int, int], by: Image.Resampling = Image.Resampling.BILINEAR
+) -> Tensor:
     """The same by Pillow, to the last bit: timm and torchvision see files so, and torch's own rounding
     differs by a level here and there."""
     size = shape[::-1]
     out = [
-        [
-            np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR))
-            for plane in image
-        ]
+        [np.asarray(Image.fromarray(plane).resize(size, by)) for plane in image]
         for image in images.cpu().numpy()
     ]
     return torch.from_numpy(np.asarray(out)).to(images.device)
+
+
+_PILLOW: dict[str, Callable[[Tensor, tuple[int, int]], Tensor]] = {
+    "bilinear": _as_pillow,
+    "bicubic": partial(_as_pillow, by=Image.Resampling.BICUBIC),
+}
 
 
 def resized(

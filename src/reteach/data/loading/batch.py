@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...labels import LabelSet
+from ...options.shared import Interpolation
 from ...recorded import recorded
 
 
@@ -71,12 +72,14 @@ class Batch:
 
 
 @final
-@recorded("normalize", free={"device"})
+@recorded("normalize", free={"device"}, since={"interpolation": "bilinear"})
 @dataclass(frozen=True)
 class Normalize:
     """From uint8 pixels to what the model takes: floats on the device, normalised.
 
     ``channels`` is the model's; a grey image is repeated to it, and colours are averaged to one.
+    ``interpolation`` says how photos had been resized to these pixels, which weights expect as they do the
+    mean.
     """
 
     mean: tuple[float, ...]
@@ -84,6 +87,7 @@ class Normalize:
     channels: int = 3
     device: str = "cpu"
     channels_last: bool = False
+    interpolation: Interpolation = "bilinear"
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """(B, 1 or 3, H, W) uint8 -> (B, channels, H, W) float32; videos have T before H."""

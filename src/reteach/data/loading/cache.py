@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...errors import UserError
+from ...options.shared import Interpolation
 from ...processes import WorkerFailure, cores, each
 from ..sources.base import Source, SourceWrapper, shrunk
 from .decode import ImageError
@@ -28,7 +29,8 @@ class CachedSource(SourceWrapper):
 
     Args:
         source: where the images come from.
-        size: shorter sides are reduced to this (bilinear, antialiased); None keeps them.
+        size: shorter sides are reduced to this (antialiased); None keeps them.
+        interpolation: of that.
         rows: which images to keep; by default all. The others cannot be read.
         max_bytes: the most memory to take; by default three quarters of what is free.
         workers: processes that decode.
@@ -43,6 +45,7 @@ class CachedSource(SourceWrapper):
         source: Source,
         size: int | None = None,
         *,
+        interpolation: Interpolation = "bilinear",
         rows: Sequence[int] | NDArray[np.int64] | None = None,
         max_bytes: int | None = None,
         workers: int | None = None,
@@ -54,7 +57,9 @@ class CachedSource(SourceWrapper):
         self._broken: dict[int, str] = {}
         wanted = np.arange(len(source)) if rows is None else np.unique(np.asarray(rows, np.int64))
         limit = free_memory() * 3 // 4 if max_bytes is None else max_bytes
-        self._pixels = SharedSource(source if size is None else _Reduced(source, size), limit)
+        self._pixels = SharedSource(
+            source if size is None else _Reduced(source, size, interpolation), limit
+        )
         # in random order, the images done so far are a fair sample of those to come
         order: list[int] = np.random.default_rng(0).permutation(wanted).tolist()
         crew = cores() if workers is None else workers
@@ -101,12 +106,13 @@ def _too_large(needed: int, limit: int, n: int) -> UserError:
 class _Reduced(SourceWrapper):
     """Images at their cached size."""
 
-    def __init__(self, source: Source, size: int) -> None:
+    def __init__(self, source: Source, size: int, interpolation: Interpolation) -> None:
         self.source = shrunk(source, 2 * size)
         self.size = size
+        self.interpolation = interpolation
 
     def read(self, row: int) -> NDArray[np.uint8]:
-        return reduced(self.source.read(row), self.size)
+        return reduced(self.source.read(row), self.size, self.interpolation)
 
 
 @final
@@ -123,21 +129,23 @@ class _Load:
             return str(error)
 
 
-def reduced(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def reduced(
+    pixels: NDArray[np.uint8], size: int, interpolation: Interpolation = "bilinear"
+) -> NDArray[np.uint8]:
     """(H, W, C) uint8 with the shorter side reduced to ``size``; smaller images stay as they are. A
     video (T, H, W, C) likewise, frame by frame.
 
     Sizes are rounded as torchvision's ``Resize`` does, so that the result passes it unchanged.
     """
     if pixels.ndim == 4:
-        return np.stack([reduced(frame, size) for frame in pixels])
+        return np.stack([reduced(frame, size, interpolation) for frame in pixels])
     height, width, channels = pixels.shape
     short = min(height, width)
     if short <= size:
         return pixels
     shape = (int(size * width / short), int(size * height / short))
     image = Image.fromarray(pixels[..., 0] if channels == 1 else np.ascontiguousarray(pixels))
-    small = np.asarray(image.resize(shape, Image.Resampling.BILINEAR))
+    small = np.asarray(image.resize(shape, Image.Resampling[interpolation.upper()]))
     return small[..., None] if channels == 1 else small
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ... import rng
 from ...errors import UserError
-from ...options.shared import Resize
+from ...options.shared import Interpolation, Resize
 from ...recorded import recorded
 from .augment import Eval, OneByOne, Plain, Square, resized
 from .reader import Augment
@@ -96,14 +96,21 @@ class EvalClips:
         return torch.stack([self(video, 0) for video in images])
 
 
-def evaluation(size: int | None, frames: int | None, resize: Resize = "shorter") -> Augment:
+def evaluation(
+    size: int | None,
+    frames: int | None,
+    resize: Resize = "shorter",
+    interpolation: Interpolation = "bilinear",
+) -> Augment:
     """How images are seen when nothing is random: ``frames`` of a clip, where they are videos."""
     if frames is not None:
         assert size is not None
         return EvalClips(size, frames)
     if size is None:
         return Plain()
-    return Square(size) if resize == "square" else Eval(size)
+    if resize == "square":
+        return Square(size, interpolation)
+    return Eval(size, interpolation=interpolation)
 
 
 def at_once(batch_size: int, frames: int | None) -> int:
