@@ -46,7 +46,7 @@ FLOORS = [
     ("report",),
     ("rating",),
     ("runs",),
-    ("compare", "scoring"),
+    ("compare", "features", "scoring"),
     ("commands",),
     ("cli",),
     ("__main__",),

@@ -122,6 +122,11 @@ TABLE = {
     "relabel clean": Command(
         "relabel:CleanOptions", "clean:clean", "drop the labels that held-out models do not confirm"
     ),
+    "embed": Command(
+        "embed:EmbedOptions",
+        "embed:embed",
+        "the features of images by a pretrained network or a run, once, as a table",
+    ),
     "score": Command(
         "scale:ScoreOptions",
         "score:score",

@@ -209,8 +209,8 @@ def test_cutout() -> None:
 
 def test_values_are_values() -> None:
     assert Train(8) == Train(8)
-    assert repr(CropFlip(8)) == "CropFlip(size=8, padding=4, mode='zero')"
-    assert repr(Eval(8)) == "Eval(size=8, resize=None)"
+    assert repr(CropFlip(8)) == "CropFlip(size=8, padding=4, mode='zero', interpolation='bilinear')"
+    assert repr(Eval(8)) == "Eval(size=8, resize=None, interpolation='bilinear')"
     assert "randaugment=9" in repr(Train(8, randaugment=9))
 
 

@@ -1,0 +1,339 @@
+"""The work of ``reteach embed``: images in, a feature table out, one shard for each part of the images.
+
+A shard is a function of its part and of the settings, and written whole or not at all. A job that was
+stopped goes on with the parts that have none, with the backend and the batch size it was begun with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .. import rng, sealed
+from ..data.loading.augment import Train
+from ..data.loading.quarantine import write_csv
+from ..data.loading.reader import Augment
+from ..data.sources.base import is_video
+from ..data.sources.feature_table import (
+    FORMAT,
+    INDEX,
+    Half,
+    Shard,
+    first_difference,
+    is_table,
+    read_index,
+    read_shard,
+    write_shard,
+)
+from ..data.sources.parts import Failed, Parts, open_parts, read_parts
+from ..errors import UserError
+from ..files import remove_parts
+from ..models.forward import Backend, Forward, forward
+from ..models.heads import classifier_of
+from ..progress import note, progress
+from ..runs.features import Extractor
+
+
+@final
+@dataclass(frozen=True)
+class Views:
+    """An image as V views, one after the other in the channels: as it is, flipped, random crops.
+
+    The crops are a function of the pixels and the seed, so that they do not depend on names and order.
+
+    Args:
+        view: how evaluation sees images.
+        crop: of the third view and later ones.
+        count: V.
+        seed: of the crops.
+    """
+
+    view: Augment
+    crop: Augment | None
+    count: int
+    seed: int
+
+    def __call__(self, image: Tensor, seed: int) -> Tensor:
+        """(C, H, W) -> (V · C, S, S)."""
+        plain = self.view(image, 0)
+        found = [plain, plain.flip(-1)][: self.count]
+        if self.crop is not None:
+            own = zlib.crc32(np.ascontiguousarray(image.numpy()).data)
+            seeds = (rng.fold(self.seed, "views", own, number) for number in range(2, self.count))
+            found += [self.crop(image, one) for one in seeds]
+        return torch.cat(found)
+
+    def batch(self, images: Tensor, seeds: NDArray[np.int64]) -> Tensor:
+        """(B, C, H, W) -> (B, V · C, S, S)."""
+        return torch.stack([self(image, 0) for image in images])
+
+
+@final
+@dataclass(eq=False)
+class Total:
+    """What a job came to."""
+
+    shards: int
+    settings: dict[str, Any]
+    earlier: int = 0
+    """Shards that were there before."""
+    images: int = 0
+    """In the table."""
+    computed: int = 0
+    """Of these now."""
+    dimensions: int = 0
+    seconds: float = 0.0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    """(part, reason) of tar files that cannot be read."""
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    """(item, reason) of images that are not in the table."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Embedder:
+    """A network that writes the features of parts of the images.
+
+    Args:
+        eyes: the network, and how images reach it.
+        of: its fast forward pass.
+        parts: of the images.
+        settings: what the features depend on.
+        workers: processes that decode.
+    """
+
+    eyes: Extractor
+    of: Forward
+    parts: Parts
+    settings: dict[str, Any]
+    workers: int
+
+    def shards(self, numbers: Sequence[int]) -> Iterator[tuple[int, Shard | Failed | int]]:
+        """Each part's shard or why there is none, and in between how many images are done."""
+        prepare, views = self.eyes.seen.prepare, self.settings["views"]
+        items: list[str] = []
+        found: list[Half] = []
+        unreadable: list[tuple[str, str]] = []
+        for read in self._decoded(numbers):
+            if isinstance(read, Failed):
+                yield read.part, read
+                continue
+            pixels, broken = read.pixels
+            kept = sorted(set(range(len(read.items))) - {at for at, _ in broken})
+            unreadable += [(read.items[at], reason) for at, reason in broken]
+            items += [read.items[at] for at in kept]
+            if kept:
+                x = pixels[kept].view(len(kept) * views, -1, *pixels.shape[2:])
+                with torch.inference_mode():
+                    found.append(_half(self.of(prepare(x)), items[-len(kept) :], views))
+            yield read.part, len(read.items)
+            if read.last:
+                if read.lost:
+                    unreadable.append((self.parts.names[read.part], read.lost))
+                none = np.zeros((0, views, self.of.dimensions), np.float16)
+                table = np.concatenate([none, *found])
+                identity = self.parts.identity(read.part)
+                yield read.part, Shard(self.settings, identity, items, table, unreadable)
+                items, found, unreadable = [], [], []
+
+    def _decoded(self, numbers: Sequence[int]) -> Iterator[Any]:
+        seen, views = self.eyes.seen, self.settings["views"]
+        shared = self.parts.shared
+        if seen.frames is not None or (shared is not None and is_video(shared)):
+            raise UserError(
+                "reteach embed takes still images, and these are videos or a model of them"
+            )
+        crop = None
+        if views > 2:
+            if seen.image_size is None:
+                raise UserError("--views of crops need a model with an image size of its own")
+            crop = Train(
+                seen.image_size, scale=(0.35, 1.0), interpolation=seen.prepare.interpolation
+            )
+        augment = Views(seen.view(False), crop, views, self.settings["seed"])
+        size = self.settings["batch_size"]
+        return read_parts(
+            self.parts, numbers, augment, size, workers=self.workers, at_least=seen.at_least
+        )
+
+
+def _half(features: Tensor, items: Sequence[str], views: int) -> Half:
+    """(B · V, D) -> (B, V, D) float16."""
+    with np.errstate(over="ignore"):
+        half = features.cpu().numpy().astype(np.float16).reshape(len(items), views, -1)
+    if not np.isfinite(half).all():
+        at = int(np.flatnonzero(~np.isfinite(half).all((1, 2)))[0])
+        raise UserError(f"the features of {items[at]!r} are not finite in 16 bits")
+    return half
+
+
+def embed(
+    eyes: Extractor,
+    images: str,
+    out: Path,
+    *,
+    views: int = 1,
+    seed: int = 0,
+    block: int = 1024,
+    batch_size: int | None = None,
+    backend: Backend | None = None,
+    workers: int = 0,
+) -> Total:
+    """Write the features of all images that have none yet.
+
+    Args:
+        eyes: the network.
+        images: what :func:`~reteach.data.sources.base.open_source` opens.
+        out: folder of the table.
+        views: V.
+        block: images per shard where they are not in tar files.
+        batch_size: images at a time; None takes that of the table, or what suits the device.
+        backend: of the forward pass; None takes that of the table, or the fastest.
+
+    Raises:
+        UserError: the folder holds another table, or nothing can be read.
+    """
+    parts = open_parts(images, block)
+    begun = read_index(out)["settings"] if is_table(out) else {}
+    if not begun and out.is_dir() and any(out.iterdir()):
+        raise UserError(f"{out} is not empty and holds no feature table; use another --out")
+    device = eyes.seen.prepare.device
+    usual = begun.get("batch_size") or (8 if device == "cpu" else 256)
+    count = sum(parts.sizes) if parts.unit == "images" else None
+    of = forward(eyes.model, _input(eyes, parts), backend or begun.get("backend"), count)
+    settings = _settings(eyes) | {
+        "views": views,
+        "seed": seed,
+        "block": block if parts.shared is not None else None,
+        "backend": of.backend,
+        "dtype": "float32",
+        "batch_size": batch_size or usual,
+    }
+    if begun and begun != settings:
+        raise UserError(
+            f"{out} was begun with other settings ({first_difference(begun, settings)}); use another --out"
+        )
+    embedder = Embedder(eyes, of, parts, settings, workers)
+    total = Total(len(parts.names), settings)
+    digests = _there(embedder, out, total)
+    _keep(out, settings, digests, complete=False)
+    _compute(embedder, out, total, digests)
+    if not total.images:
+        name, reason = next(iter([*total.failed, *total.unreadable]), ("", "there are none"))
+        raise UserError(f"none of the images can be read, first: {name}: {reason}")
+    order = {name: digests[name] for name in parts.names if name in digests}
+    _keep(out, settings, order, complete=not total.failed)
+    write_csv(out / "unreadable.csv", [*total.failed, *total.unreadable])
+    return total
+
+
+def _compute(embedder: Embedder, out: Path, total: Total, digests: dict[str, str]) -> None:
+    names = embedder.parts.names
+    todo = [number for number, name in enumerate(names) if name not in digests]
+    start, done = time.monotonic(), 0
+    counted = embedder.parts.unit == "images"
+    work = sum(embedder.parts.sizes[number] if counted else 1 for number in todo)
+    with progress("features", work) as show:
+        for number, what in embedder.shards(todo):
+            if isinstance(what, Failed):
+                total.failed.append((names[number], what.reason))
+                note(f"{names[number]} cannot be read: {what.reason}")
+            elif isinstance(what, Shard):
+                digests[names[number]] = write_shard(out / f"{names[number]}.parquet", what)
+                _count(what, total)
+                total.computed += len(what.items)
+            done += (what if counted else 0) if isinstance(what, int) else (0 if counted else 1)
+            rate = total.computed / max(time.monotonic() - start, 1e-9)
+            show(done, f"{rate:,.1f} images/s" if total.computed else "")
+    total.seconds = time.monotonic() - start
+
+
+def _count(shard: Shard, total: Total) -> None:
+    total.images += len(shard.items)
+    total.unreadable += shard.unreadable
+    total.dimensions = max(total.dimensions, shard.features.shape[-1])
+
+
+def _there(embedder: Embedder, out: Path, total: Total) -> dict[str, str]:
+    """The digests of the shards that are there, by part; damaged ones are made anew."""
+    number = {name: at for at, name in enumerate(embedder.parts.names)}
+    found: dict[str, str] = {}
+    remove_parts(out)  # what a kill left half-written
+    for file in sorted(out.glob("*.parquet")):
+        if file.stem not in number:
+            raise UserError(f"{file} is of no part of these images; use another --out")
+        try:
+            shard = read_shard(file)
+        except sealed.Damaged:
+            note(f"{file} is damaged and made anew")
+            continue
+        if shard.settings != embedder.settings:
+            differs = first_difference(shard.settings, embedder.settings)
+            raise UserError(f"{file} holds other features ({differs}); use another --out")
+        if shard.part != embedder.parts.identity(number[file.stem]):
+            raise UserError(f"{file} is of other images; use another --out")
+        found[file.stem] = shard.digest()
+        total.earlier += 1
+        _count(shard, total)
+    return found
+
+
+def _keep(out: Path, settings: dict[str, Any], shards: dict[str, str], *, complete: bool) -> None:
+    said = {"format": FORMAT, "settings": settings, "complete": complete, "shards": shards}
+    sealed.write_json(out / INDEX, said)
+
+
+def _settings(eyes: Extractor) -> dict[str, Any]:
+    """What the features depend on, but for the backend."""
+    seen = eyes.seen
+    known: dict[str, Any] = getattr(eyes.model, "pretrained_cfg", None) or {}
+    return {
+        "backbone": known.get("architecture") or type(eyes.model).__name__,
+        "weights": weights_digest(eyes.model),
+        "image_size": seen.image_size,
+        "resize": seen.resize if seen.image_size is not None else None,
+        "interpolation": seen.prepare.interpolation,
+        "mean": list(seen.prepare.mean),
+        "std": list(seen.prepare.std),
+    }
+
+
+def weights_digest(model: nn.Module) -> str:
+    """SHA-256 of a network's weights but for its output layer."""
+    try:
+        head = {id(parameter) for parameter in classifier_of(model).parameters()}
+    except UserError:
+        head = set()
+    found = hashlib.sha256()
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in head:
+            found.update(name.encode())
+            data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+            found.update(data.numpy().tobytes())
+    return found.hexdigest()
+
+
+def _input(eyes: Extractor, parts: Parts) -> tuple[int, int, int]:
+    """(channels, H, W) of what reaches the network."""
+    channels, side = eyes.seen.prepare.channels, eyes.seen.image_size
+    if side is not None:
+        return channels, side, side
+    if parts.shared is None:
+        raise UserError("the model keeps the size of its images, which tar shards do not say")
+    height, width = parts.shared.read(0).shape[-3:-1]
+    return channels, height, width
+
+
+def resized(eyes: Extractor, resize: Any) -> Extractor:
+    """The same network, which sees photos resized in another way."""
+    return eyes if resize is None else replace(eyes, seen=replace(eyes.seen, resize=resize))

