@@ -15,7 +15,7 @@ from torch import Tensor
 from ..analysis.cam import cam, heat
 from ..data.dataset import Dataset
 from ..data.loading.batch import Normalize
-from ..data.sources.base import Source, open_source
+from ..data.sources.base import Source, need_pixels, open_source
 from ..engine.algorithm import Specialist
 from ..engine.evaluate import outputs
 from ..engine.learner import Predictor
@@ -85,6 +85,7 @@ def explain(options: ExplainOptions) -> ExplainResult:
     _check(options, saved)
     teachers = load_specialists(options.run_folder, options.device)
     source = open_source(options.images)
+    need_pixels(source, "reteach explain")
     data = Dataset.unlabeled(source, saved.classes)
     named = _named(options, source)
     if named:

@@ -12,7 +12,7 @@ from typing import final
 import numpy as np
 from PIL import Image
 
-from ..data.sources.base import open_source
+from ..data.sources.base import need_pixels, open_source
 from ..errors import UserError
 from ..labels import Single
 from ..options.noise import NoiseOptions
@@ -116,6 +116,7 @@ def _read_matrix(file: Path, classes: tuple[str, ...]) -> Matrix:
 def _thumbnails(images: str, table: LabelTable) -> Matrix:
     """(N, 192) colours of 8 × 8 pixels of each item's image."""
     source = open_source(images, table.items)
+    need_pixels(source, "--kind instance")
     found = np.zeros((len(table.items), 192))
     with progress("reading images", len(source)) as on_progress:
         for row in range(len(source)):

@@ -168,6 +168,7 @@ def _fc_only(options: TransferOptions) -> TransferResult:
         prepare=saved.prepare,
         threshold=None,
         method="fc-only",
+        features=saved.features,
         resize=saved.resize,
     )
     numbers = out / "transfer.json"

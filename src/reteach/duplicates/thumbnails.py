@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.loading.decode import ImageError
-from ..data.sources.base import Source, shrunk
+from ..data.sources.base import Source, need_pixels, shrunk
 from ..data.sources.videos import still
 from ..processes import WorkerFailure, each, readers
 from ..progress import progress
@@ -45,7 +45,11 @@ def thumbnails(source: Source, broken: dict[int, str], workers: int | None = Non
 
     Args:
         broken: collects row -> reason of images that cannot be read.
+
+    Raises:
+        UserError: these are features.
     """
+    need_pixels(source, "a search for copies by thumbnails")
     out = np.zeros((len(source), SIDE * SIDE), np.float32)
     with progress("thumbnails", len(source)) as on_progress:
         small = _Thumbnail(shrunk(source, 4 * SIDE))

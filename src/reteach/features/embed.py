@@ -23,7 +23,7 @@ from .. import rng, sealed
 from ..data.loading.augment import Train
 from ..data.loading.quarantine import write_csv
 from ..data.loading.reader import Augment
-from ..data.sources.base import is_video
+from ..data.sources.base import is_video, need_pixels
 from ..data.sources.feature_table import (
     FORMAT,
     INDEX,
@@ -204,6 +204,7 @@ def embed(
         UserError: the folder holds another table, or nothing can be read.
     """
     parts = open_parts(images, block)
+    need_pixels(parts.shared, "reteach embed")
     begun = read_index(out)["settings"] if is_table(out) else {}
     if not begun and out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and holds no feature table; use another --out")

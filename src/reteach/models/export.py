@@ -132,7 +132,8 @@ def save(
     content = to_bytes(tensors, metadata={"format": "pt"})
     digest = config["reteach"][WEIGHTS] = hashlib.sha256(content).hexdigest()
     atomic_write(folder / SAFETENSORS, content)
-    if "frames" not in model_args:  # timm has no transform for clips
+    # timm has no transform for clips or features
+    if "frames" not in model_args and not zoo.takes_features(architecture):
         atomic_write(folder / CARD, _card(architecture, classes, in_chans, size))
     atomic_write(folder / CONFIG, sealed.json_text(config, indent=2))
     return digest

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..errors import UserError, closest
 from ..options.shared import Interpolation
 from ..progress import note
-from . import class_heads, packages, weights
+from . import class_heads, feature_heads, packages, weights
 from . import preact as _preact  # noqa: F401  importing makes networks known to timm
 from . import small as _small  # noqa: F401
 from . import video as _video
@@ -86,6 +86,11 @@ def default_image_size(name: str) -> int:
         UserError: unknown name.
     """
     return int(_config(name).input_size[-1])
+
+
+def takes_features(name: str) -> bool:
+    """Whether an architecture takes feature vectors in place of images."""
+    return name in feature_heads.NAMES
 
 
 def clip_frames(name: str) -> int | None:

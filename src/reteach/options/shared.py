@@ -56,8 +56,8 @@ class Data(Checked):
 
     images: str | None = None
     """A folder of class folders, a flat folder, an .npz file, tar shards ('s/{000..009}.tar'),
-    hf:NAME[:SPLIT] for a Hugging Face data set, or cifar:FOLDER[:test] for CIFAR as published. Folders
-    may hold videos instead."""
+    hf:NAME[:SPLIT] for a Hugging Face data set, cifar:FOLDER[:test] for CIFAR as published, or a feature
+    table of reteach embed. Folders may hold videos instead."""
     labels: Path | None = None
     """Label table (.csv or .parquet: item, labels). Without it, class folders give the labels."""
     kind: Kind | None = None
@@ -102,10 +102,10 @@ class Model(Checked):
     """The network."""
 
     model: str = "auto"
-    """auto: resnet18, or tf_efficientnet_lite0 with --pretrained. Any architecture of timm (resnet101,
-    tresnet_l, resnext50_32x4d.fb_swsl_ig1b_ft_in1k …), one with a token per class (resnet101_tf,
-    q2l_resnet101 …), or for small images reteach_tiny, reteach_mid, reteach_mean, reteach_small,
-    reteach_max, preact_resnet18, preact_resnet18_arazo; for videos r2plus1d_18, r2plus1d_34,
+    """auto: resnet18; tf_efficientnet_lite0 with --pretrained; on features linear (or mlp). Any architecture
+    of timm (resnet101, tresnet_l, resnext50_32x4d.fb_swsl_ig1b_ft_in1k …), one with a token per class
+    (resnet101_tf, q2l_resnet101 …), or for small images reteach_tiny, reteach_mid, reteach_mean,
+    reteach_small, reteach_max, preact_resnet18, preact_resnet18_arazo; for videos r2plus1d_18, r2plus1d_34,
     reteach_video."""
     image_size: Annotated[int | None, AtLeast(1)] = None
     """Side of the square input in pixels; by default the model's own, or the arrays' size."""

@@ -125,6 +125,7 @@ class ModelIndex:
         image_size, frames: of what they see; None where images keep their size, or are no videos.
         mean, std, channels: how pixels are normalised.
         interpolation: how photos are resized before.
+        features: how they were made, of models that take features.
         threshold: tuned on the validation images.
         stages: digest of what the stages of the run were asked; empty where there are none, and in files of
             earlier versions.
@@ -143,6 +144,7 @@ class ModelIndex:
     threshold: float | None
     method: str
     stages: str = ""
+    features: dict[str, Any] | None = None
 
 
 @final

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -40,6 +41,7 @@ class TrainedModel:
         threshold: tuned on the run's validation images, or None; a calibration has no use for it.
         method: that trained it.
         resize: how photos become squares; runs of before it was kept had ``shorter``.
+        features: how they were made, of a model of features; None: it takes images.
     """
 
     predictors: dict[str, Predictor]
@@ -50,6 +52,7 @@ class TrainedModel:
     threshold: float | None
     method: str
     resize: Resize = "shorter"
+    features: Mapping[str, Any] | None = None
 
     @property
     def predictor(self) -> Predictor:
@@ -73,7 +76,9 @@ class TrainedModel:
     @property
     def seen(self) -> Preprocessing:
         """How images reach the model."""
-        return Preprocessing(self.image_size, self.frames, self.prepare, self.resize)
+        return Preprocessing(
+            self.image_size, self.frames, self.prepare, self.resize, features=self.features
+        )
 
     def scan(self, dataset: Dataset, batch_size: int, workers: int) -> Scan:
         """A pass over images as this model sees them; see :class:`.preprocessing.Preprocessing`."""
@@ -116,6 +121,7 @@ def save_models(
     resize: Resize = "shorter",
     own_size: tuple[int, int] | None = None,
     specialists: dict[str, Specialist] | None = None,
+    features: Mapping[str, Any] | None = None,
 ) -> None:
     """Write each model of each predictor in timm's layout, and what is needed to use them.
 
@@ -164,6 +170,7 @@ def save_models(
         threshold=threshold,
         method=method,
         stages=_stages(folder),
+        features=None if features is None else dict(features),
     )
     sealed.write_json(folder / MODELS.name, MODELS.content(index))
 
@@ -218,6 +225,7 @@ def load_models(folder: Path, device: str = "auto", *, calibrated: bool = True) 
         index.threshold if plain else None,
         index.method,
         index.resize,
+        index.features,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, final
 
 import yaml
 
+from ..data.sources.feature_table import is_table
 from ..errors import UserError, closest
 from ..files import atomic_write
 from ..options import shared as options
@@ -46,9 +47,16 @@ class Config:
         name = METHODS[self.method].network
         network = None if name is None else getattr(self.settings, name)
         if network is None and self.model.model == "auto":
-            network = options.PRETRAINED if self.model.pretrained else options.SCRATCH
+            network = _usual_network(self.data, self.model)
         if network is not None:
             object.__setattr__(self, "model", replace(self.model, model=network))
+
+
+def _usual_network(data: options.Data, model: options.Model) -> str:
+    """--model auto: what suits features, pretrained weights, or neither."""
+    if data.images is not None and is_table(Path(data.images)):
+        return "linear"
+    return options.PRETRAINED if model.pretrained else options.SCRATCH
 
 
 def save(config: Config, path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data.dataset import Dataset
+from ..data.sources.base import features_of
 from ..engine import distributed
 from ..engine.algorithm import Algorithm
 from ..engine.evaluate import Evaluation, scores
@@ -53,6 +54,7 @@ def finish(
         resize=setup.resize,
         own_size=_own_size(setup),
         specialists=algorithm.specialists(),
+        features=features_of(setup.train.source),
     )
 
 

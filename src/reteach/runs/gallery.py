@@ -18,8 +18,10 @@ from ..records.runs import Example
 def data_url(pixels: NDArray[np.uint8], side: int = 160) -> str:
     """(H, W, 1 or 3) uint8 as an inline picture of at most ``side`` pixels; tiny ones are enlarged.
 
-    Of a video (T, H, W, 3) it shows the middle frame.
+    Of a video (T, H, W, 3) it shows the middle frame; of features nothing can be shown: "".
     """
+    if pixels.dtype != np.uint8:
+        return ""
     pixels = still(pixels)
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     scale = side / max(image.size)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Any, final
 
 from ..data.dataset import Dataset
 from ..data.loading.batch import Normalize
 from ..data.loading.clips import at_once, evaluation
 from ..data.loading.reader import Augment
 from ..data.loading.stream import Scan
-from ..data.sources.base import is_video, shrunk
+from ..data.sources.base import Source, features_of, is_video, shrunk
 from ..errors import UserError
 from ..options.shared import Resize
 
@@ -26,6 +27,7 @@ class Preprocessing:
         prepare: normalisation.
         resize: how photos become squares.
         whose: the model, in words.
+        features: how they were made, of a model of features; None: it takes images.
     """
 
     image_size: int | None
@@ -33,6 +35,7 @@ class Preprocessing:
     prepare: Normalize
     resize: Resize = "shorter"
     whose: str = "the model"
+    features: Mapping[str, Any] | None = None
 
     @property
     def at_least(self) -> int | None:
@@ -50,6 +53,22 @@ class Preprocessing:
             raise UserError(f"{self.whose} takes {takes}, and these are {given}")
         return evaluation(self.image_size, self.frames, self.resize, self.prepare.interpolation)
 
+    def check(self, source: Source | None) -> None:
+        """Refuse features where the model takes images, the other way round, and features of another making.
+
+        Args:
+            source: None: images that are opened later, in tar shards.
+
+        Raises:
+            UserError: one of these.
+        """
+        made = features_of(source)
+        if (made is None) != (self.features is None):
+            takes, given = ("images", "features")[:: 1 if self.features is None else -1]
+            raise UserError(f"{self.whose} takes {takes}, and these are {given}")
+        if made and self.features and (told := differing(self.features, made)):
+            raise UserError(f"{self.whose} takes other features than these ({told})")
+
     def scan(self, dataset: Dataset, batch_size: int, workers: int) -> Scan:
         """A pass over images; see :meth:`view`.
 
@@ -57,8 +76,21 @@ class Preprocessing:
             batch_size: images at a time; of videos, fewer.
             workers: processes that decode.
         """
+        self.check(dataset.source)
         augment = self.view(is_video(dataset.source))
         if self.at_least is not None:
             dataset = replace(dataset, source=shrunk(dataset.source, self.at_least))
         batch_size = at_once(batch_size, self.frames)
         return Scan(dataset, augment, self.prepare, batch_size, workers)
+
+
+NO_MATTER = ("block", "backend", "batch_size", "dtype", "views", "seed")
+"""Settings of feature tables that change the first view by rounding at most."""
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """The first setting in which two kinds of features differ, in words; "": they are of one kind."""
+    for key in one:
+        if key not in NO_MATTER and one[key] != other.get(key):
+            return f"{key}: {one[key]} there, {other.get(key)} now"
+    return ""

@@ -16,7 +16,7 @@ from ..data.dataset import Dataset
 from ..data.loading.batch import Normalize
 from ..data.loading.cache import CachedSource
 from ..data.loading.resident import ResidentSource
-from ..data.sources.base import ArraySource, is_video, shrunk
+from ..data.sources.base import ArraySource, features_of, is_video, shrunk
 from ..engine.evaluate import Evaluation, Evaluator
 from ..engine.setup import Frozen, Setup
 from ..errors import UserError
@@ -31,6 +31,7 @@ from ..progress import progress
 from . import config as configs
 from .checkpoint import load_models
 from .inputs import Inputs
+from .preprocessing import differing
 
 
 def load_recipe(recipe: str) -> Any:
@@ -69,6 +70,7 @@ def make_setup(
     if image_size is None and not array:
         image_size = zoo.default_image_size(model.model)
     frames = clip_frames(model, training, inputs)
+    check_features(model, training, inputs)
     resize = model.resize or resize or usual_resize(inputs.train)
     if frames is not None:
         refuse_unused(model, "on videos, whose shorter side is resized", "resize")
@@ -223,6 +225,35 @@ def clip_frames(model: options.Model, training: options.Training, inputs: Inputs
     if training.randaugment or training.cutout:
         raise UserError("--randaugment and --cutout are for still images, and these are videos")
     return takes if model.frames is None else model.frames
+
+
+def check_features(model: options.Model, training: options.Training, inputs: Inputs) -> None:
+    """Refuse a network for the other kind of images, settings for pixels, and features of two makings.
+
+    Raises:
+        UserError: one of these.
+    """
+    takes = zoo.takes_features(model.model)
+    made = features_of(inputs.train.source)
+    parts = {"--images": inputs.train, "--val-images": inputs.val, "--unlabeled": inputs.unlabeled}
+    for name, part in parts.items():
+        own = None if part is None else features_of(part.source)
+        if part is not None and (own is not None) != takes:
+            if takes:
+                raise UserError(
+                    f"{model.model} takes features and {name} are images: reteach embed makes a table of them"
+                )
+            raise UserError(
+                f"{name} are features and {model.model} takes images: use --model linear or mlp"
+            )
+        if own is not None and made is not None and (told := differing(made, own)):
+            raise UserError(f"{name} are other features than --images ({told})")
+    if not takes:
+        return
+    why = "on features"
+    refuse_unused(model, why, "image_size", "resize", "pretrained", "channels_last")
+    if training.augment not in ("auto", "none"):
+        raise UserError(f"--augment {training.augment} has no effect {why}; leave it out")
 
 
 def check_unlabeled(method: str, data: options.Data) -> None:

@@ -96,6 +96,7 @@ class Scorer:
         self.task = task
         self.parts = open_parts(task.images, task.block)
         self.saved = load_models(task.run, task.device)
+        self.saved.seen.check(self.parts.shared)
         name, predictor = self.saved.named(task.predictor)
         self.predictor = replace(predictor, precision=task.precision)
         self.teacher = f"{name} {fingerprint(self.saved, self.predictor)}"

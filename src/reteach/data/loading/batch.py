@@ -79,7 +79,7 @@ class Normalize:
 
     ``channels`` is the model's; a grey image is repeated to it, and colours are averaged to one.
     ``interpolation`` says how photos had been resized to these pixels, which weights expect as they do the
-    mean.
+    mean. Feature vectors come as floats and are taken on their own scale.
     """
 
     mean: tuple[float, ...]
@@ -97,12 +97,15 @@ class Normalize:
         x = pixels.to(self.device, non_blocking=True).float()
         if self.channels == 1 and x.shape[1] == 3:
             x = x.mean(1, keepdim=True)
-        mean, std = (_per_channel(values, x.device, x.dim()) for values in (self.mean, self.std))
+        top = 1.0 if pixels.is_floating_point() else 255.0
+        mean, std = (
+            _per_channel(values, x.device, x.dim(), top) for values in (self.mean, self.std)
+        )
         return ((x - mean) / std).contiguous(memory_format=layout)
 
 
 @cache
-def _per_channel(values: tuple[float, ...], device: torch.device, dims: int) -> Tensor:
-    """(1, channels, 1, 1, …), on the scale of pixels; made once, or every step would wait for the
-    device."""
-    return torch.tensor(values, device=device).view(1, -1, *(1,) * (dims - 2)) * 255
+def _per_channel(values: tuple[float, ...], device: torch.device, dims: int, top: float) -> Tensor:
+    """(1, channels, 1, 1, …), on the scale of pixels up to ``top``; made once, or every step would wait for
+    the device."""
+    return torch.tensor(values, device=device).view(1, -1, *(1,) * (dims - 2)) * top

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -22,9 +22,12 @@ class ArraySource:
         images: uint8, (N, H, W) grey, (N, H, W, 1 or 3), or (N, 1 or 3, H, W).
         items: N item ids; by default the row numbers.
         class_of: N class names, where the images come with labels.
+        features: how they were made, where the "images" are feature vectors, (N, D) float16: each is kept as
+            a picture of one pixel with D channels.
 
     Attributes:
-        images: (N, H, W, channels) uint8. Grey stays one channel, so tiny networks may use one.
+        images: (N, H, W, channels) uint8. Grey stays one channel, so tiny networks may use one. Of features,
+            (N, 1, 1, D) float16.
 
     Raises:
         UserError: another type or shape, no images, or an item id twice.
@@ -35,8 +38,14 @@ class ArraySource:
         images: NDArray[Any],
         items: Sequence[str] | None = None,
         class_of: Sequence[str] | None = None,
+        features: Mapping[str, Any] | None = None,
     ) -> None:
-        self.images: NDArray[np.uint8] = _channels_last(np.asarray(images))
+        self.features = features
+        self.images: NDArray[Any]
+        if features is None:
+            self.images = _channels_last(np.asarray(images))
+        else:
+            self.images = np.asarray(images, np.float16)[:, None, None, :]
         n = len(self.images)
         self.items: list[str] = [str(i) for i in range(n)] if items is None else list(items)
         self.class_of: list[str] | None = None if class_of is None else list(class_of)
@@ -51,14 +60,14 @@ class ArraySource:
 
     @property
     def channels(self) -> int:
-        """1 or 3."""
+        """1 or 3; of features D."""
         return int(self.images.shape[-1])
 
-    def read(self, row: int) -> NDArray[np.uint8]:
+    def read(self, row: int) -> NDArray[Any]:
         """(H, W, channels) uint8, a copy."""
         return np.array(self.images[row])
 
-    def batch(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def batch(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """(B, H, W, channels) uint8, a copy: all images of a batch at once."""
         return np.asarray(self.images[rows])
 
@@ -66,9 +75,10 @@ class ArraySource:
         """Some of the images, in the order of ``rows``."""
         names = self.class_of
         return ArraySource(
-            self.images[rows],
+            self.images[rows] if self.features is None else self.images[rows, 0, 0],
             [self.items[row] for row in rows],
             None if names is None else [names[row] for row in rows],
+            self.features,
         )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, final, runtime_checkable
+from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from ...item_index import first_repeated, rows_among
 from ...progress import note
 from .arrays import ArraySource, open_npz
 from .cifar import open_cifar
+from .feature_table import is_table, read_table
 from .folders import open_folder
 from .huggingface import is_saved, open_hf
 from .shards import is_shards, open_shards
@@ -28,7 +29,9 @@ __all__ = [
     "Source",
     "SourceWrapper",
     "SubsetSource",
+    "features_of",
     "is_video",
+    "need_pixels",
     "open_source",
     "shrunk",
     "tell_lost",
@@ -153,6 +156,7 @@ def open_source(
                                             relative paths. When all lie in first-level folders,
                                             those are the classes (torchvision's ImageFolder).
                                             Or video files in the same way
+    a folder with ``features.json``         a feature table of ``reteach embed``
     ``x.npz``                               arrays ``images`` and optionally ``labels``,
                                             ``classes``, ``items``
     ``x.tar``, ``x/{000..009}.tar``         WebDataset shards, also with wildcards
@@ -174,6 +178,34 @@ def open_source(
     return source
 
 
+def open_features(folder: Path) -> ArraySource:
+    """A feature table as images; of several views, the first.
+
+    Raises:
+        UserError: unfinished or damaged.
+    """
+    table = read_table(folder)
+    if (views := table.features.shape[1]) > 1:
+        note(f"{folder}: the first of {views} views is taken; the others are not used yet")
+    return ArraySource(table.features[:, 0], table.items, features=table.settings)
+
+
+def features_of(source: Source | None) -> Mapping[str, Any] | None:
+    """How the features of a source were made; None: it holds images."""
+    source = source.source if isinstance(source, SubsetSource) else source
+    return getattr(source, "features", None)
+
+
+def need_pixels(source: Source | None, what: str) -> None:
+    """Refuse features where pixels are looked at.
+
+    Raises:
+        UserError: the source holds features; names ``what`` looks at pixels.
+    """
+    if features_of(source) is not None:
+        raise UserError(f"{what} looks at pixels, and these are features: give it the images")
+
+
 def tell_lost(source: Source, where: str) -> None:
     """Say on stderr how many files are left out because they are no images to us, and the first of them.
 
@@ -193,6 +225,9 @@ def _opened(where: str | Path, items: Sequence[str] | None, cache: Path | None) 
     text = str(where)
     path = Path(where)
     if os.path.isdir(path) and not text.startswith(("hf:", "cifar:")):
+        if is_table(path):
+            table = open_features(path)
+            return table if items is None else _select(table, items, text)
         _not_another_kind(path)
         return open_folder(path, items)
     source: Source

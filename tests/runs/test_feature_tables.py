@@ -1,0 +1,219 @@
+"""Features are images: a table of them is trained on, judged and predicted like any other source."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pictures import folder
+from reteach import sealed
+from reteach.cli import main
+from reteach.data.loading.batch import Normalize
+from reteach.data.sources.base import ArraySource, open_source
+from reteach.data.sources.feature_table import FORMAT, INDEX, Shard, write_shard
+from reteach.errors import UserError
+from reteach.models import zoo
+from reteach.models.feature_heads import FeatureNet
+from reteach.tables import read_labels
+
+D, CLASSES = 12, ("cat", "dog", "owl")
+SETTINGS = {
+    "backbone": "resnet50",
+    "weights": "abc",
+    "image_size": 224,
+    "views": 1,
+    "batch_size": 8,
+}
+
+
+def table(
+    out: Path, count: int, seed: int, *, views: int = 1, prefix: str = "i", **other: object
+) -> Path:
+    """Features of three classes with a direction each, and ``OUT.csv`` beside them."""
+    noise = np.random.default_rng(seed)
+    labels = noise.integers(0, 3, count)
+    centres = np.random.default_rng(0).normal(0, 2, (3, D))
+    features = (centres[labels][:, None] + noise.normal(0, 1, (count, views, D))).astype(np.float16)
+    items = [f"{prefix}{n}" for n in range(count)]
+    settings = {**SETTINGS, "views": views, **other}
+    digest = write_shard(out / "part-000000.parquet", Shard(settings, "p", items, features))
+    said = {
+        "format": FORMAT,
+        "settings": settings,
+        "complete": True,
+        "shards": {"part-000000": digest},
+    }
+    sealed.write_json(out / INDEX, said)
+    rows = [f"{item},{CLASSES[label]}" for item, label in zip(items, labels.tolist(), strict=True)]
+    out.with_suffix(".csv").write_text("\n".join(["item,labels", *rows]) + "\n")
+    return out
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("features")
+    table(root / "train.features", 96, 1)
+    table(root / "val.features", 60, 2, prefix="v")
+    return root
+
+
+def train(root: Path, out: str, *more: str, method: str = "softmax", steps: int = 60) -> Path:
+    words = ["--images", f"{root}/train.features", "--labels", f"{root}/train.csv"]
+    words += ["--val-images", f"{root}/val.features", "--val-labels", f"{root}/val.csv"]
+    words += ["--batch-size", "16", "--steps", str(steps), "--out", str(root / out), *more]
+    assert main(["train", method, *words]) == 0
+    return root / out
+
+
+def weights(run: Path) -> Path:
+    return next((run / "models").glob("*/model.safetensors"))
+
+
+def test_a_table_opens_as_a_source(world):
+    source = open_source(world / "train.features")
+    assert isinstance(source, ArraySource)
+    assert source.channels == D
+    assert source.features == SETTINGS
+    pixels = source.batch(np.array([3, 5]))
+    assert pixels.shape == (2, 1, 1, D)
+    assert pixels.dtype == np.float16
+    few = open_source(world / "train.features", ["i5", "i3"])
+    assert np.array_equal(few.read(1), source.read(3))
+    assert few.features == SETTINGS
+    zero, one = (0.0,) * D, (1.0,) * D
+    x = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    assert torch.equal(Normalize(zero, one, D)(x), x.float()), "features keep their own scale"
+
+
+def test_of_several_views_the_first_is_taken_and_that_is_said(tmp_path, capsys):
+    three = open_source(table(tmp_path / "v.features", 4, 1, views=3))
+    assert three.read(0).shape == (1, 1, D)
+    assert "the first of 3 views is taken" in capsys.readouterr().err
+
+
+def test_train_evaluate_predict(world, capsys):
+    run = train(world, "softmax")
+    said = capsys.readouterr().out
+    assert "accuracy" in said
+    assert (run / "report.html").is_file()
+    model = load_file(weights(run))
+    assert model["fc.weight"].shape == (3, D)
+    assert (
+        main(["predict", str(run), "--images", f"{world}/val.features", "--out", f"{world}/p.csv"])
+        == 0
+    )
+    truth, found = (read_labels(world / f"{n}.csv").labels.index for n in ("val", "p"))
+    assert np.mean(np.asarray(truth) == np.asarray(found)) > 0.8, "chance is 0.33"
+    assert (
+        main(
+            [
+                "evaluate",
+                str(run),
+                "--images",
+                f"{world}/val.features",
+                "--labels",
+                f"{world}/val.csv",
+            ]
+        )
+        == 0
+    )
+
+
+def test_same_seed_same_weights_and_resume_is_exact(world, monkeypatch):
+    first, second, other = (
+        weights(train(world, name, "--seed", seed)).read_bytes()
+        for name, seed in (("a", "4"), ("b", "4"), ("c", "5"))
+    )
+    assert first == second != other
+    calls = 0
+    forward = FeatureNet.forward_features
+
+    def stopping(self: FeatureNet, x: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += self.training
+        if calls == 25:
+            calls += 1
+            os.kill(os.getpid(), signal.SIGINT)
+        return forward(self, x)
+
+    monkeypatch.setattr(FeatureNet, "forward_features", stopping)
+    words = ["--images", f"{world}/train.features", "--labels", f"{world}/train.csv"]
+    words += ["--val-images", f"{world}/val.features", "--val-labels", f"{world}/val.csv"]
+    words += ["--batch-size", "16", "--steps", "60", "--out", f"{world}/d", "--seed", "4"]
+    assert main(["train", "softmax", *words]) == 130
+    monkeypatch.undo()
+    assert main(["resume", f"{world}/d"]) == 0
+    assert weights(world / "d").read_bytes() == first
+
+
+@pytest.mark.parametrize("method", ["mile", "nct", "elr", "sigmoid", "noisy-student"])
+def test_methods_train_on_features(world, method):
+    run = train(world, method, method=method, steps=12)
+    assert (run / "report.html").is_file()
+
+
+def test_an_mlp_has_a_hidden_layer(world):
+    model = load_file(weights(train(world, "mlp", "--model", "mlp", steps=3)))
+    assert model["hidden.0.weight"].shape == (512, D)
+
+
+def test_standardised_features_do_not_depend_on_their_scale():
+    net = zoo.create("linear", 3, in_chans=D, seed=0)
+    x = torch.randn(64, D, 1, 1)
+    torch.testing.assert_close(net(x), net(x * 7 + 3), rtol=1e-3, atol=1e-3)
+
+
+def test_bad_input_is_one_line(world, tmp_path, capsys):
+    table(tmp_path / "other.features", 20, 3, prefix="v", weights="xyz")
+    folder(tmp_path / "photos" / "cat", ["a.png", "b.png"])
+    folder(tmp_path / "photos" / "dog", ["c.png", "d.png"])
+    images = ["--images", f"{world}/train.features", "--labels", f"{world}/train.csv"]
+    photos = ["--images", f"{tmp_path}/photos"]
+    other = ["--val-images", f"{tmp_path}/other.features", "--val-labels", f"{tmp_path}/other.csv"]
+    for words, given in {
+        "--val-images are other features than --images (weights: abc there, xyz now)": [
+            *images,
+            *other,
+        ],
+        "use --model linear or mlp": [*images, "--model", "resnet18"],
+        "--image-size has no effect on features": [*images, "--image-size", "32"],
+        "--pretrained has no effect on features": [*images, "--pretrained"],
+        "--augment flip has no effect on features": [*images, "--augment", "flip"],
+        "linear takes features and --images are images": [*photos, "--model", "linear"],
+    }.items():
+        assert main(["train", "softmax", *given, "--steps", "2", "--out", f"{tmp_path}/r"]) == 2, (
+            words
+        )
+        told = capsys.readouterr().err.strip().splitlines()
+        assert words in told[-1]
+    run = train(world, "judged", steps=2)
+    capsys.readouterr()
+    for words, where in {
+        "the model takes features, and these are images": f"{tmp_path}/photos",
+        "takes other features than these (weights: abc there, xyz now)": f"{tmp_path}/other.features",
+    }.items():
+        assert main(["predict", str(run), "--images", where, "--out", f"{tmp_path}/p.csv"]) == 2
+        assert words in capsys.readouterr().err
+    one = ["--images", f"{tmp_path}/other.features"]
+    for words, given in {
+        "reteach embed looks at pixels": ["embed", *one, "--pretrained"],
+        "by thumbnails looks at pixels": ["dedup", *one],
+        "takes other features than these": ["score", str(run), *one],
+        "--kind instance looks at pixels": [
+            *("noise", *one, "--kind", "instance", "--labels", f"{tmp_path}/other.csv")
+        ],
+    }.items():
+        assert main([*given, "--out", f"{tmp_path}/x.parquet"]) == 2
+        told = capsys.readouterr().err.strip().splitlines()
+        assert words in told[-1]
+
+
+def test_features_with_ids_twice_are_refused():
+    with pytest.raises(UserError, match="stands for two images"):
+        ArraySource(np.zeros((2, D), np.float16), ["a", "a"], features=SETTINGS)
