@@ -348,7 +348,7 @@ def rows(arena: Arena, name: str, options: argparse.Namespace, seed: int) -> dic
         for words, (seen, settings) in forms.items():
             found = calibrate(seen, link, **settings)
             both = [found.presence.of_odds(torch.from_numpy(z)).numpy() for z in (val, test)]
-            out[f"{member}{words}"] = judge(*both) | {"doubts": float(len(found.doubts))}
+            out[f"{member}{words}"] = judge(*both) | {"doubts": float(len(found.warnings))}
         print(f"{name} {member} seed {seed}", flush=True)
     if {"sigmoid", "mile"} <= out.keys():
         first, second = out["sigmoid calibrated"], out["mile calibrated"]

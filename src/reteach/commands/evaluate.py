@@ -49,8 +49,7 @@ def evaluate(options: EvaluateOptions) -> RunEvaluation | ScoreEvaluation:
     Raises:
         UserError: no such run, images, tables or labels, or settings that are for the other kind.
     """
-    first = options.of[0]
-    if len(options.of) > 1 or first.suffix == ".parquet" or any(first.glob("*.parquet")):
+    if _are_tables(options.of):
         if options.run_options != RunEvaluationOptions():
             raise UserError("--images and what goes with it are for a run folder, not score tables")
         if options.kind is not None:
@@ -59,6 +58,14 @@ def evaluate(options: EvaluateOptions) -> RunEvaluation | ScoreEvaluation:
     if options.score_options != ScoreEvaluationOptions():
         raise UserError("--report and what goes with it are for score tables, not a run folder")
     return _evaluate_run(options, options.run_options)
+
+
+def _are_tables(of: tuple[Path, ...]) -> bool:
+    """Whether these are score tables; a run folder may hold a table of picks beside its model."""
+    first = of[0]
+    if len(of) > 1 or first.suffix == ".parquet":
+        return True
+    return not (first / "config.yaml").exists() and any(first.glob("*.parquet"))
 
 
 def _evaluate_run(options: EvaluateOptions, how: RunEvaluationOptions) -> RunEvaluation:
