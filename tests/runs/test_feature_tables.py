@@ -217,3 +217,11 @@ def test_bad_input_is_one_line(world, tmp_path, capsys):
 def test_features_with_ids_twice_are_refused():
     with pytest.raises(UserError, match="stands for two images"):
         ArraySource(np.zeros((2, D), np.float16), ["a", "a"], features=SETTINGS)
+
+
+def test_compare_on_features(world):
+    """The network of --model auto is that of features there too, in every trial."""
+    words = ["--images", f"{world}/train.features", "--labels", f"{world}/train.csv"]
+    words += ["--val-images", f"{world}/val.features", "--val-labels", f"{world}/val.csv"]
+    words += ["--steps", "12", "--batch-size", "16", "--seeds", "1", "--out", f"{world}/comparison"]
+    assert main(["compare", "softmax", "elr", *words]) == 0

@@ -26,7 +26,7 @@ from ..options.shared import Data, Output
 from ..relabel.noise import clean as rules
 from ..report.pages.label_issues import Cleaning, RuleOutcome, Suspect, write_suspects
 from ..runs.checkpoint import choose_device
-from ..runs.config import Config
+from ..runs.config import Config, with_network
 from ..runs.folder import open_run_folder
 from ..runs.folds import split_of
 from ..runs.gallery import data_url
@@ -150,7 +150,8 @@ def clean(options: CleanOptions) -> CleanResult:
 
 
 def _config(options: CleanOptions, folder: Path) -> Config:
-    method = variants((options.method,), options.model, options.training, options.set)[0][0]
+    model = with_network(options.model, options.images)
+    method = variants((options.method,), model, options.training, options.set)[0][0]
     data = Data(
         images=options.images,
         labels=options.labels,

@@ -13,6 +13,7 @@ from ..options.compare import CompareOptions
 from ..processes import cores
 from ..report import comparison_report
 from ..runs.checkpoint import choose_device
+from ..runs.config import with_network
 from .compared import CompareResult
 
 BASELINES = ("softmax", "sigmoid", "asl")
@@ -37,9 +38,8 @@ def compare(options: CompareOptions) -> CompareResult:
 
 
 def _plan(options: CompareOptions, folder: Path) -> comparison.ComparisonPlan:
-    chosen, sweep = variants(
-        options.methods, options.model, options.training, options.set, options.sweep
-    )
+    model = with_network(options.model, options.data.images)
+    chosen, sweep = variants(options.methods, model, options.training, options.set, options.sweep)
     data, seed = options.data, options.training.seed
     if options.also_labels:
         chosen, names = for_each_table(chosen, data.labels, options.also_labels)

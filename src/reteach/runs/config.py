@@ -46,17 +46,19 @@ class Config:
     def __post_init__(self) -> None:
         name = METHODS[self.method].network
         network = None if name is None else getattr(self.settings, name)
-        if network is None and self.model.model == "auto":
-            network = _usual_network(self.data, self.model)
-        if network is not None:
-            object.__setattr__(self, "model", replace(self.model, model=network))
+        model = with_network(self.model, self.data.images)
+        object.__setattr__(
+            self, "model", model if network is None else replace(model, model=network)
+        )
 
 
-def _usual_network(data: options.Data, model: options.Model) -> str:
-    """--model auto: what suits features, pretrained weights, or neither."""
-    if data.images is not None and is_table(Path(data.images)):
-        return "linear"
-    return options.PRETRAINED if model.pretrained else options.SCRATCH
+def with_network(model: options.Model, images: str | None) -> options.Model:
+    """The settings with a network in place of auto: what suits features, pretrained weights, or neither."""
+    if model.model != "auto":
+        return model
+    if images is not None and is_table(Path(images)):
+        return replace(model, model="linear")
+    return replace(model, model=options.PRETRAINED if model.pretrained else options.SCRATCH)
 
 
 def save(config: Config, path: Path) -> None:
