@@ -16,7 +16,7 @@ from reteach import sealed
 from reteach.cli import main
 from reteach.data.loading.batch import Normalize
 from reteach.data.sources.base import ArraySource, open_source
-from reteach.data.sources.feature_table import FORMAT, INDEX, Shard, write_shard
+from reteach.data.sources.feature_table import FORMAT, INDEX, FeatureShard, write_shard
 from reteach.errors import UserError
 from reteach.models import zoo
 from reteach.models.feature_heads import FeatureNet
@@ -42,7 +42,7 @@ def table(
     features = (centres[labels][:, None] + noise.normal(0, 1, (count, views, D))).astype(np.float16)
     items = [f"{prefix}{n}" for n in range(count)]
     settings = {**SETTINGS, "views": views, **other}
-    digest = write_shard(out / "part-000000.parquet", Shard(settings, "p", items, features))
+    digest = write_shard(out / "part-000000.parquet", FeatureShard(settings, "p", items, features))
     said = {
         "format": FORMAT,
         "settings": settings,

@@ -27,8 +27,8 @@ from ..data.sources.base import is_video, need_pixels
 from ..data.sources.feature_table import (
     FORMAT,
     INDEX,
+    FeatureShard,
     Half,
-    Shard,
     first_difference,
     is_table,
     read_index,
@@ -80,7 +80,7 @@ class Views:
 
 @final
 @dataclass(eq=False)
-class Total:
+class EmbeddedTotal:
     """What a job came to."""
 
     shards: int
@@ -118,7 +118,7 @@ class Embedder:
     settings: dict[str, Any]
     workers: int
 
-    def shards(self, numbers: Sequence[int]) -> Iterator[tuple[int, Shard | Failed | int]]:
+    def shards(self, numbers: Sequence[int]) -> Iterator[tuple[int, FeatureShard | Failed | int]]:
         """Each part's shard or why there is none, and in between how many images are done."""
         prepare, views = self.eyes.seen.prepare, self.settings["views"]
         items: list[str] = []
@@ -143,7 +143,7 @@ class Embedder:
                 none = np.zeros((0, views, self.of.dimensions), np.float16)
                 table = np.concatenate([none, *found])
                 identity = self.parts.identity(read.part)
-                yield read.part, Shard(self.settings, identity, items, table, unreadable)
+                yield read.part, FeatureShard(self.settings, identity, items, table, unreadable)
                 items, found, unreadable = [], [], []
 
     def _decoded(self, numbers: Sequence[int]) -> Iterator[Any]:
@@ -188,7 +188,7 @@ def embed(
     batch_size: int | None = None,
     backend: Backend | None = None,
     workers: int = 0,
-) -> Total:
+) -> EmbeddedTotal:
     """Write the features of all images that have none yet.
 
     Args:
@@ -225,7 +225,7 @@ def embed(
             f"{out} was begun with other settings ({first_difference(begun, settings)}); use another --out"
         )
     embedder = Embedder(eyes, of, parts, settings, workers)
-    total = Total(len(parts.names), settings)
+    total = EmbeddedTotal(len(parts.names), settings)
     digests = _there(embedder, out, total)
     _keep(out, settings, digests, complete=False)
     _compute(embedder, out, total, digests)
@@ -238,7 +238,7 @@ def embed(
     return total
 
 
-def _compute(embedder: Embedder, out: Path, total: Total, digests: dict[str, str]) -> None:
+def _compute(embedder: Embedder, out: Path, total: EmbeddedTotal, digests: dict[str, str]) -> None:
     names = embedder.parts.names
     todo = [number for number, name in enumerate(names) if name not in digests]
     start, done = time.monotonic(), 0
@@ -249,7 +249,7 @@ def _compute(embedder: Embedder, out: Path, total: Total, digests: dict[str, str
             if isinstance(what, Failed):
                 total.failed.append((names[number], what.reason))
                 note(f"{names[number]} cannot be read: {what.reason}")
-            elif isinstance(what, Shard):
+            elif isinstance(what, FeatureShard):
                 digests[names[number]] = write_shard(out / f"{names[number]}.parquet", what)
                 _count(what, total)
                 total.computed += len(what.items)
@@ -259,13 +259,13 @@ def _compute(embedder: Embedder, out: Path, total: Total, digests: dict[str, str
     total.seconds = time.monotonic() - start
 
 
-def _count(shard: Shard, total: Total) -> None:
+def _count(shard: FeatureShard, total: EmbeddedTotal) -> None:
     total.images += len(shard.items)
     total.unreadable += shard.unreadable
     total.dimensions = max(total.dimensions, shard.features.shape[-1])
 
 
-def _there(embedder: Embedder, out: Path, total: Total) -> dict[str, str]:
+def _there(embedder: Embedder, out: Path, total: EmbeddedTotal) -> dict[str, str]:
     """The digests of the shards that are there, by part; damaged ones are made anew."""
     number = {name: at for at, name in enumerate(embedder.parts.names)}
     found: dict[str, str] = {}

@@ -38,7 +38,7 @@ Half = NDArray[np.float16]
 
 @final
 @dataclass(frozen=True, eq=False)
-class Shard:
+class FeatureShard:
     """The features of one part of the images.
 
     Args:
@@ -64,7 +64,7 @@ class Shard:
         return found.hexdigest()
 
 
-def write_shard(path: Path, shard: Shard) -> str:
+def write_shard(path: Path, shard: FeatureShard) -> str:
     """Write a shard whole or not at all; returns its digest."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -99,7 +99,7 @@ def _lists(values: Half) -> Any:
     return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
 
 
-def read_shard(path: Path) -> Shard:
+def read_shard(path: Path) -> FeatureShard:
     """What :func:`write_shard` wrote.
 
     Raises:
@@ -123,7 +123,7 @@ def read_shard(path: Path) -> Shard:
             parts.append(_array(table["more_views"], (views - 1) * width))
         features = np.concatenate(parts, 1).reshape(len(table), views, width)
         unreadable = [(item, reason) for item, reason in said["unreadable"]]
-        found = Shard(
+        found = FeatureShard(
             said["settings"], said["part"], table["item"].to_pylist(), features, unreadable
         )
         if found.digest() != said["sha256"]:
