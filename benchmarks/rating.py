@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "rating")]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "helpers")]
 
 from rating_kit import Client, label_plan, own_port, photos, start_process, wait_for  # noqa: E402
 from reteach.rating.build import build  # noqa: E402
