@@ -77,7 +77,7 @@ def paired(rows: list[ComparisonRow]) -> tuple[PairedDifference, ...]:
 
     out = []
     for b, a in itertools.combinations([row for row in rows if not row.trivial], 2):
-        for name in a.values.keys() & b.values.keys():
+        for name in (name for name in a.values if name in b.values):
             pairs = zip(a.values[name], b.values[name], strict=True)
             known = np.array([x - y for x, y in pairs if x is not None and y is not None])
             if len(known) < 2:
