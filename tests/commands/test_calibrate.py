@@ -90,6 +90,18 @@ def test_the_runs_own_validation_images_are_the_default(runs, capsys):
     assert "400 images" in capsys.readouterr().out
 
 
+def test_a_map_for_each_class_has_its_table_on_the_page(runs, tmp_path):
+    page = tmp_path / "classes.html"
+    words = ["calibrate", f"{runs}/run", "--images", f"{runs}/bare.npz", "--workers", "0"]
+    words += ["--labels", f"{runs}/one.csv", "--anyway", "--scope", "classes"]
+    try:
+        assert main([*words, "--report", str(page)]) == 0
+        assert "Per class" in page.read_text()
+    finally:  # the other tests have a run without calibration, or make their own
+        for file in (runs / "run" / "models").glob("*.presence.json"):
+            file.unlink()
+
+
 def test_folds_see_every_training_image_once(runs, tmp_path, capsys):
     words = ["train", "sigmoid", "--images", f"{runs}/other.npz", "--steps", "20"]
     words += ["--batch-size", "16", "--val-fraction", "0", "--out", f"{tmp_path}/small", *QUICK]

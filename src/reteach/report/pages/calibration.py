@@ -160,7 +160,7 @@ def _classes(found: Calibration) -> Section | None:
     per_class = found.counts.sum(0)
     images = np.maximum(per_class.sum(-1), 1)
     share = (per_class * found.each.present(found.z)).sum(-1) / images
-    named = found.counts[NAMED].sum(-1) / images
+    often = found.counts[NAMED].sum(-1) / images
     order = np.argsort(-share, kind="stable")[:300].tolist()
     heads = columns("class", "present, %", "named, %", "apart")
     gap = found.each.mean[:, 1] - found.each.mean[:, 0]
@@ -168,7 +168,7 @@ def _classes(found: Calibration) -> Section | None:
         row(
             named(found.presence.classes[c]),
             percent(float(share[c])),
-            percent(float(named[c])),
+            percent(float(often[c])),
             decimal(float(gap[c])),
         )
         for c in order
