@@ -293,12 +293,27 @@ def _parse(command: Any, name: str, rest: list[str]) -> Any:
     show_ranges(command)
     rest = current_flags(name, rest)
     _refuse_repeated_flags(rest)  # before --config puts its flags beside them
-    return tyro.cli(
+    words = _valued(_with_config(rest, command, name))
+    options = tyro.cli(
         command,
-        args=_valued(_with_config(rest, command, name)),
+        args=words,
         prog=f"reteach {name}",
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
     )
+    _refuse_idle(options, {_setting(w.partition("=")[0]) for w in words if w.startswith("--")})
+    return options
+
+
+def _refuse_idle(settings: Any, given: set[str]) -> None:
+    """Refuse flags without effect even where they say what holds by default."""
+    from dataclasses import fields, is_dataclass
+
+    from .options.conditions import refuse_idle
+
+    refuse_idle(settings, {name.replace("-", "_") for name in given})
+    for field in fields(settings):
+        if is_dataclass(group := getattr(settings, field.name)):
+            _refuse_idle(group, given)
 
 
 def _refuse_repeated_flags(words: list[str]) -> None:

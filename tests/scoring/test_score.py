@@ -448,7 +448,7 @@ def test_images_that_were_added_are_noticed(world, tmp_path, capsys):
         (["--top", "0"], "--top must be at least 1, got 0"),
         (["--top", "4"], "P, the classes per item, is 4, but there are only 3 classes"),
         (["--block", "0"], "--block must be at least 1, got 0"),
-        (["--scorers", "2"], "--scorers go with --ray"),
+        (["--scorers", "2"], "--scorers has no effect without --ray"),
         (["--predictor", "modle"], "the run has no model 'modle'; did you mean model?"),
         (["--images", "missing/{0..3}.tar"], "none of the 4 shards can be read"),
         (["--images", "missing"], "missing does not exist"),

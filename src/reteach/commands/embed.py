@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
+from ..data.sources.parts import images_per_part
+from ..features.embed import BLOCK, resized
 from ..features.embed import embed as embed_images
-from ..features.embed import resized
 from ..options.embed import EmbedOptions
 from ..options.shared import PRETRAINED
 from ..processes import decoders
@@ -71,13 +72,16 @@ def embed(options: EmbedOptions) -> EmbedResult:
     Raises:
         UserError: no weights, no images, or a folder with another table.
     """
+    block = images_per_part(
+        options.images, options.block, BLOCK
+    )  # refused before weights are loaded
     found = embed_images(
         _eyes(options),
         options.images,
         options.out,
         views=options.views,
         seed=options.seed,
-        block=options.block,
+        block=block,
         batch_size=options.batch_size,
         backend=None if options.backend == "auto" else options.backend,
         workers=decoders(options.workers),

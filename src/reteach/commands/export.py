@@ -58,9 +58,11 @@ def export(options: ExportOptions) -> ExportResult:
         atomic_write(config, CONFIG)
         result = ExportResult(options.out, config)
     elif ending == ".csv" and store.settings.kind == "mistakes":
+        if options.columns is not None:
+            raise UserError("--columns has no effect on verdicts on mistakes; leave it out")
         atomic_write(options.out, verdicts_csv(store))
     elif ending == ".csv":
-        atomic_write(options.out, ratings_csv(store, options.columns))
+        atomic_write(options.out, ratings_csv(store, options.columns or "reteach"))
         result = ExportResult(options.out, answers_only=options.columns == "crowd-kit")
     else:
         raise UserError(f"{options.out}: answers are written as .csv or .json")

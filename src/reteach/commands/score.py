@@ -10,10 +10,11 @@ from typing import final
 
 import torch
 
+from ..data.sources.parts import images_per_part
 from ..options.scale import ScoreOptions
 from ..processes import decoders
 from ..scoring.score import score as score_parts
-from ..scoring.scorer import ScoringTask
+from ..scoring.scorer import BLOCK, ScoringTask
 
 
 @final
@@ -63,7 +64,7 @@ def score(options: ScoreOptions) -> ScoreResult:
         options.out.absolute(),
         options.top,
         options.predictor,
-        options.block,
+        images_per_part(images, options.block, BLOCK),
         options.batch_size,
         workers,
         options.precision,

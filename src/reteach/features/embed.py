@@ -43,6 +43,9 @@ from ..models.heads import classifier_of
 from ..progress import note, progress
 from ..runs.features import Extractor
 
+BLOCK = 1024
+"""Images per shard where they are not in tar files."""
+
 
 @final
 @dataclass(frozen=True)
@@ -184,7 +187,7 @@ def embed(
     *,
     views: int = 1,
     seed: int = 0,
-    block: int = 1024,
+    block: int = BLOCK,
     batch_size: int | None = None,
     backend: Backend | None = None,
     workers: int = 0,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from ..errors import UserError
 from ..table_files import Kind
+from .conditions import OnlyWith
 from .ranges import AtLeast, Checked
 
 
@@ -19,13 +20,13 @@ class AdviseOptions(Checked):
     """A folder of class folders, a flat folder, an .npz file, tar shards, or hf:NAME[:SPLIT]."""
     labels: Path | None = None
     """Label table. Without it, class folders give the labels."""
-    kind: Kind | None = None
+    kind: Annotated[Kind | None, OnlyWith("labels")] = None
     """What --labels holds; by default what the table's column kind says."""
     classes: Path | None = None
     """The class list, one name per line; by default the table's column classes, or the names in it."""
     val_images: str | None = None
     """Validation images: are some of them among --images?"""
-    val_labels: Path | None = None
+    val_labels: Annotated[Path | None, OnlyWith("val_images")] = None
     """Their label table, for the commands."""
     unlabeled: str | None = None
     """Images without labels."""

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional
 
 from ..errors import UserError
+from .conditions import OnlyWith
 from .ranges import AtLeast, Checked
 
 
@@ -31,7 +32,7 @@ class CalibrateOptions(Checked):
     images that were not learned from. For few images, all of them in use."""
     scope: Literal["pooled", "classes"] = "pooled"
     """One map for all classes, or one for each, shrunk towards the common one."""
-    prior_strength: Annotated[float, AtLeast(0)] = 1000.0
+    prior_strength: Annotated[float, AtLeast(0), OnlyWith("scope", "classes")] = 1000.0
     """With --scope classes: how many scores of all classes a class borrows; more for few images."""
     present: Literal["auto", "1", "2"] = "auto"
     """Components for classes that are present: often and seldom named ones apart, or together."""

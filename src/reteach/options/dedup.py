@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from ..errors import UserError
+from .conditions import NotWith, OnlyWith
 from .ranges import AtLeast, Checked, Within
 
 
@@ -38,26 +39,26 @@ class DedupOptions(Checked):
     """Features of --against; by default they are in --features too."""
     only_bytes: bool = False
     """Look for equal files only."""
-    neighbours: Annotated[int, AtLeast(1)] = 10
+    neighbours: Annotated[int, AtLeast(1), NotWith("only_bytes")] = 10
     """Nearest images to look at for each image of --against."""
-    pairs: Annotated[int, AtLeast(1)] = 5000
+    pairs: Annotated[int, AtLeast(1), NotWith("only_bytes")] = 5000
     """Keep at most so many pairs of pictures that are not equal files."""
     exclude: Path | None = None
     """Write the images to remove (.txt, .csv or .parquet), e.g. for reteach select --exclude: all
     equal files, and what --within or --first adds."""
-    within: Annotated[float | None, AtLeast(0)] = None
+    within: Annotated[float | None, AtLeast(0), NotWith("only_bytes")] = None
     """Remove also images at most this far from the one they repeat."""
-    first: Annotated[int | None, AtLeast(0)] = None
+    first: Annotated[int | None, AtLeast(0), NotWith("only_bytes")] = None
     """Remove also the images of the first so many pairs."""
     page: Path | None = None
     """An HTML page with the nearest pairs side by side, to find the right --within or --first."""
-    shown: Annotated[int, AtLeast(1)] = 200
+    shown: Annotated[int, AtLeast(1), OnlyWith("page")] = 200
     """Pairs on the page."""
-    search: Literal["auto", "exact", "faiss"] = "auto"
+    search: Annotated[Literal["auto", "exact", "faiss"], NotWith("only_bytes")] = "auto"
     """Compare all with all, or use a FAISS index; auto: FAISS above 100,000 images."""
-    recall: Annotated[float, Within(0, 1, "(]")] = 0.95
+    recall: Annotated[float, Within(0, 1, "(]"), NotWith("only_bytes")] = 0.95
     """The share of true neighbours that a FAISS index must find, on a sample."""
-    memory: Annotated[int, AtLeast(1)] = 4096
+    memory: Annotated[int, AtLeast(1), NotWith("only_bytes")] = 4096
     """MB above which a FAISS index keeps compressed codes (product quantisation), and ranks its
     candidates by true distances."""
     batch_size: Annotated[int, AtLeast(1)] = 256

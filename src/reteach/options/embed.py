@@ -43,8 +43,8 @@ class EmbedOptions(Checked):
     """Features of so many views of each image: as it is, flipped, then random crops, half of them flipped."""
     seed: Annotated[int, AtLeast(0)] = 0
     """Of the crops."""
-    block: Annotated[int, AtLeast(1)] = 1024
-    """Images per shard where they are not in tar files: what a crash may cost."""
+    block: Annotated[int | None, AtLeast(1)] = None
+    """Images per shard where they are not in tar files: what a crash may cost. By default 1,024."""
     batch_size: Annotated[int | None, AtLeast(1)] = None
     """Images at a time; by default 8 on a processor, 256 on a GPU. A table has one."""
     backend: Literal["auto", "eager", "folded", "openvino"] = "auto"

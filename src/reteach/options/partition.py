@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from ..errors import UserError
+from .conditions import OnlyWith
 from .ranges import AtLeast, Checked, Positive
 
 
@@ -25,7 +26,7 @@ class PartitionOptions(Checked):
     method: Literal["search", "spectral"] = "search"
     """Search for the smallest normalised cut, or spectral clustering alone (the paper's Eq. 2), whose subsets
     can be single classes."""
-    smallest: Annotated[int | None, AtLeast(1)] = None
+    smallest: Annotated[int | None, AtLeast(1), OnlyWith("method", "search")] = None
     """Classes per subset at least (search only); by default max(2, classes / (8 · subsets))."""
     seed: Annotated[int, AtLeast(0)] = 0
     """Seed of the search and the random controls."""

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Annotated, Any, final, get_args, get_origin, get_type_hints
 
 from ..errors import UserError
+from .conditions import changed, flag, refuse_idle
 
 
 @final
@@ -62,12 +63,12 @@ def Within(low: float, high: float, ends: str = "[]", but: str | None = None) ->
 
 
 class Checked:
-    """Settings whose numbers are held against their ranges when they are made.
+    """Settings that are held against their ranges and conditions when they are made.
 
     A ``__post_init__`` of their own calls this one first.
 
     Raises:
-        UserError: a number is outside of its range; names the flag.
+        UserError: a number is outside of its range, or a setting without effect; names the flag.
     """
 
     def __post_init__(self) -> None:
@@ -76,8 +77,8 @@ class Checked:
             for number in value if isinstance(value, tuple) else (value,):
                 if number not in allowed:
                     got = f"{number:g}" if isinstance(number, float) else number
-                    flag = f"--{name.replace('_', '-')}"
-                    raise UserError(f"{flag} must {allowed.words}, got {got}")
+                    raise UserError(f"{flag(name)} must {allowed.words}, got {got}")
+        refuse_idle(self, set(changed(self)))
 
 
 def ranges(settings: type[Any]) -> dict[str, Range]:

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
+from ..errors import UserError
+from .conditions import OnlyWith
 from .ranges import AtLeast, Checked, Positive, Within
 
 
@@ -21,7 +23,7 @@ class TasksOptions(Checked):
     """In place of proposals: label tables of models' predictions; is each mistake really one?"""
     label_studio: Path | None = None
     """In place of proposals: tasks or an export of Label Studio (.json), with its answers."""
-    labels: tuple[Path, ...] = ()
+    labels: Annotated[tuple[Path, ...], OnlyWith("predictions")] = ()
     """With --predictions: label tables by which predictions are right or wrong."""
     out: str | None = None
     """The store: a file that does not exist yet (.db, .sqlite, .sqlite3), or
@@ -38,7 +40,7 @@ class TasksOptions(Checked):
     gold: Path | None = None
     """Label table of images whose labels are surely complete: their tasks are golden, and the consensus
     writes these labels."""
-    gold_rate: Annotated[float, Within(0, 1)] = 0.1
+    gold_rate: Annotated[float, Within(0, 1), OnlyWith("gold")] = 0.1
     """Share of golden tasks among those that a rater sees."""
     names: Path | None = None
     """Titles and descriptions of the classes: .tsv or .csv with class, title, description."""
@@ -47,7 +49,7 @@ class TasksOptions(Checked):
     agree with the label."""
     ratings: Path | None = None
     """Answers given elsewhere, which count too: .csv (task, rater, answer)."""
-    most: Annotated[int | None, AtLeast(1)] = None
+    most: Annotated[int | None, AtLeast(1), OnlyWith("predictions")] = None
     """With --predictions: take so many mistakes of each model, at random."""
     seed: Annotated[int, AtLeast(0)] = 0
     """Seed of the order of the tasks and the choice of examples."""
@@ -83,5 +85,9 @@ class ExportOptions:
     """The rating store."""
     out: Path
     """A .csv file, or a .json file for Label Studio (with its labelling interface beside it)."""
-    columns: Literal["reteach", "crowd-kit"] = "reteach"
-    """Column names of a .csv: task, rater, answer, or task, worker, label."""
+    columns: Literal["reteach", "crowd-kit"] | None = None
+    """Column names of a .csv: task, rater, answer (reteach, by default), or task, worker, label."""
+
+    def __post_init__(self) -> None:
+        if self.columns is not None and self.out.suffix.lower() == ".json":
+            raise UserError("--columns has no effect on a .json file; leave it out")

@@ -10,6 +10,7 @@ from tyro.conf import Positional
 
 from ..errors import UserError
 from ..table_files import Kind
+from .conditions import NotWith, OnlyWith
 from .ranges import AtLeast, Checked, Positive, Within
 from .shared import Model, Training
 
@@ -29,11 +30,11 @@ class ProposeOptions(Checked):
     gold: Path | None = None
     """Label table of items whose labels are surely complete: take only the subset of the models
     whose proposals are most precise on it."""
-    recall: Annotated[float, Within(0, 1, "(]")] = 0.97
+    recall: Annotated[float, Within(0, 1, "(]"), OnlyWith("gold")] = 0.97
     """The least share of the gold labels that the subset must propose."""
     classes: Path | None = None
     """The class list, one name per line, where the score tables do not hold it."""
-    report: Path | None = None
+    report: Annotated[Path | None, OnlyWith("gold")] = None
     """An HTML page of precision and recall of the subsets (with --gold)."""
 
 
@@ -77,11 +78,11 @@ class ConsensusOptions(Checked):
     """In place of a threshold: the highest recall at this precision on the golden pairs."""
     recall: Annotated[float | None, Within(0, 1)] = None
     """In place of a threshold: the highest precision at this recall on the golden pairs."""
-    ties: Literal["keep", "drop"] = "keep"
+    ties: Annotated[Literal["keep", "drop"], OnlyWith("method", "majority")] = "keep"
     """A majority vote with as many yes as no."""
-    iterations: Annotated[int, AtLeast(1)] = 100
+    iterations: Annotated[int, AtLeast(1), NotWith("method", "golden", "majority")] = 100
     """Rounds of EM at most."""
-    smoothing: Annotated[float, AtLeast(0)] = 1.0
+    smoothing: Annotated[float, AtLeast(0), NotWith("method", "majority")] = 1.0
     """Added to each cell of the raters' tables of answers."""
     seed: Annotated[int, AtLeast(0)] = 0
     """Draws the votes by which golden pairs are judged: as many as other pairs have."""
@@ -127,7 +128,7 @@ class CleanOptions(Checked):
     """A folder of class folders, a flat folder, an .npz file, tar shards, or hf:NAME[:SPLIT]."""
     labels: Path | None = None
     """Label table, one label per image. Without it, class folders give the labels."""
-    kind: Kind | None = None
+    kind: Annotated[Kind | None, OnlyWith("labels")] = None
     """What --labels holds; by default what the table's column kind says."""
     classes: Path | None = None
     """The class list, one name per line; by default the table's column classes, or the names in it."""

@@ -10,6 +10,7 @@ from tyro.conf import Positional
 
 from ..errors import UserError
 from ..table_files import Kind
+from .conditions import NotWith, OnlyWith
 from .ranges import AtLeast, Checked, Within
 
 
@@ -97,7 +98,7 @@ class PredictOptions(Checked):
     """Images: a folder, an .npz file, tar shards, hf:NAME."""
     out: Path = Path("labels.parquet")
     """The label table: .parquet or .csv."""
-    threshold: Annotated[float | None, Within(0, 1, "[)")] = None
+    threshold: Annotated[float | None, Within(0, 1, "[)"), NotWith("tuned")] = None
     """Classes above this score are predicted (sigmoid models); by default the one that --tuned
     names, or 0.25. Softmax models predict their first choice, or with a threshold all above it."""
     tuned: bool = False
@@ -105,7 +106,7 @@ class PredictOptions(Checked):
     label sets: against single labels the best threshold predicts single labels."""
     scores: Path | None = None
     """Also write a score table (Parquet), probabilities and logits of the --top classes of each image."""
-    top: Annotated[int, AtLeast(1)] = 5
+    top: Annotated[int, AtLeast(1), OnlyWith("scores")] = 5
     """Classes per image in the score table. Ensembles need all classes."""
     predictor: str | None = None
     """Which of the run's models, e.g. teacher; by default the first."""

@@ -10,6 +10,7 @@ from tyro.conf import Positional
 
 from ..errors import UserError
 from ..files import local
+from .conditions import OnlyWith
 from .ranges import AtLeast, Checked
 
 
@@ -30,8 +31,8 @@ class ScoreOptions(Checked):
     """P: only so many classes of each image are kept."""
     predictor: str | None = None
     """Which of the run's models, e.g. teacher; by default the first."""
-    block: Annotated[int, AtLeast(1)] = 2**14
-    """Images per shard where they are not in tar files: what a crash may cost."""
+    block: Annotated[int | None, AtLeast(1)] = None
+    """Images per shard where they are not in tar files: what a crash may cost. By default 16,384."""
     batch_size: Annotated[int, AtLeast(1)] = 256
     """Images at a time."""
     workers: Annotated[int | None, AtLeast(0)] = None
@@ -44,14 +45,12 @@ class ScoreOptions(Checked):
     ray: str | None = None
     """Share the work on Ray: local (this machine), auto (the cluster it belongs to), or an address.
     All machines must see the files under the same paths."""
-    scorers: Annotated[int | None, AtLeast(1)] = None
+    scorers: Annotated[int | None, AtLeast(1), OnlyWith("ray")] = None
     """With --ray: processes that score; by default one per GPU, or as many as there are cores for."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         local(self.out, "--out")
-        if self.scorers is not None and self.ray is None:
-            raise UserError("--scorers go with --ray: in this process there is one")
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class SelectOptions(Checked):
     none with items."""
     classes: Path | None = None
     """The class list, one name per line, where the score table does not hold it."""
-    seed: Annotated[int, AtLeast(0)] = 0
+    seed: Annotated[int, AtLeast(0), OnlyWith("by", "random")] = 0
     """Seed of the draws of --by random."""
     part: bool = False
     """These are the scores of a part of the images, and K is that of the whole: select from the picks of all
@@ -94,9 +93,9 @@ class SelectOptions(Checked):
     """Also an HTML page of the images at a few ranks of each class (needs --images)."""
     images: str | None = None
     """Where the images of the page are: a folder, an .npz file, tar shards, hf:NAME."""
-    ranks: Annotated[tuple[int, ...], AtLeast(1)] = ()
+    ranks: Annotated[tuple[int, ...], AtLeast(1), OnlyWith("page")] = ()
     """Ranks on the page; by default 1, 10, 100, … and K."""
-    shown: tuple[str, ...] = ()
+    shown: Annotated[tuple[str, ...], OnlyWith("page")] = ()
     """Classes on the page; by default all, at most 50 spread over the list."""
 
     def __post_init__(self) -> None:

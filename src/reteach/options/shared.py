@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from ..errors import UserError
 from ..recorded import recorded
 from ..table_files import Kind
+from .conditions import flag
 from .ranges import AtLeast, Checked, Positive, Within
 
 
@@ -31,13 +32,8 @@ def refuse_unused(settings: Any, why: str, *names: str, usual: Any = None) -> No
         default = field.default if field.default_factory is MISSING else field.default_factory()
         default = default if usual is None else getattr(usual, field.name)
         if getattr(settings, field.name) != default:
-            raise UserError(f"{_flag(settings, field.name)} has no effect {why}; leave it out")
-
-
-def _flag(settings: Any, name: str) -> str:
-    """The flag that was given; a switch may have been turned off."""
-    off = getattr(settings, name) is False
-    return f"--{'no-' if off else ''}{name.replace('_', '-')}"
+            named = flag(field.name, off=getattr(settings, field.name) is False)
+            raise UserError(f"{named} has no effect {why}; leave it out")
 
 
 Resize = Literal["square", "shorter"]

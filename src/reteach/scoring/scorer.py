@@ -23,6 +23,8 @@ from ..relabel.selection.score_shards import TEACHER, TOP
 from ..runs.checkpoint import fingerprint, load_models
 from ..scores.table import ScoreWriter
 
+BLOCK = 2**14
+"""Images per shard where they are not in tar files."""
 PART, UNREADABLE = "reteach.part", "reteach.unreadable"
 """Metadata of a shard: what it was made from; [item, reason] of the images that are not in it."""
 
@@ -49,7 +51,7 @@ class ScoringTask:
     out: Path
     top: int
     predictor: str | None = None
-    block: int = 2**14
+    block: int = BLOCK
     batch_size: int = 256
     workers: int = 0
     precision: Precision = "fp32"

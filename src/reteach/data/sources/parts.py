@@ -169,6 +169,17 @@ class RowParts:
         return f"{self.sizes[number]} images {digest}"
 
 
+def images_per_part(where: str, asked: int | None, usual: int) -> int:
+    """How many images a part has that is not a tar file.
+
+    Raises:
+        UserError: a number was asked for, and the parts are tar files.
+    """
+    if asked is not None and is_shards(where):
+        raise UserError("--block has no effect on tar shards, each of which is one; leave it out")
+    return usual if asked is None else asked
+
+
 def open_parts(where: str, block: int, cache: Path | None = None) -> Parts:
     """The parts of what :func:`open_source` opens.
 

@@ -1,0 +1,88 @@
+"""Settings that take effect only beside others, declared where the setting is.
+
+``gold_rate: Annotated[float, OnlyWith("gold")] = 0.1`` refuses ``--gold-rate`` without ``--gold``, in
+Python and in YAML where it differs from its default, on the command line wherever it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, final, get_type_hints
+
+from ..errors import UserError
+
+
+@final
+@dataclass(frozen=True)
+class Condition:
+    """When a setting takes effect.
+
+    Args:
+        setting: the other one.
+        values: that it must have; none: it is given at all.
+        met: whether the setting takes effect with them, or without them.
+    """
+
+    setting: str
+    values: tuple[Any, ...]
+    met: bool
+
+    def holds(self, settings: Any) -> bool:
+        """Whether the setting takes effect among these."""
+        value = getattr(settings, self.setting)
+        there = value in self.values if self.values else value not in (None, False, (), 0)
+        return there == self.met
+
+    def words(self, settings: Any) -> str:
+        """Why it has no effect, after "has no effect"."""
+        named = flag(self.setting)
+        if self.values:
+            value = self.values[0] if self.met else getattr(settings, self.setting)
+            named += f" {value}"
+        return f"without {named}" if self.met else f"with {named}"
+
+
+def OnlyWith(setting: str, *values: Any) -> Condition:
+    """Only where the other setting has one of the values, or is given at all."""
+    return Condition(setting, values, met=True)
+
+
+def NotWith(setting: str, *values: Any) -> Condition:
+    """Not where the other setting has one of the values, or is given at all."""
+    return Condition(setting, values, met=False)
+
+
+def changed(settings: Any) -> Iterator[str]:
+    """The settings of a dataclass that are not as they are by default."""
+    for field in fields(settings):
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        if default is not MISSING and getattr(settings, field.name) != default:
+            yield field.name
+
+
+def refuse_idle(settings: Any, given: Collection[str]) -> None:
+    """Refuse settings that were given although nothing will look at them.
+
+    Raises:
+        UserError: names the flag and why it has no effect.
+    """
+    for name, conditions in declared(type(settings)).items():
+        idle = [c for c in conditions if not c.holds(settings)] if name in given else []
+        if idle:
+            off = getattr(settings, name) is False
+            why = idle[0].words(settings)
+            raise UserError(f"{flag(name, off)} has no effect {why}; leave it out")
+
+
+def declared(settings: type[Any]) -> dict[str, list[Condition]]:
+    """The conditions of each setting of a dataclass that has some."""
+    hints = get_type_hints(settings, include_extras=True)
+    marks = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
+    found = {name: [m for m in each if isinstance(m, Condition)] for name, each in marks.items()}
+    return {name: each for name, each in found.items() if each}
+
+
+def flag(name: str, off: bool = False) -> str:
+    """A setting as the command line has it."""
+    return f"--{'no-' if off else ''}{name.replace('_', '-')}"

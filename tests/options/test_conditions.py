@@ -1,0 +1,90 @@
+"""Settings without effect are refused wherever they come from, even where they say the default."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+
+from reteach.cli import TABLE, _load, main
+from reteach.errors import UserError
+from reteach.options.conditions import NotWith, OnlyWith, declared, refuse_idle
+from reteach.options.ranges import AtLeast, Checked
+from tests.options.test_ranges import option_classes
+
+
+@dataclass(frozen=True)
+class Settings(Checked):
+    gold: Path | None = None
+    rate: Annotated[float, AtLeast(0), OnlyWith("gold")] = 0.1
+    method: str | None = None
+    ties: Annotated[str, OnlyWith("method", "majority")] = "keep"
+    rounds: Annotated[int, NotWith("method", "golden", "majority")] = 100
+
+
+def test_a_changed_setting_without_effect_is_refused() -> None:
+    assert Settings(gold=Path("g"), rate=0.2).rate == 0.2
+    with pytest.raises(UserError, match="--rate has no effect without --gold; leave it out"):
+        Settings(rate=0.2)
+    with pytest.raises(UserError, match="--ties has no effect without --method majority"):
+        Settings(ties="drop")
+    with pytest.raises(UserError, match="--rounds has no effect with --method golden"):
+        Settings(rounds=5, method="golden")
+    assert Settings(rounds=5).rounds == Settings(rounds=5, method="em").rounds == 5
+
+
+def test_a_given_default_is_refused_as_well() -> None:
+    refuse_idle(Settings(), {"gold", "method", "rounds"})
+    with pytest.raises(UserError, match="--rate has no effect without --gold"):
+        refuse_idle(Settings(), {"rate"})
+
+
+def test_conditions_name_settings_that_exist() -> None:
+    found = 0
+    for options in option_classes():
+        for name, conditions in declared(options).items():
+            for condition in conditions:
+                assert condition.setting in options.__dataclass_fields__, (options, name)
+                found += 1
+    assert found > 20
+
+
+def test_options_with_conditions_look_at_them() -> None:
+    for options in option_classes():
+        assert not declared(options) or issubclass(options, Checked), options
+
+
+IDLE = [
+    ("relabel tasks --proposals p.parquet --out a.db --labels l.csv", "--labels"),
+    ("relabel tasks --label-studio b.json --out a.db --most 3", "--most"),
+    ("relabel tasks --proposals p.parquet --out a.db --gold-rate 0.1", "--gold-rate"),
+    ("relabel export r.db --out x.json --columns reteach", "--columns"),
+    ("relabel consensus r.db --method em --ties keep", "--ties"),
+    ("relabel consensus r.db --method majority --iterations 100", "--iterations"),
+    ("relabel consensus r.db --method majority --smoothing 1", "--smoothing"),
+    ("predict runs/a --images x --tuned --threshold 0.5", "--threshold"),
+    ("predict runs/a --images x --top 5", "--top"),
+    ("calibrate runs/a --prior-strength 1000", "--prior-strength"),
+    ("calibrate runs/a --scope pooled --prior-strength=1000", "--prior-strength"),
+    ("score runs/a --images x --scorers 2", "--scorers"),
+    ("score runs/a --images s/{0..3}.tar --block 16384", "--block"),
+    ("embed --pretrained --images s/{0..3}.tar --block 1024", "--block"),
+    ("select s.parquet --seed 0", "--seed"),
+    ("select s.parquet --shown cat", "--shown"),
+    ("dedup --images x --only-bytes --neighbours 10", "--neighbours"),
+    ("dedup --images x --shown 200", "--shown"),
+    ("partition --labels l.csv --method spectral --smallest 2", "--smallest"),
+    ("relabel propose --scores s.parquet --labels l.csv --out p.parquet --recall 0.97", "--recall"),
+]
+
+
+@pytest.mark.parametrize(("words", "flag"), IDLE, ids=[f"{w.split()[0]} {f}" for w, f in IDLE])
+def test_flags_without_effect(words: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.split()) == 2
+    said = capsys.readouterr().err
+    assert f"{flag} has no effect" in said
+    assert said.count("\n") == 1
+
+
+def test_the_table_of_commands_loads() -> None:
+    assert all(_load("options", command.options) for command in TABLE.values())
