@@ -20,11 +20,14 @@ def fold(*parts: int | str) -> int:
 
 def hashed(key: int, positions: NDArray[np.int64]) -> NDArray[np.uint64]:
     """64 random bits for each position (splitmix64 of key + position), vectorised."""
-    with np.errstate(over="ignore"):
-        z = positions.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return np.asarray(z ^ (z >> np.uint64(31)))
+    z = np.array(positions, np.uint64, ndmin=1)  # arrays wrap around without a warning
+    z *= np.uint64(0x9E3779B97F4A7C15)
+    z += np.uint64(key)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        z ^= z >> np.uint64(shift)
+        z *= np.uint64(factor)
+    z ^= z >> np.uint64(31)
+    return z
 
 
 def seeds(key: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -82,8 +82,8 @@ class LabelSet(ABC):
 
         rows, columns, weights = self.pairs()
         out = torch.zeros(len(self), self.num_classes, device=device)
-        at = torch.from_numpy(np.stack([rows, columns])).to(device, non_blocking=True)
-        out[at[0], at[1]] = torch.from_numpy(weights).to(device, non_blocking=True)
+        at = torch.from_numpy(rows * self.num_classes + columns).to(device, non_blocking=True)
+        out.view(-1).scatter_(0, at, torch.from_numpy(weights).to(device, non_blocking=True))
         return out
 
     def array(self) -> NDArray[np.float32]:

@@ -94,14 +94,16 @@ class Normalize:
         layout = torch.contiguous_format
         if self.channels_last:
             layout = torch.channels_last if pixels.dim() == 4 else torch.channels_last_3d
-        x = pixels.to(self.device, non_blocking=True).float()
+        x = pixels.to(self.device, torch.float32, non_blocking=True)
         if self.channels == 1 and x.shape[1] == 3:
             x = x.mean(1, keepdim=True)
         top = 1.0 if pixels.is_floating_point() else 255.0
-        mean, std = (
-            _per_channel(values, x.device, x.dim(), top) for values in (self.mean, self.std)
-        )
-        return ((x - mean) / std).contiguous(memory_format=layout)
+        if any(self.mean) or any(value * top != 1 for value in self.std):
+            mean, std = (
+                _per_channel(values, x.device, x.dim(), top) for values in (self.mean, self.std)
+            )
+            x = (x - mean).div_(std)
+        return x.contiguous(memory_format=layout)
 
 
 @cache

@@ -44,13 +44,13 @@ class Epochs(Sampler):
     def rows(self, step: int, batch_size: int) -> Rows:
         if not len(self.of):
             raise UserError(f"no images to learn from in the stream {self.name!r}")
-        positions = np.arange(step * batch_size, (step + 1) * batch_size)
-        epochs, offsets = np.divmod(positions, len(self.of))
-        out = np.empty(batch_size, np.int64)
-        for epoch in np.unique(epochs).tolist():
-            here = epochs == epoch
-            out[here] = self.epoch(epoch)[offsets[here]]
-        return out
+        parts: list[Rows] = []
+        at, end = step * batch_size, (step + 1) * batch_size
+        while at < end:
+            epoch, offset = divmod(at, len(self.of))
+            parts.append(self.epoch(epoch)[offset : offset + end - at])
+            at += len(parts[-1])
+        return np.concatenate(parts)
 
     def epoch(self, epoch: int) -> Rows:
         """The rows of one pass, in its order."""
