@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from reteach.runs.collapse import CollapseDetector
+from reteach.options.methods import MileOptions
+from reteach.runs.collapse import CollapseDetector, watch
 
 
 def told(classes: int, *pseudo: float) -> list[str]:
-    watch = CollapseDetector(classes)
+    detector = CollapseDetector(classes)
     for step, value in enumerate(pseudo):
-        watch({"stage": "train", "step": step, "kind": "train", "pseudo_labels": value})
-    return watch.warnings
+        detector({"stage": "train", "step": step, "kind": "train", "pseudo_labels": value})
+    return detector.warnings
 
 
 @pytest.mark.parametrize("classes", [2, 10, 1000])
@@ -30,3 +31,16 @@ def test_full_and_empty_are_both_told():
     first, second = told(4, *[0.1] * 4, *[3.9] * 4)
     assert "empty" in first
     assert "every class present" in second
+
+
+def test_young_teachers_and_ways_already_taken_are_not_spoken_of():
+    continuing = MileOptions(student="continuing")
+    young = watch(10, continuing, total=400)
+    late = watch(10, continuing, total=400)
+    for record in range(4):
+        pseudo = {"stage": "train", "kind": "train", "pseudo_labels": 0.0}
+        young({**pseudo, "step": 20 * record})
+        late({**pseudo, "step": 200 + 20 * record})
+    assert young.warnings == []
+    (line,) = late.warnings
+    assert line.endswith("Try --union or a lower --rho")

@@ -75,6 +75,16 @@ def weights(run: Path) -> Path:
     return next((run / "models").glob("*/model.safetensors"))
 
 
+@pytest.mark.parametrize(("resize", "said"), [("shorter", True), ("square", False)])
+def test_label_sets_on_features_of_the_middle_are_told(tmp_path, capsys, resize, said):
+    made = table(tmp_path / "t.features", 24, 1, resize=resize)
+    rows = [f"i{n},cat;dog" if n % 2 else f"i{n},owl" for n in range(24)]
+    (tmp_path / "sets.csv").write_text("\n".join(["item,labels", *rows]) + "\n")
+    words = ["--images", f"{made}", "--labels", f"{tmp_path}/sets.csv", "--steps", "2"]
+    assert main(["train", "sigmoid", *words, "--out", f"{tmp_path}/run"]) == 0
+    assert ("--resize square takes the whole photo" in capsys.readouterr().err) == said
+
+
 def test_a_table_opens_as_a_source(world):
     source = open_source(world / "train.features")
     assert isinstance(source, ArraySource)

@@ -104,9 +104,8 @@ def run_trial(trial: Trial) -> TrialResult:
     from ..engine.evaluate import Evaluation, Evaluator, scores
     from ..engine.log import Log
     from ..engine.run import Run
-    from ..runs import gallery
+    from ..runs import collapse, gallery
     from ..runs.checkpoint import choose_device
-    from ..runs.collapse import CollapseDetector
     from ..runs.evaluate import THRESHOLD
     from ..runs.setup import load_recipe, make_setup, usual_resize
 
@@ -134,8 +133,11 @@ def run_trial(trial: Trial) -> TrialResult:
         judge = replace(judge, monitors=(Memorisation.of(images, contest.clean),))
         every = max(1, setup.per_epoch // config.training.batch_size)
     setup = replace(setup, judge=judge, eval_every=config.output.eval_every or every)
-    watch = CollapseDetector(
-        len(inputs.train.classes), name=f"{trial.variant.name}, seed {trial.seed}"
+    watch = collapse.watch(
+        len(inputs.train.classes),
+        config.settings,
+        setup.total,
+        f"{trial.variant.name}, seed {trial.seed}",
     )
     log = Log(trial.folder / "metrics.jsonl", (watch,))
     for record in log.records:  # what a run that goes on had already seen

@@ -25,12 +25,16 @@ class CollapseDetector:
         num_classes: C.
         share: of the C classes per image, above which a model says nothing any more.
         least: pseudo-labels per image, below which at least half of the images have none.
+        begin: step before which sparse pseudo-labels are no sign yet: a young teacher is sure of nothing.
+        remedies: what may help against empty ones, for the message.
         name: of what is watched, for the message.
     """
 
     num_classes: int
     share: float = 0.9
     least: float = 0.5
+    begin: int = 0
+    remedies: str = "--student continuing, --union or a lower --rho"
     name: str = ""
     warnings: list[str] = field(default_factory=list)
     _full: int = field(default=0, init=False)
@@ -60,7 +64,7 @@ class CollapseDetector:
                 self._warn(f"{predicted:.1f} predicted labels", record["step"])
 
     def _starved(self, pseudo: float, step: int) -> None:
-        if pseudo >= self.least:
+        if pseudo >= self.least or step < self.begin:
             self._empty = 0
             return
         self._empty += 1
@@ -68,8 +72,7 @@ class CollapseDetector:
             self._starving = True
             self._say(
                 f"the pseudo-labels are mostly empty: {pseudo:.2g} per image of {self.num_classes} classes "
-                f"at step {step}; the student learns that nothing is present. Try --student continuing, "
-                "--union or a lower --rho"
+                f"at step {step}; the student is taught that nothing is present. Try {self.remedies}"
             )
 
     def _warn(self, count: str, step: int, advice: str = "") -> None:
@@ -83,3 +86,14 @@ class CollapseDetector:
         self.warnings.append(warning)
         name = f"{self.name}: " if self.name else ""
         print(f"warning: {name}{warning}", file=sys.stderr, flush=True)
+
+
+def watch(num_classes: int, settings: Any, total: int, name: str = "") -> CollapseDetector:
+    """The detector for a method's settings and a budget of ``total`` steps."""
+    unused = {
+        "--student continuing": getattr(settings, "student", None) == "algorithm1",
+        "--union": getattr(settings, "union", True) is False,
+    }
+    help_ = [*(flag for flag, free in unused.items() if free), "a lower --rho"]
+    remedies = " or ".join([", ".join(help_[:-1]), help_[-1]] if help_[1:] else help_)
+    return CollapseDetector(num_classes, begin=total // 4, remedies=remedies, name=name)

@@ -27,7 +27,7 @@ from ..options import shared as options
 from ..options.methods import METHODS
 from ..options.shared import refuse_unused
 from ..processes import decoders
-from ..progress import progress
+from ..progress import note, progress
 from . import config as configs
 from .checkpoint import load_models
 from .inputs import Inputs
@@ -254,6 +254,15 @@ def check_features(model: options.Model, training: options.Training, inputs: Inp
     refuse_unused(model, why, "image_size", "resize", "pretrained", "channels_last")
     if training.augment not in ("auto", "none"):
         raise UserError(f"--augment {training.augment} has no effect {why}; leave it out")
+    if (
+        made is not None
+        and made.get("resize") == "shorter"
+        and isinstance(inputs.train.labels, Multi)
+    ):
+        note(
+            "these features are of the middle of each photo (embed --resize shorter), and label sets may "
+            "name what stands outside it: reteach embed --resize square takes the whole photo"
+        )
 
 
 def check_unlabeled(method: str, data: options.Data) -> None:

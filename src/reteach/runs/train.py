@@ -25,10 +25,10 @@ from ..options.methods import METHODS
 from ..options.shared import refuse_unused
 from ..records.runs import RUN, RunRecord
 from ..report import run_report
+from . import collapse
 from . import config as configs
 from . import evaluate as finish
 from .checkpoint import choose_device
-from .collapse import CollapseDetector
 from .folder import new_folder, open_run_folder
 from .inputs import Inputs, open_inputs
 from .originals import Originals, originals_of
@@ -110,7 +110,7 @@ def _train(
             f"{unseen[0]!r}; what the model says of them means nothing: label some images of them, "
             "or leave them out of the table's classes"
         )
-    watch = CollapseDetector(len(classes))
+    watch = collapse.watch(len(classes), config.settings, setup.total)
     sinks: list[Sink] = [watch]
     if distributed.rank() == 0:
         write_csv(folder / "quarantine.csv", sorted(inputs.quarantine.items()))

@@ -257,6 +257,13 @@ def test_npz(tmp_path: Path) -> None:
         assert open_source(path).class_of == expected
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.uint64])
+def test_npz_labels_of_any_integer_type(tmp_path: Path, kind: type) -> None:
+    images = np.zeros((3, 4, 4), np.uint8)
+    np.savez(tmp_path / "x.npz", images=images, labels=np.array([2, 0, 1], kind))
+    assert open_source(tmp_path / "x.npz").class_of == ["2", "0", "1"]
+
+
 def test_bad_npz(tmp_path: Path) -> None:
     images = np.zeros((3, 4, 4), np.uint8)
 

@@ -141,6 +141,7 @@ def _class_names(labels: NDArray[Any] | None, classes: NDArray[Any] | None) -> S
         return [str(name) for name in labels]
     if labels.dtype.kind not in "iu":
         raise UserError(f"labels must be class indices or names, got {labels.dtype}")
+    labels = labels.astype(np.int64)  # of bytes, -1 is no number
     count = int(labels.max(initial=-1)) + 1 if classes is None else len(classes)
     if labels.size and (labels.min() < 0 or labels.max() >= count):
         raise UserError(f"labels must lie in [0, {count}), got {labels.min()} to {labels.max()}")
