@@ -91,4 +91,7 @@ def main(seeds: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10)
-    main(**vars(parser.parse_args()))
+    asked = parser.parse_args()
+    if asked.seeds < 2:
+        parser.error("--seeds: the spread over seeds needs at least 2")
+    main(asked.seeds)

@@ -28,6 +28,14 @@ def percent(value: float | None, digits: int = 1) -> str:
     return decimal(None if value is None else 100 * value, digits)
 
 
+def whole_percent(value: float) -> str:
+    """A fraction of something in whole percent: 0% only of nothing, 100% only of all of it."""
+    shown = round(100 * value)
+    if 0 < value < 1:
+        shown = min(max(shown, 1), 99)
+    return f"{shown}%"
+
+
 def signed(value: float | None, digits: int = 1) -> str:
     """+5.3, −0.2 (with a real minus sign)."""
     text = decimal(value, digits)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
 from .errors import UserError
-from .spreadsheet import check_cells, unguard
+from .spreadsheet import check_columns, csv_table, unguard
 
 Kind = Literal["single", "multi", "soft"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -51,6 +50,7 @@ def read_parquet(path: Path) -> Cells:
 
     try:
         schema = pq.read_schema(path)
+        check_columns(path, schema.names)
         _need_columns(path, schema.names)
         wanted = [c for c in _COLUMNS if c in schema.names]
         table = pq.read_table(path, columns=wanted)
@@ -198,19 +198,12 @@ def _name(entry: Any, where: str) -> str:
 
 def read_csv(path: Path) -> Cells:
     """The cells of a CSV file."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return _rows_of_csv(path, file)
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a UTF-8 text file") from None
-    except csv.Error as error:
-        raise UserError(f"{path}: not a readable CSV file ({error})") from None
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return _rows_of_csv(path, file)
 
 
 def _rows_of_csv(path: Path, file: IO[str]) -> Cells:
-    csv.field_size_limit(2**31 - 1)  # a list of ten thousand classes is one cell
-    reader = csv.reader(file)
-    header = [name.strip() for name in next(reader, [])]
+    header, rows = csv_table(path, file)
     _need_columns(path, header)
     at = {name: header.index(name) for name in _COLUMNS if name in header}
     items, names, source = [], [], ""
@@ -219,11 +212,8 @@ def _rows_of_csv(path: Path, file: IO[str]) -> Cells:
     lists: dict[str, None] = {}
     weights: list[list[float]] | None = [] if "weight" in at else None
     unknown: list[list[str]] | None = [] if "unknown" in at else None
-    for number, cells in enumerate(reader, start=2):
-        if not cells:
-            continue
+    for number, cells in rows:
         where = f"{path}: line {number}"
-        check_cells(path, number, len(cells), len(header))
         items.append(unguard(cells[at["item"]]))
         names.append(split_labels(unguard(cells[at["labels"]]), where, texts))
         if unknown is not None:

@@ -567,3 +567,96 @@ def test_the_server_as_a_program(tmp_path: Path) -> None:
         finally:
             again.kill()
             again.wait()
+
+
+def _label_studio_with_answers(tmp_path: Path, proposals: Path) -> Path:
+    """An export of a store that wants 2 answers, with those of ann."""
+    run(TasksOptions(proposals=proposals, out=str(tmp_path / "a.db"), raters=2))
+    rate_all(tmp_path / "a.db", ["ann"], lambda i, c: c == CLASSES[i])
+    run(ExportOptions(str(tmp_path / "a.db"), tmp_path / "b.json"))
+    return tmp_path / "b.json"
+
+
+def test_answers_of_label_studio_and_of_a_csv_are_both_kept(
+    proposals: Path, tmp_path: Path
+) -> None:
+    file = _label_studio_with_answers(tmp_path, proposals)
+    ours = read_ratings(file)
+    rows = [
+        f"{ours.items[i]}#{ours.classes[c]},zoe,no"
+        for i, c in zip(ours.pair_item.tolist(), ours.pair_class.tolist(), strict=True)
+    ]
+    same = (
+        f"{ours.items[ours.pair_item[ours.pair[0]]]}#{ours.classes[ours.pair_class[ours.pair[0]]]}"
+    )
+    repeated = f"{same},ann,{('no', 'maybe', 'yes')[ours.answer[0]]}"
+    (tmp_path / "zoe.csv").write_text("\n".join(["task,rater,answer", *rows, repeated]) + "\n")
+    out = str(tmp_path / "c.db")
+    found = run(TasksOptions(label_studio=file, ratings=tmp_path / "zoe.csv", out=out))
+    after = read_ratings(out)
+    assert sorted(after.raters) == ["ann", "zoe"]
+    assert len(after.answer) == found.answers == len(ours.answer) + len(rows)
+    assert found.left_out == 0
+
+    other = f"{same},ann,{('yes', 'yes', 'no')[ours.answer[0]]}"
+    (tmp_path / "odd.csv").write_text(f"task,rater,answer\n{other}\n")
+    with pytest.raises(UserError, match=r"'ann' answers '.*keep one of the two"):
+        run(
+            TasksOptions(
+                label_studio=file, ratings=tmp_path / "odd.csv", out=str(tmp_path / "d.db")
+            )
+        )
+    assert not (tmp_path / "d.db").exists()
+
+
+def test_a_file_that_says_how_many_answers_it_wants_is_heeded(
+    proposals: Path, tmp_path: Path
+) -> None:
+    file = _label_studio_with_answers(tmp_path, proposals)
+    run(ExportOptions(str(tmp_path / "a.db"), tmp_path / "a.csv"))
+
+    def wanted(name: str, **options: Any) -> int:
+        found = run(TasksOptions(out=str(tmp_path / name), **options))
+        store = open_store(tmp_path / name)
+        store.close()
+        assert store.settings.wanted == found.raters
+        return store.settings.wanted
+
+    assert wanted("e.db", label_studio=file) == 2
+    assert wanted("f.db", label_studio=file, raters=3) == 3
+    assert wanted("g.db", proposals=proposals) == 5
+    assert wanted("h.db", proposals=proposals, ratings=tmp_path / "a.csv") == 2
+    text = (tmp_path / "a.csv").read_text()
+    (tmp_path / "four.csv").write_text(text.replace(",2\n", ",4\n"))
+    with pytest.raises(UserError, match=r"b.json: 2, .*four.csv: 4.*give --raters"):
+        wanted("i.db", label_studio=file, ratings=tmp_path / "four.csv")
+
+
+def test_gold_that_judges_nobody_gives_way_to_em_and_gold_without_classes_is_called_so(
+    proposals: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One golden image with no class at all: all golden pairs are false."""
+    empty = Multi.from_pairs([], [], 1, CLASSES)
+    write_labels(tmp_path / "gold.csv", LabelTable(("0.png",), empty))
+    where = tmp_path / "a.db"
+    run(TasksOptions(proposals=proposals, out=str(where), raters=2, gold=tmp_path / "gold.csv"))
+    rate_all(where, ["ann", "ben"], lambda i, c: c == CLASSES[i])
+    page = tmp_path / "page.html"
+    options = {"out": tmp_path / "labels.parquet", "wanted": 1}
+    found = run(ConsensusOptions(str(where), report=page, **options))
+    assert found.method == "em"
+    assert "all true or all false" in capsys.readouterr().out
+    assert found.outcome.unlabeled == ["0.png"]
+    assert "The gold of 1 item holds none of the classes." in page.read_text()
+    assert "None of the asked classes reached" not in page.read_text()
+    with pytest.raises(UserError, match="--method em"):
+        run(ConsensusOptions(str(where), method="golden", **options))
+    with pytest.raises(UserError, match=r"--threshold must lie in \[0, 1\], got 1.5"):
+        ConsensusOptions(str(where), threshold=1.5)
+
+
+def test_a_hundred_percent_is_all_of_it_and_none_is_none() -> None:
+    from reteach.formatting import whole_percent
+
+    shown = [whole_percent(x) for x in (0.0, 1e-9, 0.004, 0.5, 0.996, 1 - 1e-9, 1.0)]
+    assert shown == ["0%", "1%", "1%", "50%", "99%", "99%", "100%"]

@@ -60,6 +60,8 @@ class Outcome:
     """(D, G) scores of the golden pairs, as the rest is scored."""
     gold_unanswered: int = 0
     """Golden pairs, where nobody has answered any of them."""
+    emptied_by_gold: int = 0
+    """Items without any label because gold, the owner's own word on all their classes, holds none."""
 
     def experts(self) -> list[Point]:
         """Each expert against the majority of all experts, in which the expert has a part."""

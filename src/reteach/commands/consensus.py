@@ -135,7 +135,17 @@ def consensus(options: ConsensusOptions) -> ConsensusResult | ClassConsensusResu
         if not table.binary:
             return consensus_of_classes(options, votes_of(table))
     sources, notes = _sources(options, table, classes)
-    return _write(options, _decide(options, sources), notes)
+    outcome = _decide(options, sources)
+    if (
+        options.method is None
+        and outcome.found.method == "em"
+        and outcome.sources.ratings.golden.any()
+    ):
+        notes.append(
+            "the golden pairs are all true or all false, by which no rater can be judged: error rates "
+            "are found together with the truth instead (--method em)"
+        )
+    return _write(options, outcome, notes)
 
 
 def _sources(
@@ -209,7 +219,9 @@ def _decide(options: ConsensusOptions, asked: Sources) -> Outcome:
     if not len(ratings.answer):
         raise UserError("there are no answers yet")
     golden = ratings.golden
-    method = options.method or ("golden" if golden.any() else "em")
+    known = sources.calibration or ratings
+    usable = golden.any() and agree.gold_can_judge(known)
+    method = options.method or ("golden" if usable else "em")
     if method == "golden":
         found = agree.golden(
             ratings, calibration=sources.calibration, group=group, smoothing=options.smoothing
@@ -237,6 +249,7 @@ def _decide(options: ConsensusOptions, asked: Sources) -> Outcome:
     written = decided | (original & ~(pending & (options.pending == "drop")))
     rows = np.flatnonzero(written)
     empty = np.flatnonzero(decided & (np.diff(labels.starts) == 0))
+    by_gold = np.bincount(full.pair_item[~full.golden], minlength=len(full.items)) == 0
     golden_item = np.bincount(full.pair_item[full.golden], minlength=len(full.items)) > 0
     return Outcome(
         sources,
@@ -250,6 +263,7 @@ def _decide(options: ConsensusOptions, asked: Sources) -> Outcome:
         at,
         on_gold,
         unanswered,
+        int(by_gold[empty].sum()) if asked.gold_is_final else 0,
     )
 
 

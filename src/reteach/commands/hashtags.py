@@ -27,7 +27,7 @@ class HashtagsResult:
     Args:
         out: the table; the weight of a class is how many of an image's tags name it.
         counts: CSV of images per class, where it was asked for.
-        images: with a hashtag or query.
+        images: in the table, with a hashtag or query or without.
         labelled: those of them with at least one class.
         tags: different hashtags or queries.
         matched: those of them that name a class.

@@ -19,12 +19,12 @@ from ..rating.build import TaskPlan, build, from_mistakes, from_proposals, sprea
 from ..rating.class_descriptions import read_names
 from ..rating.importer import bring_in
 from ..rating.interop import LabelStudio, read_label_studio
-from ..rating.read import read_ratings
+from ..rating.read import read_wanted
 from ..rating.store import one_store
 from ..rating.views import EXAMPLES
 from ..relabel.raters.hierarchy import co_proposal, read_hierarchy
 from ..relabel.raters.proposals import Proposals, read_proposals
-from ..relabel.raters.ratings import Ratings
+from ..relabel.raters.ratings import Ratings, together
 from ..relabel.raters.tasks import TaskSplit, groups, split
 from ..tables import LabelTable, read_labels
 
@@ -104,12 +104,12 @@ def tasks(options: TasksOptions) -> TasksResult:
         )
     if options.predictions:
         plan, given, kept = _mistakes(options), None, 0
+        wanted = options.raters or RATERS
     else:
-        plan, given, kept = _labels(options)
+        plan, given, kept, said = _labels(options)
+        wanted = options.raters or _wanted(said)
     plan = _with_texts(options, plan)
-    store = build(
-        where, plan, wanted=options.raters, gold_rate=options.gold_rate, seed=options.seed
-    )
+    store = build(where, plan, wanted=wanted, gold_rate=options.gold_rate, seed=options.seed)
     earlier = given if given is not None and len(given.answer) else None
     taken, left = (0, 0) if earlier is None else bring_in(store, earlier, time.time())
     store.close()
@@ -118,7 +118,7 @@ def tasks(options: TasksOptions) -> TasksResult:
         len(plan),
         len(plan.asked),
         len(np.unique(plan.item)),
-        options.raters,
+        wanted,
         int(plan.golden().sum()),
         _never_asked(plan),
         kept,
@@ -128,6 +128,18 @@ def tasks(options: TasksOptions) -> TasksResult:
     )
 
 
+RATERS = 5
+"""Per task, where neither the user nor a file says how many."""
+
+
+def _wanted(said: dict[Path, int]) -> int:
+    """The answers that a task needs, as the files that bring answers say it."""
+    if len(set(said.values())) > 1:
+        each = ", ".join(f"{path}: {number}" for path, number in said.items())
+        raise UserError(f"the files want different numbers of answers ({each}): give --raters")
+    return next(iter(said.values()), RATERS)
+
+
 def _never_asked(plan: TaskPlan) -> list[str]:
     """Classes of gold sets that no question names."""
     asked = set(plan.asked.tolist())
@@ -135,22 +147,28 @@ def _never_asked(plan: TaskPlan) -> list[str]:
     return [plan.classes[c] for c in sorted(gold - asked)]
 
 
-def _labels(options: TasksOptions) -> tuple[TaskPlan, Ratings | None, int]:
-    """The plan, answers that exist already, and the number of images kept unrated."""
+def _labels(
+    options: TasksOptions,
+) -> tuple[TaskPlan, Ratings | None, int, dict[Path, int]]:
+    """The plan, answers that exist already, the number of images kept unrated, and what files say of the
+    answers that each task needs."""
     gold: dict[tuple[int, int], float] = {}
     sets: dict[int, list[int]] = {}
     given = None
+    wanted: dict[Path, int | None] = {}
     if options.label_studio is not None:
         found = read_label_studio(options.label_studio)
         proposals, given = found.proposals(), found.ratings()
         pairs = zip(given.pair_item.tolist(), given.pair_class.tolist(), given.gold, strict=True)
         gold = {(i, c): float(share) for i, c, share in pairs if not np.isnan(share)}
         sets |= found.sets
+        wanted[options.label_studio] = found.wanted
     else:
         assert options.proposals is not None
         proposals = read_proposals(options.proposals)
     if options.ratings is not None:
-        given = read_ratings(options.ratings)
+        more_answers, wanted[options.ratings] = read_wanted(options.ratings)
+        given = together([more_answers] if given is None else [given, more_answers])
     known = proposals.classes
     if options.gold is not None:
         more, known = _gold_sets(options.gold, proposals)
@@ -176,7 +194,8 @@ def _labels(options: TasksOptions) -> tuple[TaskPlan, Ratings | None, int]:
         proposals.pair_class[agreed].tolist(), proposals.pair_item[agreed].tolist(), strict=True
     )
     plan = replace(plan, examples=spread(shown, EXAMPLES + 1, options.seed))
-    return plan, given, int(tasks.kept.sum())
+    said = {path: number for path, number in wanted.items() if number is not None}
+    return plan, given, int(tasks.kept.sum()), said
 
 
 def _as_in_file(found: LabelStudio, similarity: NDArray[np.float64], limit: int) -> TaskSplit:

@@ -35,8 +35,8 @@ class TasksOptions(Checked):
     that are often proposed together do."""
     limit: Annotated[int, AtLeast(1)] = 8
     """Most classes in a task; tasks of --label-studio that have answers stay as they are."""
-    raters: Annotated[int, AtLeast(1)] = 5
-    """Raters per task."""
+    raters: Annotated[int | None, AtLeast(1)] = None
+    """Raters per task; by default as many as the file of --label-studio or --ratings says, else 5."""
     gold: Path | None = None
     """Label table of images whose labels are surely complete: their tasks are golden, and the consensus
     writes these labels."""

@@ -68,11 +68,12 @@ class ConsensusOptions(Checked):
     for, and 1 for a file that does not say."""
     method: Literal["golden", "em", "majority"] | None = None
     """golden: raters' error rates counted on golden pairs; em: found together with the truth
-    (Dawid & Skene); majority. By default golden where there are golden pairs, else em."""
+    (Dawid & Skene); majority. By default golden where there are golden pairs, true and false
+    ones, else em."""
     trust_original: Path | None = None
     """A file of class names: for these the original label counts as one more rater. With
     --reassessed: the animals."""
-    threshold: Annotated[float | None, AtLeast(0)] = None
+    threshold: Annotated[float | None, Within(0, 1)] = None
     """Keep labels of at least this probability; by default 0.8, for a majority vote 0.5."""
     precision: Annotated[float | None, Within(0, 1)] = None
     """In place of a threshold: the highest recall at this precision on the golden pairs."""

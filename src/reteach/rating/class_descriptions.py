@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from ..spreadsheet import check_cells
+from ..spreadsheet import check_cells, check_columns, csv_rows
 
 _KEY = ("class", "wnid", "name")
 _TITLE = ("title", "lemmas", "name")
@@ -39,36 +38,41 @@ def read_names(path: Path) -> dict[str, ClassText]:
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a UTF-8 text file") from None
     if path.suffix.lower() == ".csv":
-        rows = [cells for cells in csv.reader(text) if cells]
-        _no_surplus(path, rows)
+        numbered = list(csv_rows(path, text))
+        _no_surplus(path, numbered)
     else:
-        rows = [line.rstrip("\r\n").split("\t") for line in text if line.strip()]
-    header = [cell.strip().lower() for cell in rows[0]] if rows else []
+        lines = enumerate(text, start=1)
+        numbered = [(n, line.rstrip("\r\n").split("\t")) for n, line in lines if line.strip()]
+    header = [cell.strip().lower() for cell in numbered[0][1]] if numbered else []
     key = next((header.index(name) for name in _KEY if name in header), None)
     if key is None:
         key, title, description = 0, 1, 2
     else:
-        rows = rows[1:]
+        check_columns(path, header)
+        numbered = numbered[1:]
         title = next((at for name in _TITLE if (at := _at(header, name)) not in (-1, key)), -1)
         description = next((at for name in _DESCRIPTION if (at := _at(header, name)) >= 0), -1)
         if title < 0:
             raise UserError(f"{path}: no column 'title' (found: {', '.join(header)})")
     out: dict[str, ClassText] = {}
-    for number, cells in enumerate(rows, start=1):
+    for number, cells in numbered:
         if len(cells) <= title:
             raise UserError(
-                f"{path}: row {number} should have a class and a title: {cells[0][:60]!r}"
+                f"{path}: line {number} should have a class and a title: {cells[0][:60]!r}"
             )
         about = cells[description].strip() if 0 <= description < len(cells) else ""
-        out[cells[key].strip()] = ClassText(cells[title].strip() or cells[key], about)
+        name = cells[key].strip()
+        text_ = ClassText(cells[title].strip() or cells[key], about)
+        if out.setdefault(name, text_) != text_:
+            raise UserError(f"{path}: line {number}: class {name!r} stands twice, with other words")
     return out
 
 
-def _no_surplus(path: Path, rows: list[list[str]]) -> None:
+def _no_surplus(path: Path, rows: list[tuple[int, list[str]]]) -> None:
     """An unquoted comma would cut a description off; without a header there are three columns."""
-    header = [cell.strip().lower() for cell in rows[0]] if rows else []
+    header = [cell.strip().lower() for cell in rows[0][1]] if rows else []
     columns = len(header) if set(_KEY) & set(header) else 3
-    for number, cells in enumerate(rows, start=1):
+    for number, cells in rows:
         if len(cells) > columns:
             check_cells(path, number, len(cells), columns)
 

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
+from ..formatting import whole_percent
 from ..report.kit.html import clean
 
 STATIC = files(__package__).joinpath("static")
@@ -67,4 +68,4 @@ def _seconds(value: float | None) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.0f}%"
+    return "–" if value is None else whole_percent(value)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
 from ..records.record import damaged, load_text, mapping
 from ..records.runs import Measurement
-from ..spreadsheet import unguard
+from ..spreadsheet import csv_table, unguard
 
 
 def load_measurements(file: Path) -> list[Measurement]:
@@ -47,7 +47,7 @@ def load_csv(file: Path) -> list[dict[str, str]]:
     if text is None:
         return []
     try:
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    except csv.Error as error:
+        header, rows = csv_table(file, io.StringIO(text, newline=""))
+        return [dict(zip(header, map(unguard, cells), strict=True)) for _, cells in rows]
+    except UserError as error:
         raise damaged(file, str(error)) from None
-    return [{str(k): unguard(v) for k, v in row.items() if k and v is not None} for row in rows]

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reteach.commands.hashtags import hashtags
 from reteach.errors import UserError
 from reteach.labels import Multi, Single, Soft
+from reteach.options.relabel import HashtagsOptions
 from reteach.relabel.weak.hashtags import Matcher, fold, forms, square_root, stems
 from reteach.relabel.weak.tag_tables import label_tags, read_names
 from reteach.tables import read_labels
@@ -145,7 +147,8 @@ def test_tables_in_every_layout_give_the_same_labels(tmp_path: Path) -> None:
             sum(c in w for w in wanted.values()) for c in match.classes
         ]
         assert (found.tags, found.matched) == (7, 5)
-        assert found.images == sum(bool(tags) for _, tags in rows)
+        listed = [tags for _, tags in rows if tags or name != "single.csv"]  # a row per tag there
+        assert found.images == len(listed)
 
 
 def test_queries_have_spaces(tmp_path: Path) -> None:
@@ -187,3 +190,39 @@ def test_square_root_resampling() -> None:
     assert square_root(several) == pytest.approx(np.array([0.5, 0.5, 0.5, 1, 0]) / 2.5)
     with pytest.raises(UserError, match="at least one label"):
         square_root(Single(np.array([-1]), ("a",)))
+
+
+def test_images_without_a_tag_are_counted_too(tmp_path: Path) -> None:
+    """Three items in the table: one without any tag, one whose tags name no class."""
+    pytest.importorskip("duckdb")
+    (tmp_path / "t.csv").write_text("item,tags\na.jpg,#fox\nb.jpg,\nc.jpg,sky\n")
+    rows = {"item": ["a.jpg", "b.jpg", "c.jpg"], "tags": [["fox"], [], ["sky"]]}
+    pq.write_table(pa.table(rows), tmp_path / "t.parquet")
+    (tmp_path / "classes.txt").write_text("fox\n")
+    for name in ("t.csv", "t.parquet"):
+        out = tmp_path / "out.parquet"
+        options = HashtagsOptions(tmp_path / name, classes=tmp_path / "classes.txt", out=out)
+        found = hashtags(options)
+        assert (found.images, found.labelled) == (3, 1)
+        assert "1 of 3 images have a label" in next(iter(found.lines()))
+
+
+def test_tags_of_no_item_and_two_columns_of_tags_are_errors(tmp_path: Path) -> None:
+    pytest.importorskip("duckdb")
+    match, out = Matcher(["fox"]), tmp_path / "out.parquet"
+    (tmp_path / "a.csv").write_text("item,tag\na.jpg,fox\n,fox\n")
+    with pytest.raises(UserError, match="1 rows name no item"):
+        label_tags(tmp_path / "a.csv", out, match)
+    (tmp_path / "b.csv").write_text("item,tag,query\na.jpg,fox,wolf\n")
+    with pytest.raises(UserError, match="'tag' and 'query' both hold tags"):
+        label_tags(tmp_path / "b.csv", out, match)
+
+
+def test_tables_of_tags_are_not_guessed_at(tmp_path: Path) -> None:
+    """Items that begin like a comment, or with a guarded formula, and the names of a class in two rows."""
+    pytest.importorskip("duckdb")
+    (tmp_path / "t.csv").write_text("item,tag\n#1.jpg,fox\n'=2.jpg,fox\n007,fox\n")
+    assert label_tags(tmp_path / "t.csv", tmp_path / "o.parquet", Matcher(["fox"])).images == 3
+    assert set(read_labels(tmp_path / "o.parquet").items) == {"#1.jpg", "=2.jpg", "007"}
+    (tmp_path / "n.csv").write_text("class,names\nfox,renard\nfox,fuchs\n")
+    assert read_names(tmp_path / "n.csv") == {"fox": "renard,fuchs"}

@@ -109,6 +109,13 @@ def golden(
     return Consensus(tables.raters, tables.confusion, tables.prior, score, "golden")
 
 
+def gold_can_judge(known: Ratings) -> bool:
+    """Whether raters can be judged by golden pairs: some are answered, and there are true and false ones."""
+    return (
+        bool(known.golden[known.pair].any()) and 0 < (known.gold[known.golden] > EXPERTS).mean() < 1
+    )
+
+
 def count_tables(
     known: Ratings, raters: list[str], *, group: Mask | None = None, smoothing: float = 1.0
 ) -> Tables:
@@ -123,7 +130,10 @@ def count_tables(
     truth = known.gold > EXPERTS
     prior = float(truth[pairs].mean())
     if not 0 < prior < 1:
-        raise UserError("the golden pairs are all true or all false: the raters cannot be judged")
+        raise UserError(
+            "the golden pairs are all true or all false: the raters cannot be judged by them; use the "
+            "method 'em' or 'majority' (--method em)"
+        )
 
     counts = count_confusions(_only(answers_of(known), pairs[known.pair]), _one_hot(truth))
     at = rows_among(raters, known.raters)

@@ -19,8 +19,6 @@ before it, which readers take away again.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -32,7 +30,7 @@ import numpy as np
 from ...errors import UserError
 from ...files import atomic_write
 from ...item_index import ItemIndex
-from ...spreadsheet import to_csv, unguard
+from ...spreadsheet import csv_table, to_csv, unguard
 from .dawid_skene import Answers
 from .ratings import ANSWERS, Indices, Ratings
 
@@ -104,11 +102,14 @@ def read_rating_table(path: Path) -> RatingTable:
     """
     if not path.is_file():
         raise UserError(f"ratings {path} do not exist")
-    try:
-        rows = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a UTF-8 text file") from None
-    header = [name.strip().lower() for name in next(rows, [])]
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header, rows = csv_table(path, file, fold=True)
+        return _rating_table(path, header, rows)
+
+
+def _rating_table(
+    path: Path, header: list[str], rows: Iterator[tuple[int, list[str]]]
+) -> RatingTable:
     at: dict[str, int] = {}
     for name in ("task", "rater", "answer"):
         found = next((n for n in (name, _ALIASES.get(name)) if n in header), None)
@@ -121,11 +122,7 @@ def read_rating_table(path: Path) -> RatingTable:
     more = ("item", "class", *_MAY_BE_EMPTY)
     at |= {n: header.index(n) for n in more if n in header}
     columns: dict[str, list[str]] = {name: [] for name in ("task", "rater", "answer", *more)}
-    for number, cells in enumerate(rows, start=2):
-        if not cells:
-            continue
-        if len(cells) != len(header):
-            raise UserError(f"{path}: line {number} has {len(cells)} of {len(header)} columns")
+    for number, cells in rows:
         found_cells = {name: cells[column].strip() for name, column in at.items()}
         for name in _needed(found_cells):
             if not found_cells[name]:
@@ -172,7 +169,7 @@ def pairs_of(table: RatingTable, classes: Sequence[str] | None = None) -> Rating
         about, items.rows([item_names[row] for row in about], str(path)), len(item_names)
     )
     asked = [row for row in about if class_names[row]]
-    keys = [f"{item_names[row]}\0{class_names[row]}" for row in asked]
+    keys = [f"{len(item_names[row])} {item_names[row]}{class_names[row]}" for row in asked]
     pair = _spread(asked, questions.rows(keys, ""), len(item_names))
     _, place = np.unique(pair[asked], return_index=True)
     first = np.array(asked, np.int64)[place]

@@ -6,10 +6,14 @@ the numbers of the votes released with ReaL (Beyer et al., "Are we done with Ima
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ...errors import UserError
+from ...item_index import ItemIndex
 
 ANSWERS = ("no", "maybe", "yes")
 NO, MAYBE, YES = 0, 1, 2
@@ -127,6 +131,53 @@ class Ratings:
             pair=np.append(self.pair, pairs),
             answer=np.append(self.answer, answers),
         )
+
+
+def together(parts: Sequence[Ratings]) -> Ratings:
+    """The answers of several files as one: the same answer in two of them counts once.
+
+    Gold and original labels are those of the first that knows them.
+
+    Raises:
+        UserError: a rater answers a pair in two ways: nobody can say which one counts.
+    """
+    items, classes, raters, pairs = ItemIndex(), ItemIndex(), ItemIndex(), ItemIndex()
+    asked: dict[int, tuple[int, int]] = {}
+    gold: dict[int, float] = {}
+    original: dict[int, int] = {}
+    said: dict[tuple[int, int], int] = {}
+    for part in parts:
+        item, cls = items.rows(part.items, ""), classes.rows(part.classes, "")
+        who = raters.rows(part.raters, "")
+        both = list(zip(item[part.pair_item].tolist(), cls[part.pair_class].tolist(), strict=True))
+        pair = pairs.rows([f"{i}#{c}" for i, c in both], "")
+        asked |= dict(zip(pair.tolist(), both, strict=True))
+        for p, share in zip(pair.tolist(), part.gold.tolist(), strict=True):
+            if share == share:
+                gold.setdefault(p, share)
+        for i, label in zip(item.tolist(), part.original.tolist(), strict=True):
+            if label >= 0:
+                original.setdefault(i, int(cls[label]))
+        rows = zip(who[part.rater].tolist(), pair[part.pair].tolist(), part.answer, strict=True)
+        for w, p, answer in rows:
+            if said.setdefault((w, p), int(answer)) != int(answer):
+                i, c = asked[p]
+                raise UserError(
+                    f"{raters.names[w]!r} answers {items.names[i]!r}, class {classes.names[c]!r}, with "
+                    f"{ANSWERS[said[w, p]]} and with {ANSWERS[answer]}: keep one of the two"
+                )
+    return Ratings(
+        items.names,
+        classes.names,
+        np.array([asked[p][0] for p in range(len(pairs))], np.int64),
+        np.array([asked[p][1] for p in range(len(pairs))], np.int64),
+        raters.names,
+        np.array([w for w, _ in said], np.int64),
+        np.array([p for _, p in said], np.int64),
+        np.array(list(said.values()), np.int8),
+        np.array([gold.get(p, np.nan) for p in range(len(pairs))], np.float64),
+        np.array([original.get(i, -1) for i in range(len(items))], np.int64),
+    )
 
 
 def _check(

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError
 from ...files import atomic_path
-from ...spreadsheet import from_csv
+from ...spreadsheet import csv_table, from_csv, unguard
 from ...tables import repeated
 from ..selection.database import Database, Limits, database
 from .hashtags import Matcher
 
 BATCH = 2**17
 _PARQUET = "read_parquet($files, hive_partitioning = false)"
-_CSV = "read_csv($files, header = true, all_varchar = true, delim = ',', quote = '\"')"
 _COLUMNS = ("tags", "tag", "query")
 
 
@@ -29,7 +30,7 @@ class Tagged:
     """What came out: arrays are (C,)."""
 
     images: int
-    """Images with a hashtag or query."""
+    """Images in the table, with a hashtag or query or without."""
     labelled: int
     """Those of them with at least one class."""
     tags: int
@@ -57,8 +58,11 @@ def label_tags(table: Path, out: Path, match: Matcher, limits: Limits | None = N
     """
     if not table.exists():
         raise UserError(f"tags {table} do not exist")
-    with database(f"reading the tags in {table}", limits or Limits(), out.parent) as db:
-        source, files = _source(db, table)
+    with (
+        database(f"reading the tags in {table}", limits or Limits(), out.parent) as db,
+        TemporaryDirectory(prefix=".tags-", dir=out.parent) as folder,
+    ):
+        source, items, files = _source(db, table, Path(folder))
         tags = matched = 0
         pairs: list[tuple[str, int]] = []
         for (tag,) in db.rows(f"select distinct tag from ({source})", files):
@@ -69,7 +73,7 @@ def label_tags(table: Path, out: Path, match: Matcher, limits: Limits | None = N
         if not pairs:
             raise UserError(f"{table}: none of its {tags:,} hashtags or queries names a class")
         db.give("named", {"tag": [tag for tag, _ in pairs], "class": [cls for _, cls in pairs]})
-        ((images,),) = db.run(f"select count(distinct item) from ({source})", files)
+        images = _images(db, table, items, files)
         db.run(
             f"""create table labels as select item, class, count(*) as weight
             from ({source}) join named using (tag) group by item, class""",
@@ -81,26 +85,69 @@ def label_tags(table: Path, out: Path, match: Matcher, limits: Limits | None = N
         return Tagged(images, _write(db, out, match.classes), tags, matched, counts)
 
 
-def _source(db: Database, table: Path) -> tuple[str, list[Path]]:
-    """A query for (item, tag), one row per tag, and the files it reads."""
+def _images(db: Database, table: Path, items: str, files: list[Path]) -> int:
+    """How many there are; a tag of nobody's would count for none of them."""
+    ((images, nobody),) = db.run(
+        f"select count(distinct item), count(*) filter (item is null or item = '') from ({items})",
+        files,
+    )
+    if nobody:
+        raise UserError(f"{table}: {nobody:,} rows name no item")
+    return int(images)
+
+
+def _csv_as_parquet(path: Path, folder: Path) -> Path:
+    """A CSV of tags as Parquet: what is a row and a cell has one definition, that of all our tables."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    out = folder / f"{path.stem}.parquet"
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header, rows = csv_table(path, file)
+        at = [header.index(name) for name in _columns(path, header)]
+        names = [header[column] for column in at]
+        schema = pa.schema([(name, pa.string()) for name in names])
+        with pq.ParquetWriter(out, schema) as writer:
+            while batch := list(islice(rows, BATCH)):
+                cells = [[unguard(row[column]) for _, row in batch] for column in at]
+                writer.write_table(pa.table(dict(zip(names, cells, strict=True)), schema=schema))
+    return out
+
+
+def _columns(table: Path, header: Iterable[str]) -> tuple[str, str]:
+    """The columns that are read."""
+    found = list(header)
+    tags = [name for name in _COLUMNS if name in found]
+    if "item" not in found or not tags:
+        wanted = "'item'" if "item" not in found else " or ".join(map(repr, _COLUMNS))
+        raise UserError(f"{table}: no column {wanted} (found: {', '.join(found)})")
+    if len(tags) > 1:
+        raise UserError(
+            f"{table}: the columns {tags[0]!r} and {tags[1]!r} both hold tags: remove or rename one of them"
+        )
+    return "item", tags[0]
+
+
+def _source(db: Database, table: Path, folder: Path) -> tuple[str, str, list[Path]]:
+    """A query for (item, tag), one row per tag; one for the items; and the files that they read."""
     files = sorted(table.glob("*.parquet")) if table.is_dir() else [table]
     if not files:
         raise UserError(f"the folder {table} has no .parquet files")
-    reader = {".parquet": _PARQUET, ".csv": _CSV}.get(files[0].suffix.lower())
-    if reader is None:
+    ending = files[0].suffix.lower()
+    if ending not in (".parquet", ".csv"):
         raise UserError(f"{table}: tags are in a .csv file, a .parquet file or a folder of them")
-    columns = {row[0]: row[1] for row in db.run(f"describe select * from {reader}", files)}
-    column = next((name for name in _COLUMNS if name in columns), None)
-    if "item" not in columns or column is None:
-        wanted = "'item'" if "item" not in columns else " or ".join(map(repr, _COLUMNS))
-        raise UserError(f"{table}: no column {wanted} (found: {', '.join(columns)})")
-    tag = column
-    if columns[column].endswith("[]"):
-        tag = f"unnest({column})"
+    if ending == ".csv":
+        files = [_csv_as_parquet(table, folder)]
+    types = {row[0]: row[1] for row in db.run(f"describe select * from {_PARQUET}", files)}
+    _, column = _columns(table, types)
+    tag = f'"{column}"'
+    if types[column].endswith("[]"):
+        tag = f"unnest({tag})"
     elif column == "tags":
         tag = "unnest(string_split_regex(tags, '[\\s,;|#]+'))"
-    rows = f"select item::VARCHAR as item, {tag} as tag from {reader}"
-    return f"select item, tag from ({rows}) where tag <> ''", files
+    rows = f"select item::VARCHAR as item, {tag} as tag from {_PARQUET}"
+    items = f"select item::VARCHAR as item from {_PARQUET}"
+    return f"select item, tag from ({rows}) where tag <> ''", items, files
 
 
 def _write(db: Database, out: Path, classes: tuple[str, ...]) -> int:
@@ -152,4 +199,7 @@ def read_names(path: Path) -> dict[str, str]:
         raise UserError(
             f"{path}: needs the columns 'class' and 'names' (found: {', '.join(header)})"
         )
-    return {row[cls]: re.sub(r"[|;]", ",", row[names]) for _, row in rows}
+    found: dict[str, list[str]] = {}
+    for _, row in rows:
+        found.setdefault(row[cls], []).append(re.sub(r"[|;]", ",", row[names]))
+    return {name: ",".join(each) for name, each in found.items()}

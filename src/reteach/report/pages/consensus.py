@@ -198,12 +198,19 @@ def _unlabeled(outcome: Outcome) -> Section | None:
     if not items:
         return None
     shown = tag("ul", [tag("li", named(item)) for item in items[:SHOWN]])
+    by_gold = outcome.emptied_by_gold
+    why = []
+    if len(items) > by_gold:
+        why.append(
+            f"None of the asked classes reached the threshold on {plural(len(items) - by_gold, 'item')}."
+        )
+    if by_gold:
+        why.append(f"The gold of {plural(by_gold, 'item')} holds none of the classes.")
     rest = len(items) - SHOWN
     return Section(
         "unlabeled",
         "Left without labels",
-        f"None of the asked classes reached the threshold on {plural(len(items), 'item')}. They "
-        "have rows with empty labels in the table; metrics leave them out.",
+        f"{' '.join(why)} They have rows with empty labels in the table; metrics leave them out.",
         more(
             f"Show {min(len(items), SHOWN)} of them",
             shown,
