@@ -7,10 +7,13 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from reteach import files
+from reteach.errors import UserError
+from reteach.files import local
 
 
 def test_two_machines_that_share_a_folder_and_a_process_number_do_not_collide(
@@ -54,3 +57,9 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path):
         files.atomic_write(tmp_path / "a", None)  # type: ignore[arg-type]
     assert (tmp_path / "a").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("address", ["file:///tmp/x", "s3://bucket/x"])
+def test_an_address_is_quoted_as_it_was_written(address: str) -> None:
+    with pytest.raises(UserError, match=f"^--out {address}: "):
+        local(Path(address), "--out")

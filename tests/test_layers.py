@@ -31,7 +31,7 @@ FLOORS = [
         "processes",
         "spreadsheet",
     ),
-    ("sealed",),
+    ("sealed", "unreadable"),
     ("labels", "records", "table_files"),
     ("options",),
     ("tables", "losses", "schedules"),

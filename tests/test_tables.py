@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reteach.data.sources.base import open_source
 from reteach.errors import UserError
 from reteach.labels import Multi, Single, Soft, as_multi
 from reteach.tables import LabelTable, read_labels, write_labels
@@ -428,3 +430,27 @@ def test_all_texts_that_pandas_reads_as_missing_are_no_class_unless_declared(tmp
         assert read_labels(file, classes=("x", text)).labels.names() == [[text], ["x"]]
         write_labels(file, LabelTable(("a",), Single(np.array([0]), (text,))))
         assert read_labels(file).labels.names() == [[text]]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("item,labels,weight\na,x,1\nb,y,-1\n", r"row 2: weights must be finite and not negative"),
+        ("item,labels,weight\na,x,inf\nb,y,1\n", r"row 1: weights must be finite"),
+        ("item,labels,weight\na,x|x,1|2\n", r"row 1 has the class 'x' twice"),
+        ('item,labels,classes\na,x,"[""x"",""x""]"\n', r"class 'x' is listed twice"),
+    ],
+)
+def test_bad_weights_and_doubled_classes_are_named_with_their_file(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(UserError, match=rf"t\.csv: {words}"):
+        read_labels(tmp_path / "t.csv")
+
+
+def test_doubled_classes_of_arrays_are_named_with_their_file(tmp_path: Path) -> None:
+    images, labels = np.zeros((2, 4, 4, 3), np.uint8), np.array([0, 1])
+    np.savez(tmp_path / "x.npz", images=images, labels=labels, classes=["a", "a"])
+    with pytest.raises(UserError, match=r"x\.npz: class 'a' is listed twice"):
+        open_source(tmp_path / "x.npz")

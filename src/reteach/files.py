@@ -109,8 +109,10 @@ def local(path: Path, flag: str) -> None:
     """
     address = _ADDRESS.match(str(path))
     if address is not None:
+        # a path keeps one of its slashes: two stand before a host, a third begins a path of this machine
+        slashes = "///" if address[1].lower() == "file" else "//"
         rest = str(path)[address.end() :]
         raise UserError(
-            f"{flag} {address[1]}://{rest}: files are read and written on local or mounted file systems "
-            "only; give a path there, and copy or mount what is elsewhere"
+            f"{flag} {address[1]}:{slashes}{rest}: files are read and written on local or mounted "
+            "file systems only; give a path there, and copy or mount what is elsewhere"
         )

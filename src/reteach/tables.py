@@ -26,6 +26,7 @@ cells depend on it, and the classes are the names that occur, sorted. Other colu
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ from numpy.typing import NDArray
 
 from .errors import UserError
 from .files import atomic_path, atomic_write
-from .item_index import rows_among
+from .item_index import first_repeated, rows_among
 from .labels import LabelSet, Multi, Rows, Single, Soft
 from .progress import note
 from .spreadsheet import to_csv
@@ -271,6 +272,8 @@ def _build(path: Path, kind: Kind, raw: Cells, classes: tuple[str, ...]) -> Labe
     names, weights = raw.names, raw.weights
     if raw.unknown is not None and kind != "multi" and any(raw.unknown):
         raise UserError(f"{path}: only label sets can have unknown classes, and this is {kind}")
+    if (twice := first_repeated(classes)) is not None:
+        raise UserError(f"{path}: class {twice!r} is listed twice in the class list")
     rows, columns = _entries(names, classes)
     lengths = np.array([len(entry) for entry in names], np.int64)
     if kind == "soft":
@@ -279,6 +282,14 @@ def _build(path: Path, kind: Kind, raw: Cells, classes: tuple[str, ...]) -> Labe
             if len(entry) != len(weight):
                 raise UserError(
                     f"{path}: row {row + 1} has {len(entry)} labels but {len(weight)} weights"
+                )
+            if len(set(entry)) < len(entry):
+                raise UserError(
+                    f"{path}: row {row + 1} has the class {first_repeated(entry)!r} twice"
+                )
+            if not all(math.isfinite(w) and w >= 0 for w in weight):
+                raise UserError(
+                    f"{path}: row {row + 1}: weights must be finite and not negative, got {weight}"
                 )
         starts = np.concatenate([[0], np.cumsum(lengths)])
         flat = np.array([w for weight in given for w in weight], np.float32)

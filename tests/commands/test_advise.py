@@ -120,7 +120,10 @@ def test_the_user_may_know_that_images_hold_several_classes(world, capsys):
         code, out = advise(world, "few", "--multi-label", told)
         assert code == 0
         found[told] = json.loads(out.with_suffix(".json").read_text())
-        asked = "give --multi-label yes" in capsys.readouterr().out
+        said, page = capsys.readouterr().out, out.read_text().lower()
+        asked = "give --multi-label yes" in said
+        several = "labels per image" in said or "labels per image" in page
+        assert several == (told != "no"), "who says that there is one is told of no others"
         assert asked == ("Look first" in out.read_text()) == (told == "auto")
     commands = {told: [p["command"] for p in f["advice"]] for told, f in found.items()}
     assert any("train sigmoid" in text for text in commands["yes"])

@@ -168,6 +168,6 @@ def test_names_of_other_classes_are_no_names(runs):
 
     saved = load_models(runs / "run", "cpu", calibrated=False)
     command = CalibrateOptions(runs / "run", images=f"{runs}/other.npz")
-    labels = _given(command, saved).labels
+    labels = _given(command, saved, {}).labels
     assert isinstance(labels, Single)
     assert (labels.index >= 0).all()

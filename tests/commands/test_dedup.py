@@ -76,7 +76,9 @@ def test_finds_equal_files_and_recompressed_copies(
     out = capsys.readouterr()
     assert "1 pairs of equal files" in out.out
     assert "2 images to remove" in out.out
-    assert out.err.count("class0/broken.png cannot be used: not an image") == 2
+    assert "2 could not be read, first: 'class0/broken.png' (not an image" in out.err
+    listed = (folders / "pairs.quarantine.csv").read_text()
+    assert [listed.count(f"(of {option})") for option in ("--images", "--against")] == [1, 1]
     page = (folders / "page.html").read_text()
     assert "labels differ" in page
     assert "<b>stolen" not in page
@@ -99,7 +101,10 @@ def test_dedup_does_not_propose_the_flag_that_was_given(
             )
         )
         said = capsys.readouterr().out
-        assert "1 of them are within 0.1, where clean and advise take pictures for copies" in said
+        assert (
+            "1 of them are near copies: within 0.1, where clean and advise take pictures for copies"
+            in said
+        )
         assert ("to remove these too: --within 0.1" in said) == hinted, within
 
 
@@ -187,7 +192,7 @@ def test_features_of_a_network(folders: Path, capsys: pytest.CaptureFixture[str]
         assert pair["distance"] == pytest.approx(float((one - other).norm()), abs=1e-5)
     assert not any("broken" in pair["item"] + pair["against"] for pair in pairs)
     assert "the features of reteach_small" in (folders / "page.html").read_text()
-    assert capsys.readouterr().err.count("class0/broken.png cannot be used") == 2
+    assert "2 could not be read, first: 'class0/broken.png'" in capsys.readouterr().err
 
 
 def test_features_of_a_run_in_a_temporary_file(
@@ -209,7 +214,10 @@ def test_features_of_a_run_in_a_temporary_file(
         pq.read_table(folders / name) for name in ("memory.parquet", "new/file.parquet")
     )
     assert memory.equals(file)
-    assert [path.name for path in (folders / "new").iterdir()] == ["file.parquet"]
+    assert {path.name for path in (folders / "new").iterdir()} == {
+        "file.parquet",
+        "file.quarantine.csv",
+    }
     assert memory["against"][1].as_py() == "class0/4.png"
 
 

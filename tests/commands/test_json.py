@@ -70,7 +70,8 @@ CHEAP: dict[str, tuple[str, tuple[str, ...], Numbers]] = {
         "predict ROOT/run --images ROOT/images.npz --out ROOT/again.csv --workers 0 --device cpu",
         ("out",),
         lambda said, root: (
-            [said[key] for key in ("images", "labels", "unreadable")] == [48, 48, {}]
+            [said[key] for key in ("images", "labels", "unreadable")]
+            == [48, 48, {"count": 0, "file": None}]
         ),
     ),
     "report": ("report ROOT/run --out ROOT/page.html", ("report",), lambda said, root: True),

@@ -118,7 +118,7 @@ CHEAP: dict[str, tuple[str, tuple[str, ...], Numbers]] = {
     "dedup --only-bytes": (
         "dedup --images ROOT/photos --only-bytes --out ROOT/pairs.parquet",
         ("out",),
-        lambda said, root: said["near"] == 0 and said["distances"] is said["recall"] is None,
+        lambda said, root: said["neighbours"] == 0 and said["distances"] is said["recall"] is None,
     ),
     "select": (
         "select ROOT/one.parquet --per-class 2 --out ROOT/picks.parquet --images ROOT/photos "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,26 @@ def test_a_matrix_is_read_by_its_names(table, tmp_path):
     noisy = read_labels(tmp_path / "out.parquet")
     assert noisy.labels.index.tolist() == [2] * 10 + [1] * 10 + [2] * 10
     assert noisy.source == "noise by m.csv, seed 0; of people"
+
+
+def test_the_kind_is_what_the_other_options_say(table, tmp_path):
+    matrix, out = tmp_path / "m.csv", tmp_path / "out.csv"
+    matrix.write_text("true,a,b,c\na,0,1,0\nb,1,0,0\nc,1,0,0\n")
+    with ScoreWriter(tmp_path / "s.parquet", tuple("abc")) as scores:
+        index = read_labels(table).labels.index
+        scores.write_dense([f"{i}.jpg" for i in range(30)], np.eye(3)[index] * 0.9 + 0.1 / 3)
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 8, 8, 3)).astype(np.uint8)
+    np.savez(tmp_path / "x.npz", images=pixels, items=[f"{i}.jpg" for i in range(30)])
+
+    def source(**given):
+        run(NoiseOptions(table, out, **given))
+        return read_labels(out).source.split(";")[0]
+
+    assert source() == "symmetric noise, rate 0.5, seed 0"
+    assert source(matrix=matrix) == "noise by m.csv, seed 0"
+    assert read_labels(out).labels.index.tolist() == [1] * 10 + [0] * 20
+    assert source(scores=tmp_path / "s.parquet") == "noise by an estimate, seed 0"
+    assert source(images=f"{tmp_path}/x.npz", rate=0.2) == "instance noise, rate 0.2, seed 0"
 
 
 def test_noise_like_that_of_held_out_scores(table, tmp_path):
@@ -88,6 +110,13 @@ def test_noise_by_instance_reads_the_images(table, tmp_path):
         ({"rate": 1.5}, r"--rate must lie in \[0, 1\], got 1.5"),
         ({"kind": "matrix"}, "--kind matrix needs --matrix FILE.csv, or --scores"),
         ({"kind": "instance"}, "add --images"),
+        ({"matrix": Path("m.csv"), "rate": 0.5}, "--rate has no effect beside --matrix"),
+        ({"kind": "matrix", "scores": Path("s"), "rate": 0.2}, "--rate has no effect beside --sc"),
+        ({"kind": "pair", "matrix": Path("m.csv")}, "--matrix is for --kind matrix, not pair"),
+        ({"kind": "matrix", "images": "x"}, "--images is for --kind instance, not matrix"),
+        ({"kind": "symmetric", "images": "x"}, "--images is for --kind instance, not symmetric"),
+        ({"matrix": Path("m"), "images": "x"}, "--matrix and --images are of different noise"),
+        ({"matrix": Path("m"), "scores": Path("s")}, "--matrix and --scores are of different"),
     ],
 )
 def test_bad_settings_are_named(table, tmp_path, settings, message):

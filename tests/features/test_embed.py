@@ -67,7 +67,7 @@ def test_features_are_those_of_each_image_alone(photos, tmp_path):
 def test_unreadable_images_are_listed_and_said(photos, tmp_path):
     total = embed(eyes(), str(photos), tmp_path / "x", block=4)
     assert [item for item, _ in total.unreadable] == ["04.png"]
-    assert "04.png" in (tmp_path / "x" / "unreadable.csv").read_text()
+    assert "04.png" in (tmp_path / "x.quarantine.csv").read_text()
     again = embed(eyes(), str(photos), tmp_path / "x", block=4)
     assert again.unreadable == total.unreadable
     assert again.computed == 0
@@ -136,7 +136,7 @@ def test_a_killed_job_goes_on_and_ends_in_the_same_bytes(photos, tmp_path):
 def test_resume_pins_what_the_bytes_depend_on(photos, tmp_path):
     out = tmp_path / "x"
     embed(eyes(), str(photos), out, block=4, batch_size=3, backend="folded")
-    index = json.loads((out / "features.json").read_text())
+    index = json.loads((out / "_features.json").read_text())
     assert index["settings"]["backend"] == "folded"
     assert index["settings"]["batch_size"] == 3
     before = contents(out)
@@ -196,7 +196,7 @@ def test_command_on_a_run_and_bad_input(photos, tmp_path, capsys):
     out = tmp_path / "r.features"
     found = run(EmbedOptions(str(photos), run_folder, out=out, workers=0))
     assert (found.images, found.backbone, found.parts) == (9, "reteach_tiny", 1)
-    assert "1 could not be read, first: '04.png'" in capsys.readouterr().out
+    assert "1 could not be read, first: '04.png'" in capsys.readouterr().err
     for words, options in {
         "whose features": {},
         "are the run's own": {"run_folder": run_folder, "image_size": 3},

@@ -28,6 +28,7 @@ from reteach.runs.checkpoint import load_models
 from reteach.scores.table import open_scores
 from reteach.scoring.score import Total, _follow
 from reteach.scoring.scorer import Again, ScoringReport, Step
+from reteach.unreadable import beside
 from tests.commands.test_train import photo
 from words import override
 
@@ -168,12 +169,21 @@ def test_a_folder_goes_in_blocks_and_broken_images_are_named(world, tmp_path, ca
     said = capsys.readouterr()
     assert "38 images scored" in said.out
     assert "2 could not be read" in said.err
-    unreadable = (tmp_path / "unreadable.csv").read_text()
+    unreadable = beside(tmp_path).read_text()
     assert unreadable.splitlines()[1].startswith("17.jpg,")
     assert main(command(world, "web", tmp_path, "--block", "16")) == 0
-    assert (tmp_path / "unreadable.csv").read_text() == unreadable, (
-        "also when nothing is left to do"
-    )
+    assert beside(tmp_path).read_text() == unreadable, "also when nothing is left to do"
+
+
+def test_fewer_classes_than_ten_are_all_kept_by_default(world, tmp_path):
+    words = command(world, "web", tmp_path / "s", "--block", "16")
+    at = words.index("--top")
+    del words[at : at + 2]
+    assert main(words) == 0
+    file = sorted((tmp_path / "s").glob("*.parquet"))[0]
+    assert pq.read_schema(file).metadata[b"reteach.top"] == b"3"
+    rows = pq.read_table(file).to_pylist()
+    assert len(rows) == 3 * len({row["item"] for row in rows})
 
 
 def test_predict_and_score_agree(world, tmp_path):
@@ -255,7 +265,7 @@ def test_unreadable_shards_are_named_and_the_rest_goes_on(world, tmp_path, capsy
     assert "3 of 5 shards are there" in said.out
     assert "warning: 001 cannot be read: " in said.err
     assert "warning: 004 cannot be read: " in said.err
-    lost = (tmp_path / "out" / "unreadable.csv").read_text()
+    lost = (tmp_path / "out.quarantine.csv").read_text()
     assert "truncated in member" in lost
     assert len(lost.splitlines()) == 4
     assert sorted(shards(tmp_path / "out")) == ["000.parquet", "002.parquet", "003.parquet"]
@@ -446,7 +456,7 @@ def test_images_that_were_added_are_noticed(world, tmp_path, capsys):
     ("more", "words"),
     [
         (["--top", "0"], "--top must be at least 1, got 0"),
-        (["--top", "4"], "P, the classes per item, is 4, but there are only 3 classes"),
+        (["--top", "4"], "--top 4: the model has only 3 classes"),
         (["--block", "0"], "--block must be at least 1, got 0"),
         (["--scorers", "2"], "--scorers has no effect without --ray"),
         (["--predictor", "modle"], "the run has no model 'modle'; did you mean model?"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -16,8 +16,7 @@ from ..analysis.advice import Given
 from ..analysis.facts import Facts, ShareRange
 from ..analysis.intervals import wilson
 from ..data.dataset import Dataset
-from ..data.loading.quarantine import write_csv
-from ..data.sources.base import ArraySource, open_source
+from ..data.sources.base import ArraySource, Source, open_source
 from ..duplicates.find import Copies, find
 from ..duplicates.thumbnails import DEFINITION
 from ..engine.algorithm import Algorithm
@@ -45,6 +44,7 @@ from ..runs.folds import split_of
 from ..runs.gallery import data_url, sample_rows
 from ..runs.inputs import Inputs, open_inputs
 from ..runs.setup import load_recipe, make_setup
+from ..unreadable import Unreadable, left_out
 
 BATCH, PASSES, MOST_STEPS = 64, 10, 1000
 SAMPLE = 2000
@@ -67,6 +67,7 @@ class AdviseResult:
         facts: what was measured.
         advice: what the facts speak for, the most promising first.
         plain: the command of plain training.
+        unreadable: what could not be read.
     """
 
     report: Path
@@ -74,6 +75,7 @@ class AdviseResult:
     facts: Facts
     advice: list[AdvicePiece]
     plain: str
+    unreadable: Unreadable
 
     def lines(self) -> Iterator[str]:
         """The first recommendations, and where the page is."""
@@ -112,7 +114,6 @@ def advise(options: AdviseOptions) -> AdviseResult:
     )
     _enough(data, options.folds)
     config = open_run_folder(config, folder)
-    write_csv(folder / "quarantine.csv", sorted(inputs.quarantine.items()))
     try:
         held, fitted, per_image = _looked_at(options, config, folder, inputs)
     except Interrupted as error:
@@ -120,7 +121,16 @@ def advise(options: AdviseOptions) -> AdviseResult:
     other = None if options.val_images is None else open_source(options.val_images)
     within = find(data.source, workers=options.workers)
     across = None if other is None else find(data.source, other, options.workers)
-    facts = _facts(options, data, held, fitted, per_image, within, across)
+    pile = None if options.unlabeled is None else open_source(options.unlabeled)
+    listing = folder / "quarantine.csv"
+    lost = Unreadable.of(
+        listing,
+        {**within.broken, **inputs.quarantine},
+        {} if across is None else _from("--val-images", across.broken.items()),
+        _from("--val-images", left_out(other)),
+        _from("--unlabeled", left_out(pile)),
+    ).listed(listing)
+    facts = _facts(options, data, held, fitted, per_image, within, across, pile)
     given = Given(
         options.images,
         None if options.labels is None else str(options.labels),
@@ -163,7 +173,12 @@ def advise(options: AdviseOptions) -> AdviseResult:
         },
     )
     write_advice(options.out, page)
-    return AdviseResult(options.out, numbers, facts, pieces, plain)
+    return AdviseResult(options.out, numbers, facts, pieces, plain, lost)
+
+
+def _from(option: str, found: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """(item, reason) of images that are not those of --images, which may be called the same."""
+    return [(item, f"{reason} (of {option})") for item, reason in found]
 
 
 def _config(options: AdviseOptions) -> Config:
@@ -223,7 +238,8 @@ def _looked_at(
     recipe = Watched(load_recipe(METHODS["softmax"].recipe))
     held = held_out_scores(setup, recipe, config.settings, split["fold"], run)
     fits = [float(np.load(file)) for file in sorted(folder.glob("folds/*/fitted.npy"))]
-    per_image = _per_image(held, data.labels, "softmax")
+    asked = options.multi_label != "no"  # who knows that there is one does not want an estimate
+    per_image = _per_image(held, data.labels, "softmax") if asked else None
     if options.multi_label == "yes" or (per_image is not None and per_image.low > measured.SEVERAL):
         # softmax shares its probability out among the classes of an image: ask sigmoids how many. Where
         # they cannot tell, nothing is claimed: many wrong labels look like several classes to softmax
@@ -278,6 +294,7 @@ def _facts(
     per_image: ShareRange | None,
     within: Copies,
     across: Copies | None,
+    pile: Source | None,
 ) -> Facts:
     counts = data.labels.counts()
     used = counts[counts > 0]
@@ -313,7 +330,7 @@ def _facts(
         alike_across=0
         if across is None or across.alike is None
         else len(np.setdiff1d(across.alike.row, across.equal.row)),
-        unlabelled=0 if options.unlabeled is None else len(open_source(options.unlabeled)),
+        unlabelled=0 if pile is None else len(pile),
         accuracy=accuracy,
         fitted=fitted,
         noise=noise,

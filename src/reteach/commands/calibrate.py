@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -37,6 +37,7 @@ from ..runs.inputs import open_inputs
 from ..runs.originals import originals_of
 from ..runs.setup import load_recipe, make_setup
 from ..tables import read_labels
+from ..unreadable import Unreadable, left_out, unreadable
 
 _SURE = 1e-7
 """How near to 0 and 1 a float32 probability is taken at its word."""
@@ -55,6 +56,7 @@ class CalibrateResult:
         labels_per_image: estimated mean number of classes that are present.
         predicted: mean number of classes above 0.5.
         warnings: why the scores may not tell present from absent.
+        unreadable: what could not be read.
     """
 
     calibration: Path
@@ -64,6 +66,7 @@ class CalibrateResult:
     labels_per_image: float
     predicted: float
     warnings: tuple[str, ...]
+    unreadable: Unreadable
 
     def lines(self) -> Iterator[str]:
         """What was found, what speaks against it, and where it is."""
@@ -89,7 +92,8 @@ def calibrate(options: CalibrateOptions) -> CalibrateResult:
     if len(saved.classes) < 2:
         raise UserError("calibration is about which classes are present: it needs two or more")
     histogram = LogitHistogram(saved.classes)
-    for scores, named in _scores(options, saved, name):
+    broken: dict[str, str] = {}
+    for scores, named in _scores(options, saved, name, broken):
         histogram.add(scores, named)
     calibration = presence.calibrate(
         histogram,
@@ -101,6 +105,7 @@ def calibrate(options: CalibrateOptions) -> CalibrateResult:
     )
     page = options.report or options.run_folder / "calibration.html"
     write_calibration(page, calibration, f"{saved.method}, {options.run_folder.name}")
+    lost = unreadable(page, broken)
     if calibration.warnings and not options.anyway:
         raise UserError(
             f"the scores cannot tell present from absent: {'; '.join(calibration.warnings)}. Nothing was "
@@ -116,18 +121,24 @@ def calibrate(options: CalibrateOptions) -> CalibrateResult:
         calibration.labels_per_image,
         calibration.predicted,
         tuple(calibration.warnings),
+        lost,
     )
 
 
 def _scores(
-    options: CalibrateOptions, saved: TrainedModel, name: str
+    options: CalibrateOptions, saved: TrainedModel, name: str, broken: dict[str, str]
 ) -> Iterable[tuple[NDArray[np.float32], Rows]]:
-    """(log-odds (B, C), the named class (B,) or -1) of images that the model has not learned from."""
+    """(log-odds (B, C), the named class (B,) or -1) of images that the model has not learned from.
+
+    Args:
+        broken: collects item -> reason of what cannot be read.
+    """
     if options.folds:
-        return _held_out(options, saved)
-    data = _given(options, saved) if options.images is not None else _validation(options, saved)
+        return _held_out(options, saved, broken)
+    of = _given if options.images is not None else _validation
+    data = of(options, saved, broken)
     scan = saved.scan(data, options.batch_size, decoders(options.workers))
-    return _scanned(scan, saved, name)
+    return _scanned(replace(scan, broken=broken), saved, name)
 
 
 def _scanned(
@@ -148,10 +159,11 @@ def _scanned(
             yield out.cpu().numpy(), labels.index[rows]
 
 
-def _given(options: CalibrateOptions, saved: TrainedModel) -> Dataset:
+def _given(options: CalibrateOptions, saved: TrainedModel, broken: dict[str, str]) -> Dataset:
     """The images that were asked for, with the single labels that are known of them."""
     assert options.images is not None
     source = open_source(options.images)
+    broken.update(left_out(source))
     data = Dataset.unlabeled(source, saved.classes)
     if options.labels is not None:
         table = read_labels(options.labels, kind="single", classes=saved.classes)
@@ -162,10 +174,11 @@ def _given(options: CalibrateOptions, saved: TrainedModel) -> Dataset:
     return data
 
 
-def _validation(options: CalibrateOptions, saved: TrainedModel) -> Dataset:
+def _validation(options: CalibrateOptions, saved: TrainedModel, broken: dict[str, str]) -> Dataset:
     """The run's own validation images. Label sets are not looked at."""
     config = configs.load(options.run_folder / "config.yaml")
     inputs = open_inputs(config.data, config.training.seed, originals_of(options.run_folder))
+    broken.update(inputs.quarantine)
     if inputs.val is None or not len(inputs.val):
         raise UserError(
             f"{options.run_folder} has no validation images: name others with --images, or --folds 5"
@@ -177,7 +190,7 @@ def _validation(options: CalibrateOptions, saved: TrainedModel) -> Dataset:
 
 
 def _held_out(
-    options: CalibrateOptions, saved: TrainedModel
+    options: CalibrateOptions, saved: TrainedModel, broken: dict[str, str]
 ) -> Iterator[tuple[NDArray[np.float32], Rows]]:
     """Scores of the training images by models that were trained without them."""
     config = configs.load(options.run_folder / "config.yaml")
@@ -194,6 +207,7 @@ def _held_out(
         scores = held_out_scores(setup, recipe, config.settings, split["fold"], run)
     except Interrupted as error:
         raise Interrupted(f"{error}; to go on, give the same command again") from None
+    broken |= inputs.quarantine | setup.broken
     readable = np.isfinite(scores[:, 0])
     p = np.clip(scores[readable].astype(np.float64), _SURE, 1 - _SURE)
     yield (np.log(p) - np.log1p(-p)).astype(np.float32), data.labels.index[readable]

@@ -12,7 +12,6 @@ import numpy as np
 
 from ..compare.variants import variants
 from ..data.dataset import Dataset
-from ..data.loading.quarantine import write_csv
 from ..duplicates.thumbnails import DEFINITION
 from ..engine import distributed
 from ..engine.run import Run
@@ -34,6 +33,7 @@ from ..runs.inputs import Inputs, open_inputs
 from ..runs.setup import load_recipe, make_setup
 from ..scores.table import ScoreWriter
 from ..tables import LabelTable, read_labels, write_labels
+from ..unreadable import Unreadable
 
 _CHOICES = 3
 
@@ -53,6 +53,7 @@ class CleanResult:
         folds: K.
         copies: images that were kept in the fold of another one.
         rules: every rule; one of them is chosen.
+        unreadable: what could not be read.
     """
 
     out: Path
@@ -64,6 +65,7 @@ class CleanResult:
     folds: int
     copies: int
     rules: list[RuleOutcome]
+    unreadable: Unreadable
 
     @property
     def chosen(self) -> RuleOutcome:
@@ -142,9 +144,10 @@ def clean(options: CleanOptions) -> CleanResult:
                 )
                 for rule, kept in keeps.items()
             ],
+            Unreadable.of(folder / "quarantine.csv", inputs.quarantine),
         )
         if distributed.rank() == 0:
-            write_csv(folder / "quarantine.csv", sorted(inputs.quarantine.items()))
+            result.unreadable.listed(folder / "quarantine.csv")
             _write(options, result, held_out, keep, truth)
     return result
 

@@ -14,6 +14,7 @@ from ..processes import cores
 from ..report import comparison_report
 from ..runs.checkpoint import choose_device
 from ..runs.config import with_network
+from ..unreadable import Unreadable
 from .compared import CompareResult
 
 BASELINES = ("softmax", "sigmoid", "asl")
@@ -29,6 +30,10 @@ def compare(options: CompareOptions) -> CompareResult:
     folder, page = _folder(options.out)
     plan = _plan(options, folder)
     result = CompareResult.of(folder, comparison.compare(plan))
+    assert isinstance(plan.arena, OwnData)
+    listing = folder / "quarantine.csv"
+    lost = Unreadable.of(listing, plan.arena.unreadable).listed(listing)
+    result = replace(result, unreadable=lost)
     if page is None:
         return result
     comparison_report(folder, page)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 from ..metrics.registry import columns as titles_of
+from ..unreadable import Unreadable
 from .lines import table_lines
 
 
@@ -20,18 +21,20 @@ class CompareResult:
         report: the page.
         numbers: the JSON file of the results.
         results: method -> metric -> ``mean``, ``std`` and ``n`` over the seeds.
+        unreadable: what could not be read.
         next: what to do next, in lines.
     """
 
     report: Path
     numbers: Path
     results: Mapping[str, Mapping[str, Mapping[str, float]]]
+    unreadable: Unreadable = field(default_factory=Unreadable)
     next: tuple[str, ...] = field(default=(), metadata={"json": False})
 
     @classmethod
     def of(cls, folder: Path, results: dict[str, Any], *next: str) -> CompareResult:
         """What :func:`reteach.compare.compare.compare` left in its folder."""
-        return cls(folder / "report.html", folder / "results.json", results, next)
+        return cls(folder / "report.html", folder / "results.json", results, next=next)
 
     def lines(self) -> Iterator[str]:
         """Methods in rows, mean ± deviation in columns; then the files."""

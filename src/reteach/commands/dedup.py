@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
@@ -25,9 +25,7 @@ from ..processes import readers
 from ..relabel.selection.item_lists import write_items
 from ..report.pages.duplicates import write_duplicates
 from ..runs.copies import pictures_of_sources
-
-MOST = 10
-"""Images that cannot be used and are named."""
+from ..unreadable import Unreadable, left_out, unreadable
 
 
 @final
@@ -38,21 +36,21 @@ class DedupResult:
     Args:
         out: their table.
         equal_files: pairs of files with the same bytes.
-        near: further pairs, of near pictures.
+        neighbours: further pairs, of pictures that are nearest to each other, however far that is.
         distances: of the nearest and the farthest of them; None: there is none.
-        alike: those within the distance up to which pictures are copies; None: other features than
-            grey thumbnails were compared.
+        alike: near copies: those within the distance up to which pictures are copies; None: other
+            features than grey thumbnails were compared.
         recall: share of the true neighbours that were found; None: only equal files were looked for.
         exclude: list of the images to remove, where it was asked for.
         removed: images on it.
         holds_alike: whether it lists all that are alike.
         page: the page, where it was asked for.
-        unusable: (item, reason) of the images that were not compared.
+        unreadable: what was not compared because it could not be read.
     """
 
     out: Path
     equal_files: int
-    near: int
+    neighbours: int
     distances: tuple[float, float] | None
     alike: int | None
     recall: float | None
@@ -60,7 +58,7 @@ class DedupResult:
     removed: int
     holds_alike: bool
     page: Path | None
-    unusable: list[tuple[str, str]] = field(default_factory=list)
+    unreadable: Unreadable
 
     def lines(self) -> Iterator[str]:
         """How many pairs, how near, and the files."""
@@ -69,12 +67,12 @@ class DedupResult:
             yield f"nearest pictures by FAISS: recall {self.recall:.1%} on a sample"
         if self.distances is not None:
             low, high = self.distances
-            yield f"{self.near:,} pairs of near pictures, {low:.3f} to {high:.3f} apart"
+            yield f"{self.neighbours:,} pairs of neighbours, {low:.3f} to {high:.3f} apart"
         if self.distances is not None and self.alike is not None:
             hint = "" if self.holds_alike else f"; to remove these too: --within {ALIKE:g}"
             yield (
-                f"{self.alike:,} of them are within {ALIKE:g}, where clean and advise take pictures "
-                f"for copies{hint}"
+                f"{self.alike:,} of them are near copies: within {ALIKE:g}, where clean and advise take "
+                f"pictures for copies{hint}"
             )
         yield f"pairs: {self.out}"
         if self.exclude is not None:
@@ -99,7 +97,8 @@ def dedup(options: DedupOptions) -> DedupResult:
     how = "no features: only equal files were looked for"
     if not options.only_bytes:
         near, recall, how = _near(options, images, other, equal)
-    unusable = _unusable([images] if other is None else [images, other])
+    sets = [images] if other is None else [images, other]
+    lost = unreadable(options.out, *map(_unreadable, sets, ("--images", "--against")))
     found = joined(equal, near)
     _write(options.out, found, images, against)
     removed = _removed(options, found, images)
@@ -119,7 +118,7 @@ def dedup(options: DedupOptions) -> DedupResult:
         len(removed),
         options.exclude is not None and options.within is not None and options.within >= ALIKE,
         options.page,
-        unusable,
+        lost,
     )
 
 
@@ -187,14 +186,10 @@ def _network_features(
     return list(map(features, sets)), extractor.words
 
 
-def _unusable(sets: Sequence[ImageSet]) -> list[tuple[str, str]]:
-    """(item, reason) of the images that were not compared; the first ones are warned of."""
-    broken = [(one.source.items[row], why) for one in sets for row, why in one.broken.items()]
-    for item, reason in broken[:MOST]:
-        _warn(f"{item} cannot be used: {reason}")
-    if len(broken) > MOST:
-        _warn(f"{len(broken) - MOST:,} more images cannot be used")
-    return broken
+def _unreadable(one: ImageSet, option: str) -> list[tuple[str, str]]:
+    """(item, reason) of what was not compared; both sets may have an item of the same name."""
+    found = [*one.unreadable().items(), *left_out(one.source)]
+    return [(item, f"{reason} (of {option})") for item, reason in found]
 
 
 def _warn(message: str) -> None:

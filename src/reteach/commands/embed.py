@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
@@ -14,6 +14,7 @@ from ..options.embed import EmbedOptions
 from ..options.shared import PRETRAINED
 from ..processes import decoders
 from ..runs.features import Extractor, of_network, of_run
+from ..unreadable import Unreadable
 
 
 @final
@@ -32,7 +33,7 @@ class EmbedResult:
         seconds: that took.
         shards: in the folder, of
         parts: there should be.
-        unreadable: (item, reason) of what is not in it.
+        unreadable: what is not in it because it could not be read.
     """
 
     out: Path
@@ -45,7 +46,7 @@ class EmbedResult:
     seconds: float
     shards: int
     parts: int
-    unreadable: list[tuple[str, str]] = field(metadata={"json": False})
+    unreadable: Unreadable
 
     def lines(self) -> Iterator[str]:
         """What is in the table, what is not, and how to go on."""
@@ -55,12 +56,6 @@ class EmbedResult:
             f"{self.images:,} images, {self.dimensions:,} features of {self.backbone}{views} "
             f"({self.computed:,} computed now by {self.backend}{rate})"
         )
-        if self.unreadable:
-            item, reason = self.unreadable[0]
-            yield (
-                f"{len(self.unreadable):,} could not be read, first: {item!r} ({reason}); all are in "
-                f"{self.out / 'unreadable.csv'}"
-            )
         if self.shards < self.parts:
             yield f"{self.parts - self.shards:,} of {self.parts:,} shards are missing: run it again"
         yield f"features: {self.out}"
@@ -97,7 +92,7 @@ def embed(options: EmbedOptions) -> EmbedResult:
         found.seconds,
         found.shards - len(found.failed),
         found.shards,
-        [*found.failed, *found.unreadable],
+        found.listed,
     )
 
 

@@ -17,6 +17,7 @@ from ..processes import decoders
 from ..runs.checkpoint import load_models
 from ..runs.inputs import labelled, labelled_dataset
 from ..tables import read_labels
+from ..unreadable import Unreadable, unreadable
 from .evaluate_scores import ScoreEvaluation, evaluate_scores
 from .lines import metric_lines
 
@@ -30,12 +31,12 @@ class RunEvaluation:
         metrics: model -> metric -> value; F1 also at the threshold that the run tuned on its own
             validation images.
         numbers: the JSON file that they are in.
-        unreadable: item -> why it could not be read.
+        unreadable: what could not be read.
     """
 
     metrics: dict[str, dict[str, float]]
     numbers: Path
-    unreadable: dict[str, str]
+    unreadable: Unreadable
 
     def lines(self) -> Iterator[str]:
         """A table, and where the numbers are."""
@@ -98,4 +99,4 @@ def _evaluate_run(options: EvaluateOptions, how: RunEvaluationOptions) -> RunEva
     file = how.out or folder / f"evaluation-{name}.json"
     broken = evaluation.scan.broken
     write_json(file, {"images": how.images, "quarantined": broken, "metrics": metrics})
-    return RunEvaluation(metrics, file, broken)
+    return RunEvaluation(metrics, file, unreadable(file, broken, source=source))

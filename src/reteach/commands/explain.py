@@ -29,6 +29,7 @@ from ..report.pages.explain import Explained, Look, Shown, write_explained
 from ..runs.checkpoint import TrainedModel, load_models, load_specialists
 from ..runs.gallery import data_url
 from ..tables import read_labels
+from ..unreadable import Unreadable, unreadable
 
 RAMP = np.array([[0, 0, 130], [0, 110, 255], [0, 230, 170], [255, 225, 0], [225, 20, 0]], float)
 """The colours of a map, from what says nothing to what speaks for the class."""
@@ -54,12 +55,14 @@ class ExplainResult:
         report: the page.
         images: class -> how many images of it are shown.
         surest: whether they are those that the model is surest of, as no label says what they show.
+        unreadable: what could not be read, of the images that were looked at.
         explained: what is on the page.
     """
 
     report: Path
     images: dict[str, int]
     surest: bool
+    unreadable: Unreadable
     explained: list[Explained] = field(metadata={"json": False})
 
     def lines(self) -> Iterator[str]:
@@ -90,7 +93,7 @@ def explain(options: ExplainOptions) -> ExplainResult:
     named = _named(options, source)
     if named:
         data = data.subset(np.array([item in named for item in source.items]))
-    rows, scores = _scores(saved, data, options)
+    rows, scores, broken = _scores(saved, data, options)
     explained = []
     for cls in options.classes:
         column = saved.classes.index(cls)
@@ -113,6 +116,7 @@ def explain(options: ExplainOptions) -> ExplainResult:
         options.out,
         {one.name: len(one.shown) for one in explained},
         any(one.of is not None for one in explained),
+        unreadable(options.out, broken, source=source),
         explained,
     )
 
@@ -143,8 +147,8 @@ def _check(options: ExplainOptions, saved: TrainedModel) -> None:
 
 def _scores(
     saved: TrainedModel, data: Dataset, options: ExplainOptions
-) -> tuple[Rows, NDArray[np.float32]]:
-    """The readable rows (M,) and the model's scores of them (M, C)."""
+) -> tuple[Rows, NDArray[np.float32], dict[str, str]]:
+    """The readable rows (M,), the model's scores of them (M, C), and why the others are not."""
     scan = saved.scan(data, options.batch_size, decoders(options.workers))
     batches: list[tuple[Rows, NDArray[np.float32]]] = []
     with progress("looking for the classes", len(data)) as on_progress:
@@ -153,7 +157,8 @@ def _scores(
             on_progress(int(rows[-1]) + 1)
     if not batches:
         raise UserError(f"none of the images of {options.images} can be read")
-    return np.concatenate([r for r, _ in batches]), np.concatenate([s for _, s in batches])
+    rows, seen = map(np.concatenate, zip(*batches, strict=True))
+    return rows, seen, scan.broken
 
 
 def _witnesses(saved: TrainedModel, teachers: dict[str, Specialist], cls: str) -> list[_Witness]:

@@ -12,6 +12,7 @@ from typing import final
 import numpy as np
 from PIL import Image
 
+from ..data.loading.decode import ImageError
 from ..data.sources.base import need_pixels, open_source
 from ..errors import UserError
 from ..labels import Single
@@ -23,6 +24,7 @@ from ..scores.classes import read_classes
 from ..scores.table import dense_scores
 from ..spreadsheet import unguard
 from ..tables import LabelTable, read_labels, write_labels
+from ..unreadable import Unreadable, unreadable
 
 
 @final
@@ -35,12 +37,14 @@ class NoiseResult:
         wrong: how many labels are wrong now.
         labelled: images that have a label.
         images: images in the table.
+        unreadable: images that could not be read; their labels stay.
     """
 
     out: Path
     wrong: int
     labelled: int
     images: int
+    unreadable: Unreadable
 
     def lines(self) -> Iterator[str]:
         """How many labels are wrong, and how many images have none."""
@@ -59,37 +63,47 @@ def noise(options: NoiseOptions) -> NoiseResult:
     classes = None if options.classes is None else read_classes(options.classes)
     table = read_labels(options.labels, kind="single", classes=classes)
     assert isinstance(table.labels, Single)
-    noisy = _noisy(options, table, table.labels)
+    broken: dict[str, str] = {}
+    noisy = _noisy(options, table, table.labels, broken)
     source = f"{_words(options)}, seed {options.seed}"
     source += f"; of {table.source}" if table.source else ""
     write_labels(options.out, LabelTable(table.items, noisy, source))
     wrong = int(np.count_nonzero(noisy.index != table.labels.index))
-    return NoiseResult(options.out, wrong, int(table.labels.known().sum()), len(table.items))
+    known = int(table.labels.known().sum())
+    lost = unreadable(options.out, broken)
+    return NoiseResult(options.out, wrong, known, len(table.items), lost)
 
 
 def _words(options: NoiseOptions) -> str:
-    if options.kind != "matrix":
-        return f"{options.kind} noise, rate {options.rate:g}"
+    if options.made != "matrix":
+        return f"{options.made} noise, rate {options.share:g}"
     return f"noise by {'an estimate' if options.scores else (options.matrix or Path()).name}"
 
 
-def _noisy(options: NoiseOptions, table: LabelTable, labels: Single) -> Single:
-    if options.kind == "instance":
-        if options.images is None:
-            raise UserError("--kind instance looks at the images: add --images")
-        looks = _thumbnails(options.images, table)
-        return transition.by_instance(labels, looks, options.rate, options.seed)
+def _noisy(
+    options: NoiseOptions, table: LabelTable, labels: Single, broken: dict[str, str]
+) -> Single:
+    """The labels with errors; ``broken`` collects item -> reason of images that cannot be read."""
+    if options.made == "instance":
+        assert options.images is not None
+        looks = _thumbnails(options.images, table, broken)
+        seen = np.flatnonzero([item not in broken for item in table.items])
+        if not len(seen):
+            raise UserError(f"none of the images of {options.images} can be read")
+        index = labels.index.copy()
+        index[seen] = transition.by_instance(
+            labels.take(seen), looks[seen], options.share, options.seed
+        ).index
+        return Single(index, labels.classes)
     return transition.by_matrix(labels, _matrix(options, table, labels), options.seed)
 
 
 def _matrix(options: NoiseOptions, table: LabelTable, labels: Single) -> Matrix:
     count = labels.num_classes
-    if options.kind == "pair":
-        return transition.pair(count, options.rate)
-    if options.kind != "matrix":
-        return transition.symmetric(count, options.rate, keep=options.kind == "symmetric-keep")
-    if (options.matrix is None) == (options.scores is None):
-        raise UserError("--kind matrix needs --matrix FILE.csv, or --scores to estimate one from")
+    if options.made == "pair":
+        return transition.pair(count, options.share)
+    if options.made != "matrix":
+        return transition.symmetric(count, options.share, keep=options.made == "symmetric-keep")
     if options.matrix is not None:
         return _read_matrix(options.matrix, labels.classes)
     assert options.scores is not None
@@ -113,14 +127,18 @@ def _read_matrix(file: Path, classes: tuple[str, ...]) -> Matrix:
         raise UserError(f"{file} is not a matrix with class names around it ({reason})") from None
 
 
-def _thumbnails(images: str, table: LabelTable) -> Matrix:
-    """(N, 192) colours of 8 × 8 pixels of each item's image."""
+def _thumbnails(images: str, table: LabelTable, broken: dict[str, str]) -> Matrix:
+    """(N, 192) colours of 8 × 8 pixels of each item's image; 0 where it cannot be read."""
     source = open_source(images, table.items)
     need_pixels(source, "--kind instance")
     found = np.zeros((len(table.items), 192))
     with progress("reading images", len(source)) as on_progress:
         for row in range(len(source)):
-            pixels = source.read(row)
+            try:
+                pixels = source.read(row)
+            except ImageError as error:
+                broken[source.items[row]] = str(error)
+                continue
             rgb = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
             small = Image.fromarray(np.ascontiguousarray(rgb)).resize((8, 8), Image.Resampling.BOX)
             found[row] = np.asarray(small, np.float64).ravel()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from ..runs.checkpoint import TrainedModel, load_models
 from ..runs.evaluate import THRESHOLD
 from ..scores.table import ScoreWriter
 from ..tables import LabelTable, check_suffix, write_labels
+from ..unreadable import Unreadable, unreadable
 
 PRESENT = 0.5
 """Where calibrated probabilities are cut."""
@@ -39,14 +39,14 @@ class PredictResult:
         out: the label table.
         images: images in it.
         labels: labels in it.
-        unreadable: item -> why it could not be read.
+        unreadable: what could not be read.
         scores: the score table, where one was asked for.
     """
 
     out: Path
     images: int
     labels: int
-    unreadable: dict[str, str]
+    unreadable: Unreadable
     scores: Path | None = None
 
     def lines(self) -> Iterator[str]:
@@ -99,12 +99,8 @@ def predict(options: PredictOptions) -> PredictResult:
         cut = f"calibrated {cut}"
     words = f"{saved.method} {options.run_folder.name}, {cut}"
     write_labels(options.out, LabelTable(tuple(items), labels, words), sure)
-    if scan.broken:
-        print(
-            f"{len(scan.broken)} images could not be read, first: {next(iter(scan.broken))!r}",
-            file=sys.stderr,
-        )
-    return PredictResult(options.out, len(items), len(rows), scan.broken, options.scores)
+    broken = unreadable(options.out, scan.broken, source=source)
+    return PredictResult(options.out, len(items), len(rows), broken, options.scores)
 
 
 def _present(values: NDArray[np.float32], threshold: float | None) -> tuple[Rows, Rows]:

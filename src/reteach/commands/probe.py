@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -17,6 +17,7 @@ from ..progress import progress
 from ..runs import config
 from ..runs.checkpoint import load_models
 from ..runs.inputs import labelled_dataset, open_inputs
+from ..unreadable import Unreadable, left_out, unreadable
 
 
 @final
@@ -27,11 +28,13 @@ class CompressionResult:
     Args:
         epochs: passes over the images.
         accuracy: run folder -> for each seed the training accuracy after each epoch.
+        unreadable: what could not be read; listed beside ``out``, or else in the first run folder.
         out: the JSON file of the same, where one was asked for.
     """
 
     epochs: int
     accuracy: dict[str, list[list[float]]]
+    unreadable: Unreadable
     out: Path | None = None
 
     def lines(self) -> Iterator[str]:
@@ -50,20 +53,22 @@ def compression(options: CompressionOptions) -> CompressionResult:
     Raises:
         UserError: no such run or model, or labels without images.
     """
-    accuracy = {str(folder): _curves(options, folder) for folder in options.run_folders}
+    broken: dict[str, str] = {}
+    accuracy = {str(folder): _curves(options, folder, broken) for folder in options.run_folders}
     if options.out is not None:
         write_json(options.out, {"epochs": options.epochs, "accuracy": accuracy})
-    return CompressionResult(options.epochs, accuracy, options.out)
+    lost = unreadable(options.out or options.run_folders[0] / "compression.json", broken)
+    return CompressionResult(options.epochs, accuracy, lost, options.out)
 
 
-def _curves(options: CompressionOptions, folder: Path) -> list[list[float]]:
+def _curves(options: CompressionOptions, folder: Path, broken: dict[str, str]) -> list[list[float]]:
     saved = load_models(folder, options.device)
     _, predictor = saved.named(options.predictor)
-    data = _images(options, folder)
+    data = _images(options, folder, broken)
     if options.classes:
         data = data.restrict(data.classes[: options.classes])
     data = data.subset(slice(options.most))
-    x = features(predictor.models[0], saved.scan(data, 256, 0))
+    x = features(predictor.models[0], replace(saved.scan(data, 256, 0), broken=broken))
     curves = []
     with progress("fitting random labels", options.seeds) as on_progress:
         for seed in range(options.seeds):
@@ -72,11 +77,15 @@ def _curves(options: CompressionOptions, folder: Path) -> list[list[float]]:
     return curves
 
 
-def _images(options: CompressionOptions, folder: Path) -> Dataset:
+def _images(options: CompressionOptions, folder: Path, broken: dict[str, str]) -> Dataset:
     """The images that were asked for, or the run's own."""
     if options.images is not None:
-        return labelled_dataset(open_source(options.images), options.labels, options.images)
+        source = open_source(options.images)
+        broken.update(left_out(source))
+        return labelled_dataset(source, options.labels, options.images)
     if options.labels is not None:
         raise UserError("--labels needs --images: the images that it labels")
     run = config.load(folder / "config.yaml")
-    return open_inputs(run.data, run.training.seed).train
+    inputs = open_inputs(run.data, run.training.seed)
+    broken.update(inputs.quarantine)
+    return inputs.train

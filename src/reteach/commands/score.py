@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
@@ -15,6 +14,7 @@ from ..options.scale import ScoreOptions
 from ..processes import decoders
 from ..scoring.score import score as score_parts
 from ..scoring.scorer import BLOCK, ScoringTask
+from ..unreadable import Unreadable
 
 
 @final
@@ -28,15 +28,15 @@ class ScoreResult:
         seconds: that it took.
         parts: shards there should be.
         failed: (shard, reason) of those that could not be made.
-        unreadable: (item, reason) of images that are in no shard.
+        unreadable: what is in no shard because it could not be read, now or before.
     """
 
     out: Path
     images: int
     seconds: float
     parts: int
-    failed: list[tuple[str, str]] = field(default_factory=list)
-    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    failed: list[tuple[str, str]]
+    unreadable: Unreadable
 
     def lines(self) -> Iterator[str]:
         """How many images and shards, where they are, and what to do next."""
@@ -72,8 +72,6 @@ def score(options: ScoreOptions) -> ScoreResult:
         torch.get_num_threads(),
     )
     found = score_parts(task, options.ray, options.scorers)
-    if lost := len(found.failed) + len(found.unreadable):
-        print(f"warning: {lost:,} could not be read: {options.out}/unreadable.csv", file=sys.stderr)
     return ScoreResult(
-        options.out, found.images, found.seconds, found.parts, found.failed, found.unreadable
+        options.out, found.images, found.seconds, found.parts, found.failed, found.listed
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import final
 
 from ..records.runs import EVALUATION, Number
+from ..unreadable import Unreadable
 from .lines import metric_lines
 
 
@@ -20,18 +21,21 @@ class TrainResult:
         folder: the run folder.
         report: its page.
         metrics: model -> metric -> its value on the validation images; empty without such images.
+        unreadable: what could not be read, of all images.
     """
 
     folder: Path
     report: Path
     metrics: dict[str, dict[str, Number]]
+    unreadable: Unreadable
 
     @classmethod
     def of(cls, folder: Path) -> TrainResult:
         """What stands in the folder of a finished run; under torchrun the first process writes it."""
         judged = (EVALUATION.read(folder) or {}).get("val", {})
         metrics = {name: evaluation.metrics for name, evaluation in judged.items()}
-        return cls(folder, folder / "report.html", metrics)
+        lost = Unreadable.read(folder / "quarantine.csv")
+        return cls(folder, folder / "report.html", metrics, lost)
 
     def lines(self) -> Iterator[str]:
         """How good the run is, where it is, and what to do next."""

@@ -43,6 +43,7 @@ from ..runs.config import Config
 from ..runs.inputs import Inputs, open_inputs
 from ..runs.train import train
 from ..schedules import linear_scaling
+from ..unreadable import Unreadable
 from .lines import metric_lines
 from .trained import TrainResult
 
@@ -63,6 +64,7 @@ class TransferResult:
         cross_validation: C -> accuracy over the folds.
         folds: how many.
         val: held-out images.
+        unreadable: what could not be read.
     """
 
     folder: Path
@@ -72,6 +74,7 @@ class TransferResult:
     cross_validation: dict[str, float]
     folds: int
     val: int
+    unreadable: Unreadable
 
     def lines(self) -> Iterator[str]:
         """Each C's accuracy, the held-out metrics, and what to do next."""
@@ -154,9 +157,8 @@ def _fc_only(options: TransferOptions) -> TransferResult:
     device_of = saved.prepare.device
     judged = Predictor((new.to(device_of),), "softmax")
     given = replace(saved, predictors={"model": judged}, classes=classes)
-    metrics = Evaluation("val", given.scan(inputs.val, 256, decoders(data.workers)))(
-        judged
-    ).compute()
+    scan = given.scan(inputs.val, 256, decoders(data.workers))
+    metrics = Evaluation("val", scan)(judged).compute()
     cross_validation = {f"{c:g}": value for c, value in fitted.accuracy.items()}
     save_models(
         out,
@@ -185,8 +187,10 @@ def _fc_only(options: TransferOptions) -> TransferResult:
             "metrics": metrics,
         },
     )
+    listing = out / "quarantine.csv"
+    lost = Unreadable.of(listing, inputs.quarantine, scan.broken).listed(listing)
     return TransferResult(
-        out, numbers, metrics, fitted.strength, cross_validation, folds, len(inputs.val)
+        out, numbers, metrics, fitted.strength, cross_validation, folds, len(inputs.val), lost
     )
 
 

@@ -76,6 +76,7 @@ class OwnData:
             training images are only watched: nobody learns or tunes with them.
         test_original: label table of the original single labels of the test images, whose labels are
             reassessed sets: accuracy is against these then, and ReaL accuracy against the sets.
+        unreadable: collects item -> reason of what cannot be read, when the images are opened.
     """
 
     data: Data
@@ -83,6 +84,7 @@ class OwnData:
     test_labels: Path | None = None
     clean: Path | None = None
     test_original: Path | None = None
+    unreadable: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def content(self) -> str:
         contest = self.open(0)
@@ -113,6 +115,7 @@ class OwnData:
             val, test = self._known(inputs.val, test)
         if not len(val) or not len(test):
             raise UserError("too few validation images to tune a threshold and to judge")
+        self.unreadable.update(inputs.quarantine)
         parts = Inputs(inputs.train, val, inputs.unlabeled, inputs.quarantine)
         if self.test_original is not None:
             if self.clean is not None:

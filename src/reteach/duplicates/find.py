@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import final
 
@@ -29,10 +30,12 @@ class Copies:
     Args:
         equal: files with the same bytes.
         alike: further pictures that look alike; None: too many images to look for them unasked.
+        broken: item -> reason of the images that could not be looked at; of two sets those of the second.
     """
 
     equal: Pairs
     alike: Pairs | None
+    broken: Mapping[str, str] = field(default_factory=dict)
 
     def all(self) -> Pairs:
         """Both, nearest first."""
@@ -51,6 +54,11 @@ class ImageSet:
 
     source: Source
     broken: dict[int, str] = field(default_factory=dict)
+
+    def unreadable(self) -> dict[str, str]:
+        """Those that cannot be used, by item."""
+        items = self.source.items
+        return {items[row]: reason for row, reason in self.broken.items()}
 
     def thumbnails(self, workers: int | None) -> Features:
         """(N, D), see :func:`.thumbnails.thumbnails`."""
@@ -75,11 +83,12 @@ def find(source: Source, against: Source | None = None, workers: int | None = No
     images, other = ImageSet(source), None if against is None else ImageSet(against)
     equal = equal_files(images, other)
     if max(len(source), 0 if against is None else len(against)) > EXACT_BELOW:
-        return Copies(equal, None)
+        return Copies(equal, None, (other or images).unreadable())
     # zeros stand for images that cannot be read, and are like no other
     base = images.thumbnails(workers)
     queries = None if other is None else other.thumbnails(workers)
-    return Copies(equal, alike(base, queries, equal, most=MOST))
+    broken = (other or images).unreadable()
+    return Copies(equal, alike(base, queries, equal, most=MOST), broken)
 
 
 def groups(source: Source, rows: Rows, workers: int | None = None) -> Rows:

@@ -21,12 +21,12 @@ from torch import Tensor, nn
 
 from .. import rng, sealed
 from ..data.loading.augment import Train
-from ..data.loading.quarantine import write_csv
 from ..data.loading.reader import Augment
 from ..data.sources.base import is_video, need_pixels
 from ..data.sources.feature_table import (
     FORMAT,
     INDEX,
+    OLD_INDEX,
     FeatureShard,
     Half,
     first_difference,
@@ -42,6 +42,7 @@ from ..models.forward import Backend, Forward, forward
 from ..models.heads import classifier_of
 from ..progress import note, progress
 from ..runs.features import Extractor
+from ..unreadable import Unreadable, left_out, unreadable
 
 BLOCK = 1024
 """Images per shard where they are not in tar files."""
@@ -99,7 +100,9 @@ class EmbeddedTotal:
     failed: list[tuple[str, str]] = field(default_factory=list)
     """(part, reason) of tar files that cannot be read."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
-    """(item, reason) of images that are not in the table."""
+    """(item, reason) of what is not in the table."""
+    listed: Unreadable = field(default_factory=Unreadable)
+    """Those and the parts that failed."""
 
 
 @final
@@ -143,6 +146,7 @@ class Embedder:
             if read.last:
                 if read.lost:
                     unreadable.append((self.parts.names[read.part], read.lost))
+                unreadable += read.others
                 none = np.zeros((0, views, self.of.dimensions), np.float16)
                 table = np.concatenate([none, *found])
                 identity = self.parts.identity(read.part)
@@ -229,6 +233,7 @@ def embed(
         )
     embedder = Embedder(eyes, of, parts, settings, workers)
     total = EmbeddedTotal(len(parts.names), settings)
+    total.unreadable += left_out(parts.shared)
     digests = _there(embedder, out, total)
     _keep(out, settings, digests, complete=False)
     _compute(embedder, out, total, digests)
@@ -237,7 +242,8 @@ def embed(
         raise UserError(f"none of the images can be read, first: {name}: {reason}")
     order = {name: digests[name] for name in parts.names if name in digests}
     _keep(out, settings, order, complete=not total.failed)
-    write_csv(out / "unreadable.csv", [*total.failed, *total.unreadable])
+    (out / "unreadable.csv").unlink(missing_ok=True)  # where it was in earlier versions
+    total.listed = unreadable(out, total.failed, total.unreadable)
     return total
 
 
@@ -295,6 +301,7 @@ def _there(embedder: Embedder, out: Path, total: EmbeddedTotal) -> dict[str, str
 def _keep(out: Path, settings: dict[str, Any], shards: dict[str, str], *, complete: bool) -> None:
     said = {"format": FORMAT, "settings": settings, "complete": complete, "shards": shards}
     sealed.write_json(out / INDEX, said)
+    (out / OLD_INDEX).unlink(missing_ok=True)
 
 
 def _settings(eyes: Extractor) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class EmbedOptions(Checked):
     run_folder: Positional[Path | None] = None
     """The run whose first model is taken, in place of --pretrained or --init."""
     out: Path = Path("photos.features")
-    """Folder of the table: Parquet shards of item, features, and features.json."""
+    """Folder of the table: Parquet shards of item, features, and _features.json."""
     model: str = "auto"
     """Any architecture of timm, for --pretrained or --init; auto: tf_efficientnet_lite0."""
     pretrained: bool = False

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from ..errors import UserError
 from .ranges import AtLeast, Checked, Within
 
 
@@ -17,12 +18,13 @@ class NoiseOptions(Checked):
     """Label table of right labels, one per item."""
     out: Path
     """The noisy label table: .csv or .parquet."""
-    kind: Literal["symmetric", "symmetric-keep", "pair", "matrix", "instance"] = "symmetric"
-    """symmetric: to any other class; symmetric-keep: to any class, the true one included; pair: to the
-    next class of the class list; matrix: by --matrix or --scores; instance: images that look alike go
-    wrong alike (needs --images)."""
-    rate: Annotated[float, Within(0, 1)] = 0.5
-    """Share of each class's labels that are redrawn."""
+    kind: Literal["symmetric", "symmetric-keep", "pair", "matrix", "instance"] | None = None
+    """By default what the other options say: matrix with --matrix or --scores, instance with --images,
+    else symmetric. symmetric: to any other class; symmetric-keep: to any class, the true one included;
+    pair: to the next class of the class list; matrix: by --matrix or --scores; instance: images that
+    look alike go wrong alike (needs --images)."""
+    rate: Annotated[float | None, Within(0, 1)] = None
+    """Share of each class's labels that are redrawn; by default 0.5. A matrix says it itself."""
     matrix: Path | None = None
     """CSV of shares, true classes in rows, given labels in columns; the header and the first column are
     class names."""
@@ -30,11 +32,49 @@ class NoiseOptions(Checked):
     """In place of --matrix: held-out scores of the items (Parquet). The noise that the labels seem to
     have is estimated from them, and applied to the labels."""
     images: str | None = None
-    """The images, for instance."""
+    """The images, for --kind instance."""
     seed: Annotated[int, AtLeast(0)] = 0
     """Seed of the draws."""
     classes: Path | None = None
     """The class list, one name per line; by default the table's column classes, or the names in it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = [name for name in ("matrix", "scores", "images") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise UserError(
+                f"--{given[0]} and --{given[1]} are of different noise: give one of them"
+            )
+        if given and self.kind != (goes_with := _KIND_OF[given[0]]) and self.kind is not None:
+            raise UserError(
+                f"--{given[0]} is for --kind {goes_with}, not {self.kind}: leave one of them out"
+            )
+        if self.made == "matrix" and not given:
+            raise UserError(
+                "--kind matrix needs --matrix FILE.csv, or --scores to estimate one from"
+            )
+        if self.made == "instance" and not given:
+            raise UserError("--kind instance looks at the images: add --images")
+        if self.made == "matrix" and self.rate is not None:
+            raise UserError(
+                f"--rate has no effect beside --{given[0]}, which says how many: leave it out"
+            )
+
+    @property
+    def made(self) -> str:
+        """The kind of noise that is made."""
+        if self.kind is not None:
+            return self.kind
+        given = [kind for name, kind in _KIND_OF.items() if getattr(self, name) is not None]
+        return given[0] if given else "symmetric"
+
+    @property
+    def share(self) -> float:
+        """Of each class's labels that are redrawn, where no matrix says it."""
+        return 0.5 if self.rate is None else self.rate
+
+
+_KIND_OF = {"matrix": "matrix", "scores": "matrix", "images": "instance"}
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ class ScoreOptions(Checked):
     """Images: tar shards ('s/{000000..009999}.tar'), a folder, an .npz file, hf:NAME."""
     out: Path = Path("scores")
     """Folder of the shards, one per tar file or per --block images: item, class, score, logit."""
-    top: Annotated[int, AtLeast(1)] = 10
-    """P: only so many classes of each image are kept."""
+    top: Annotated[int | None, AtLeast(1)] = None
+    """P: only so many classes of each image are kept; by default 10, or all if there are fewer."""
     predictor: str | None = None
     """Which of the run's models, e.g. teacher; by default the first."""
     block: Annotated[int | None, AtLeast(1)] = None

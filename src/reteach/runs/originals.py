@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 
 from .. import sealed
 from ..data.dataset import Dataset
-from ..data.loading.quarantine import Examined, write_csv
+from ..data.loading.quarantine import Examined
 from ..data.sources.base import Source, open_source
 from ..data.sources.contents import DIGEST
 from ..data.sources.folders import FolderSource, VideoSource, open_folder
 from ..errors import UserError
 from ..files import atomic_path
 from ..labels import Rows
+from ..unreadable import write_csv
 
 FILE, VANISHED = "inputs.npz", "vanished.csv"
 

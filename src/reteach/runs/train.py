@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from .. import __version__
-from ..data.loading.quarantine import write_csv
 from ..engine import distributed
 from ..engine.log import Log, Sink, tensorboard, wandb
 from ..engine.run import Run
@@ -25,6 +24,7 @@ from ..options.methods import METHODS
 from ..options.shared import refuse_unused
 from ..records.runs import RUN, RunRecord
 from ..report import run_report
+from ..unreadable import write_csv
 from . import collapse
 from . import config as configs
 from . import evaluate as finish

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
-from ..data.loading.quarantine import write_csv
 from ..data.sources.parts import Parts
 from ..errors import UserError
 from ..files import remove_parts
 from ..progress import Progress, progress
 from ..relabel.selection.score_shards import TEACHER, TOP
 from ..scores.columns import one_line
+from ..unreadable import Unreadable, left_out, unreadable
 from .scorer import PART, UNREADABLE, Again, Scorer, ScoringReport, ScoringTask, Step
 
 
@@ -40,7 +40,9 @@ class Total:
     failed: list[tuple[str, str]] = field(default_factory=list)
     """(shard, reason) of the parts that could not be read."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
-    """(item, reason) of the images that could not be read, now or before."""
+    """(item, reason) of what could not be read, now or before."""
+    listed: Unreadable = field(default_factory=Unreadable)
+    """Those and the shards that failed."""
 
 
 def score(task: ScoringTask, ray: str | None = None, scorers: int | None = None) -> Total:
@@ -54,7 +56,7 @@ def score(task: ScoringTask, ray: str | None = None, scorers: int | None = None)
         UserError: the folder holds shards of something else, or nothing could be read at all.
     """
     scorer = Scorer(task)
-    total = Total(len(scorer.parts.names))
+    total = Total(len(scorer.parts.names), unreadable=list(left_out(scorer.parts.shared)))
     todo = _todo(scorer, total)
     start = time.monotonic()
     work = round(sum(scorer.parts.sizes[number] for number in todo))
@@ -70,7 +72,8 @@ def score(task: ScoringTask, ray: str | None = None, scorers: int | None = None)
     if len(total.failed) == total.parts:
         name, reason = total.failed[0]
         raise UserError(f"none of the {total.parts} shards can be read, first: {name}: {reason}")
-    write_csv(task.out / "unreadable.csv", [*total.failed, *total.unreadable])
+    (task.out / "unreadable.csv").unlink(missing_ok=True)  # where it was in earlier versions
+    total.listed = unreadable(task.out, total.failed, total.unreadable)
     return total
 
 

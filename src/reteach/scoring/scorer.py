@@ -25,6 +25,8 @@ from ..scores.table import ScoreWriter
 
 BLOCK = 2**14
 """Images per shard where they are not in tar files."""
+TOP_CLASSES = 10
+"""P where nobody says it."""
 PART, UNREADABLE = "reteach.part", "reteach.unreadable"
 """Metadata of a shard: what it was made from; [item, reason] of the images that are not in it."""
 
@@ -38,7 +40,7 @@ class ScoringTask:
         run: the run folder.
         images: what :func:`~reteach.data.sources.base.open_source` opens.
         out: folder of the shards.
-        top: P, classes per image.
+        top: P, classes per image; None: TOP_CLASSES, or all if there are fewer.
         predictor: which of the run's models; None: the first.
         block: images per shard where images are not in tar files.
         batch_size: images at a time; another size rounds differently.
@@ -49,7 +51,7 @@ class ScoringTask:
     run: Path
     images: str
     out: Path
-    top: int
+    top: int | None
     predictor: str | None = None
     block: int = BLOCK
     batch_size: int = 256
@@ -102,11 +104,10 @@ class Scorer:
         name, predictor = self.saved.named(task.predictor)
         self.predictor = replace(predictor, precision=task.precision)
         self.teacher = f"{name} {fingerprint(self.saved, self.predictor)}"
-        if task.top > len(self.saved.classes):
-            raise UserError(
-                f"P, the classes per item, is {task.top}, but there are only "
-                f"{len(self.saved.classes)} classes"
-            )
+        known = len(self.saved.classes)
+        self.top = min(TOP_CLASSES, known) if task.top is None else task.top
+        if self.top > known:
+            raise UserError(f"--top {self.top}: the model has only {known} classes")
 
     def score(self, numbers: Sequence[int]) -> Iterator[Step | ScoringReport]:
         """Score these parts one after the other; each is on disk when its report comes."""
@@ -125,6 +126,7 @@ class Scorer:
             if read.last:
                 if read.lost:
                     unreadable.append((self.parts.names[read.part], read.lost))
+                unreadable += read.others
                 self._write(read.part, items, np.concatenate(tables), unreadable)
                 yield ScoringReport(read.part, unreadable=tuple(unreadable))
                 items, tables, unreadable = [], [], []
@@ -146,7 +148,7 @@ class Scorer:
         """What the shard of a part says of itself, but for what could not be read."""
         return {
             TEACHER: self.teacher,
-            TOP: str(self.task.top),
+            TOP: str(self.top),
             PART: self.parts.identity(number),
         }
 
@@ -154,7 +156,7 @@ class Scorer:
         self, numbers: Sequence[int]
     ) -> Iterator[tuple[Read | Failed, list[int], _Later]]:
         """Each batch with the positions that could be read, its scores perhaps still being computed."""
-        of = top_classes(self.predictor, self.task.top)
+        of = top_classes(self.predictor, self.top)
         for read in self.decoded(numbers):
             if isinstance(read, Failed):
                 yield read, [], _Later(None)
@@ -162,7 +164,7 @@ class Scorer:
             pixels, broken = read.pixels
             kept = sorted(set(range(len(read.items))) - {at for at, _ in broken})
             images = pixels if not broken else pixels[torch.tensor(kept, dtype=torch.long)]
-            out = of(self.saved.prepare(images)) if kept else torch.zeros(0, self.task.top, 3)
+            out = of(self.saved.prepare(images)) if kept else torch.zeros(0, self.top, 3)
             # the pixels themselves are not needed any more
             yield replace(read, pixels=(pixels[:0], broken)), kept, _Later(out)
 
@@ -177,7 +179,7 @@ class Scorer:
         if not np.isfinite(table).all():
             at = int(np.flatnonzero(~np.isfinite(table).all((1, 2)))[0])
             raise UserError(f"the model gives scores that are not finite numbers for {items[at]!r}")
-        row = np.repeat(np.arange(len(items)), self.task.top)
+        row = np.repeat(np.arange(len(items)), self.top)
         cls, score, logit = (table[..., column].ravel() for column in range(3))
         meta = self.metadata(number) | {UNREADABLE: json.dumps(unreadable)}
         file = self.task.out / f"{self.parts.names[number]}.parquet"

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from pictures import encoded, folder, picture, verify
 from reteach.data.loading.decode import ImageError
-from reteach.data.loading.quarantine import Broken, write_csv
+from reteach.data.loading.quarantine import Broken
 from reteach.data.sources.base import ArraySource, open_source
 from reteach.processes import WorkerFailure, each
+from reteach.unreadable import write_csv
 
 
 @pytest.fixture

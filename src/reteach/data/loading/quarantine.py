@@ -8,8 +8,7 @@ size, which still reads all of the file, and with a cache a second run looks onl
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, final, runtime_checkable
@@ -18,9 +17,8 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from ...files import atomic_path, atomic_write
+from ...files import atomic_path
 from ...processes import WorkerFailure, each
-from ...spreadsheet import guard, to_csv
 from ..sources.base import ArraySource, Source, shrunk
 from ..sources.contents import DIGEST, Contents
 from .decode import ImageError
@@ -193,26 +191,3 @@ class _Memory:
         except (OSError, KeyError, pa.ArrowException):  # absent or damaged: look again
             return {}
         return {item: (stamp, digest) for item, stamp, digest in zip(*columns, strict=True)}
-
-
-def write_csv(path: Path, entries: Iterable[tuple[str, str]]) -> None:
-    """Write (item, reason) pairs, sorted and each once, so that a spreadsheet executes nothing.
-
-    A cell that a spreadsheet would take for a formula gets an apostrophe in front; line breaks and
-    other control characters are spelt out. The file is written whole or not at all.
-    """
-    rows = [(_spelt_out(item), _spelt_out(reason)) for item, reason in sorted(set(entries))]
-    atomic_write(path, to_csv(["item", "reason"], rows))
-
-
-# C0 and C1 controls, line separators, marks that reverse the reading direction, lone surrogates
-_CONTROLS = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-
-
-def _spelt_out(cell: str) -> str:
-    # the sign is looked for before control characters become a harmless-looking backslash
-    mark = "'" if guard(cell) != cell else ""
-    shown = _CONTROLS.sub(lambda match: repr(match[0])[1:-1], cell)
-    return shown if guard(shown) != shown else mark + shown

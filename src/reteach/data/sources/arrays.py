@@ -146,4 +146,6 @@ def _class_names(labels: NDArray[Any] | None, classes: NDArray[Any] | None) -> S
     if labels.size and (labels.min() < 0 or labels.max() >= count):
         raise UserError(f"labels must lie in [0, {count}), got {labels.min()} to {labels.max()}")
     names = [str(i) for i in range(count)] if classes is None else [str(c) for c in classes]
+    if (twice := first_repeated(names)) is not None:
+        raise UserError(f"class {twice!r} is listed twice")
     return [names[label] for label in labels.tolist()]

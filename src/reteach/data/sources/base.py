@@ -156,7 +156,7 @@ def open_source(
                                             relative paths. When all lie in first-level folders,
                                             those are the classes (torchvision's ImageFolder).
                                             Or video files in the same way
-    a folder with ``features.json``         a feature table of ``reteach embed``
+    a folder with ``_features.json``        a feature table of ``reteach embed``
     ``x.npz``                               arrays ``images`` and optionally ``labels``,
                                             ``classes``, ``items``
     ``x.tar``, ``x/{000..009}.tar``         WebDataset shards, also with wildcards

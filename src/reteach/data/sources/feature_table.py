@@ -1,6 +1,7 @@
 """Feature tables: what a frozen network says of images, computed once.
 
-A folder of Parquet shards, ``features.json`` beside them:
+A folder of Parquet shards, and ``_features.json``, which says what belongs to it. Readers of whole folders
+(pandas, pyarrow, DuckDB) leave out names that begin like this one:
 
 ==============  ==================================================================================
 column          content
@@ -31,7 +32,9 @@ from ...errors import UserError
 from ...files import atomic_path
 
 FORMAT = 1
-INDEX = "features.json"
+INDEX = "_features.json"
+OLD_INDEX = "features.json"
+"""The name in earlier versions, over which readers of whole folders trip."""
 KEY = b"reteach.features"
 Half = NDArray[np.float16]
 
@@ -140,19 +143,26 @@ def _array(column: Any, width: int) -> Half:
 
 def is_table(folder: Path) -> bool:
     """Whether a folder is a feature table."""
-    return (folder / INDEX).is_file()
+    return index_file(folder).is_file()
+
+
+def index_file(folder: Path) -> Path:
+    """Where the index of a feature table is, or would be."""
+    old = folder / OLD_INDEX
+    return old if old.is_file() and not (folder / INDEX).is_file() else folder / INDEX
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """``features.json``: format, settings, complete, shards -> digest.
+    """The index: format, settings, complete, shards -> digest.
 
     Raises:
         UserError: missing, damaged, or of another format.
     """
+    file = index_file(folder)
     try:
-        found = sealed.read_json(folder / INDEX, "run the same reteach embed again", old=False)
+        found = sealed.read_json(file, "run the same reteach embed again", old=False)
     except OSError as error:
-        raise UserError(f"cannot read {folder / INDEX}: {error.strerror}") from None
+        raise UserError(f"cannot read {file}: {error.strerror}") from None
     if found.get("format") != FORMAT:
         raise UserError(
             f"{folder} is of format {found.get('format')}, and this version reads {FORMAT}"

@@ -66,12 +66,14 @@ class Opened:
         source: its images are the rows from ``first`` on.
         items: their ids.
         lost: why it is not all there ("": it is).
+        others: (item, reason) of what is in this part and no image to us.
     """
 
     source: Source
     items: Sequence[str]
     first: int = 0
     lost: str = ""
+    others: Sequence[tuple[str, str]] = ()
 
 
 @final
@@ -86,6 +88,7 @@ class Read:
         of: how many images the part has.
         last: nothing more of this part comes.
         lost: why the part is not all there ("": it is).
+        others: (item, reason) of what is in the part and no image to us.
     """
 
     part: int
@@ -94,6 +97,7 @@ class Read:
     of: int
     last: bool
     lost: str
+    others: Sequence[tuple[str, str]]
 
 
 @final
@@ -130,10 +134,8 @@ class TarParts:
                 yield number, found
             else:
                 tell_lost(found, item_id(self.shards[number]))
-                yield (
-                    number,
-                    Opened(found, found.items, lost=found.damaged[0][1] if found.damaged else ""),
-                )
+                damaged = found.damaged[0][1] if found.damaged else ""
+                yield number, Opened(found, found.items, lost=damaged, others=found.others)
 
     def identity(self, number: int) -> str:
         """The path as it was given, and how items are called."""
@@ -219,7 +221,8 @@ def read_parts(
             for start in range(0, len(found.items), batch_size):
                 items = found.items[start : start + batch_size]
                 last = start + batch_size >= len(found.items)
-                ahead.append(Read(number, items, (_NONE, []), len(found.items), last, found.lost))
+                whole = len(found.items), last, found.lost, found.others
+                ahead.append(Read(number, items, (_NONE, []), *whole))
                 rows = np.arange(start, start + len(items)) + found.first
                 yield (
                     (None, rows) if found.source is shared else _apart(found.source, rows, at_least)

@@ -75,10 +75,11 @@ def _header(title: str, page: Page) -> Html:
     ]
     if f.noise is not None and not f.several:
         numbers.append(("Wrong labels", _span(f.noise), "%", "a range, not a number"))
-    held = "classes that an image holds" if f.per_image else "the scores cannot tell"
-    numbers.append(
-        ("Labels per image", decimal(f.per_image.value if f.per_image else None), "", held)
-    )
+    if f.per_image is not None:
+        held = "classes that an image holds"
+        numbers.append(("Labels per image", decimal(f.per_image.value), "", held))
+    elif f.told is not False:
+        numbers.append(("Labels per image", decimal(None), "", "the scores cannot tell"))
     found = f.repeated + f.across + (f.alike or 0) + f.alike_across
     numbers.append(("Copies", count(found), "", "pairs, within and across the sets"))
     return top(
