@@ -24,6 +24,7 @@ from ..options.methods import METHODS
 from ..options.relabel import CleanOptions
 from ..options.shared import Data, Output
 from ..relabel.noise import clean as rules
+from ..relabel.noise.balance import balance
 from ..report.pages.label_issues import Cleaning, RuleOutcome, Suspect, write_suspects
 from ..runs.checkpoint import choose_device
 from ..runs.config import Config, with_network
@@ -72,13 +73,13 @@ class CleanResult:
 
     def lines(self) -> Iterator[str]:
         """What held-out models confirm, the rules side by side, the noise, and the files."""
-        balance = self.chosen.balance
+        judged = self.chosen.balance
         yield (
             f"{self.labels:,} labels in {self.folds} folds, {self.copies:,} copies beside their "
-            f"originals; {balance.confirmed:.1%} of the labels are the held-out model's first choice"
+            f"originals; {judged.confirmed:.1%} of the labels are the held-out model's first choice"
         )
         yield from _table(self.rules)
-        yield f"estimated to be wrong: {balance.noise:.1%}"
+        yield f"estimated to be wrong: {judged.noise:.1%}, at least {judged.least:.1%}"
         yield f"{self.out}: {self.kept:,} of {self.labels:,} labels kept"
         yield f"held-out scores: {self.scores}"
         yield f"suspects: {self.report}"
@@ -137,7 +138,7 @@ def clean(options: CleanOptions) -> CleanResult:
                 RuleOutcome(
                     rule,
                     rule == options.rule,
-                    rules.balance(held_out.scores, held_out.given, kept),
+                    balance(held_out.scores, held_out.given, kept),
                     None if truth is None else _detected(kept, held_out.given, truth),
                 )
                 for rule, kept in keeps.items()
@@ -260,17 +261,17 @@ def _table(found: list[RuleOutcome]) -> Iterator[str]:
 
 
 def _numbers(options: CleanOptions, result: CleanResult) -> dict[str, Any]:
-    balance = result.chosen.balance
+    judged = result.chosen.balance
     return {
         "method": options.method,
         "folds": result.folds,
         "rule": options.rule,
         "labels": result.labels,
         "copies": result.copies,
-        "confirmed": balance.confirmed,
-        "estimated_noise": balance.noise,
-        "least_noise": balance.least,
-        "warning": balance.warning,
+        "confirmed": judged.confirmed,
+        "estimated_noise": judged.noise,
+        "least_noise": judged.least,
+        "warning": judged.warning,
         "rules": {
             outcome.rule: {"removed": outcome.balance.removed}
             | ({} if outcome.detection is None else _shares(outcome.detection))

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ... import formatting
 from ...formatting import count, percent, plural
-from ...relabel.noise.clean import Balance, Detection
+from ...relabel.noise.balance import Balance
+from ...relabel.noise.clean import Detection
 from ..kit.blocks import (
     bar,
     big_numbers,
