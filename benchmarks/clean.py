@@ -16,6 +16,7 @@ import numpy as np
 from cleanlab.filter import find_label_issues
 
 from reteach.relabel.noise import clean
+from reteach.relabel.noise.balance import balance
 
 
 def least(work: Callable[[], object], rounds: int) -> float:
@@ -40,7 +41,7 @@ def main(items: int, classes: int, rounds: int) -> None:
     for rule in get_args(clean.Rule):
         seconds = least(lambda rule=rule: clean.keep_rule(rule, scores, given), rounds)
         print(f"{'reteach ' + rule:34} {seconds:.3f} s")
-    seconds = least(lambda: clean.balance(scores, given, given == true), rounds)
+    seconds = least(lambda: balance(scores, given, given == true), rounds)
     print(f"{'reteach, the estimate of the noise':34} {seconds:.3f} s")
     for how in ("prune_by_noise_rate", "confident_learning"):
         seconds = least(

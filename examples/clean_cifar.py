@@ -28,6 +28,7 @@ from PIL import Image
 
 from reteach.files import write_json
 from reteach.relabel.noise import clean
+from reteach.relabel.noise.balance import balance
 
 
 @dataclass(frozen=True)
@@ -106,12 +107,12 @@ def run(trial: Trial) -> dict[str, Any]:
     chance = np.random.default_rng(trial.seed + 1).permutation(keeps["agreement"])
     sets = {"all": np.full(len(given), True), **keeps, "random": chance, "known": given == true}
     found = detections(held, given, given != true, keeps)
-    balance = clean.balance(held, given, keeps["agreement"])
+    judged = balance(held, given, keeps["agreement"])
     result = {
         "noise": float((given != true).mean()),
-        "estimated noise": balance.noise,
-        "removed": balance.removed,
-        "warning": balance.warning,
+        "estimated noise": judged.noise,
+        "removed": judged.removed,
+        "warning": judged.warning,
         "accuracy": {name: accuracy(name, keep) for name, keep in sets.items()},
         "detection": found,
     }

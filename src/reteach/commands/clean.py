@@ -12,17 +12,20 @@ import numpy as np
 
 from ..compare.variants import variants
 from ..data.dataset import Dataset
-from ..duplicates.thumbnails import DEFINITION
+from ..data.sources.base import features_of
+from ..duplicates.looks import definition
 from ..engine import distributed
 from ..engine.run import Run
 from ..errors import Interrupted, UserError
 from ..files import write_json
 from ..labels import Rows, Single, as_multi
 from ..methods.clean import held_out_scores
+from ..methods.feature_judges import JUDGES, Judge
 from ..options.methods import METHODS
 from ..options.relabel import CleanOptions
 from ..options.shared import Data, Output
 from ..relabel.noise import clean as rules
+from ..relabel.noise.balance import balance
 from ..report.pages.label_issues import Cleaning, RuleOutcome, Suspect, write_suspects
 from ..runs.checkpoint import choose_device
 from ..runs.config import Config, with_network
@@ -74,13 +77,13 @@ class CleanResult:
 
     def lines(self) -> Iterator[str]:
         """What held-out models confirm, the rules side by side, the noise, and the files."""
-        balance = self.chosen.balance
+        judged = self.chosen.balance
         yield (
             f"{self.labels:,} labels in {self.folds} folds, {self.copies:,} copies beside their "
-            f"originals; {balance.confirmed:.1%} of the labels are the held-out model's first choice"
+            f"originals; {judged.confirmed:.1%} of the labels are the held-out model's first choice"
         )
         yield from _table(self.rules)
-        yield f"estimated to be wrong: {balance.noise:.1%}"
+        yield f"estimated to be wrong: {judged.noise:.1%}, at least {judged.least:.1%}"
         yield f"{self.out}: {self.kept:,} of {self.labels:,} labels kept"
         yield f"held-out scores: {self.scores}"
         yield f"suspects: {self.report}"
@@ -121,11 +124,12 @@ def clean(options: CleanOptions) -> CleanResult:
         except Interrupted as error:
             raise Interrupted(f"{error}; to go on, give the same command again") from None
         truth = None if options.truth is None else _truth(options.truth, held_out.data)
+        chosen = _rule(options, held_out.data)
         keeps = {
             rule: rules.keep_rule(rule, held_out.scores, held_out.given)
             for rule in get_args(rules.Rule)
         }
-        keep = keeps[options.rule]
+        keep = keeps[chosen]
         result = CleanResult(
             options.out,
             folder / "scores.parquet",
@@ -138,8 +142,8 @@ def clean(options: CleanOptions) -> CleanResult:
             [
                 RuleOutcome(
                     rule,
-                    rule == options.rule,
-                    rules.balance(held_out.scores, held_out.given, kept),
+                    rule == chosen,
+                    balance(held_out.scores, held_out.given, kept),
                     None if truth is None else _detected(kept, held_out.given, truth),
                 )
                 for rule, kept in keeps.items()
@@ -175,6 +179,7 @@ def _held_out(
     data = inputs.train
     if not isinstance(data.labels, Single):
         raise UserError("cleaning needs one label per image, and these are label sets")
+    judges = _judges(options, data)
     setup = make_setup(config, inputs, device)
     run = Run(folder, config.training.seed, snapshot_seconds=config.output.snapshot_seconds)
     split = run.once(
@@ -182,10 +187,10 @@ def _held_out(
         lambda: split_of(data, options.folds, config),
         images=data,
         folds=options.folds,
-        copies=DEFINITION,
+        copies=definition(data.source),
     )
     recipe = load_recipe(METHODS[config.method].recipe)
-    scores = held_out_scores(setup, recipe, config.settings, split["fold"], run)
+    scores = held_out_scores(setup, recipe, config.settings, split["fold"], run, judges)
     for part in distributed.gather_objects(setup.broken):
         inputs.quarantine.update(part)
     readable = np.isfinite(scores[:, 0])
@@ -198,6 +203,20 @@ def _held_out(
     )
 
 
+def _rule(options: CleanOptions, data: Dataset) -> rules.Rule:
+    if options.rule != "auto":
+        return options.rule
+    return "agreement" if features_of(data.source) is None else "ratio"
+
+
+def _judges(options: CleanOptions, data: Dataset) -> tuple[Judge, ...]:
+    """Those beside the method's model."""
+    features = features_of(data.source) is not None
+    if options.judge == "three" and not features:
+        raise UserError("--judge three is for features: embed the images first (reteach embed)")
+    return JUDGES if features and options.judge != "model" else ()
+
+
 def _write(
     options: CleanOptions,
     result: CleanResult,
@@ -207,9 +226,10 @@ def _write(
 ) -> None:
     """The table, the scores, the page and the numbers."""
     data, scores, given = held_out.data, held_out.scores, held_out.given
+    rule = result.chosen.rule
     if not keep.any():
-        raise UserError(f"the rule {options.rule} drops every label: the model has learned nothing")
-    note = f"clean: {options.rule}, {options.method}, {options.folds} folds"
+        raise UserError(f"the rule {rule} drops every label: the model has learned nothing")
+    note = f"clean: {rule}, {options.method}, {options.folds} folds"
     rows = np.flatnonzero(keep)
     kept = LabelTable(tuple(data.subset(rows).items), data.labels.take(rows), note)
     write_labels(options.out, kept, rules.self_confidence(scores, given)[rows])
@@ -263,17 +283,17 @@ def _table(found: list[RuleOutcome]) -> Iterator[str]:
 
 
 def _numbers(options: CleanOptions, result: CleanResult) -> dict[str, Any]:
-    balance = result.chosen.balance
+    judged = result.chosen.balance
     return {
         "method": options.method,
         "folds": result.folds,
-        "rule": options.rule,
+        "rule": result.chosen.rule,
         "labels": result.labels,
         "copies": result.copies,
-        "confirmed": balance.confirmed,
-        "estimated_noise": balance.noise,
-        "least_noise": balance.least,
-        "warning": balance.warning,
+        "confirmed": judged.confirmed,
+        "estimated_noise": judged.noise,
+        "least_noise": judged.least,
+        "warning": judged.warning,
         "rules": {
             outcome.rule: {"removed": outcome.balance.removed}
             | ({} if outcome.detection is None else _shares(outcome.detection))
@@ -305,12 +325,18 @@ def _cleaning(
         dropped=np.bincount(pair, minlength=width * width).reshape(width, width),
         suspects=[_suspect(held_out, row, truth) for row in rows.tolist()],
         about=[
-            ("Method", options.method),
+            ("Judged by", _judged_by(options, data)),
             ("Folds", str(options.folds)),
             ("Copies kept together", f"{held_out.copies:,}"),
+            ("Copies are", definition(data.source)),
             ("Images", options.images),
         ],
     )
+
+
+def _judged_by(options: CleanOptions, data: Dataset) -> str:
+    others = [judge.__name__ for judge in _judges(options, data)]
+    return options.method if not others else f"the mean of {options.method}, {' and '.join(others)}"
 
 
 def _suspect(held_out: HeldOutScores, row: int, truth: Rows | None) -> Suspect:
@@ -320,7 +346,7 @@ def _suspect(held_out: HeldOutScores, row: int, truth: Rows | None) -> Suspect:
     true = -1 if truth is None else int(truth[row])
     return Suspect(
         data.source.items[int(data.rows[row])],
-        data_url(data.source.read(int(data.rows[row]))),
+        data_url(data.source.read(int(data.rows[row]))) or None,
         (data.classes[given], float(scores[given])),
         [(data.classes[c], float(scores[c])) for c in best],
         data.classes[true] if true >= 0 else None,
