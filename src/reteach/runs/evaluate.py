@@ -11,9 +11,11 @@ from ..data.dataset import Dataset
 from ..data.sources.base import features_of
 from ..engine import distributed
 from ..engine.algorithm import Algorithm
+from ..engine.best_model import BestModel
 from ..engine.evaluate import Evaluation, scores
 from ..engine.learner import Predictor
 from ..engine.setup import Setup
+from ..progress import note
 from ..records.record import parse
 from ..records.runs import EVALUATION, PredictorEvaluation
 from . import gallery
@@ -21,15 +23,34 @@ from .checkpoint import save_models
 from .config import Config
 from .inputs import Inputs
 
+BEST = "best"
+"""The predictor of the best validation, where training watched for it."""
 THRESHOLD = 0.25
 """Where label sets are cut for pictures and tables when nothing better is known (MILe's own)."""
 
 
 def finish(
-    config: Config, folder: Path, inputs: Inputs, setup: Setup, algorithm: Algorithm
+    config: Config,
+    folder: Path,
+    inputs: Inputs,
+    setup: Setup,
+    algorithm: Algorithm,
+    best: tuple[BestModel, Predictor] | None = None,
 ) -> None:
-    """Write ``evaluation.json`` and ``models/``."""
+    """Write ``evaluation.json`` and ``models/``.
+
+    Args:
+        best: the model of the best validation, to be kept as ``best`` beside the last.
+    """
     predictors = algorithm.predictors()
+    if best is not None:
+        predictors = {**predictors, BEST: best[1]}
+        setup.derived["best_step"] = best[0].step
+        if distributed.rank() == 0:
+            note(
+                f"the best validation was at step {best[0].step} ({best[0].patience.metric} "
+                f"{best[0].value:.3f}): its model is kept as {BEST!r} beside the last (--predictor {BEST})"
+            )
     judged: dict[str, PredictorEvaluation] = {}
     threshold = None
     if inputs.val is not None and len(inputs.val):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +22,7 @@ from ..engine.evaluate import Evaluation, Evaluator
 from ..engine.setup import Frozen, Setup
 from ..errors import UserError
 from ..labels import Multi, Single, as_multi
-from ..models import weights, zoo
+from ..models import blocks, weights, zoo
 from ..models.class_tokens import read_vectors
 from ..options import shared as options
 from ..options.methods import METHODS
@@ -29,6 +30,7 @@ from ..options.shared import refuse_unused
 from ..processes import decoders
 from ..progress import progress
 from . import config as configs
+from . import fine_tuning
 from .checkpoint import load_models
 from .inputs import Inputs
 from .preprocessing import differing
@@ -46,12 +48,14 @@ def make_setup(
     device: torch.device,
     judge: Evaluator | None = None,
     resize: options.Resize | None = None,
+    keep: Path | None = None,
 ) -> Setup:
     """Learners, streams and scans for these inputs.
 
     Args:
         judge: by default of the validation images.
         resize: where --resize is not given; by default what suits the labels.
+        keep: folder in which a linear probe is kept, so that a resumed run need not fit it again.
     """
     data, model, training = config.data, config.model, config.training
     if training.steps is not None:
@@ -82,6 +86,12 @@ def make_setup(
     vectors = None if model.vectors is None else read_vectors(model.vectors, classes)
     build = Networks(model, classes, channels, image_size, frames, str(device), vectors)
     first = build(0)  # also refuses a bad --model or --init before anything else happens
+    probed = fine_tuning.probes_first(model, first)
+    check_fine_tuning(model, training, first)
+    chosen: dict[str, float] = {}
+    if fine_tuning.fine_tuned(model):
+        training, chosen = fine_tuning.fine_tuning(training, first, settled=model.probe_first)
+    training = fine_tuning.from_scratch(training)
     mean, std = zoo.normalisation(first, channels)
     by = expected_interpolation(model, first)
     prepare = Normalize(mean, std, channels, str(device), model.channels_last, by)
@@ -109,9 +119,19 @@ def make_setup(
         balanced_epoch=data.balanced_epoch,
         eval_every=every,
         workers=0 if array or data.cache else decoders(data.workers),
+        batch_norm=fine_tuning.statistics(model, len(inputs.train)),
+        probe=("softmax" if METHODS[config.method].labels == "one" else "sigmoid")
+        if probed
+        else None,
+        keep=keep,
     )
     if judge is None and inputs.val is not None and len(inputs.val):
         setup = replace(setup, judge=Evaluator((Evaluation("val", setup.scan(inputs.val)),)))
+    if not setup.crops:
+        refuse_unused(config.training, "without --augment crop", "min_crop")
+        chosen.pop("min_crop", None)
+    if chosen:
+        setup.choose(fine_tuning.kind_of(first), chosen)
     if frames is None and not setup.changes:
         refuse_unused(training, "without --augment crop or flip", "randaugment", "cutout")
     # below AVX-512 PyTorch has only a naive convolution in half precision
@@ -254,6 +274,33 @@ def check_features(model: options.Model, training: options.Training, inputs: Inp
     refuse_unused(model, why, "image_size", "resize", "pretrained", "channels_last")
     if training.augment not in ("auto", "none"):
         raise UserError(f"--augment {training.augment} has no effect {why}; leave it out")
+
+
+def check_fine_tuning(
+    model: options.Model, training: options.Training, network: torch.nn.Module
+) -> None:
+    """Refuse settings of fine-tuning that would do nothing, or cannot be met.
+
+    Raises:
+        UserError: one of these.
+    """
+    if not fine_tuning.fine_tuned(model):
+        refuse_unused(model, "without --pretrained or --init", "probe_first")
+    if model.freeze_until is not None:
+        if not fine_tuning.fine_tuned(model):
+            raise UserError(
+                "--freeze-until keeps weights that --pretrained or --init brings: give one of them"
+            )
+        blocks.freeze_until(copy.deepcopy(network), model.freeze_until)
+    if model.batch_norm == "keep" and not fine_tuning.fine_tuned(model):
+        raise UserError(
+            "--batch-norm keep keeps statistics that --pretrained or --init brings: give one of them"
+        )
+    normed = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in network.modules())
+    if not normed:
+        refuse_unused(model, f"with {model.model}, which has no batch normalisation", "batch_norm")
+    if training.layer_decay is not None:
+        blocks.rate_scales(network, training.layer_decay)
 
 
 def check_unlabeled(method: str, data: options.Data) -> None:

@@ -93,12 +93,13 @@ def _train(
     recipe: str,
     originals: Originals,
 ) -> Path:
-    setup = make_setup(config, inputs, device)
+    setup = make_setup(config, inputs, device, keep=folder / "probe")
     if warning := originals.warning():
         setup.warn(warning)
     setup.broken.update(originals.gone)
     if setup.judge is None:
         refuse_unused(config.output, "without validation images", "eval_every")
+        refuse_unused(config.training, "without validation images", "patience")
     if config.model.init is not None and distributed.rank() == 0:
         print(
             f"starting from {weights.load(setup.build(seed=0), config.model.init)}", file=sys.stderr
@@ -152,7 +153,7 @@ def _train(
             inputs.quarantine.update(part)
         if distributed.rank() == 0:
             write_csv(folder / "quarantine.csv", sorted(inputs.quarantine.items()))
-        finish.finish(config, folder, inputs, setup, algorithm)
+        finish.finish(config, folder, inputs, setup, algorithm, run.best(algorithm))
     except (Interrupted, KeyboardInterrupt) as error:
         message = str(error) or "stopped after training, before the model was judged"
         status("interrupted", message)
@@ -163,9 +164,11 @@ def _train(
         elif distributed.rank() == 0:  # what was refused takes nothing away from what is there
             atomic_write(folder / RUN.name, finished)
         raise
-    rate = setup.total * config.training.batch_size / max(seconds, 1e-9)
+    made = setup.total - run.spared
+    rate = made * config.training.batch_size / max(seconds, 1e-9)
     left_out = len(inputs.quarantine)
-    status("finished", seconds=seconds, images_per_second=rate, n_quarantined=left_out)
+    numbers: dict[str, Any] = {"seconds": seconds, "images_per_second": rate}
+    status("finished", **numbers, steps=made, n_quarantined=left_out)
     if distributed.rank() == 0:
         run_report(folder)
         if left_out:
