@@ -53,8 +53,9 @@ def inputs() -> Inputs:
 
 def setup_of(method: str = "softmax", keep: Path | None = None, **given):
     model = {k: given.pop(k) for k in list(given) if k in options.Model.__dataclass_fields__}
-    training = options.Training(**({"steps": 3, "batch_size": 8} | given))
-    model = options.Model(model=model.pop("model", "test_resnet"), device="cpu", **model)
+    training = options.Training(**({"steps": 3, "batch_size": 8, "augment": "none"} | given))
+    model = {"model": "test_resnet", "image_size": 32, "device": "cpu"} | model
+    model = options.Model(**model)
     config = Config(method, METHODS[method].settings(), options.Data(), model, training)
     return make_setup(config, inputs(), torch.device("cpu"), keep=keep)
 
@@ -257,7 +258,7 @@ def test_layer_decay_multiplies_the_rate_once_per_layer():
 
 
 def test_crops_of_fine_tuning_take_more_of_the_photo(weights):
-    setup = setup_of(init=weights, image_size=32, augment="crop")
+    setup = setup_of(init=weights, augment="crop")
     assert setup.augment().scale == (0.35, 1.0)
-    assert setup_of(image_size=32, augment="crop").augment().scale == (0.08, 1.0)
-    assert setup_of(image_size=32, augment="crop", min_crop=0.6).augment().scale == (0.6, 1.0)
+    assert setup_of(augment="crop").augment().scale == (0.08, 1.0)
+    assert setup_of(augment="crop", min_crop=0.6).augment().scale == (0.6, 1.0)

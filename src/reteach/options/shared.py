@@ -108,7 +108,8 @@ class Model(Checked):
     reteach_small, reteach_max, preact_resnet18, preact_resnet18_arazo; for videos r2plus1d_18, r2plus1d_34,
     reteach_video."""
     image_size: Annotated[int | None, AtLeast(1)] = None
-    """Side of the square input in pixels; by default the model's own, or the arrays' size."""
+    """Side of the square input in pixels. By default the model's own; from scratch, arrays and images that
+    all have one size of 64 pixels or less keep it; for weights of larger images these are enlarged to 160."""
     resize: Resize | None = None
     """square: the whole photo, its sides squeezed to a square, so that no labelled object is cut off;
     shorter: the shorter side resized and the middle cut out. By default square for label sets, shorter for

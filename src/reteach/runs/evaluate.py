@@ -58,6 +58,8 @@ def finish(
             found, tuned = evaluation(setup, inputs.val, predictor)
             judged[name] = found
             threshold = tuned if number == 0 else threshold
+    if judged:
+        _warn_of_no_labels(setup, config.method, next(iter(predictors.values())), judged)
     if distributed.rank() > 0:
         return
     if judged:
@@ -77,6 +79,18 @@ def finish(
         specialists=algorithm.specialists(),
         features=features_of(setup.train.source),
     )
+
+
+def _warn_of_no_labels(
+    setup: Setup, method: str, predictor: Predictor, judged: dict[str, PredictorEvaluation]
+) -> None:
+    """Say of a model of label sets that it names no class on any image, and what to do."""
+    count = next(iter(judged.values())).metrics.get("labels_per_image")
+    if predictor.link == "sigmoid" and count is not None and count < 0.005:
+        setup.warn(
+            f"no class passes 0.5 on any validation image, so that {method} predicts nothing there; the "
+            "ranking may be good all the same: reteach calibrate, or a lower --threshold of predict"
+        )
 
 
 def _own_size(setup: Setup) -> tuple[int, int] | None:

@@ -34,6 +34,7 @@ from . import fine_tuning
 from .checkpoint import load_models
 from .inputs import Inputs
 from .preprocessing import differing
+from .sizes import chosen_size, misfit, sizes_of
 
 
 def load_recipe(recipe: str) -> Any:
@@ -70,12 +71,16 @@ def make_setup(
     source = inputs.train.source
     channels = source.channels if isinstance(source, ArraySource) else 3
     array = isinstance(source, ArraySource)
-    image_size = model.image_size
-    if image_size is None and not array:
-        image_size = zoo.default_image_size(model.model)
     frames = clip_frames(model, training, inputs)
     check_features(model, training, inputs)
+    sizes, tuned = sizes_of(inputs.train), fine_tuning.fine_tuned(model)
+    image_size = chosen_size(model, inputs.train, sizes, fine_tuned=tuned, resident=data.resident)
     resize = model.resize or resize or usual_resize(inputs.train)
+    own = model.image_size is None and sizes is not None and sizes.small == image_size
+    if own and not array:  # small images as they are, whatever they come in
+        resize = model.resize or "square"
+        if training.augment == "auto":
+            training = replace(training, augment="none")
     if frames is not None:
         refuse_unused(model, "on videos, whose shorter side is resized", "resize")
         resize = "shorter"
@@ -134,6 +139,8 @@ def make_setup(
         setup.choose(fine_tuning.kind_of(first), chosen)
     if frames is None and not setup.changes:
         refuse_unused(training, "without --augment crop or flip", "randaugment", "cutout")
+    if wrong := misfit(model, image_size, sizes, fine_tuned=tuned):
+        setup.warn(wrong)
     # below AVX-512 PyTorch has only a naive convolution in half precision
     if device.type == "cpu" and model.precision != "fp32" and cpu.get_cpu_capability() == "AVX2":
         setup.warn(

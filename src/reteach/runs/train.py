@@ -18,21 +18,25 @@ from ..data.loading.quarantine import write_csv
 from ..engine import distributed
 from ..engine.log import Log, Sink, tensorboard, wandb
 from ..engine.run import Run
+from ..engine.setup import Setup
 from ..errors import Interrupted, Refused, UserError
 from ..files import atomic_write
 from ..models import weights
 from ..options.methods import METHODS
 from ..options.shared import refuse_unused
+from ..progress import note
 from ..records.runs import RUN, RunRecord
 from ..report import run_report
 from . import config as configs
 from . import evaluate as finish
 from .checkpoint import choose_device
 from .collapse import CollapseDetector
+from .fine_tuning import fine_tuned
 from .folder import new_folder, open_run_folder
 from .inputs import Inputs, open_inputs
 from .originals import Originals, originals_of
 from .setup import check_unlabeled, load_recipe, make_setup
+from .sizes import SMALL, sizes_of
 
 
 def train(config: configs.Config, *, moved: bool = False, forgiving: bool = False) -> Path:
@@ -94,6 +98,11 @@ def _train(
     originals: Originals,
 ) -> Path:
     setup = make_setup(config, inputs, device, keep=folder / "probe")
+    if starts_from_scratch_on_photos(config, setup):
+        note(
+            f"{config.model.model} starts from scratch; on photos, --pretrained --freeze (features of a "
+            "pretrained network, in minutes) or --pretrained (all of it trained) is nearly always better"
+        )
     if warning := originals.warning():
         setup.warn(warning)
     setup.broken.update(originals.gone)
@@ -179,6 +188,17 @@ def _train(
                 file=sys.stderr,
             )
     return folder
+
+
+def starts_from_scratch_on_photos(config: configs.Config, setup: Setup) -> bool:
+    """Whether a fresh network is trained on photos, as opposed to small images, videos and features."""
+    sizes = sizes_of(setup.train)
+    return (
+        not fine_tuned(config.model)
+        and sizes is not None
+        and sizes.small is None
+        and sizes.shorter > SMALL
+    )
 
 
 def _finished(folder: Path) -> str | None:
