@@ -125,6 +125,35 @@ def test_doubts_stop_it_and_the_page_tells_why(runs, tmp_path, capsys):
     assert "cannot tell" in (tmp_path / "raw" / "calibration.html").read_text()
 
 
+def test_expected_stores_with_a_warning_what_the_data_alone_would_not_tell(runs, tmp_path, capsys):
+    words = ["train", "sigmoid", "--images", f"{runs}/learn.npz", "--steps", "1"]
+    assert main([*words, "--batch-size", "8", "--out", f"{tmp_path}/raw", *QUICK]) == 0
+    capsys.readouterr()
+    assert main(["calibrate", f"{tmp_path}/raw", "--workers", "0", "--expected", "4"]) == 0
+    assert "but: " in capsys.readouterr().out
+    assert (tmp_path / "raw" / "models" / "model.presence.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("threshold", "says"),
+    [
+        ("0.9999", "no class passes 0.9999 on any image (the highest score is"),
+        ("0.0001", "which says nothing: the model has collapsed, or the threshold is too low"),
+    ],
+)
+def test_labels_that_say_nothing_are_named_with_the_next_step(
+    runs, tmp_path, capsys, threshold, says
+):
+    words = ["train", "sigmoid", "--images", f"{runs}/learn.npz", "--steps", "1"]
+    assert main([*words, "--batch-size", "8", "--out", f"{tmp_path}/raw", *QUICK]) == 0
+    words = ["predict", f"{tmp_path}/raw", "--images", f"{runs}/bare.npz", "--workers", "0"]
+    assert main([*words, "--out", f"{tmp_path}/p.csv", "--threshold", threshold]) == 0
+    told = capsys.readouterr().out
+    assert says in told
+    assert f"reteach calibrate {tmp_path}/raw" in told
+    assert "--threshold" in told
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

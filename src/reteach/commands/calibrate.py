@@ -56,6 +56,7 @@ class CalibrateResult:
         labels_per_image: estimated mean number of classes that are present.
         predicted: mean number of classes above 0.5.
         warnings: why the scores may not tell present from absent.
+        classes: C.
         unreadable: what could not be read.
     """
 
@@ -67,6 +68,19 @@ class CalibrateResult:
     predicted: float
     warnings: tuple[str, ...]
     unreadable: Unreadable
+    classes: int
+
+    @property
+    def trivial(self) -> str | None:
+        """What is said where the calibrated model would name no class, or all of them; else None."""
+        if self.predicted < 0.005:
+            return "no class passes 0.5 on any image: predict needs a lower --threshold"
+        if self.classes > 2 and self.predicted > 0.9 * self.classes:
+            return (
+                f"{self.predicted:.1f} of {self.classes} classes pass 0.5: predict would name nearly all of "
+                "them; give --expected, or train again"
+            )
+        return None
 
     def lines(self) -> Iterator[str]:
         """What was found, what speaks against it, and where it is."""
@@ -76,6 +90,8 @@ class CalibrateResult:
             f"{self.labels_per_image:.2f} labels per image, {self.predicted:.2f} of them above 0.5"
         )
         yield from (f"but: {doubt}" for doubt in self.warnings)
+        if (trivial := self.trivial) is not None:
+            yield f"but: {trivial}"
         yield f"calibration: {self.calibration} (predict and evaluate use it; delete it to go back)"
         yield f"report: {self.report}"
 
@@ -106,10 +122,13 @@ def calibrate(options: CalibrateOptions) -> CalibrateResult:
     page = options.report or options.run_folder / "calibration.html"
     write_calibration(page, calibration, f"{saved.method}, {options.run_folder.name}")
     lost = unreadable(page, broken)
-    if calibration.warnings and not options.anyway:
+    # who says how many labels an image has gives what the data lack: that is worth storing, with a warning
+    wanted = options.anyway or options.expected is not None
+    if calibration.warnings and not wanted:
         raise UserError(
             f"the scores cannot tell present from absent: {'; '.join(calibration.warnings)}. Nothing was "
-            f"stored, see {page}; more images, --folds or --expected may help, --anyway stores it"
+            f"stored, see {page}; --expected with the number of labels per image, where you know it, stores "
+            "it with a warning; more images or --folds may help; --anyway stores it as it is"
         )
     file = presence_file(options.run_folder, name)
     sealed.write_json(file, presence.plain(calibration), indent=None)
@@ -122,6 +141,7 @@ def calibrate(options: CalibrateOptions) -> CalibrateResult:
         calibration.predicted,
         tuple(calibration.warnings),
         lost,
+        len(saved.classes),
     )
 
 

@@ -10,6 +10,7 @@ from ..compare.data import OwnData
 from ..compare.variants import for_each_table, variants
 from ..files import atomic_write
 from ..options.compare import CompareOptions
+from ..options.shared import refuse_unused
 from ..processes import cores
 from ..report import comparison_report
 from ..runs.checkpoint import choose_device
@@ -43,6 +44,8 @@ def compare(options: CompareOptions) -> CompareResult:
 
 
 def _plan(options: CompareOptions, folder: Path) -> comparison.ComparisonPlan:
+    why = "in a comparison, whose methods have the same budget"
+    refuse_unused(options.training, why, "patience")
     model = with_network(options.model, options.data.images)
     chosen, sweep = variants(options.methods, model, options.training, options.set, options.sweep)
     data, seed = options.data, options.training.seed

@@ -41,6 +41,7 @@ class PredictResult:
         labels: labels in it.
         unreadable: what could not be read.
         scores: the score table, where one was asked for.
+        trivial: what is wrong with labels that say nothing, and what to do next; None: they say something.
     """
 
     out: Path
@@ -48,11 +49,14 @@ class PredictResult:
     labels: int
     unreadable: Unreadable
     scores: Path | None = None
+    trivial: str | None = None
 
     def lines(self) -> Iterator[str]:
         """How many labels the images have."""
         mean = self.labels / max(self.images, 1)
         yield f"{self.out}: {self.images} images, {mean:.2f} labels per image"
+        if self.trivial is not None:
+            yield f"but: {self.trivial}"
 
 
 def predict(options: PredictOptions) -> PredictResult:
@@ -70,6 +74,7 @@ def predict(options: PredictOptions) -> PredictResult:
     scan = saved.scan(data, options.batch_size, decoders(options.workers))
     items: list[str] = []
     batches: list[tuple[Rows, Rows, NDArray[np.float32]]] = []
+    highest = 0.0
     with ExitStack() as stack:
         on_progress = stack.enter_context(progress("predicting", len(data)))
         table = options.scores and stack.enter_context(
@@ -78,6 +83,7 @@ def predict(options: PredictOptions) -> PredictResult:
         for rows, out in outputs(predictor.outputs, scan):
             values = predictor.probabilities(out).cpu().numpy()
             logits = one_view(out).cpu().numpy()
+            highest = max(highest, float(values.max()))
             at, column = _present(values, threshold)
             batches.append((at + len(items), column, values[at, column]))
             names = [source.items[row] for row in rows.tolist()]
@@ -99,8 +105,39 @@ def predict(options: PredictOptions) -> PredictResult:
         cut = f"calibrated {cut}"
     words = f"{saved.method} {options.run_folder.name}, {cut}"
     write_labels(options.out, LabelTable(tuple(items), labels, words), sure)
-    broken = unreadable(options.out, scan.broken, source=source)
-    return PredictResult(options.out, len(items), len(rows), broken, options.scores)
+    lost = unreadable(options.out, scan.broken, source=source)
+    found = None
+    if threshold is not None:
+        of = _Predicted(len(items), len(columns), len(saved.classes), highest)
+        found = of.trivial(threshold, options.run_folder, calibrated=predictor.presence is not None)
+    return PredictResult(options.out, len(items), len(rows), lost, options.scores, found)
+
+
+@final
+@dataclass(frozen=True)
+class _Predicted:
+    """How many labels so many images got, of how many classes, and the highest score of all."""
+
+    images: int
+    labels: int
+    classes: int
+    highest: float
+
+    def trivial(self, threshold: float, run: Path, *, calibrated: bool) -> str | None:
+        """Why these labels say nothing (none at all, or every class), and the next step; else None."""
+        then = f"calibrate the scores (reteach calibrate {run}) or give another --threshold"
+        if calibrated:
+            then = "give another --threshold, or calibrate again (reteach calibrate --expected)"
+        if not self.labels:
+            best = f"the highest score is {self.highest:.2g}"
+            return f"no class passes {threshold:g} on any image ({best}): {then}"
+        if self.classes > 1 and self.labels >= 0.9 * self.images * self.classes:
+            each = f"{self.labels / self.images:.1f} of {self.classes} classes"
+            return (
+                f"{each} pass {threshold:g} per image, which says nothing: the model has collapsed, or the "
+                f"threshold is too low; {then}"
+            )
+        return None
 
 
 def _present(values: NDArray[np.float32], threshold: float | None) -> tuple[Rows, Rows]:

@@ -120,7 +120,8 @@ def run_trial(trial: Trial) -> TrialResult:
     config = replace(config, training=training, data=contest.data)
     inputs, test = contest.inputs, contest.test
     assert inputs.val is not None
-    setup = make_setup(config, inputs, choose_device(config.model.device), resize=resize)
+    device, kept = choose_device(config.model.device), trial.folder / "probe"
+    setup = make_setup(config, inputs, device, resize=resize, keep=kept)
 
     def scan(data: Any) -> Scan:
         return setup.scan(data)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..data.loading.batch import Batch
 
 Precision = Literal["fp32", "bf16", "fp16"]
+Statistics = Literal["keep", "update"]
 _DTYPE = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -85,7 +86,7 @@ def one_view(out: Tensor) -> Tensor:
 
 
 @final
-@recorded("learner", free={"averaged", "compiled", "scaler"})
+@recorded("learner", free={"averaged", "compiled", "scaler"}, since={"batch_norm": "update"})
 @dataclass(eq=False)
 class Learner:
     """A model that can be trained: ``learner(x)``, ``learner.update(loss, batch)``.
@@ -98,6 +99,8 @@ class Learner:
         average: decay of an exponential moving average of the weights, which then predicts.
         precision: of the forward pass; ``fp16`` scales the loss.
         compiled: use ``torch.compile`` for the training forward pass.
+        batch_norm: keep the running statistics of batch normalisation, and normalise by them; or update
+            them. Layers whose own weights are frozen keep theirs in any case.
     """
 
     model: nn.Module
@@ -107,6 +110,7 @@ class Learner:
     average: float | None = None
     precision: Precision = "fp32"
     compiled: bool = False
+    batch_norm: Statistics = "update"
     averaged: nn.Module | None = field(default=None, init=False)
     scaler: torch.amp.GradScaler | None = field(default=None, init=False)
 
@@ -116,6 +120,9 @@ class Learner:
             self.averaged = copy.deepcopy(self.model).requires_grad_(False).eval()
         if self.precision == "fp16":
             self.scaler = torch.amp.GradScaler(device.type)
+        self._kept = _kept_statistics(self.model, self.batch_norm)
+        for layer in self._kept:
+            layer.eval()
         module = distributed.parallel(self.model, device)
         self._forward = torch.compile(module) if self.compiled else module
 
@@ -123,6 +130,8 @@ class Learner:
         """Logits (B, C) for training: train mode, with gradient."""
         if not self.model.training:
             self.model.train()
+            for layer in self._kept:
+                layer.eval()
         with autocast(x.device, self.precision), distributed.global_batch_norm():
             return self._forward(x)  # type: ignore[no-any-return]
 
@@ -172,6 +181,14 @@ class Learner:
             self.optimizer.state.clear()
         elif optimizer == "copy":
             self.optimizer.load_state_dict(copy.deepcopy(other.optimizer.state_dict()))
+
+
+def _kept_statistics(model: nn.Module, batch_norm: Statistics) -> list[nn.Module]:
+    """The layers of batch normalisation that stay in evaluation mode while the others are trained."""
+    layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if batch_norm == "keep":
+        return list(layers)
+    return [m for m in layers if m.weight is not None and not m.weight.requires_grad]
 
 
 @torch.no_grad()

@@ -31,8 +31,10 @@ from ..progress import progress
 from ..records.runs import Measurement
 from . import distributed, snapshot
 from .algorithm import Algorithm
+from .best_model import BestModel, Patience
 from .evaluate import Evaluator
 from .fingerprint import CONTENTS, FORMAT, describe
+from .learner import Predictor
 from .log import Log, Sink
 
 A = TypeVar("A", bound=Algorithm)
@@ -50,6 +52,7 @@ class Run:
         log: where measurements go.
         snapshot_seconds: how much work a crash may cost.
         quiet: no progress on stderr.
+        spared: steps of the budget that were not made because a stage ended early.
     """
 
     folder: Path | None
@@ -57,7 +60,9 @@ class Run:
     log: Log = field(default_factory=Log)
     snapshot_seconds: float = 30.0
     quiet: bool = False
+    spared: int = field(default=0, init=False)
     _chain: str = field(default="", init=False)
+    _best: BestModel | None = field(default=None, init=False)
 
     @classmethod
     def memory(cls, seed: int = 0) -> Self:
@@ -86,6 +91,7 @@ class Run:
         judge: Evaluator | None = None,
         eval_every: int | None = None,
         parts: int = 1,
+        patience: Patience | None = None,
     ) -> A:
         """Train to ``steps`` steps, from wherever an earlier attempt got to, and return the algorithm.
 
@@ -93,6 +99,8 @@ class Run:
             name: of the stage; unique in the run.
             judge: of the predictors every ``eval_every`` steps and at the end; its numbers are logged.
             parts: gradient accumulation, each batch in so many equal parts.
+            patience: when to stop early by what the judge finds; the weights of the best validation are
+                kept (:meth:`best`).
 
         Raises:
             UserError: the loss or a weight stopped being finite (with step, rate and items); the
@@ -107,6 +115,11 @@ class Run:
             )
         asked = {**describe(algorithm, "algorithm"), **describe(stream, "stream")}
         asked |= {"steps": repr(steps), "parts": repr(parts), "seed": repr(self.seed)}
+        watched = None
+        if patience is not None and judge is not None:
+            asked |= {"patience": repr(patience), "eval_every": repr(eval_every or steps)}
+            file = self._stage(name) / "best.pt" if self.folder else None
+            watched = self._best = BestModel(patience, file)
         stamp = self._claim(name, asked)
         file = self._stage(name) / "snapshot.pt" if self.folder else None
         start = 0
@@ -116,11 +129,22 @@ class Run:
         self.log.rewind(name, start)
         if file is not None and distributed.rank() == 0:
             remove_parts(file.parent, file.name)  # what a kill left half-written
-        if start < steps:
-            _Loop(self, name, algorithm, stream, steps, parts, file, stamp).run(
+        if watched is not None:
+            watched.replay(distributed.share(self.log.records), name)
+        if start < steps and not (watched and watched.enough):
+            _Loop(self, name, algorithm, stream, steps, parts, file, stamp, watched).run(
                 start, judge, eval_every or steps
             )
+        if watched is not None and watched.enough:
+            self.spared += steps - watched.seen
         return algorithm
+
+    def best(self, algorithm: Algorithm) -> tuple[BestModel, Predictor] | None:
+        """The model of the best validation of the last stage that was watched with patience, whose
+        algorithm this is; None: none was, or no validation gave a number."""
+        found = self._best
+        predictor = None if found is None else found.predictor(algorithm)
+        return None if found is None or predictor is None else (found, predictor)
 
     def trained(self, name: str) -> int:
         """How many steps of a stage are in its snapshot."""
@@ -233,6 +257,7 @@ class _Loop:
     parts: int
     file: Path | None
     stamp: str
+    watched: BestModel | None = None
 
     def run(self, start: int, judge: Evaluator | None, eval_every: int) -> None:
         log_every = max(1, min(50, self.steps // 100))
@@ -273,17 +298,22 @@ class _Loop:
                     words = " ".join(f"{k} {v:.4g}" for k, v in list(measured.items())[:2])
                 if judge and (done % eval_every == 0 or done == self.steps):
                     self._evaluate(done, judge)
-                if done == self.steps or stop or (late and due):
+                enough = self.watched is not None and self.watched.enough
+                if done == self.steps or stop or enough or (late and due):
                     self._save(done)
                     last_save = time.monotonic()
                 show(done, words)
+                if enough:
+                    return
                 if stop and done < self.steps:
                     raise Interrupted(f"stopped after step {done} of {self.steps} ({self.name})")
 
     def _evaluate(self, step: int, judge: Evaluator) -> None:
-        for name, predictor in self.algorithm.predictors().items():
-            for data, summary in judge(predictor).items():
+        for number, (name, predictor) in enumerate(self.algorithm.predictors().items()):
+            for at, (data, summary) in enumerate(judge(predictor).items()):
                 numbers = summary.compute()
+                if self.watched is not None and number == at == 0:
+                    self.watched.see(step, numbers.get(self.watched.patience.metric), predictor)
                 line = Measurement(self.name, step, "eval", numbers, data=data, predictor=name)
                 self.owner.log.write(line.line())
 

@@ -24,11 +24,14 @@ from ..data.loading.stream import Scan, Stream
 from ..data.sources.concat import with_unlabeled
 from ..errors import UserError
 from ..labels import Single, Soft, rebalanced
+from ..models.blocks import freeze_until, rate_scales
 from ..models.heads import classifier_of, set_prior_bias
+from ..models.presence import Link
 from ..options import shared as options
 from ..schedules import Constant, Cosine, Drop, Drops, Schedule, Warmup, linear_scaling
-from . import distributed
-from .learner import Learner, Predictor
+from . import distributed, linear_probe
+from .best_model import Patience
+from .learner import Learner, Predictor, Statistics
 
 if TYPE_CHECKING:
     from .evaluate import Evaluator
@@ -79,6 +82,9 @@ class Setup:
         broken: collects item -> reason for images that could not be read.
         warnings: collects what the user should know, for the run folder.
         derived: collects settings that were left open and follow from the data, for the run folder.
+        batch_norm: what becomes of its running statistics.
+        probe: how logits become scores in the linear probe before training; None: no probe.
+        keep: folder in which the probe is kept; None: nowhere.
     """
 
     train: Dataset
@@ -100,7 +106,10 @@ class Setup:
     workers: int = 0
     broken: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    derived: dict[str, int] = field(default_factory=dict)
+    derived: dict[str, float] = field(default_factory=dict)
+    batch_norm: Statistics = "update"
+    probe: Link | None = None
+    keep: Path | None = None
 
     @property
     def device(self) -> torch.device:
@@ -118,6 +127,11 @@ class Setup:
     def changes(self) -> bool:
         """Whether the training images are augmented in a way that RandAugment and cutout go with."""
         return self.frames is None and self._augmentation() in ("crop", "flip")
+
+    @property
+    def crops(self) -> bool:
+        """Whether random crops of photos are trained on."""
+        return self.frames is None and self._augmentation() == "crop"
 
     def _augmentation(self) -> str:
         """``--augment``, without *auto*."""
@@ -144,6 +158,13 @@ class Setup:
         if distributed.rank() == 0:
             print(f"--{name.replace('_', '-')} {value}: {why}", file=sys.stderr, flush=True)
         return value
+
+    def choose(self, what: str, values: dict[str, float]) -> None:
+        """Take values for settings of fine-tuning that were left open, and say them in one line."""
+        self.derived.update(values)
+        if distributed.rank() == 0:
+            words = " ".join(f"--{k.replace('_', '-')} {v:.3g}" for k, v in values.items())
+            print(f"fine-tuning ({what}): {words}", file=sys.stderr, flush=True)
 
     def everything(self) -> Dataset:
         """Labelled and unlabelled images as one data set, in which nothing is known of the latter."""
@@ -172,10 +193,19 @@ class Setup:
         """
         given = {key: value for key, value in architecture.items() if value}
         model = self.build(rng.fold(self.seed, "weights", name), **given)
+        if self.model.freeze_until is not None:
+            freeze_until(model, self.model.freeze_until)
+        if prior_bias and self.probe is not None:
+            raise UserError(
+                "--prior-bias has no effect with --probe-first, which sets the whole output layer: leave "
+                "it out, or give --no-probe-first"
+            )
         if prior_bias:
             set_prior_bias(model, self.train.labels.counts() / len(self.train))
         if start is not None:
             model.load_state_dict(start.models[0].state_dict())
+        elif self.probe is not None:
+            self._probed(model, self.probe)
         optimizer = _optimizer(model, self.training)
         return Learner(
             model,
@@ -185,7 +215,15 @@ class Setup:
             self.training.average,
             self.model.precision,
             self.model.compile,
+            self.batch_norm,
         )
+
+    def _probed(self, model: nn.Module, link: Link) -> None:
+        """Bring the output layer to its optimum on the features of the network."""
+        scan = self.scan(linear_probe.sample(self.train, self.seed))
+        head = linear_probe.kept(model, scan, link, self.seed, self.keep)
+        head.put_into(model)
+        self.derived.update(probe_penalty=head.penalty, probe_images=head.images)
 
     def stream(
         self,
@@ -260,7 +298,14 @@ class Setup:
         if kind == "crop-flip":
             crop = CropFlip(size, interpolation=by)
             return Then(view, crop) if self.resize == "square" else crop
-        return Train(size, randaugment=magnitude, cutout=self.training.cutout, interpolation=by)
+        least = self.training.min_crop or 0.08
+        return Train(
+            size,
+            (least, 1.0),
+            randaugment=magnitude,
+            cutout=self.training.cutout,
+            interpolation=by,
+        )
 
     def budget(self, share: float = 1.0) -> dict[str, Any]:
         """How long to train and when to evaluate: the keyword arguments of ``Run.train``."""
@@ -269,7 +314,14 @@ class Setup:
             "judge": self.judge,
             "eval_every": self.eval_every,
             "parts": self.training.accumulate,
+            "patience": self._patience(),
         }
+
+    def _patience(self) -> Patience | None:
+        if self.training.patience is None:
+            return None
+        single = isinstance(self.train.labels, Single)
+        return Patience(self.training.patience, "accuracy" if single else "map")
 
     def _steps(self, share: float) -> int:
         return max(1, round(self.total * share))
@@ -281,20 +333,24 @@ def _optimizer(model: nn.Module, training: options.Training) -> torch.optim.Opti
     if decay is None:
         decay = {"sgd": 1e-4, "adam": 0.0, "adamw": 0.05}[training.optimizer]
     head: set[int] = set()
-    if training.head_lr_scale != 1:
+    of_head = 1.0 if training.head_lr_scale is None else training.head_lr_scale
+    if of_head != 1:
         head = {id(p) for p in classifier_of(model).parameters()}
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for parameter in model.parameters():
+    scales = (
+        rate_scales(model, training.layer_decay) if training.layer_decay not in (None, 1) else {}
+    )
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            key = (parameter.dim() > 1, id(parameter) in head)
-            groups.setdefault(key, []).append(parameter)
+            scale = scales.get(name, 1.0) * (of_head if id(parameter) in head else 1.0)
+            groups.setdefault((parameter.dim() > 1, scale), []).append(parameter)
     settings: list[dict[str, Any]] = [
         {
             "params": parameters,
             "weight_decay": decay if wide else 0.0,
-            "lr_scale": training.head_lr_scale if is_head else 1.0,
+            "lr_scale": scale,
         }
-        for (wide, is_head), parameters in groups.items()
+        for (wide, scale), parameters in groups.items()
     ]
     if training.optimizer == "sgd":
         return torch.optim.SGD(settings, lr=0.1, momentum=0.9, nesterov=training.nesterov)
@@ -324,5 +380,5 @@ def _schedule(training: options.Training, steps: int) -> Schedule:
         schedule = Drops(peak, steps, 3, 0.1)
     else:
         schedule = Drops(peak, steps, 13, 0.5)
-    rise = round(training.warmup * steps)
+    rise = round((training.warmup or 0.0) * steps)
     return Warmup(schedule, rise) if rise else schedule

@@ -88,6 +88,11 @@ def default_image_size(name: str) -> int:
     return int(_config(name).input_size[-1])
 
 
+def fixed_size(name: str) -> bool:
+    """Whether an architecture is built for one size of images, as vision transformers are."""
+    return bool(_config(name).fixed_input_size)
+
+
 def takes_features(name: str) -> bool:
     """Whether an architecture takes feature vectors in place of images."""
     return name in feature_heads.NAMES

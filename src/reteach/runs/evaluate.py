@@ -11,9 +11,11 @@ from ..data.dataset import Dataset
 from ..data.sources.base import features_of
 from ..engine import distributed
 from ..engine.algorithm import Algorithm
+from ..engine.best_model import BestModel
 from ..engine.evaluate import Evaluation, scores
 from ..engine.learner import Predictor
 from ..engine.setup import Setup
+from ..progress import note
 from ..records.record import parse
 from ..records.runs import EVALUATION, PredictorEvaluation
 from . import gallery
@@ -21,15 +23,34 @@ from .checkpoint import save_models
 from .config import Config
 from .inputs import Inputs
 
+BEST = "best"
+"""The predictor of the best validation, where training watched for it."""
 THRESHOLD = 0.25
 """Where label sets are cut for pictures and tables when nothing better is known (MILe's own)."""
 
 
 def finish(
-    config: Config, folder: Path, inputs: Inputs, setup: Setup, algorithm: Algorithm
+    config: Config,
+    folder: Path,
+    inputs: Inputs,
+    setup: Setup,
+    algorithm: Algorithm,
+    best: tuple[BestModel, Predictor] | None = None,
 ) -> None:
-    """Write ``evaluation.json`` and ``models/``."""
+    """Write ``evaluation.json`` and ``models/``.
+
+    Args:
+        best: the model of the best validation, to be kept as ``best`` beside the last.
+    """
     predictors = algorithm.predictors()
+    if best is not None:
+        predictors = {**predictors, BEST: best[1]}
+        setup.derived["best_step"] = best[0].step
+        if distributed.rank() == 0:
+            note(
+                f"the best validation was at step {best[0].step} ({best[0].patience.metric} "
+                f"{best[0].value:.3f}): its model is kept as {BEST!r} beside the last (--predictor {BEST})"
+            )
     judged: dict[str, PredictorEvaluation] = {}
     threshold = None
     if inputs.val is not None and len(inputs.val):
@@ -37,6 +58,8 @@ def finish(
             found, tuned = evaluation(setup, inputs.val, predictor)
             judged[name] = found
             threshold = tuned if number == 0 else threshold
+    if judged:
+        _warn_of_no_labels(setup, config.method, next(iter(predictors.values())), judged)
     if distributed.rank() > 0:
         return
     if judged:
@@ -56,6 +79,18 @@ def finish(
         specialists=algorithm.specialists(),
         features=features_of(setup.train.source),
     )
+
+
+def _warn_of_no_labels(
+    setup: Setup, method: str, predictor: Predictor, judged: dict[str, PredictorEvaluation]
+) -> None:
+    """Say of a model of label sets that it names no class on any image, and what to do."""
+    count = next(iter(judged.values())).metrics.get("labels_per_image")
+    if predictor.link == "sigmoid" and count is not None and count < 0.005:
+        setup.warn(
+            f"no class passes 0.5 on any validation image, so that {method} predicts nothing there; the "
+            "ranking may be good all the same: reteach calibrate, or a lower --threshold of predict"
+        )
 
 
 def _own_size(setup: Setup) -> tuple[int, int] | None:

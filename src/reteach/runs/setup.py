@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +22,7 @@ from ..engine.evaluate import Evaluation, Evaluator
 from ..engine.setup import Frozen, Setup
 from ..errors import UserError
 from ..labels import Multi, Single, as_multi
-from ..models import weights, zoo
+from ..models import blocks, weights, zoo
 from ..models.class_tokens import read_vectors
 from ..options import shared as options
 from ..options.methods import METHODS
@@ -29,9 +30,11 @@ from ..options.shared import refuse_unused
 from ..processes import decoders
 from ..progress import note, progress
 from . import config as configs
+from . import fine_tuning
 from .checkpoint import load_models
 from .inputs import Inputs
 from .preprocessing import differing
+from .sizes import chosen_size, misfit, sizes_of
 
 
 def load_recipe(recipe: str) -> Any:
@@ -46,12 +49,14 @@ def make_setup(
     device: torch.device,
     judge: Evaluator | None = None,
     resize: options.Resize | None = None,
+    keep: Path | None = None,
 ) -> Setup:
     """Learners, streams and scans for these inputs.
 
     Args:
         judge: by default of the validation images.
         resize: where --resize is not given; by default what suits the labels.
+        keep: folder in which a linear probe is kept, so that a resumed run need not fit it again.
     """
     data, model, training = config.data, config.model, config.training
     if training.steps is not None:
@@ -66,12 +71,16 @@ def make_setup(
     source = inputs.train.source
     channels = source.channels if isinstance(source, ArraySource) else 3
     array = isinstance(source, ArraySource)
-    image_size = model.image_size
-    if image_size is None and not array:
-        image_size = zoo.default_image_size(model.model)
     frames = clip_frames(model, training, inputs)
     check_features(model, training, inputs)
+    sizes, tuned = sizes_of(inputs.train), fine_tuning.fine_tuned(model)
+    image_size = chosen_size(model, inputs.train, sizes, fine_tuned=tuned, resident=data.resident)
     resize = model.resize or resize or usual_resize(inputs.train)
+    own = model.image_size is None and sizes is not None and sizes.small == image_size
+    if own and not array:  # small images as they are, whatever they come in
+        resize = model.resize or "square"
+        if training.augment == "auto":
+            training = replace(training, augment="none")
     if frames is not None:
         refuse_unused(model, "on videos, whose shorter side is resized", "resize")
         resize = "shorter"
@@ -82,6 +91,12 @@ def make_setup(
     vectors = None if model.vectors is None else read_vectors(model.vectors, classes)
     build = Networks(model, classes, channels, image_size, frames, str(device), vectors)
     first = build(0)  # also refuses a bad --model or --init before anything else happens
+    probed = fine_tuning.probes_first(model, first)
+    check_fine_tuning(model, training, first)
+    chosen: dict[str, float] = {}
+    if fine_tuning.fine_tuned(model):
+        training, chosen = fine_tuning.fine_tuning(training, first, settled=model.probe_first)
+    training = fine_tuning.from_scratch(training)
     mean, std = zoo.normalisation(first, channels)
     by = expected_interpolation(model, first)
     prepare = Normalize(mean, std, channels, str(device), model.channels_last, by)
@@ -109,11 +124,23 @@ def make_setup(
         balanced_epoch=data.balanced_epoch,
         eval_every=every,
         workers=0 if array or data.cache else decoders(data.workers),
+        batch_norm=fine_tuning.statistics(model, len(inputs.train)),
+        probe=("softmax" if METHODS[config.method].labels == "one" else "sigmoid")
+        if probed
+        else None,
+        keep=keep,
     )
     if judge is None and inputs.val is not None and len(inputs.val):
         setup = replace(setup, judge=Evaluator((Evaluation("val", setup.scan(inputs.val)),)))
+    if not setup.crops:
+        refuse_unused(config.training, "without --augment crop", "min_crop")
+        chosen.pop("min_crop", None)
+    if chosen:
+        setup.choose(fine_tuning.kind_of(first), chosen)
     if frames is None and not setup.changes:
         refuse_unused(training, "without --augment crop or flip", "randaugment", "cutout")
+    if wrong := misfit(model, image_size, sizes, fine_tuned=tuned):
+        setup.warn(wrong)
     # below AVX-512 PyTorch has only a naive convolution in half precision
     if device.type == "cpu" and model.precision != "fp32" and cpu.get_cpu_capability() == "AVX2":
         setup.warn(
@@ -263,6 +290,33 @@ def check_features(model: options.Model, training: options.Training, inputs: Inp
             "these features are of the middle of each photo (embed --resize shorter), and label sets may "
             "name what stands outside it: reteach embed --resize square takes the whole photo"
         )
+
+
+def check_fine_tuning(
+    model: options.Model, training: options.Training, network: torch.nn.Module
+) -> None:
+    """Refuse settings of fine-tuning that would do nothing, or cannot be met.
+
+    Raises:
+        UserError: one of these.
+    """
+    if not fine_tuning.fine_tuned(model):
+        refuse_unused(model, "without --pretrained or --init", "probe_first")
+    if model.freeze_until is not None:
+        if not fine_tuning.fine_tuned(model):
+            raise UserError(
+                "--freeze-until keeps weights that --pretrained or --init brings: give one of them"
+            )
+        blocks.freeze_until(copy.deepcopy(network), model.freeze_until)
+    if model.batch_norm == "keep" and not fine_tuning.fine_tuned(model):
+        raise UserError(
+            "--batch-norm keep keeps statistics that --pretrained or --init brings: give one of them"
+        )
+    normed = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in network.modules())
+    if not normed:
+        refuse_unused(model, f"with {model.model}, which has no batch normalisation", "batch_norm")
+    if training.layer_decay is not None:
+        blocks.rate_scales(network, training.layer_decay)
 
 
 def check_unlabeled(method: str, data: options.Data) -> None:

@@ -17,11 +17,13 @@ from .. import __version__
 from ..engine import distributed
 from ..engine.log import Log, Sink, tensorboard, wandb
 from ..engine.run import Run
+from ..engine.setup import Setup
 from ..errors import Interrupted, Refused, UserError
 from ..files import atomic_write
 from ..models import weights
 from ..options.methods import METHODS
 from ..options.shared import refuse_unused
+from ..progress import note
 from ..records.runs import RUN, RunRecord
 from ..report import run_report
 from ..unreadable import write_csv
@@ -29,10 +31,12 @@ from . import collapse
 from . import config as configs
 from . import evaluate as finish
 from .checkpoint import choose_device
+from .fine_tuning import fine_tuned
 from .folder import new_folder, open_run_folder
 from .inputs import Inputs, open_inputs
 from .originals import Originals, originals_of
 from .setup import check_unlabeled, load_recipe, make_setup
+from .sizes import SMALL, sizes_of
 
 
 def train(config: configs.Config, *, moved: bool = False, forgiving: bool = False) -> Path:
@@ -93,12 +97,18 @@ def _train(
     recipe: str,
     originals: Originals,
 ) -> Path:
-    setup = make_setup(config, inputs, device)
+    setup = make_setup(config, inputs, device, keep=folder / "probe")
+    if starts_from_scratch_on_photos(config, setup):
+        note(
+            f"{config.model.model} starts from scratch; on photos, --pretrained --freeze (features of a "
+            "pretrained network, in minutes) or --pretrained (all of it trained) is nearly always better"
+        )
     if warning := originals.warning():
         setup.warn(warning)
     setup.broken.update(originals.gone)
     if setup.judge is None:
         refuse_unused(config.output, "without validation images", "eval_every")
+        refuse_unused(config.training, "without validation images", "patience")
     if config.model.init is not None and distributed.rank() == 0:
         print(
             f"starting from {weights.load(setup.build(seed=0), config.model.init)}", file=sys.stderr
@@ -152,7 +162,7 @@ def _train(
             inputs.quarantine.update(part)
         if distributed.rank() == 0:
             write_csv(folder / "quarantine.csv", sorted(inputs.quarantine.items()))
-        finish.finish(config, folder, inputs, setup, algorithm)
+        finish.finish(config, folder, inputs, setup, algorithm, run.best(algorithm))
     except (Interrupted, KeyboardInterrupt) as error:
         message = str(error) or "stopped after training, before the model was judged"
         status("interrupted", message)
@@ -163,9 +173,11 @@ def _train(
         elif distributed.rank() == 0:  # what was refused takes nothing away from what is there
             atomic_write(folder / RUN.name, finished)
         raise
-    rate = setup.total * config.training.batch_size / max(seconds, 1e-9)
+    made = setup.total - run.spared
+    rate = made * config.training.batch_size / max(seconds, 1e-9)
     left_out = len(inputs.quarantine)
-    status("finished", seconds=seconds, images_per_second=rate, n_quarantined=left_out)
+    numbers: dict[str, Any] = {"seconds": seconds, "images_per_second": rate}
+    status("finished", **numbers, steps=made, n_quarantined=left_out)
     if distributed.rank() == 0:
         run_report(folder)
         if left_out:
@@ -176,6 +188,17 @@ def _train(
                 file=sys.stderr,
             )
     return folder
+
+
+def starts_from_scratch_on_photos(config: configs.Config, setup: Setup) -> bool:
+    """Whether a fresh network is trained on photos, as opposed to small images, videos and features."""
+    sizes = sizes_of(setup.train)
+    return (
+        not fine_tuned(config.model)
+        and sizes is not None
+        and sizes.small is None
+        and sizes.shorter > SMALL
+    )
 
 
 def _finished(folder: Path) -> str | None:

@@ -144,6 +144,10 @@ def _facts(run: RunRecord, listed: bool) -> list[tuple[str, Child]]:
         pairs.append(("images per second", formatting.count(run.images_per_second)))
     if run.device:
         pairs.append(("device", run.device))
+    pairs += [
+        (f"{name.replace('_', ' ')} (chosen)", formatting.general(value))
+        for name, value in (run.derived or {}).items()
+    ]
     return pairs
 
 
