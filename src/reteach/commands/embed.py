@@ -9,10 +9,11 @@ from typing import final
 
 from ..features.embed import embed as embed_images
 from ..features.embed import resized
+from ..features.extractor import Extractor
 from ..options.embed import EmbedOptions
 from ..options.shared import PRETRAINED
 from ..processes import decoders
-from ..runs.features import Extractor, of_network, of_run
+from ..runs.features import of_network, of_run
 
 
 @final

@@ -121,7 +121,9 @@ def run_trial(trial: Trial) -> TrialResult:
     config = replace(config, training=training, data=contest.data)
     inputs, test = contest.inputs, contest.test
     assert inputs.val is not None
-    setup = make_setup(config, inputs, choose_device(config.model.device), resize=resize)
+    setup = make_setup(
+        config, inputs, choose_device(config.model.device), resize=resize, folder=trial.folder
+    )
 
     def scan(data: Any) -> Scan:
         return setup.scan(data)

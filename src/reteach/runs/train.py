@@ -93,16 +93,14 @@ def _train(
     recipe: str,
     originals: Originals,
 ) -> Path:
-    setup = make_setup(config, inputs, device)
+    setup = make_setup(config, inputs, device, folder=folder)
     if warning := originals.warning():
         setup.warn(warning)
     setup.broken.update(originals.gone)
     if setup.judge is None:
         refuse_unused(config.output, "without validation images", "eval_every")
-    if config.model.init is not None and distributed.rank() == 0:
-        print(
-            f"starting from {weights.load(setup.build(seed=0), config.model.init)}", file=sys.stderr
-        )
+    if (init := config.model.init) and setup.backbone is None and distributed.rank() == 0:
+        print(f"starting from {weights.load(setup.build(seed=0), init)}", file=sys.stderr)
     classes = inputs.train.classes
     if unseen := [classes[c] for c in np.flatnonzero(inputs.train.labels.counts() == 0)]:
         setup.warn(
