@@ -28,9 +28,9 @@ from PIL import Image
 
 from reteach.data.loading.batch import Normalize
 from reteach.features.embed import embed
+from reteach.features.extractor import Extractor
+from reteach.features.preprocessing import Preprocessing
 from reteach.models import zoo
-from reteach.runs.features import Extractor
-from reteach.runs.preprocessing import Preprocessing
 
 torch.set_num_threads(1)
 

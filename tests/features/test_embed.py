@@ -22,12 +22,12 @@ from reteach.engine.learner import Predictor
 from reteach.errors import UserError
 from reteach.features import embed as module
 from reteach.features.embed import embed
+from reteach.features.extractor import Extractor
+from reteach.features.preprocessing import Preprocessing
 from reteach.models import zoo
 from reteach.models.features import pooled
 from reteach.options.embed import EmbedOptions
 from reteach.runs.checkpoint import save_models
-from reteach.runs.features import Extractor
-from reteach.runs.preprocessing import Preprocessing
 
 SIDE = 16
 

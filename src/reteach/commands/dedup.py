@@ -170,7 +170,7 @@ def _check_kinds(options: DedupOptions, images: Source, against: Source) -> None
     Raises:
         UserError: otherwise.
     """
-    from ..runs.preprocessing import differing  # torch
+    from ..features.preprocessing import differing  # torch
 
     one, other = features_of(against), features_of(images)
     if (one is None) != (other is None):

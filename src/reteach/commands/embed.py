@@ -10,10 +10,11 @@ from typing import final
 from ..data.sources.parts import images_per_part
 from ..features.embed import BLOCK, resized
 from ..features.embed import embed as embed_images
+from ..features.extractor import Extractor
 from ..options.embed import EmbedOptions
 from ..options.shared import PRETRAINED
 from ..processes import decoders
-from ..runs.features import Extractor, of_network, of_run
+from ..runs.features import of_network, of_run
 from ..unreadable import Unreadable
 
 

@@ -120,8 +120,9 @@ def run_trial(trial: Trial) -> TrialResult:
     config = replace(config, training=training, data=contest.data)
     inputs, test = contest.inputs, contest.test
     assert inputs.val is not None
-    device, kept = choose_device(config.model.device), trial.folder / "probe"
-    setup = make_setup(config, inputs, device, resize=resize, keep=kept)
+    setup = make_setup(
+        config, inputs, choose_device(config.model.device), resize=resize, folder=trial.folder
+    )
 
     def scan(data: Any) -> Scan:
         return setup.scan(data)

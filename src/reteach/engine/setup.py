@@ -23,6 +23,7 @@ from ..data.loading.samplers import Epochs, Sampler, WeightedSampler
 from ..data.loading.stream import Scan, Stream
 from ..data.sources.concat import with_unlabeled
 from ..errors import UserError
+from ..features.frozen import FrozenBackbone
 from ..labels import Single, Soft, rebalanced
 from ..models.blocks import freeze_until, rate_scales
 from ..models.heads import classifier_of, set_prior_bias
@@ -80,6 +81,7 @@ class Setup:
         eval_every: steps between evaluations.
         workers: decoding processes.
         broken: collects item -> reason for images that could not be read.
+        backbone: whose features ``train`` and ``unlabeled`` hold, where only a head on them is trained.
         warnings: collects what the user should know, for the run folder.
         derived: collects settings that were left open and follow from the data, for the run folder.
         batch_norm: what becomes of its running statistics.
@@ -105,6 +107,7 @@ class Setup:
     eval_every: int | None = None
     workers: int = 0
     broken: dict[str, str] = field(default_factory=dict)
+    backbone: FrozenBackbone | None = None
     warnings: list[str] = field(default_factory=list)
     derived: dict[str, float] = field(default_factory=dict)
     batch_norm: Statistics = "update"
@@ -265,6 +268,8 @@ class Setup:
 
     def scan(self, dataset: Dataset, of: Frozen | None = None) -> Scan:
         """One un-augmented pass over a data set, as the networks here see it, or as ``of`` does."""
+        if of is None and self.backbone is not None:
+            dataset = self.backbone.features(dataset)
         seen = self if of is None else of
         view = evaluation(seen.image_size, seen.frames, seen.resize, seen.prepare.interpolation)
         batch_size = at_once(max(256, self.training.batch_size), seen.frames)

@@ -41,8 +41,8 @@ from ..files import remove_parts
 from ..models.forward import Backend, Forward, forward
 from ..models.heads import classifier_of
 from ..progress import note, progress
-from ..runs.features import Extractor
 from ..unreadable import Unreadable, left_out, unreadable
+from .extractor import Extractor
 
 BLOCK = 1024
 """Images per shard where they are not in tar files."""
@@ -212,6 +212,32 @@ def embed(
     """
     parts = open_parts(images, block)
     need_pixels(parts.shared, "reteach embed")
+    return embed_parts(
+        eyes,
+        parts,
+        out,
+        views=views,
+        seed=seed,
+        block=block,
+        batch_size=batch_size,
+        backend=backend,
+        workers=workers,
+    )
+
+
+def embed_parts(
+    eyes: Extractor,
+    parts: Parts,
+    out: Path,
+    *,
+    views: int = 1,
+    seed: int = 0,
+    block: int = 1024,
+    batch_size: int | None = None,
+    backend: Backend | None = None,
+    workers: int = 0,
+) -> EmbeddedTotal:
+    """The same for images that are open; see :func:`embed`."""
     begun = read_index(out)["settings"] if is_table(out) else {}
     if not begun and out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and holds no feature table; use another --out")
@@ -219,7 +245,7 @@ def embed(
     usual = begun.get("batch_size") or (8 if device == "cpu" else 256)
     count = sum(parts.sizes) if parts.unit == "images" else None
     of = forward(eyes.model, _input(eyes, parts), backend or begun.get("backend"), count)
-    settings = _settings(eyes) | {
+    settings = making(eyes) | {
         "views": views,
         "seed": seed,
         "block": block if parts.shared is not None else None,
@@ -304,8 +330,8 @@ def _keep(out: Path, settings: dict[str, Any], shards: dict[str, str], *, comple
     (out / OLD_INDEX).unlink(missing_ok=True)
 
 
-def _settings(eyes: Extractor) -> dict[str, Any]:
-    """What the features depend on, but for the backend."""
+def making(eyes: Extractor) -> dict[str, Any]:
+    """What the features of an image depend on, but for views and backend."""
     seen = eyes.seen
     known: dict[str, Any] = getattr(eyes.model, "pretrained_cfg", None) or {}
     return {

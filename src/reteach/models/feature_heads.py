@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, final
 
+import torch
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
@@ -57,6 +58,23 @@ class FeatureNet(Headed):
     def pooled(self, x: Tensor) -> Tensor:
         """As they are."""
         return x
+
+    @torch.no_grad()
+    def as_linear(self) -> tuple[Tensor, Tensor]:
+        """(C, D) and (C,): the one linear layer on raw features that this network is in evaluation.
+
+        Raises:
+            ValueError: it has a hidden layer.
+        """
+        if len(self.hidden):
+            raise ValueError("a network with a hidden layer is not linear")
+        layer = self.get_classifier()
+        assert isinstance(layer, nn.Linear)
+        mean, var = self.norm.running_mean, self.norm.running_var
+        assert mean is not None
+        assert var is not None
+        weight = layer.weight.double() * self.scale / (var.double() + self.norm.eps).sqrt()
+        return weight.float(), (layer.bias.double() - weight @ mean.double()).float()
 
 
 _CONFIG = timm_config(1, "norm", "fc", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

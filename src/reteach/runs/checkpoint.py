@@ -18,13 +18,13 @@ from ..data.loading.stream import Scan
 from ..engine.algorithm import Specialist
 from ..engine.learner import Predictor
 from ..errors import UserError, closest
+from ..features.preprocessing import Preprocessing
 from ..models import export
 from ..models.class_heads import class_head_of
 from ..models.presence import load_presence
 from ..models.video import VideoNet
 from ..options.shared import Resize
 from ..records.runs import MODELS, ModelIndex, SavedPredictor
-from .preprocessing import Preprocessing
 
 
 @final

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import types
 import typing
 from contextlib import suppress
@@ -17,12 +18,14 @@ from ..files import atomic_write
 from ..options import shared as options
 from ..options.methods import METHODS
 from ..options.renamed import current_names
+from ..records.runs import MODELS
 
 # What may change between two attempts at the same run, because it changes no number.
 FREE = {
     "out",
     "workers",
     "device",
+    "features_cache",
     "snapshot_seconds",
     "tensorboard",
     "wandb",
@@ -58,7 +61,20 @@ def with_network(model: options.Model, images: str | None) -> options.Model:
         return model
     if images is not None and is_table(Path(images)):
         return replace(model, model="linear")
-    return replace(model, model=options.PRETRAINED if model.pretrained else options.SCRATCH)
+    if model.freeze and model.init is not None and (known := _network_of_run(model.init)):
+        return replace(model, model=known)
+    usual = options.PRETRAINED if model.pretrained or model.freeze else options.SCRATCH
+    return replace(model, model=usual)
+
+
+def _network_of_run(folder: Path) -> str | None:
+    """The architecture of a finished run's first network; None: it is no such run."""
+    try:
+        index = json.loads((folder / MODELS.name).read_bytes())
+        place = next(iter(index["predictors"].values()))["models"][0]
+        return str(json.loads((folder / place / "config.json").read_bytes())["architecture"])
+    except (OSError, ValueError, KeyError, TypeError, IndexError, StopIteration):
+        return None
 
 
 def save(config: Config, path: Path) -> None:

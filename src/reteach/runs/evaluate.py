@@ -15,12 +15,14 @@ from ..engine.best_model import BestModel
 from ..engine.evaluate import Evaluation, scores
 from ..engine.learner import Predictor
 from ..engine.setup import Setup
+from ..features.preprocessing import Preprocessing
 from ..progress import note
 from ..records.record import parse
 from ..records.runs import EVALUATION, PredictorEvaluation
 from . import gallery
 from .checkpoint import save_models
 from .config import Config
+from .frozen import whole
 from .inputs import Inputs
 
 BEST = "best"
@@ -64,20 +66,47 @@ def finish(
         return
     if judged:
         EVALUATION.write(folder, {"val": judged})
+    _save(config, folder, inputs, setup, algorithm, threshold)
+
+
+def _save(
+    config: Config,
+    folder: Path,
+    inputs: Inputs,
+    setup: Setup,
+    algorithm: Algorithm,
+    threshold: float | None,
+) -> None:
+    """Write ``models/``; heads as networks of images with the backbone that they were trained on."""
+    predictors, specialists = algorithm.predictors(), algorithm.specialists()
+    seen = Preprocessing(
+        setup.image_size,
+        setup.frames,
+        setup.prepare,
+        setup.resize,
+        features=features_of(setup.train.source),
+    )
+    if (backbone := setup.backbone) is not None:
+        seen = backbone.extractor.seen
+        predictors = {name: whole(backbone, one) for name, one in predictors.items()}
+        specialists = {
+            name: replace(one, predictor=whole(backbone, one.predictor))
+            for name, one in specialists.items()
+        }
     save_models(
         folder,
         predictors,
         architecture=config.model.model,
         classes=inputs.train.classes,
-        image_size=setup.image_size,
-        frames=setup.frames,
-        prepare=setup.prepare,
+        image_size=seen.image_size,
+        frames=seen.frames,
+        prepare=seen.prepare,
         threshold=threshold,
         method=config.method,
-        resize=setup.resize,
-        own_size=_own_size(setup),
-        specialists=algorithm.specialists(),
-        features=features_of(setup.train.source),
+        resize=seen.resize,
+        own_size=_own_size(inputs.train) if seen.image_size is None else None,
+        specialists=specialists,
+        features=seen.features,
     )
 
 
@@ -93,11 +122,9 @@ def _warn_of_no_labels(
         )
 
 
-def _own_size(setup: Setup) -> tuple[int, int] | None:
+def _own_size(data: Dataset) -> tuple[int, int]:
     """(H, W) of images that keep their size."""
-    if setup.image_size is not None:
-        return None
-    height, width = setup.train.source.read(int(setup.train.rows[0])).shape[-3:-1]
+    height, width = data.source.read(int(data.rows[0])).shape[-3:-1]
     return height, width
 
 

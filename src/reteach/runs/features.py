@@ -3,46 +3,23 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import final
 
 import numpy as np
-from torch import nn
 from torch.nn import functional as F
 
 from ..data.dataset import Dataset
-from ..data.loading.batch import Normalize
 from ..data.sources.base import Source
 from ..duplicates.neighbours import Features
 from ..errors import UserError
+from ..features.extractor import Extractor, extractor_of
 from ..item_index import rows_among
-from ..models import zoo
 from ..models.features import pooled
-from ..options.shared import Model
 from ..progress import progress
 from .checkpoint import choose_device, load_models
-from .preprocessing import Preprocessing
-from .setup import expected_interpolation
 
 IN_MEMORY = 2**30
 """Bytes of features above which they lie in a temporary file."""
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Extractor:
-    """A network whose pooled features are taken.
-
-    Args:
-        model: the network, on its device.
-        seen: how images reach it.
-        words: what the features are.
-    """
-
-    model: nn.Module
-    seen: Preprocessing
-    words: str
 
 
 def of_run(folder: Path, device: str) -> Extractor:
@@ -60,15 +37,7 @@ def of_network(
     Raises:
         UserError: neither, or whatever :func:`reteach.models.zoo.create` refuses.
     """
-    if init is None and not pretrained:
-        raise UserError(f"--model {name} needs weights: --init FILE, or --pretrained")
-    size = image_size or zoo.default_image_size(name)
-    model = zoo.create(name, 1, image_size=size, pretrained=pretrained, init=init, seed=0)
-    where = choose_device(device)
-    by = expected_interpolation(Model(name, init=init, pretrained=pretrained), model)
-    prepare = Normalize(*zoo.normalisation(model), device=str(where), interpolation=by)
-    seen = Preprocessing(size, zoo.clip_frames(name), prepare, whose=name)
-    return Extractor(model.to(where), seen, f"the features of {name}")
+    return extractor_of(name, init, pretrained, image_size, choose_device(device))
 
 
 def extract(

@@ -21,8 +21,10 @@ from ..data.sources.base import ArraySource, features_of, is_video, shrunk
 from ..engine.evaluate import Evaluation, Evaluator
 from ..engine.setup import Frozen, Setup
 from ..errors import UserError
+from ..features.extractor import expected_interpolation
+from ..features.preprocessing import differing
 from ..labels import Multi, Single, as_multi
-from ..models import blocks, weights, zoo
+from ..models import blocks, zoo
 from ..models.class_tokens import read_vectors
 from ..options import shared as options
 from ..options.methods import METHODS
@@ -32,8 +34,8 @@ from ..progress import note, progress
 from . import config as configs
 from . import fine_tuning
 from .checkpoint import load_models
+from .frozen import frozen_backbone, head_of, on_features
 from .inputs import Inputs
-from .preprocessing import differing
 from .sizes import chosen_size, misfit, sizes_of
 
 
@@ -49,15 +51,22 @@ def make_setup(
     device: torch.device,
     judge: Evaluator | None = None,
     resize: options.Resize | None = None,
-    keep: Path | None = None,
+    folder: Path | None = None,
 ) -> Setup:
     """Learners, streams and scans for these inputs.
 
     Args:
         judge: by default of the validation images.
         resize: where --resize is not given; by default what suits the labels.
-        keep: folder in which a linear probe is kept, so that a resumed run need not fit it again.
+        folder: of the run, where --freeze keeps how the features were made, and a linear probe is kept, so
+            that a resumed run need not fit it again.
     """
+    backbone = None
+    if config.model.freeze:
+        usual = resize or usual_resize(inputs.train)
+        backbone = frozen_backbone(config, inputs, device, usual, folder)
+        config, inputs = head_of(config), on_features(backbone, inputs)
+    refuse_unused(config.model, "without --freeze", "features_cache")
     data, model, training = config.data, config.model, config.training
     if training.steps is not None:
         refuse_unused(training, "beside --steps, which says how long", "epochs")
@@ -128,7 +137,8 @@ def make_setup(
         probe=("softmax" if METHODS[config.method].labels == "one" else "sigmoid")
         if probed
         else None,
-        keep=keep,
+        keep=None if folder is None else folder / "probe",
+        backbone=backbone,
     )
     if judge is None and inputs.val is not None and len(inputs.val):
         setup = replace(setup, judge=Evaluator((Evaluation("val", setup.scan(inputs.val)),)))
@@ -161,14 +171,6 @@ def frozen(path: Path, classes: tuple[str, ...], device: torch.device) -> Frozen
         detail = f"{odd[0]!r} is in one of them only" if odd else "they differ in order"
         raise UserError(f"{path} was trained on another class list: {detail}")
     return Frozen(saved.predictor, saved.image_size, saved.prepare, saved.frames, saved.resize)
-
-
-def expected_interpolation(model: options.Model, network: torch.nn.Module) -> options.Interpolation:
-    """How the images were resized on which the weights that training starts from were trained."""
-    if model.init is not None:
-        stated = weights.beside(model.init).get("interpolation")
-        return "bicubic" if stated == "bicubic" else "bilinear"
-    return zoo.interpolation(network) if model.pretrained else "bilinear"
 
 
 def usual_resize(dataset: Dataset) -> options.Resize:

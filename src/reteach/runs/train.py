@@ -97,7 +97,7 @@ def _train(
     recipe: str,
     originals: Originals,
 ) -> Path:
-    setup = make_setup(config, inputs, device, keep=folder / "probe")
+    setup = make_setup(config, inputs, device, folder=folder)
     if starts_from_scratch_on_photos(config, setup):
         note(
             f"{config.model.model} starts from scratch; on photos, --pretrained --freeze (features of a "
@@ -109,10 +109,8 @@ def _train(
     if setup.judge is None:
         refuse_unused(config.output, "without validation images", "eval_every")
         refuse_unused(config.training, "without validation images", "patience")
-    if config.model.init is not None and distributed.rank() == 0:
-        print(
-            f"starting from {weights.load(setup.build(seed=0), config.model.init)}", file=sys.stderr
-        )
+    if (init := config.model.init) and setup.backbone is None and distributed.rank() == 0:
+        print(f"starting from {weights.load(setup.build(seed=0), init)}", file=sys.stderr)
     classes = inputs.train.classes
     if unseen := [classes[c] for c in np.flatnonzero(inputs.train.labels.counts() == 0)]:
         setup.warn(
