@@ -84,6 +84,7 @@ class Setup:
         backbone: whose features ``train`` and ``unlabeled`` hold, where only a head on them is trained.
         warnings: collects what the user should know, for the run folder.
         derived: collects settings that were left open and follow from the data, for the run folder.
+        given: the training settings before those that were left open were filled in.
         batch_norm: what becomes of its running statistics.
         probe: how logits become scores in the linear probe before training; None: no probe.
         keep: folder in which the probe is kept; None: nowhere.
@@ -110,6 +111,7 @@ class Setup:
     backbone: FrozenBackbone | None = None
     warnings: list[str] = field(default_factory=list)
     derived: dict[str, float] = field(default_factory=dict)
+    given: options.Training = field(default_factory=options.Training)
     batch_norm: Statistics = "update"
     probe: Link | None = None
     keep: Path | None = None

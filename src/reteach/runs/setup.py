@@ -122,6 +122,7 @@ def make_setup(
         frozen=partial(frozen, classes=inputs.train.classes, device=device),
         model=model,
         training=training,
+        given=config.training,
         image_size=image_size,
         frames=frames,
         resize=resize,
