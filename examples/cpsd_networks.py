@@ -76,7 +76,8 @@ def knows_objects(packs: Path, folder: Path, model: Model, few: bool) -> Model:
     where = train(
         Config("softmax", SoftmaxOptions(), data, model, training, Output(folder / "backbone"))
     )
-    return replace(model, init=where / "models/model/model.safetensors")
+    weights = where / "models/model/model.safetensors"
+    return replace(model, init=weights, probe_first=False, batch_norm="update")
 
 
 def entrants(model: Model, training: Training) -> tuple[Variant, ...]:
@@ -119,6 +120,10 @@ if __name__ == "__main__":
         epochs=1 if told.smoke else told.epochs,
         batch_size=64,
         optimizer="adam",
+        weight_decay=0.0,
+        warmup=0.0,  # one setting for all rows: the fresh networks and those that know objects
+        head_lr_scale=1.0,
+        clip=0,
         lr=told.lr,
         augment="none",
     )

@@ -71,6 +71,11 @@ TUNE: Settings = {
     "batch-size": (256, "ours; the paper is silent"),
     "lr": (0.01, "ours; the paper is silent"),
     "head-lr-scale": (10, "ours; the paper is silent"),
+    "probe-first": (False, "ours; the paper is silent"),
+    "batch-norm": ("update", "ours, as from scratch; the paper is silent"),
+    "warmup": (0.0, "ours, as from scratch; the paper is silent"),
+    "clip": (0, "ours, as from scratch; the paper is silent"),
+    "min-crop": (0.08, "ours, as from scratch; the paper is silent"),
     "precision": ("bf16", "ours, for speed"),
 }
 WEB: Settings = {

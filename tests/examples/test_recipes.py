@@ -52,7 +52,8 @@ def config(name: str) -> Config:
     for group in (METHODS[recipe.method].settings, options.Data, options.Training):
         known = {field.name for field in dataclasses.fields(group)}
         groups.append(group(**{key: left.pop(key) for key in known & left.keys()}))
-    model = options.Model(model=left.pop("model"), precision=left.pop("precision"))
+    of_model = {field.name for field in dataclasses.fields(options.Model)}
+    model = options.Model(**{key: left.pop(key) for key in of_model & left.keys()})
     assert not left
     return Config(recipe.method, groups[0], groups[1], model, groups[2])
 
@@ -71,7 +72,8 @@ def setup(name: str) -> Setup:
     data = images(recipe.images)
     if told.data.fraction < 1:
         data = data.subset(np.arange(round(told.data.fraction * recipe.images)))
-    told = dataclasses.replace(told, model=small)
+    training = dataclasses.replace(told.training, min_crop=None)  # arrays are not cropped
+    told = dataclasses.replace(told, model=small, training=training)
     return make_setup(told, Inputs(data, None, None), torch.device("cpu"))
 
 

@@ -68,7 +68,7 @@ def test_open_settings_become_those_of_fine_tuning_and_are_said(weights, capsys)
     setup = setup_of(init=weights)
     assert setup.training.lr == pytest.approx(0.01 * 8 / 256)
     assert (setup.training.warmup, setup.training.head_lr_scale) == (0.1, 1.0)
-    assert setup.batch_norm == "keep"
+    assert (setup.batch_norm, setup.learner().clip) == ("keep", 1.0)
     assert setup.derived["lr"] == setup.training.lr
     assert "fine-tuning (convolutions): --lr 0.000313" in capsys.readouterr().err
     given = setup_of(init=weights, probe_first=False, lr=0.5, warmup=0.0, head_lr_scale=2.0)
@@ -82,6 +82,7 @@ def test_open_settings_become_those_of_fine_tuning_and_are_said(weights, capsys)
 def test_from_scratch_nothing_changes():
     setup = setup_of()
     assert (setup.peak, setup.batch_norm, setup.derived) == (0.1 * 8 / 256, "update", {})
+    assert setup.training.clip is None
     assert (setup.training.warmup, setup.training.head_lr_scale) == (0.0, 1.0)
     assert setup.probe is None
 

@@ -216,7 +216,7 @@ class Setup:
             model,
             optimizer,
             rate or _schedule(self.training, self._steps(steps)),
-            self.training.clip,
+            self.training.clip or None,
             self.training.average,
             self.model.precision,
             self.model.compile,

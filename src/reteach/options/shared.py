@@ -180,8 +180,8 @@ class Training(Checked):
     layer_decay: Annotated[float | None, Within(0, 1, "(]")] = None
     """Multiplies the rate once per layer from the output layer down; by default 1, for transformers from
     --pretrained or --init 0.75."""
-    clip: Annotated[float | None, Positive()] = None
-    """Largest gradient norm."""
+    clip: Annotated[float | None, AtLeast(0)] = None
+    """Largest gradient norm; 0: no limit, the default; with --pretrained or --init 1."""
     average: Annotated[float | None, Within(0, 1, "[)")] = None
     """Decay of an exponential moving average of the weights, e.g. 0.999."""
     augment: Literal["auto", "crop", "flip", "crop-flip", "none"] = "auto"

@@ -24,6 +24,9 @@ RATES = {
 }
 """Highest rates by kind of network and optimiser; those of sgd per 256 images."""
 DECAYS = {"sgd": 1e-4, "adam": 0.0, "adamw": 0.05}
+CLIP = 1.0
+"""Largest gradient norm: an output layer at its optimum has large weights, and sends large gradients through
+the network, where a fresh one has small ones."""
 FEW = 10_000
 """Up to so many training images the statistics of batch normalisation are kept."""
 
@@ -77,6 +80,7 @@ def fine_tuning(
         lr=linear_scaling(rate, training.batch_size) if optimizer == "sgd" else rate,
         weight_decay=DECAYS[optimizer],
         warmup=0.1,
+        clip=CLIP,
         head_lr_scale=1.0 if settled else 10.0,
         min_crop=0.35,
     )
