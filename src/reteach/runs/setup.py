@@ -33,6 +33,7 @@ from ..progress import progress
 from . import config as configs
 from .checkpoint import load_models
 from .frozen import frozen_backbone, head_of, on_features
+from .head_choice import choice_for
 from .inputs import Inputs
 
 
@@ -99,6 +100,9 @@ def make_setup(
     if total is None:
         epoch = data.balanced_epoch or len(inputs.train) / training.batch_size
         total = max(1, round(training.epochs * epoch))
+    given, chosen = training, choice_for(config, inputs.train, total, folder)
+    if chosen is not None:
+        training = replace(training, lr=chosen.lr, weight_decay=chosen.weight_decay)
     per_epoch = data.balanced_epoch or max(1, len(inputs.train) // training.batch_size)
     every = config.output.eval_every or max(per_epoch, -(-total // 50))
     setup = Setup(
@@ -125,6 +129,8 @@ def make_setup(
         setup = replace(setup, judge=Evaluator((Evaluation("val", setup.scan(inputs.val)),)))
     if frames is None and not setup.changes:
         refuse_unused(training, "without --augment crop or flip", "randaugment", "cutout")
+    if chosen is not None:
+        chosen.tell(setup, given)
     # below AVX-512 PyTorch has only a naive convolution in half precision
     if device.type == "cpu" and model.precision != "fp32" and cpu.get_cpu_capability() == "AVX2":
         setup.warn(

@@ -86,6 +86,7 @@ class Read:
         of: how many images the part has.
         last: nothing more of this part comes.
         lost: why the part is not all there ("": it is).
+        class_of: class names of the items, where the images carry labels.
     """
 
     part: int
@@ -94,6 +95,7 @@ class Read:
     of: int
     last: bool
     lost: str
+    class_of: Sequence[str] | None = None
 
 
 @final
@@ -205,11 +207,13 @@ def read_parts(
             if isinstance(found, str):
                 ahead.append(Failed(number, found))
                 continue
-            for start in range(0, len(found.items), batch_size):
+            classes, count = found.source.class_of, len(found.items)
+            for start in range(0, count, batch_size):
                 items = found.items[start : start + batch_size]
-                last = start + batch_size >= len(found.items)
-                ahead.append(Read(number, items, (_NONE, []), len(found.items), last, found.lost))
+                last = start + batch_size >= count
                 rows = np.arange(start, start + len(items)) + found.first
+                named = None if classes is None else [classes[row] for row in rows.tolist()]
+                ahead.append(Read(number, items, (_NONE, []), count, last, found.lost, named))
                 yield (
                     (None, rows) if found.source is shared else _apart(found.source, rows, at_least)
                 )
