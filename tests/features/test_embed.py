@@ -15,8 +15,10 @@ import torch
 
 from command import run
 from pictures import folder
+from reteach.cli import main
 from reteach.data.loading.batch import Normalize
 from reteach.data.loading.decode import decode
+from reteach.data.sources.base import open_source
 from reteach.data.sources.feature_table import read_shard, read_table, write_shard
 from reteach.engine.learner import Predictor
 from reteach.errors import UserError
@@ -206,3 +208,25 @@ def test_command_on_a_run_and_bad_input(photos, tmp_path, capsys):
             EmbedOptions(str(photos), out=out, **options)
     with pytest.raises(UserError, match="holds no feature table"):
         run(EmbedOptions(str(photos), run_folder, out=photos))
+
+
+def test_class_folders_keep_their_labels_in_the_table(tmp_path):
+    names = [f"{name}/{i}.png" for i in range(4) for name in ("cat", "dog")]
+    photos = folder(tmp_path / "photos", names)
+    (photos / "cat" / "2.png").write_bytes(b"no picture")
+    embed(eyes(), str(photos), tmp_path / "x", block=3, batch_size=2)
+    source = open_source(tmp_path / "x")
+    assert len(source) == 7
+    assert source.class_of == [item.split("/")[0] for item in source.items]
+    flat = folder(tmp_path / "flat", ["a.png", "b.png"])
+    embed(eyes(), str(flat), tmp_path / "y")
+    assert open_source(tmp_path / "y").class_of is None
+    asked = ["--images", str(tmp_path / "x"), "--steps", "2", "--batch-size", "2"]
+    assert main(["train", "softmax", *asked, "--out", str(tmp_path / "run")]) == 0
+    pixels = np.zeros((3, 20, 20, 3), np.uint8)
+    for name, labels in (("one", [0, 1, 0]), ("other", [1, 1, 0])):
+        np.savez(tmp_path / f"{name}.npz", images=pixels, labels=labels, classes=["p", "q"])
+    embed(eyes(), str(tmp_path / "one.npz"), tmp_path / "z")
+    assert open_source(tmp_path / "z").class_of == ["p", "q", "p"]
+    with pytest.raises(UserError, match="of other images"):
+        embed(eyes(), str(tmp_path / "other.npz"), tmp_path / "z")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from ..data.loading.clips import EvalClips, TrainClip, at_once, evaluation
 from ..data.loading.reader import Augment
 from ..data.loading.samplers import Epochs, Sampler, WeightedSampler
 from ..data.loading.stream import Scan, Stream
+from ..data.loading.views import DrawnView, FirstView
+from ..data.sources.base import views_of
 from ..data.sources.concat import with_unlabeled
 from ..errors import UserError
 from ..features.frozen import FrozenBackbone
@@ -36,6 +38,8 @@ from .learner import Learner, Predictor, Statistics
 
 if TYPE_CHECKING:
     from .evaluate import Evaluator
+
+Number = TypeVar("Number", int, float)
 
 
 @final
@@ -129,6 +133,12 @@ class Setup:
         return self.balanced_epoch * self.training.batch_size
 
     @property
+    def views(self) -> int:
+        """The most feature vectors that stand for one training image; 1 of images."""
+        unlabeled = None if self.unlabeled is None else self.unlabeled.source
+        return max(views_of(self.train.source), views_of(unlabeled))
+
+    @property
     def changes(self) -> bool:
         """Whether the training images are augmented in a way that RandAugment and cutout go with."""
         return self.frames is None and self._augmentation() in ("crop", "flip")
@@ -149,7 +159,7 @@ class Setup:
     @property
     def peak(self) -> float:
         """The highest learning rate of a training from scratch."""
-        return _peak(self.training)
+        return peak_of(self.training)
 
     def warn(self, text: str) -> None:
         """Say what the user should know, and keep it for the run folder."""
@@ -157,11 +167,11 @@ class Setup:
         if distributed.rank() == 0:
             print(f"warning: {text}", file=sys.stderr, flush=True)
 
-    def derive(self, name: str, value: int, why: str) -> int:
+    def derive(self, name: str, value: Number, why: str) -> Number:
         """Take a value for a setting that was left open, say it, and keep it for the run folder."""
         self.derived[name] = value
         if distributed.rank() == 0:
-            print(f"--{name.replace('_', '-')} {value}: {why}", file=sys.stderr, flush=True)
+            print(f"--{name.replace('_', '-')} {value:g}: {why}", file=sys.stderr, flush=True)
         return value
 
     def choose(self, what: str, values: dict[str, float]) -> None:
@@ -215,7 +225,7 @@ class Setup:
         return Learner(
             model,
             optimizer,
-            rate or _schedule(self.training, self._steps(steps)),
+            rate or schedule_of(self.training, self._steps(steps)),
             self.training.clip or None,
             self.training.average,
             self.model.precision,
@@ -274,6 +284,8 @@ class Setup:
             dataset = self.backbone.features(dataset)
         seen = self if of is None else of
         view = evaluation(seen.image_size, seen.frames, seen.resize, seen.prepare.interpolation)
+        if self.views > 1 or views_of(dataset.source) > 1:
+            view = FirstView()
         batch_size = at_once(max(256, self.training.batch_size), seen.frames)
         return Scan(dataset, view, seen.prepare, batch_size, self.workers, self.broken)
 
@@ -292,6 +304,8 @@ class Setup:
         magnitude = self.training.randaugment if randaugment is None else randaugment
         by = self.prepare.interpolation
         view = evaluation(size, None, self.resize, by)
+        if self.views > 1:
+            return DrawnView() if self.training.augment == "auto" else FirstView()
         if kind == "none":
             return view
         if kind == "flip":
@@ -336,9 +350,7 @@ class Setup:
 
 def _optimizer(model: nn.Module, training: options.Training) -> torch.optim.Optimizer:
     """The optimiser, without weight decay on biases and normalisation; the head in its own groups."""
-    decay = training.weight_decay
-    if decay is None:
-        decay = {"sgd": 1e-4, "adam": 0.0, "adamw": 0.05}[training.optimizer]
+    decay = weight_decay_of(training)
     head: set[int] = set()
     of_head = 1.0 if training.head_lr_scale is None else training.head_lr_scale
     if of_head != 1:
@@ -365,7 +377,15 @@ def _optimizer(model: nn.Module, training: options.Training) -> torch.optim.Opti
     return adam(settings, lr=1e-3)
 
 
-def _peak(training: options.Training) -> float:
+def weight_decay_of(training: options.Training) -> float:
+    """``--weight-decay``, or what suits the optimiser."""
+    if training.weight_decay is not None:
+        return training.weight_decay
+    return {"sgd": 1e-4, "adam": 0.0, "adamw": 0.05}[training.optimizer]
+
+
+def peak_of(training: options.Training) -> float:
+    """The highest learning rate: ``--lr``, or what suits optimiser and batch."""
     peak = training.lr
     if peak is None:
         peak = 1e-3
@@ -374,8 +394,9 @@ def _peak(training: options.Training) -> float:
     return peak
 
 
-def _schedule(training: options.Training, steps: int) -> Schedule:
-    peak = _peak(training)
+def schedule_of(training: options.Training, steps: int) -> Schedule:
+    """The learning rate over ``steps`` steps."""
+    peak = peak_of(training)
     schedule: Schedule
     if training.schedule == "constant":
         schedule = Constant(peak)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from .. import rng, sealed
 from ..data.loading.augment import Train
 from ..data.loading.reader import Augment
-from ..data.sources.base import is_video, need_pixels
+from ..data.sources.base import ArraySource, is_video, need_pixels
 from ..data.sources.feature_table import (
     FORMAT,
     INDEX,
@@ -128,6 +128,7 @@ class Embedder:
         """Each part's shard or why there is none, and in between how many images are done."""
         prepare, views = self.eyes.seen.prepare, self.settings["views"]
         items: list[str] = []
+        classes: list[str] = []
         found: list[Half] = []
         unreadable: list[tuple[str, str]] = []
         for read in self._decoded(numbers):
@@ -138,6 +139,7 @@ class Embedder:
             kept = sorted(set(range(len(read.items))) - {at for at, _ in broken})
             unreadable += [(read.items[at], reason) for at, reason in broken]
             items += [read.items[at] for at in kept]
+            classes += [read.class_of[at] for at in kept] if read.class_of is not None else []
             if kept:
                 x = pixels[kept].view(len(kept) * views, -1, *pixels.shape[2:])
                 with torch.inference_mode():
@@ -149,9 +151,11 @@ class Embedder:
                 unreadable += read.others
                 none = np.zeros((0, views, self.of.dimensions), np.float16)
                 table = np.concatenate([none, *found])
-                identity = self.parts.identity(read.part)
-                yield read.part, FeatureShard(self.settings, identity, items, table, unreadable)
-                items, found, unreadable = [], [], []
+                identity = _identity(self.parts, read.part)
+                named = classes if read.class_of is not None else None
+                shard = FeatureShard(self.settings, identity, items, table, unreadable, named)
+                yield read.part, shard
+                items, classes, found, unreadable = [], [], [], []
 
     def _decoded(self, numbers: Sequence[int]) -> Iterator[Any]:
         seen, views = self.eyes.seen, self.settings["views"]
@@ -172,6 +176,17 @@ class Embedder:
         return read_parts(
             self.parts, numbers, augment, size, workers=self.workers, at_least=seen.at_least
         )
+
+
+def _identity(parts: Parts, number: int) -> str:
+    """What tells a part from others: its items, and their classes where an array file names these."""
+    shared = parts.shared
+    if not isinstance(shared, ArraySource) or shared.class_of is None:
+        return parts.identity(number)
+    first = sum(parts.sizes[:number])
+    named = "\0".join(shared.class_of[first : first + parts.sizes[number]])
+    digest = hashlib.sha256(named.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{parts.identity(number)} classes {digest}"
 
 
 def _half(features: Tensor, items: Sequence[str], views: int) -> Half:
@@ -316,7 +331,7 @@ def _there(embedder: Embedder, out: Path, total: EmbeddedTotal) -> dict[str, str
         if shard.settings != embedder.settings:
             differs = first_difference(shard.settings, embedder.settings)
             raise UserError(f"{file} holds other features ({differs}); use another --out")
-        if shard.part != embedder.parts.identity(number[file.stem]):
+        if shard.part != _identity(embedder.parts, number[file.stem]):
             raise UserError(f"{file} is of other images; use another --out")
         found[file.stem] = shard.digest()
         total.earlier += 1

@@ -11,6 +11,7 @@ from ..data.loading.batch import Normalize
 from ..data.loading.clips import at_once, evaluation
 from ..data.loading.reader import Augment
 from ..data.loading.stream import Scan
+from ..data.loading.views import FirstView
 from ..data.sources.base import Source, features_of, is_video, shrunk
 from ..errors import UserError
 from ..options.shared import Resize
@@ -51,6 +52,8 @@ class Preprocessing:
         if videos != (self.frames is not None):
             takes, given = ("still images", "videos")[:: 1 if self.frames is None else -1]
             raise UserError(f"{self.whose} takes {takes}, and these are {given}")
+        if self.features is not None:
+            return FirstView()
         return evaluation(self.image_size, self.frames, self.resize, self.prepare.interpolation)
 
     def check(self, source: Source | None) -> None:

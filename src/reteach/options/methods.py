@@ -342,6 +342,7 @@ class Method:
         network: the setting that, where it is given, stands for --model.
         unlabeled: whether it also learns from images without labels.
         unknown: whether it leaves out classes of which it is unknown if an image has them.
+        head_loss: its loss, where the rate and the weight decay of a linear layer are chosen by that alone.
     """
 
     title: str
@@ -351,16 +352,26 @@ class Method:
     network: str | None = None
     unlabeled: bool = False
     unknown: bool = False
+    head_loss: Literal["softmax", "sigmoid"] | None = None
 
 
 METHODS: dict[str, Method] = {
-    "softmax": Method("Softmax", SoftmaxOptions, "supervised:train_softmax", "one"),
+    "softmax": Method(
+        "Softmax", SoftmaxOptions, "supervised:train_softmax", "one", head_loss="softmax"
+    ),
     "sigmoid": Method(
-        "Sigmoid", SigmoidOptions, "supervised:train_sigmoid", "either", unknown=True
+        "Sigmoid",
+        SigmoidOptions,
+        "supervised:train_sigmoid",
+        "either",
+        unknown=True,
+        head_loss="sigmoid",
     ),
     "asl": Method("ASL", AslOptions, "supervised:train_asl", "sets", unknown=True),
     "elr": Method("ELR", ElrOptions, "elr:train", "one"),
-    "mile": Method("MILe", MileOptions, "mile:train", "either", unlabeled=True),
+    "mile": Method(
+        "MILe", MileOptions, "mile:train", "either", unlabeled=True, head_loss="sigmoid"
+    ),
     "an-ls": Method("AN-LS", AnLsOptions, "assume_negative:train_smoothed", "either"),
     "wan": Method("WAN", WanOptions, "assume_negative:train_weak", "either"),
     "epr": Method("EPR", EprOptions, "expected_positive:train", "either"),
@@ -377,7 +388,13 @@ METHODS: dict[str, Method] = {
     "variability": Method(
         "Target variability alone", VariabilityOptions, "nct:train_variability", "one"
     ),
-    "ensemble": Method("Two independent networks", EnsembleOptions, "nct:train_ensemble", "one"),
+    "ensemble": Method(
+        "Two independent networks",
+        EnsembleOptions,
+        "nct:train_ensemble",
+        "one",
+        head_loss="softmax",
+    ),
     "cpsd": Method("CPSD", CpsdOptions, "cpsd:train", "sets", unknown=True),
 }
 """Every method by name."""

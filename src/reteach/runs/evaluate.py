@@ -124,6 +124,8 @@ def _warn_of_no_labels(
 
 def _own_size(data: Dataset) -> tuple[int, int]:
     """(H, W) of images that keep their size."""
+    if features_of(data.source) is not None:
+        return 1, 1
     height, width = data.source.read(int(data.rows[0])).shape[-3:-1]
     return height, width
 

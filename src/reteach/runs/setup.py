@@ -35,6 +35,7 @@ from . import config as configs
 from . import fine_tuning
 from .checkpoint import load_models
 from .frozen import frozen_backbone, head_of, on_features
+from .head_choice import choice_for
 from .inputs import Inputs
 from .sizes import chosen_size, misfit, sizes_of
 
@@ -113,6 +114,9 @@ def make_setup(
     if total is None:
         epoch = data.balanced_epoch or len(inputs.train) / training.batch_size
         total = max(1, round(training.epochs * epoch))
+    head = choice_for(config, inputs.train, total, folder)
+    if head is not None:
+        training = replace(training, lr=head.lr, weight_decay=head.weight_decay)
     per_epoch = data.balanced_epoch or max(1, len(inputs.train) // training.batch_size)
     every = config.output.eval_every or max(per_epoch, -(-total // 50))
     setup = Setup(
@@ -152,6 +156,8 @@ def make_setup(
         refuse_unused(training, "without --augment crop or flip", "randaugment", "cutout")
     if wrong := misfit(model, image_size, sizes, fine_tuned=tuned):
         setup.warn(wrong)
+    if head is not None:
+        head.tell(setup, config.training)
     # below AVX-512 PyTorch has only a naive convolution in half precision
     if device.type == "cpu" and model.precision != "fp32" and cpu.get_cpu_capability() == "AVX2":
         setup.warn(

@@ -22,12 +22,12 @@ class ArraySource:
         images: uint8, (N, H, W) grey, (N, H, W, 1 or 3), or (N, 1 or 3, H, W).
         items: N item ids; by default the row numbers.
         class_of: N class names, where the images come with labels.
-        features: how they were made, where the "images" are feature vectors, (N, D) float16: each is kept as
-            a picture of one pixel with D channels.
+        features: how they were made, where the "images" are feature vectors, (N, D) float16, or (N, V, D) of
+            V views: each is kept as a picture of one pixel, or of V in a row, with D channels.
 
     Attributes:
         images: (N, H, W, channels) uint8. Grey stays one channel, so tiny networks may use one. Of features,
-            (N, 1, 1, D) float16.
+            (N, 1, V, D) float16.
 
     Raises:
         UserError: another type or shape, no images, or an item id twice.
@@ -45,7 +45,8 @@ class ArraySource:
         if features is None:
             self.images = _channels_last(np.asarray(images))
         else:
-            self.images = np.asarray(images, np.float16)[:, None, None, :]
+            half = np.asarray(images, np.float16)
+            self.images = half.reshape(len(half), 1, -1, half.shape[-1])
         n = len(self.images)
         self.items: list[str] = [str(i) for i in range(n)] if items is None else list(items)
         self.class_of: list[str] | None = None if class_of is None else list(class_of)
@@ -75,7 +76,7 @@ class ArraySource:
         """Some of the images, in the order of ``rows``."""
         names = self.class_of
         return ArraySource(
-            self.images[rows] if self.features is None else self.images[rows, 0, 0],
+            self.images[rows] if self.features is None else self.images[rows, 0],
             [self.items[row] for row in rows],
             None if names is None else [names[row] for row in rows],
             self.features,

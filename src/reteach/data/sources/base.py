@@ -35,6 +35,7 @@ __all__ = [
     "open_source",
     "shrunk",
     "tell_lost",
+    "views_of",
 ]
 
 _NAMED = 4
@@ -179,21 +180,26 @@ def open_source(
 
 
 def open_features(folder: Path) -> ArraySource:
-    """A feature table as images; of several views, the first.
+    """A feature table as images; several views are columns of such a picture.
 
     Raises:
         UserError: unfinished or damaged.
     """
     table = read_table(folder)
-    if (views := table.features.shape[1]) > 1:
-        note(f"{folder}: the first of {views} views is taken; the others are not used yet")
-    return ArraySource(table.features[:, 0], table.items, features=table.settings)
+    return ArraySource(table.features, table.items, table.class_of, features=table.settings)
 
 
 def features_of(source: Source | None) -> Mapping[str, Any] | None:
     """How the features of a source were made; None: it holds images."""
     source = source.source if isinstance(source, SubsetSource) else source
     return getattr(source, "features", None)
+
+
+def views_of(source: Source | None) -> int:
+    """How many feature vectors stand for each image of a feature table; 1 of everything else."""
+    source = source.source if isinstance(source, SubsetSource) else source
+    held = isinstance(source, ArraySource) and source.features is not None
+    return int(source.images.shape[2]) if held else 1  # type: ignore[union-attr]
 
 
 def need_pixels(source: Source | None, what: str) -> None:

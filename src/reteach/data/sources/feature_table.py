@@ -9,6 +9,7 @@ column          content
 ``item``        string, as in the label tables
 ``features``    D float16: the pooled features of the image as evaluation sees it
 ``more_views``  optional, (V - 1) · D float16: of its flip, then of seeded crops
+``class``       optional, string: the item's class, where its images lay in class folders or named it
 ==============  ==================================================================================
 
 Each shard says under ``reteach.features`` in its schema, as JSON, how its features were made, which images
@@ -50,6 +51,7 @@ class FeatureShard:
         items: M item ids.
         features: (M, V, D).
         unreadable: (item, reason) of the images that are not in it.
+        class_of: M class names, where the images carry labels.
     """
 
     settings: dict[str, Any]
@@ -57,10 +59,13 @@ class FeatureShard:
     items: Sequence[str]
     features: Half
     unreadable: Sequence[tuple[str, str]] = ()
+    class_of: Sequence[str] | None = None
 
     def digest(self) -> str:
         """SHA-256 of all of it."""
         said = [self.settings, self.part, list(self.items), [list(u) for u in self.unreadable]]
+        if self.class_of is not None:
+            said.append(list(self.class_of))
         found = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
         found.update(repr(self.features.shape).encode())
         found.update(np.ascontiguousarray(self.features).tobytes())
@@ -89,6 +94,8 @@ def write_shard(path: Path, shard: FeatureShard) -> str:
     }
     if views > 1:
         columns["more_views"] = _lists(shard.features[:, 1:].reshape(count, -1))
+    if shard.class_of is not None:
+        columns["class"] = pa.array(list(shard.class_of), pa.string()).dictionary_encode()
     table = pa.table(columns).replace_schema_metadata({KEY: json.dumps(said)})
     with atomic_path(path) as part:
         pq.write_table(table, part, compression="zstd")
@@ -127,7 +134,12 @@ def read_shard(path: Path) -> FeatureShard:
         features = np.concatenate(parts, 1).reshape(len(table), views, width)
         unreadable = [(item, reason) for item, reason in said["unreadable"]]
         found = FeatureShard(
-            said["settings"], said["part"], table["item"].to_pylist(), features, unreadable
+            said["settings"],
+            said["part"],
+            table["item"].to_pylist(),
+            features,
+            unreadable,
+            table["class"].to_pylist() if "class" in table.column_names else None,
         )
         if found.digest() != said["sha256"]:
             raise sealed.damaged(path, then)
@@ -179,11 +191,13 @@ class FeatureTable:
         settings: how the features were made.
         items: N item ids.
         features: (N, V, D).
+        class_of: N class names, where the images carry labels.
     """
 
     settings: dict[str, Any]
     items: Sequence[str]
     features: Half
+    class_of: Sequence[str] | None = None
 
 
 def read_table(folder: Path) -> FeatureTable:
@@ -201,6 +215,7 @@ def read_table(folder: Path) -> FeatureTable:
         raise UserError(f"{folder / name}.parquet is {what}: run the same reteach embed again")
     items: list[str] = []
     parts: list[Half] = []
+    classes: list[str] = []
     for name, digest in index["shards"].items():
         shard = read_shard(folder / f"{name}.parquet")
         if shard.settings != index["settings"]:
@@ -215,7 +230,9 @@ def read_table(folder: Path) -> FeatureTable:
             )
         items += shard.items
         parts.append(shard.features)
-    return FeatureTable(index["settings"], items, np.concatenate(parts))
+        classes += shard.class_of or []
+    class_of = classes if classes and len(classes) == len(items) else None
+    return FeatureTable(index["settings"], items, np.concatenate(parts), class_of)
 
 
 def first_difference(there: dict[str, Any], now: dict[str, Any]) -> str:

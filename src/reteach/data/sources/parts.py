@@ -89,6 +89,7 @@ class Read:
         last: nothing more of this part comes.
         lost: why the part is not all there ("": it is).
         others: (item, reason) of what is in the part and no image to us.
+        class_of: class names of the items, where the images carry labels.
     """
 
     part: int
@@ -98,6 +99,7 @@ class Read:
     last: bool
     lost: str
     others: Sequence[tuple[str, str]]
+    class_of: Sequence[str] | None = None
 
 
 @final
@@ -218,12 +220,15 @@ def read_parts(
             if isinstance(found, str):
                 ahead.append(Failed(number, found))
                 continue
-            for start in range(0, len(found.items), batch_size):
+            classes, count = found.source.class_of, len(found.items)
+            for start in range(0, count, batch_size):
                 items = found.items[start : start + batch_size]
-                last = start + batch_size >= len(found.items)
-                whole = len(found.items), last, found.lost, found.others
-                ahead.append(Read(number, items, (_NONE, []), *whole))
+                last = start + batch_size >= count
                 rows = np.arange(start, start + len(items)) + found.first
+                named = None if classes is None else [classes[row] for row in rows.tolist()]
+                ahead.append(
+                    Read(number, items, (_NONE, []), count, last, found.lost, found.others, named)
+                )
                 yield (
                     (None, rows) if found.source is shared else _apart(found.source, rows, at_least)
                 )

@@ -1,0 +1,245 @@
+"""The rate and the weight decay of a linear layer on features, chosen on held-out *given* labels.
+
+One rate does not suit every loss: the mean of C sigmoids moves C times slower than a softmax. Where neither
+is given, a grid is trained with the loss, the batch size and the schedule of the run on two thirds of the
+training images and judged by the mean loss on the last third, three times over. The usual values stay unless
+others are better by two standard errors of the paired difference and by 0.2% of the loss. Labels of
+validation or test images have no say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .. import rng, sealed
+from ..data.dataset import Dataset
+from ..data.sources.base import features_of
+from ..engine import distributed
+from ..engine.setup import Setup, peak_of, schedule_of, weight_decay_of
+from ..labels import Single, Soft
+from ..models.feature_heads import LENGTH
+from ..options import shared as options
+from ..options.methods import METHODS
+from ..progress import Progress, progress
+from .config import Config
+
+FILE = "head.json"
+RATES = (0.3, 1.0, 3.0, 10.0, 30.0)
+"""Multiples of the usual rate."""
+DECAYS = (1e-3, 3e-3, 1e-2, 3e-2)
+"""Beside the usual one; of a mean over C classes a C-th of them."""
+FOLDS = 3
+IMAGES, STEPS = 6_000, 4_000
+"""The most images and steps of a fold's training."""
+Pair = tuple[float, float]
+"""A rate and a weight decay."""
+SURE = 2.0
+"""Standard errors by which others must be better than the usual values, and"""
+LEAST = 0.002
+"""the share of the loss."""
+
+
+@final
+@dataclass(frozen=True)
+class HeadChoice:
+    """What was chosen.
+
+    Args:
+        lr: rate.
+        weight_decay: of the weights.
+        loss: rate and weight decay, as "lr 0.05, weight decay 0.0001" -> mean loss on held-out given labels.
+        images: that had a say.
+    """
+
+    lr: float
+    weight_decay: float
+    loss: dict[str, float]
+    images: int
+
+    def tell(self, setup: Setup, given: options.Training) -> None:
+        """Say what was chosen, and keep it in the run's record.
+
+        Args:
+            given: the settings, of which those are told that were left open.
+        """
+        why = f"chosen on held-out given labels of {self.images:,} training images ({FILE})"
+        for name in ("lr", "weight_decay"):
+            if getattr(given, name) is None:
+                setup.derive(name, getattr(self, name), why)
+
+
+def choice_for(
+    config: Config, train: Dataset, total: int, folder: Path | None
+) -> HeadChoice | None:
+    """The choice for a training, that of the folder where one was made; None: nothing is left open.
+
+    Args:
+        total: steps.
+        folder: of the run, which keeps the choice; None: nowhere.
+    """
+    training, method = config.training, METHODS[config.method]
+    open_ = training.lr is None or training.weight_decay is None
+    linear = features_of(train.source) is not None and config.model.model == "linear"
+    if method.head_loss is None or not open_ or not linear or training.optimizer != "sgd":
+        return None
+    if isinstance(train.labels, Soft) or len(train) < 2 * FOLDS:
+        return None
+    file = None if folder is None else folder / FILE
+    if distributed.share(file is not None and file.is_file()):
+        assert file is not None
+        return HeadChoice(**sealed.read_json(file, "train again with another --out", old=False))
+    summed = bool(getattr(config.settings, "class_sum", False))
+    found = choose(train, training, method.head_loss, total, summed)
+    if file is not None and distributed.rank() == 0:
+        sealed.write_json(file, asdict(found))
+    return found
+
+
+def choose(
+    train: Dataset,
+    training: options.Training,
+    loss: Literal["softmax", "sigmoid"],
+    total: int,
+    summed: bool = False,
+) -> HeadChoice:
+    """Search the rate, then the weight decay at that rate; see the module.
+
+    Args:
+        train: features.
+        loss: softmax cross-entropy, or the binary one of each class.
+        total: steps of the training.
+        summed: the binary ones are summed over the classes, not averaged.
+    """
+    search = _Search.of(train, training, loss, total, summed)
+    usual = (peak_of(training), weight_decay_of(training))
+    rates = [usual[0]] if training.lr is not None else [usual[0] * m for m in RATES]
+    slow = 1.0 if loss == "softmax" or summed else 1 / len(train.classes)
+    decays = [usual[1]]
+    if training.weight_decay is None:
+        decays = sorted({usual[1] * slow, usual[1], *(decay * slow for decay in DECAYS)})
+    seen: dict[Pair, NDArray[np.float64]] = {}
+    with progress("rate and weight decay", 2 * FOLDS) as show:
+        best = search.best([usual, *((rate, usual[1]) for rate in rates)], seen, show)
+        best = search.best([(best[0], decay) for decay in decays], seen, show)
+    gain = seen[usual] - seen[best]
+    least = LEAST * float(seen[usual].mean())
+    if gain.mean() <= max(least, SURE * float(gain.std()) / len(gain) ** 0.5):
+        best = usual
+    said = {f"lr {r:g}, weight decay {d:g}": float(v.mean()) for (r, d), v in sorted(seen.items())}
+    return HeadChoice(best[0], best[1], said, len(search.y))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """The trainings of a grid, all at once.
+
+    Args:
+        x: (N, D) features, float32.
+        y: (N, C) 1 present, 0 absent.
+        known: (N, C) 0: unknown.
+        fold: (N,).
+    """
+
+    x: Tensor
+    y: Tensor
+    known: Tensor
+    fold: NDArray[np.int64]
+    training: options.Training
+    loss: str
+    steps: int
+    scale: float
+
+    @staticmethod
+    def of(
+        train: Dataset, training: options.Training, loss: str, total: int, summed: bool
+    ) -> _Search:
+        draw = np.random.default_rng(rng.fold(training.seed, "head choice"))
+        rows = np.sort(draw.permutation(len(train))[:IMAGES])
+        few = train.subset(rows)
+        x = torch.from_numpy(_features(few))
+        y = torch.from_numpy(few.labels.present().astype(np.float32))
+        entries = few.labels.known_entries()
+        known = torch.ones_like(y)
+        if entries is not None and not isinstance(few.labels, Single):
+            known = torch.from_numpy(np.broadcast_to(entries, y.shape).astype(np.float32).copy())
+        fold = draw.permutation(len(few)) % FOLDS
+        steps = max(1, min(STEPS, round(total * len(few) / len(train))))
+        scale = 1.0 if loss == "softmax" or summed else 1 / y.shape[1]
+        return _Search(x, y, known, fold, training, loss, steps, scale)
+
+    def best(
+        self, grid: Sequence[Pair], seen: dict[Pair, NDArray[np.float64]], show: Progress
+    ) -> Pair:
+        """The best of a grid and of what was seen before; adds the grid to that."""
+        new = [pair for pair in dict.fromkeys(grid) if pair not in seen]
+        before = FOLDS if seen else 0
+        if new:
+            losses = self.losses(new, lambda done: show(before + done))
+            seen |= dict(zip(new, losses, strict=True))
+        return min(seen, key=lambda pair: float(seen[pair].mean()))
+
+    def losses(self, grid: list[Pair], tell: Callable[[int], None]) -> list[NDArray[np.float64]]:
+        """Of each (rate, weight decay): the held-out loss (N,) of each image."""
+        found = np.zeros((len(grid), len(self.y)))
+        for number in range(FOLDS):
+            held = torch.from_numpy(self.fold == number)
+            z = self._fit(~held, grid, number)(self.x[held])
+            found[:, held.numpy()] = self._loss(z, self.y[held], self.known[held]).numpy()
+            tell(number + 1)
+        return list(found)
+
+    def _loss(self, z: Tensor, y: Tensor, known: Tensor) -> Tensor:
+        """(G, N, C) logits -> (G, N)."""
+        if self.loss == "softmax":
+            return -(z.log_softmax(-1) * y).sum(-1)
+        return ((torch.nn.functional.softplus(z) - z * y) * known).sum(-1)
+
+    def _fit(self, rows: Tensor, grid: list[Pair], number: int) -> Callable[[Tensor], Tensor]:
+        """Train a linear layer for each point of the grid, on the same batches; returns x -> logits."""
+        x, y, known = self.x[rows], self.y[rows], self.known[rows]
+        mean, scale = (
+            x.mean(0),
+            LENGTH * x.shape[1] ** -0.5 / (x.var(0, correction=0) + 1e-5).sqrt(),
+        )
+        z = (x - mean) * scale
+        draw = torch.Generator().manual_seed(rng.fold(self.training.seed, "head choice", number))
+        rates = torch.tensor([rate for rate, _ in grid])[:, None, None]
+        decay = torch.tensor([each for _, each in grid])[:, None, None]
+        bound = x.shape[1] ** -0.5
+        w = (torch.rand((y.shape[1], x.shape[1]), generator=draw) * 2 - 1) * bound
+        w = w.repeat(len(grid), 1, 1)
+        b = torch.zeros(len(grid), 1, y.shape[1])
+        moved, moved_b = torch.zeros_like(w), torch.zeros_like(b)
+        steps, size = self.steps, min(self.training.batch_size, len(x))
+        rate = schedule_of(replace(self.training, lr=1.0), steps)
+        order = torch.zeros(0, dtype=torch.int64)
+        ahead = 0.9 if self.training.nesterov else 0.0
+        for step in range(steps):
+            if len(order) < size:
+                order = torch.cat([order, torch.randperm(len(x), generator=draw)])
+            batch, order = order[:size], order[size:]
+            logits = z[batch] @ w.transpose(1, 2) + b
+            wrong = logits.softmax(-1) if self.loss == "softmax" else logits.sigmoid()
+            wrong = (wrong - y[batch]) * known[batch] * (self.scale / size)
+            slope, slope_b = wrong.transpose(1, 2) @ z[batch] + decay * w, wrong.sum(1, True)
+            moved, moved_b = 0.9 * moved + slope, 0.9 * moved_b + slope_b
+            now = rates * rate(step)
+            w -= now * (slope + ahead * moved if ahead else moved)
+            b -= now * (slope_b + ahead * moved_b if ahead else moved_b)
+        return lambda new: (new - mean) * scale @ w.transpose(1, 2) + b
+
+
+def _features(data: Dataset) -> NDArray[np.float32]:
+    """(N, D) of the first view."""
+    source: Any = data.source
+    found = [source.read(row)[0, 0] for row in data.rows.tolist()]
+    return np.asarray(found, np.float32)
