@@ -190,6 +190,24 @@ def test_features_of_a_network(folders: Path, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err.count("class0/broken.png cannot be used") == 2
 
 
+def test_pretrained_alone_compares_features_of_the_usual_network(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def network(*how: object) -> object:
+        asked.append(how)
+        raise UserError("enough")
+
+    monkeypatch.setattr("reteach.runs.features.of_network", network)
+    options = DedupOptions(
+        images=str(folders / "web"), out=folders / "pairs.parquet", pretrained=True
+    )
+    with pytest.raises(UserError, match="enough"):
+        run(options)
+    assert asked == [("tf_efficientnet_lite0", None, True, None, "auto")]
+
+
 def test_features_of_a_run_in_a_temporary_file(
     folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,7 +298,9 @@ def test_bad_input_is_one_clear_line(folders: Path) -> None:
         "--batch-size must be at least 1": {"batch_size": 0},
         "one of --features, --run-folder, --model": {"model": "resnet18", "run_folder": Path("r")},
         "--only-bytes": {"model": "resnet18", "only_bytes": True},
-        "are for --model: name it": {"pretrained": True},
+        "--init is for --model: name it": {"init": Path("w.pth")},
+        "--image-size is for --model or --pretrained": {"image_size": 32},
+        "--model or --pretrained, and --only-bytes": {"pretrained": True, "only_bytes": True},
     }
     for words, options in cases.items():
         with pytest.raises(UserError, match=re.escape(words)):

@@ -137,7 +137,7 @@ def test_groups_follow_chains_and_repeated_rows(monkeypatch: pytest.MonkeyPatch)
     assert apart > ALIKE
     from reteach.duplicates import find as module
 
-    monkeypatch.setattr(module, "thumbnails", lambda *_: thumbs.copy())
+    monkeypatch.setattr(module, "looks", lambda *_: thumbs.copy())
     monkeypatch.setattr(searched, "_BLOCK", 2)
     pixels = generator.integers(0, 255, (7, 4, 4, 1), np.uint8)
     rows = np.array([0, 1, 2, 3, 4, 5, 6, 2, 0])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -203,7 +205,6 @@ def test_bad_input_is_one_line(world, tmp_path, capsys):
     one = ["--images", f"{tmp_path}/other.features"]
     for words, given in {
         "reteach embed looks at pixels": ["embed", *one, "--pretrained"],
-        "by thumbnails looks at pixels": ["dedup", *one],
         "takes other features than these": ["score", str(run), *one],
         "--kind instance looks at pixels": [
             *("noise", *one, "--kind", "instance", "--labels", f"{tmp_path}/other.csv")
@@ -225,3 +226,110 @@ def test_compare_on_features(world):
     words += ["--val-images", f"{world}/val.features", "--val-labels", f"{world}/val.csv"]
     words += ["--steps", "12", "--batch-size", "16", "--seeds", "1", "--out", f"{world}/comparison"]
     assert main(["compare", "softmax", "elr", *words]) == 0
+
+
+def copied(out: Path, source: Path, rows: list[int], prefix: str = "copy") -> Path:
+    """A table with features of another one again, the second of them not quite the same."""
+    known = open_source(source)
+    assert isinstance(known, ArraySource)
+    again = known.images[rows, 0, 0].copy()
+    again[1] *= np.float16(1.001)
+    again[1, 0] += np.float16(0.05)
+    items = [f"{prefix}{row}" for row in rows]
+    first = known.images[:, 0, 0] if prefix == "copy" else again[:0]
+    names = [*known.items, *items] if prefix == "copy" else items
+    shard = FeatureShard(SETTINGS, "p", names, np.concatenate([first, again])[:, None])
+    digest = write_shard(out / "part-000000.parquet", shard)
+    said = {"format": FORMAT, "settings": SETTINGS, "complete": True}
+    sealed.write_json(out / INDEX, said | {"shards": {"part-000000": digest}})
+    labels = read_labels(source.with_suffix(".csv"))
+    name = dict(zip(labels.items, labels.labels.names(), strict=True))
+    rows_ = [f"{i},{name[i][0]}" for i in known.items] if prefix == "copy" else []
+    rows_ += [f"{item},{name[known.items[row]][0]}" for item, row in zip(items, rows, strict=True)]
+    out.with_suffix(".csv").write_text("\n".join(["item,labels", *rows_]) + "\n")
+    return out
+
+
+def test_cleaning_on_features_keeps_copies_together_and_finds_wrong_labels(world, tmp_path):
+    images = copied(tmp_path / "both.features", world / "train.features", [3, 7, 11])
+    table_ = read_labels(images.with_suffix(".csv"))
+    wrong = [f"i{n}" for n in range(0, 60, 6)]
+    lines = [
+        f"{item},{CLASSES[(CLASSES.index(name) + (item in wrong)) % 3]}"
+        for item, (name,) in zip(table_.items, map(tuple, table_.labels.names()), strict=True)
+    ]
+    (tmp_path / "given.csv").write_text("\n".join(["item,labels", *lines]) + "\n")
+    out = tmp_path / "clean.csv"
+    words = ["relabel", "clean", "--images", str(images), "--labels", f"{tmp_path}/given.csv"]
+    words += ["--folds", "3", "--steps", "30", "--batch-size", "16", "--out", str(out)]
+    truth = ["--truth", str(images.with_suffix(".csv"))]
+    assert main([*words, *truth]) == 0
+    (file,) = (tmp_path / "clean" / "stages" / "split").glob("*.npz")
+    with np.load(file, allow_pickle=False) as split:
+        np.testing.assert_array_equal(split["fold"][-3:], split["fold"][[3, 7, 11]])
+    numbers = json.loads((tmp_path / "clean" / "clean.json").read_text())
+    assert numbers["rule"] == "ratio"
+    assert numbers["copies"] >= 3
+    assert numbers["rules"]["ratio"]["f1"] > 0.6
+    page = (tmp_path / "clean" / "suspects.html").read_text()
+    for said in (
+        "There are no pictures: the models looked at features",
+        "equal features; at length 1 within 0.08",
+        "the mean of softmax, discriminant and neighbours",
+    ):
+        assert said in page
+    assert "<img" not in page
+    three = (tmp_path / "clean" / "scores.parquet").read_bytes()
+    alone = [*words[:-1], str(tmp_path / "alone.csv"), "--judge", "model", "--rule", "agreement"]
+    assert main(alone) == 0
+    assert (tmp_path / "alone" / "scores.parquet").read_bytes() != three
+    assert "Judged by" in (tmp_path / "alone" / "suspects.html").read_text()
+
+
+def test_three_judges_are_for_features(tmp_path, capsys):
+    folder(tmp_path / "photos" / "cat", ["a.png", "b.png"])
+    folder(tmp_path / "photos" / "dog", ["c.png", "d.png"])
+    words = ["relabel", "clean", "--images", f"{tmp_path}/photos", "--folds", "2", "--steps", "1"]
+    words += ["--model", "reteach_tiny", "--out", f"{tmp_path}/c.csv", "--judge", "three"]
+    assert main(words) == 2
+    assert "--judge three is for features" in capsys.readouterr().err
+
+
+def test_dedup_of_feature_tables_compares_their_features(world, tmp_path, capsys):
+    against = copied(tmp_path / "again.features", world / "train.features", [3, 7], prefix="x")
+    pairs, page = tmp_path / "pairs.parquet", tmp_path / "page.html"
+    words = ["dedup", "--images", f"{world}/train.features", "--against", str(against)]
+    words += ["--out", str(pairs), "--exclude", f"{tmp_path}/out.txt", "--within", "0.08"]
+    assert main([*words, "--page", str(page)]) == 0
+    assert "1 of them are within 0.08" in capsys.readouterr().out
+    assert (tmp_path / "out.txt").read_text().split() == ["i3", "i7"]
+    found = pq.read_table(pairs).to_pylist()
+    assert [(p["item"], p["against"], p["same_bytes"]) for p in found[:2]] == [
+        ("i3", "x3", True),
+        ("i7", "x7", False),
+    ]
+    one, two = open_source(world / "train.features"), open_source(against)
+    for pair in found[1:6]:
+        a, b = (
+            source.read(source.items.index(item))[0, 0].astype(np.float64)
+            for source, item in ((one, pair["item"]), (two, pair["against"]))
+        )
+        apart = np.linalg.norm(a / np.linalg.norm(a) - b / np.linalg.norm(b))
+        assert pair["distance"] == pytest.approx(apart, abs=1e-4)
+    assert "the features in train.features" in page.read_text()
+    assert "no picture" in page.read_text()
+
+
+def test_dedup_of_features_of_two_kinds_is_one_line(world, tmp_path, capsys):
+    table(tmp_path / "other.features", 9, 3, weights="xyz")
+    folder(tmp_path / "photos", ["a.png", "b.png"])
+    images = ["--images", f"{world}/train.features"]
+    for words, given in {
+        "--against are other features than --images (weights: xyz there, abc now)": [
+            *(*images, "--against", f"{tmp_path}/other.features"),
+        ],
+        "only --images are features": [*images, "--against", f"{tmp_path}/photos"],
+        "--images are features already": [*images, "--pretrained"],
+    }.items():
+        assert main(["dedup", *given, "--out", f"{tmp_path}/p.parquet"]) == 2
+        assert words in capsys.readouterr().err

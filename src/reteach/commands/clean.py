@@ -13,13 +13,15 @@ import numpy as np
 from ..compare.variants import variants
 from ..data.dataset import Dataset
 from ..data.loading.quarantine import write_csv
-from ..duplicates.thumbnails import DEFINITION
+from ..data.sources.base import features_of
+from ..duplicates.looks import definition
 from ..engine import distributed
 from ..engine.run import Run
 from ..errors import Interrupted, UserError
 from ..files import write_json
 from ..labels import Rows, Single, as_multi
 from ..methods.clean import held_out_scores
+from ..methods.feature_judges import JUDGES, Judge
 from ..options.methods import METHODS
 from ..options.relabel import CleanOptions
 from ..options.shared import Data, Output
@@ -120,11 +122,12 @@ def clean(options: CleanOptions) -> CleanResult:
         except Interrupted as error:
             raise Interrupted(f"{error}; to go on, give the same command again") from None
         truth = None if options.truth is None else _truth(options.truth, held_out.data)
+        chosen = _rule(options, held_out.data)
         keeps = {
             rule: rules.keep_rule(rule, held_out.scores, held_out.given)
             for rule in get_args(rules.Rule)
         }
-        keep = keeps[options.rule]
+        keep = keeps[chosen]
         result = CleanResult(
             options.out,
             folder / "scores.parquet",
@@ -137,7 +140,7 @@ def clean(options: CleanOptions) -> CleanResult:
             [
                 RuleOutcome(
                     rule,
-                    rule == options.rule,
+                    rule == chosen,
                     balance(held_out.scores, held_out.given, kept),
                     None if truth is None else _detected(kept, held_out.given, truth),
                 )
@@ -173,6 +176,7 @@ def _held_out(
     data = inputs.train
     if not isinstance(data.labels, Single):
         raise UserError("cleaning needs one label per image, and these are label sets")
+    judges = _judges(options, data)
     setup = make_setup(config, inputs, device)
     run = Run(folder, config.training.seed, snapshot_seconds=config.output.snapshot_seconds)
     split = run.once(
@@ -180,10 +184,10 @@ def _held_out(
         lambda: split_of(data, options.folds, config),
         images=data,
         folds=options.folds,
-        copies=DEFINITION,
+        copies=definition(data.source),
     )
     recipe = load_recipe(METHODS[config.method].recipe)
-    scores = held_out_scores(setup, recipe, config.settings, split["fold"], run)
+    scores = held_out_scores(setup, recipe, config.settings, split["fold"], run, judges)
     for part in distributed.gather_objects(setup.broken):
         inputs.quarantine.update(part)
     readable = np.isfinite(scores[:, 0])
@@ -196,6 +200,20 @@ def _held_out(
     )
 
 
+def _rule(options: CleanOptions, data: Dataset) -> rules.Rule:
+    if options.rule != "auto":
+        return options.rule
+    return "agreement" if features_of(data.source) is None else "ratio"
+
+
+def _judges(options: CleanOptions, data: Dataset) -> tuple[Judge, ...]:
+    """Those beside the method's model."""
+    features = features_of(data.source) is not None
+    if options.judge == "three" and not features:
+        raise UserError("--judge three is for features: embed the images first (reteach embed)")
+    return JUDGES if features and options.judge != "model" else ()
+
+
 def _write(
     options: CleanOptions,
     result: CleanResult,
@@ -205,9 +223,10 @@ def _write(
 ) -> None:
     """The table, the scores, the page and the numbers."""
     data, scores, given = held_out.data, held_out.scores, held_out.given
+    rule = result.chosen.rule
     if not keep.any():
-        raise UserError(f"the rule {options.rule} drops every label: the model has learned nothing")
-    note = f"clean: {options.rule}, {options.method}, {options.folds} folds"
+        raise UserError(f"the rule {rule} drops every label: the model has learned nothing")
+    note = f"clean: {rule}, {options.method}, {options.folds} folds"
     rows = np.flatnonzero(keep)
     kept = LabelTable(tuple(data.subset(rows).items), data.labels.take(rows), note)
     write_labels(options.out, kept, rules.self_confidence(scores, given)[rows])
@@ -265,7 +284,7 @@ def _numbers(options: CleanOptions, result: CleanResult) -> dict[str, Any]:
     return {
         "method": options.method,
         "folds": result.folds,
-        "rule": options.rule,
+        "rule": result.chosen.rule,
         "labels": result.labels,
         "copies": result.copies,
         "confirmed": judged.confirmed,
@@ -303,12 +322,18 @@ def _cleaning(
         dropped=np.bincount(pair, minlength=width * width).reshape(width, width),
         suspects=[_suspect(held_out, row, truth) for row in rows.tolist()],
         about=[
-            ("Method", options.method),
+            ("Judged by", _judged_by(options, data)),
             ("Folds", str(options.folds)),
             ("Copies kept together", f"{held_out.copies:,}"),
+            ("Copies are", definition(data.source)),
             ("Images", options.images),
         ],
     )
+
+
+def _judged_by(options: CleanOptions, data: Dataset) -> str:
+    others = [judge.__name__ for judge in _judges(options, data)]
+    return options.method if not others else f"the mean of {options.method}, {' and '.join(others)}"
 
 
 def _suspect(held_out: HeldOutScores, row: int, truth: Rows | None) -> Suspect:
@@ -318,7 +343,7 @@ def _suspect(held_out: HeldOutScores, row: int, truth: Rows | None) -> Suspect:
     true = -1 if truth is None else int(truth[row])
     return Suspect(
         data.source.items[int(data.rows[row])],
-        data_url(data.source.read(int(data.rows[row]))),
+        data_url(data.source.read(int(data.rows[row]))) or None,
         (data.classes[given], float(scores[given])),
         [(data.classes[c], float(scores[c])) for c in best],
         data.classes[true] if true >= 0 else None,

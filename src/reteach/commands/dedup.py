@@ -12,15 +12,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..data.sources.base import open_source
+from ..data.sources.base import Source, features_of, open_source
 from ..duplicates.feature_files import read_features
 from ..duplicates.find import ImageSet, equal_files
+from ..duplicates.looks import alike_distance
 from ..duplicates.neighbours import Features, nearest, normalised
 from ..duplicates.pairs import Pairs, joined, near_pairs
-from ..duplicates.thumbnails import ALIKE, SIDE
+from ..duplicates.thumbnails import SIDE
+from ..errors import UserError
 from ..files import atomic_path
 from ..labels import Rows
 from ..options.dedup import DedupOptions
+from ..options.shared import PRETRAINED
 from ..processes import readers
 from ..relabel.selection.item_lists import write_items
 from ..report.pages.duplicates import write_duplicates
@@ -40,8 +43,9 @@ class DedupResult:
         equal_files: pairs of files with the same bytes.
         near: further pairs, of near pictures.
         distances: of the nearest and the farthest of them; None: there is none.
-        alike: those within the distance up to which pictures are copies; None: other features than
-            grey thumbnails were compared.
+        alike: those within the distance up to which images are copies; None: what was compared has no such
+            distance.
+        within: that distance.
         recall: share of the true neighbours that were found; None: only equal files were looked for.
         exclude: list of the images to remove, where it was asked for.
         removed: images on it.
@@ -55,6 +59,7 @@ class DedupResult:
     near: int
     distances: tuple[float, float] | None
     alike: int | None
+    within: float
     recall: float | None
     exclude: Path | None
     removed: int
@@ -71,9 +76,9 @@ class DedupResult:
             low, high = self.distances
             yield f"{self.near:,} pairs of near pictures, {low:.3f} to {high:.3f} apart"
         if self.distances is not None and self.alike is not None:
-            hint = "" if self.holds_alike else f"; to remove these too: --within {ALIKE:g}"
+            hint = "" if self.holds_alike else f"; to remove these too: --within {self.within:g}"
             yield (
-                f"{self.alike:,} of them are within {ALIKE:g}, where clean and advise take pictures "
+                f"{self.alike:,} of them are within {self.within:g}, where clean and advise take pictures "
                 f"for copies{hint}"
             )
         yield f"pairs: {self.out}"
@@ -94,6 +99,8 @@ def dedup(options: DedupOptions) -> DedupResult:
     images = ImageSet(open_source(options.images))
     other = None if options.against is None else ImageSet(open_source(options.against))
     against = other or images
+    _check_kinds(options, images.source, against.source)
+    within = alike_distance(images.source)
     equal = equal_files(images, other)
     near, recall = equal.take(np.zeros(0, np.int64)), None
     how = "no features: only equal files were looked for"
@@ -113,11 +120,12 @@ def dedup(options: DedupOptions) -> DedupResult:
         len(equal),
         len(near),
         (float(near.distance[0]), float(near.distance[-1])) if len(near) else None,
-        int((near.distance <= ALIKE).sum()) if _by_thumbnails(options) else None,
+        int((near.distance <= within).sum()) if _by_looks(options) else None,
+        within,
         recall,
         options.exclude,
         len(removed),
-        options.exclude is not None and options.within is not None and options.within >= ALIKE,
+        options.exclude is not None and options.within is not None and options.within >= within,
         options.page,
         unusable,
     )
@@ -150,16 +158,37 @@ def _blank(some: Features) -> Rows:
     return np.flatnonzero(~np.any(some, axis=1))
 
 
-def _by_thumbnails(options: DedupOptions) -> bool:
-    """Whether grey thumbnails are compared, for want of features."""
+def _by_looks(options: DedupOptions) -> bool:
+    """Whether the images are compared as they are: by grey thumbnails, a feature table by its features."""
     given = (options.features, options.run_folder, options.model)
-    return not options.only_bytes and all(value is None for value in given)
+    named = any(value is not None for value in given) or options.pretrained
+    return not options.only_bytes and not named
+
+
+def _check_kinds(options: DedupOptions, images: Source, against: Source) -> None:
+    """Features are compared with features of one kind, and by no network that looks at pixels.
+
+    Raises:
+        UserError: otherwise.
+    """
+    from ..runs.preprocessing import differing  # torch
+
+    one, other = features_of(against), features_of(images)
+    if (one is None) != (other is None):
+        which = "--images" if one is None else "--against"
+        raise UserError(f"only {which} are features: give both as images, or embed both alike")
+    if one is not None and other is not None and (what := differing(one, other)):
+        raise UserError(f"--against are other features than --images ({what}): embed both alike")
+    if one is not None and (options.model is not None or options.pretrained):
+        raise UserError("--images are features already: leave out --model, --pretrained and --init")
 
 
 def _features(options: DedupOptions, sets: Sequence[ImageSet]) -> tuple[list[Features], str]:
     """Features of each set of images, and what they are in words."""
-    if _by_thumbnails(options):
-        found = [normalised(one.thumbnails(options.workers)) for one in sets]
+    if _by_looks(options):
+        found = [normalised(one.looks(options.workers)) for one in sets]
+        if features_of(sets[0].source) is not None:
+            return found, f"the features in {Path(options.images).name}"
         return found, f"grey thumbnails of {SIDE}×{SIDE} pixels"
     if options.features is None:
         return _network_features(options, sets)
@@ -177,7 +206,7 @@ def _network_features(
         extractor = of_run(options.run_folder, options.device)
     else:
         how = (options.init, options.pretrained, options.image_size, options.device)
-        extractor = of_network(str(options.model), *how)
+        extractor = of_network(options.model or PRETRAINED, *how)
 
     def features(one: ImageSet) -> Features:
         workers = readers(options.workers, len(one.source))

@@ -62,7 +62,14 @@ def _distances(thumbnails: Features, one: Rows, other: Rows) -> NDArray[np.float
     return out
 
 
-def alike(thumbnails: Features, against: Features | None, known: Pairs, *, most: int) -> Pairs:
+def alike(
+    thumbnails: Features,
+    against: Features | None,
+    known: Pairs,
+    *,
+    most: int,
+    distance: float = ALIKE,
+) -> Pairs:
     """The ``most`` nearest pairs of pictures that look alike, within a set or of another set in it.
 
     Args:
@@ -71,7 +78,7 @@ def alike(thumbnails: Features, against: Features | None, known: Pairs, *, most:
     n = len(thumbnails)
     both = thumbnails if against is None else np.concatenate([thumbnails, against])
     kept = known.take(np.zeros(0, np.int64))
-    for one, other, apart in close_pairs(both):
+    for one, other, apart in close_pairs(both, distance):
         low, high = np.minimum(one, other), np.maximum(one, other)
         if against is None:
             row, there = high, low

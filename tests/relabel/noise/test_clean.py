@@ -93,6 +93,24 @@ def test_the_confidence_rule_drops_the_lowest_scores():
     assert removed == pytest.approx(clean.estimated_noise(scores, given), abs=1 / 400)
 
 
+def test_the_ratio_rule_drops_what_another_class_beats_most():
+    scores, given, true = world(2, 3000, 10, noise=0.2, sharp=2.5)
+    keep = clean.keep_rule("ratio", scores, given)
+    factor = np.array([
+        max(float(s) for j, s in enumerate(row) if j != g) / float(row[g])
+        for row, g in zip(scores, given.tolist(), strict=True)
+    ])  # fmt: skip
+    assert factor[~keep].min() >= factor[keep].max() * (1 - 1e-5)
+    _, joint = literal_confident(scores, given)
+    confident = 1 - np.trace(joint)
+    contradicted = np.mean(scores.argmax(1) != given)
+    share = confident * min(1, confident / contradicted) ** 2
+    assert (~keep).sum() == 3000 - round((1 - share) * 3000)
+    wrong = given != true
+    found, paper = (clean.detection(k, wrong) for k in (keep, clean.agreeing(scores, given)))
+    assert found.f1 > paper.f1
+
+
 @pytest.mark.parametrize("noise", [0.05, 0.2, 0.4])
 def test_a_good_model_gives_a_good_estimate(noise):
     scores, given, true = world(3, 4000, noise=noise, sharp=6.0)

@@ -51,10 +51,10 @@ class RuleOutcome:
 @final
 @dataclass(frozen=True)
 class Suspect:
-    """A dropped label: the image (a data URL), the given class and the model's first choices."""
+    """A dropped label: the image (a data URL; None of features), the given class and the model's choices."""
 
     item: str
-    image: str
+    image: str | None
     given: tuple[str, float]
     choices: Sequence[tuple[str, float]]
     truth: str | None
@@ -136,7 +136,8 @@ def _rules(cleaning: Cleaning) -> Section:
     ]
     lead = "The rule that was applied is marked. agreement: the label is the model's first choice. "
     lead += "per-class: no other class scores as much as it usually does on its own images. "
-    lead += "confidence: all but the lowest scores, as many as are estimated to be wrong."
+    lead += "confidence: all but the lowest scores, as many as are estimated to be wrong. "
+    lead += "ratio: all but those that another class beats by the largest factor."
     if known:
         lead += " Precision: of the dropped labels, how many are wrong; recall: of the wrong ones, "
         lead += "how many are dropped."
@@ -154,7 +155,12 @@ def _suspects(cleaning: Cleaning) -> Section | None:
         return None
     left = int(cleaning.dropped.sum()) - len(cleaning.suspects)
     lead = "By how much another class beats the given one, the most doubtful first."
-    if left > 0:
+    if all(suspect.image is None for suspect in cleaning.suspects):
+        lead += (
+            " There are no pictures: the models looked at features. Find the images by their names."
+        )
+        lead += f" {plural(left, 'more dropped label')} not shown." if left > 0 else ""
+    elif left > 0:
         lead += f" {plural(left, 'more dropped label')} without a picture here."
     made = [_card(suspect) for suspect in cleaning.suspects]
     return Section("suspects", "Suspects", lead, cards(made, SHOWN))
@@ -165,7 +171,8 @@ def _card(suspect: Suspect) -> Html:
     if suspect.truth is not None:
         rows.append(("truth", [(suspect.truth, float("nan"))]))
     known = terms((name, _chips(entries)) for name, entries in rows)
-    return card(photo(suspect.image, suspect.item), suspect.item, known)
+    picture = None if suspect.image is None else photo(suspect.image, suspect.item)
+    return card(picture, suspect.item, known)
 
 
 def _chips(entries: Sequence[tuple[str, float]]) -> Html:
