@@ -8,6 +8,7 @@ nearest images by the cosine. Both are functions (X, y, Z, C) -> (M, C): probabi
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ def discriminant(x: Matrix, y: Rows, z: Matrix, classes: int) -> Matrix:
 
 
 def _logits(
-    x: Matrix, labels: NDArray[np.float64], second: Matrix, z: Matrix
+    x: Matrix, labels: NDArray[np.float64], second: NDArray[Any], z: Matrix
 ) -> NDArray[np.float64]:
     """(M, C) of Z, from X with soft labels (N, C); ``second``: (D, D) moments of X about 0."""
     weight = labels.sum(0)
