@@ -21,7 +21,7 @@ from ..errors import Interrupted, UserError
 from ..files import write_json
 from ..labels import Rows, Single, as_multi
 from ..methods.clean import held_out_scores
-from ..methods.feature_judges import JUDGES, Judge
+from ..methods.clean_judges import JUDGES, Judge
 from ..options.methods import METHODS
 from ..options.relabel import CleanOptions
 from ..options.shared import Data, Output

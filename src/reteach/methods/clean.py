@@ -12,7 +12,7 @@ epochs means passes over the K − 1 folds; a budget in steps is the same for ea
 several models, the first predictor counts.
 
 Of features, the scores may be the mean of that model's and those of other judges
-(:mod:`reteach.methods.feature_judges`).
+(:mod:`reteach.methods.clean_judges`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ..engine.evaluate import scores
 from ..engine.log import Log
 from ..engine.run import Arrays, Run
 from ..labels import Rows, Single
-from .feature_judges import Judge, Matrix
+from .clean_judges import Judge, Matrix
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from reteach.methods import feature_judges as judges
+from reteach.methods import clean_judges as judges
 
 
 def features(seed: int = 0, n: int = 120, width: int = 8, classes: int = 3):
