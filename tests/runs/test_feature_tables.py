@@ -310,7 +310,7 @@ def test_dedup_of_feature_tables_compares_their_features(world, tmp_path, capsys
     words = ["dedup", "--images", f"{world}/train.features", "--against", str(against)]
     words += ["--out", str(pairs), "--exclude", f"{tmp_path}/out.txt", "--within", "0.08"]
     assert main([*words, "--page", str(page)]) == 0
-    assert "1 of them are within 0.08" in capsys.readouterr().out
+    assert "1 of them are near copies: within 0.08" in capsys.readouterr().out
     assert (tmp_path / "out.txt").read_text().split() == ["i3", "i7"]
     found = pq.read_table(pairs).to_pylist()
     assert [(p["item"], p["against"], p["same_bytes"]) for p in found[:2]] == [
