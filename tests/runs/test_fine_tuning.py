@@ -66,11 +66,11 @@ def state(learner: Learner) -> dict[str, torch.Tensor]:
 
 def test_open_settings_become_those_of_fine_tuning_and_are_said(weights, capsys):
     setup = setup_of(init=weights)
-    assert setup.training.lr == pytest.approx(0.01 * 8 / 256)
+    assert setup.training.lr == pytest.approx(0.002 * 8 / 256)
     assert (setup.training.warmup, setup.training.head_lr_scale) == (0.1, 1.0)
     assert (setup.batch_norm, setup.learner().clip) == ("keep", 1.0)
     assert setup.derived["lr"] == setup.training.lr
-    assert "fine-tuning (convolutions): --lr 0.000313" in capsys.readouterr().err
+    assert "fine-tuning (convolutions): --lr 6.25e-05" in capsys.readouterr().err
     given = setup_of(init=weights, probe_first=False, lr=0.5, warmup=0.0, head_lr_scale=2.0)
     assert (given.training.lr, given.training.warmup, given.training.head_lr_scale) == (0.5, 0, 2)
     assert not {"lr", "warmup", "head_lr_scale"} & given.derived.keys()

@@ -19,8 +19,8 @@ from ..progress import note
 from ..schedules import linear_scaling
 
 RATES = {
-    "convolutions": {"sgd": 0.01, "adam": 1e-4, "adamw": 1e-4},
-    "transformer": {"sgd": 0.003, "adam": 5e-5, "adamw": 5e-5},
+    "convolutions": {"sgd": 0.002, "adam": 1e-4, "adamw": 1e-4},
+    "transformer": {"sgd": 0.001, "adam": 5e-5, "adamw": 5e-5},
 }
 """Highest rates by kind of network and optimiser; those of sgd per 256 images."""
 DECAYS = {"sgd": 1e-4, "adam": 0.0, "adamw": 0.05}
