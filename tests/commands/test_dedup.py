@@ -213,24 +213,6 @@ def test_pretrained_alone_compares_features_of_the_usual_network(
     assert asked == [("tf_efficientnet_lite0", None, True, None, "auto")]
 
 
-def test_pretrained_alone_compares_features_of_the_usual_network(
-    folders: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[tuple[object, ...]] = []
-
-    def network(*how: object) -> object:
-        asked.append(how)
-        raise UserError("enough")
-
-    monkeypatch.setattr("reteach.runs.features.of_network", network)
-    options = DedupOptions(
-        images=str(folders / "web"), out=folders / "pairs.parquet", pretrained=True
-    )
-    with pytest.raises(UserError, match="enough"):
-        run(options)
-    assert asked == [("tf_efficientnet_lite0", None, True, None, "auto")]
-
-
 def test_features_of_a_run_in_a_temporary_file(
     folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

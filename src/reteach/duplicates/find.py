@@ -55,14 +55,11 @@ class ImageSet:
     source: Source
     broken: dict[int, str] = field(default_factory=dict)
 
-<<<<<<< HEAD
     def unreadable(self) -> dict[str, str]:
         """Those that cannot be used, by item."""
         items = self.source.items
         return {items[row]: reason for row, reason in self.broken.items()}
 
-=======
->>>>>>> clean
     def looks(self, workers: int | None) -> Features:
         """(N, D), see :func:`.looks.looks`."""
         return looks(self.source, self.broken, workers)
@@ -90,13 +87,9 @@ def find(source: Source, against: Source | None = None, workers: int | None = No
     # zeros stand for images that cannot be read, and are like no other
     base = images.looks(workers)
     queries = None if other is None else other.looks(workers)
-<<<<<<< HEAD
     broken = (other or images).unreadable()
     near = alike(base, queries, equal, most=MOST, distance=alike_distance(source))
     return Copies(equal, near, broken)
-=======
-    return Copies(equal, alike(base, queries, equal, most=MOST, distance=alike_distance(source)))
->>>>>>> clean
 
 
 def groups(source: Source, rows: Rows, workers: int | None = None) -> Rows:

@@ -342,6 +342,7 @@ class Method:
         network: the setting that, where it is given, stands for --model.
         unlabeled: whether it also learns from images without labels.
         unknown: whether it leaves out classes of which it is unknown if an image has them.
+        networks: that share the steps, where ``head_loss`` is given.
         head_loss: its loss, where the rate and the weight decay of a linear layer are chosen by that alone.
     """
 
@@ -353,6 +354,7 @@ class Method:
     unlabeled: bool = False
     unknown: bool = False
     head_loss: Literal["softmax", "sigmoid"] | None = None
+    networks: int = 1
 
 
 METHODS: dict[str, Method] = {
@@ -370,7 +372,13 @@ METHODS: dict[str, Method] = {
     "asl": Method("ASL", AslOptions, "supervised:train_asl", "sets", unknown=True),
     "elr": Method("ELR", ElrOptions, "elr:train", "one"),
     "mile": Method(
-        "MILe", MileOptions, "mile:train", "either", unlabeled=True, head_loss="sigmoid"
+        "MILe",
+        MileOptions,
+        "mile:train",
+        "either",
+        unlabeled=True,
+        head_loss="sigmoid",
+        networks=2,
     ),
     "an-ls": Method("AN-LS", AnLsOptions, "assume_negative:train_smoothed", "either"),
     "wan": Method("WAN", WanOptions, "assume_negative:train_weak", "either"),
@@ -394,6 +402,7 @@ METHODS: dict[str, Method] = {
         "nct:train_ensemble",
         "one",
         head_loss="softmax",
+        networks=2,
     ),
     "cpsd": Method("CPSD", CpsdOptions, "cpsd:train", "sets", unknown=True),
 }

@@ -97,7 +97,8 @@ def choice_for(
         assert file is not None
         return HeadChoice(**sealed.read_json(file, "train again with another --out", old=False))
     summed = bool(getattr(config.settings, "class_sum", False))
-    found = choose(train, training, method.head_loss, total, summed)
+    steps = max(1, total // method.networks)
+    found = choose(train, training, method.head_loss, steps, summed)
     if file is not None and distributed.rank() == 0:
         sealed.write_json(file, asdict(found))
     return found
