@@ -19,7 +19,7 @@ class CompareResult:
     Args:
         report: the page.
         numbers: the JSON file of the results.
-        results: method -> metric -> ``mean``, ``std`` and ``n`` over the seeds.
+        results: method -> metric -> ``mean``, ``n`` and of several seeds ``std``.
         next: what to do next, in lines.
     """
 
@@ -44,6 +44,8 @@ class CompareResult:
             (name, *(_cell(row.get(key)) for key in columns)) for name, row in self.results.items()
         ]
         yield from table_lines(("", *(titles[key] for key in columns)), cells)
+        if all(entry["n"] < 2 for row in rows for entry in row.values()):
+            yield "one seed: no deviation, no interval; --seeds 5 tells a difference from chance"
         yield f"report: {self.report}"
         yield f"numbers: {self.numbers}"
         yield from self.next

@@ -23,7 +23,7 @@ from ..labels import Rows
 from ..options.dedup import DedupOptions
 from ..processes import readers
 from ..relabel.selection.item_lists import write_items
-from ..report.pages.duplicates import write_duplicates
+from ..report.pages.duplicates import Duplicates, write_duplicates
 from ..runs.copies import pictures_of_sources
 
 MOST = 10
@@ -96,7 +96,7 @@ def dedup(options: DedupOptions) -> DedupResult:
     against = other or images
     equal = equal_files(images, other)
     near, recall = equal.take(np.zeros(0, np.int64)), None
-    how = "no features: only equal files were looked for"
+    how = ""
     if not options.only_bytes:
         near, recall, how = _near(options, images, other, equal)
     unusable = _unusable([images] if other is None else [images, other])
@@ -105,9 +105,14 @@ def dedup(options: DedupOptions) -> DedupResult:
     removed = _removed(options, found, images)
     if options.exclude is not None:
         write_items(options.exclude, removed)
-    if options.page is not None:
+    if options.report is not None:
         shown = pictures_of_sources(found, images.source, against.source, options.shown)
-        write_duplicates(options.page, shown, len(found), len(removed), how)
+        within = _limit(options)
+        copies = 0 if within is None else int((near.distance <= within).sum())
+        left, gone = len(near) - copies, len(removed)
+        write_duplicates(
+            options.report, Duplicates(shown, len(equal), copies, left, within, gone, how)
+        )
     return DedupResult(
         options.out,
         len(equal),
@@ -118,7 +123,7 @@ def dedup(options: DedupOptions) -> DedupResult:
         options.exclude,
         len(removed),
         options.exclude is not None and options.within is not None and options.within >= ALIKE,
-        options.page,
+        options.report,
         unusable,
     )
 
@@ -154,6 +159,13 @@ def _by_thumbnails(options: DedupOptions) -> bool:
     """Whether grey thumbnails are compared, for want of features."""
     given = (options.features, options.run_folder, options.model)
     return not options.only_bytes and all(value is None for value in given)
+
+
+def _limit(options: DedupOptions) -> float | None:
+    """Up to which distance the page calls pictures copies; None: of these features nobody knows."""
+    if options.within is not None:
+        return options.within
+    return ALIKE if _by_thumbnails(options) else None
 
 
 def _features(options: DedupOptions, sets: Sequence[ImageSet]) -> tuple[list[Features], str]:
