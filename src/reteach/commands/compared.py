@@ -37,7 +37,9 @@ class CompareResult:
         """Methods in rows, mean ± deviation in columns; then the files."""
         rows = self.results.values()
         clean = any("best" in row for row in rows)
-        titles = titles_of("table/clean") if clean else titles_of("table", "table/sets")
+        titles = (
+            titles_of("table/clean") if clean else titles_of("table", "table/sets", "table/single")
+        )
         # As on the page: what the comparison is about comes first.
         columns = list(dict.fromkeys(key for row in rows for key in row if key in titles))
         cells = [
