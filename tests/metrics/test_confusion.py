@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from reteach.metrics.confusion import Confusion
+from reteach.metrics.confusion import ConfusionMatrix
 from reteach.metrics.summary import Summary
 
 
@@ -18,7 +18,7 @@ def test_confusion_is_counted_image_by_image() -> None:
     oracle: Counter[tuple[int, int]] = Counter()
     for row, label in zip(scores.tolist(), labels.tolist(), strict=True):
         oracle[label, row.index(max(row))] += 1
-    found, summary = Confusion(), Summary(tuple("abcde"))
+    found, summary = ConfusionMatrix(), Summary(tuple("abcde"))
     for part in np.array_split(np.arange(60), 7):
         found.update(scores[part], truth[part])
         summary.update(scores[part], truth[part])
@@ -33,9 +33,9 @@ def test_label_sets_and_unknown_entries_have_no_confusion_matrix() -> None:
         (one & np.array([[0], [1]], bool), None),
         (one, np.array([[1, 1, 0], [1, 1, 1]], bool)),
     ):
-        found = Confusion()
+        found = ConfusionMatrix()
         found.update(scores, one)
         found.update(scores, truth, known)
         found.update(scores, one)
         assert found.cells() == []
-    assert Confusion().cells() == []
+    assert ConfusionMatrix().cells() == []

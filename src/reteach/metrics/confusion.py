@@ -13,7 +13,7 @@ from .batch import check, check_known
 
 
 @final
-class Confusion:
+class ConfusionMatrix:
     """Counts (class, first choice) over a stream of batches, as long as every image has one label.
 
     Sparse: no more than an entry per image, whatever the number of classes.

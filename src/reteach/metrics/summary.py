@@ -13,7 +13,7 @@ from ..errors import UserError
 from .accuracy import Accuracy
 from .batch import Mask, Scores, check, check_known, ratio
 from .calibration import TopCalibration
-from .confusion import Confusion
+from .confusion import ConfusionMatrix
 from .counts import CountsAt
 from .f1 import ExampleF1, F1Curve, TopF1
 from .ranking import MeanAveragePrecision
@@ -66,7 +66,7 @@ class Summary:
         self._tuned = [ExampleF1(tuned)] if tuned is not None else []
         self._first = TopF1()
         self._counts = [CountsAt(t) for t in AT]
-        self._confusion = Confusion()
+        self._confusion = ConfusionMatrix()
         self._accuracy = Accuracy()
         self._top = Accuracy(_TOP)
         self._real = Accuracy()

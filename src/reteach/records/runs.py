@@ -102,10 +102,10 @@ class PredictorEvaluation:
 
     metrics: dict[str, Number] = field(default_factory=dict)
     per_class: tuple[ClassRow, ...] = ()
-    confusion: tuple[tuple[int, int, int], ...] = ()
     labels_histogram: LabelsHistogram = LabelsHistogram()
     reliability: ReliabilityBins = ReliabilityBins()
     examples: tuple[Example, ...] = ()
+    confusion: tuple[tuple[int, int, int], ...] = ()
 
 
 @final
