@@ -15,7 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
+import report_pages
 from command import run
+from report_pages import Element
+from reteach.cli import main
 from reteach.commands import dedup as duplicates
 from reteach.data.loading.augment import Eval
 from reteach.data.loading.batch import Normalize
@@ -61,7 +64,7 @@ def test_finds_equal_files_and_recompressed_copies(
             out=folders / "pairs.parquet",
             exclude=folders / "drop.txt",
             within=0.2,
-            page=folders / "page.html",
+            report=folders / "page.html",
         )
     )
     pairs = pq.read_table(folders / "pairs.parquet").to_pylist()
@@ -106,6 +109,50 @@ def test_dedup_does_not_propose_the_flag_that_was_given(
             in said
         )
         assert ("to remove these too: --within 0.1" in said) == hinted, within
+
+
+def test_the_page_shows_duplicates_first_and_counts_pairs_that_are_only_neighbours(
+    folders: Path,
+) -> None:
+    def page(*words: str) -> Element:
+        common = (
+            f"dedup --images {folders}/web --against {folders}/val --out {folders}/pairs.parquet"
+        )
+        assert main([*common.split(), "--report", str(folders / "page.html"), *words]) == 0
+        return report_pages.read((folders / "page.html").read_text())
+
+    def numbers(page: Element) -> dict[str, str]:
+        names, values = page.all("dl", "numbers")[0].all("dt"), page.all("dd", "big")
+        return {n.text: v.text for n, v in zip(names, values, strict=True)}
+
+    found = page("--shown", "9")
+    pairs = pq.read_table(folders / "pairs.parquet").num_rows
+    assert numbers(found) == {
+        "Same file": "1", "Copies": "1", "Only neighbours": str(pairs - 2), "Other labels": "1",
+        "To remove": "1",
+    }  # fmt: skip
+    assert "2 pairs of duplicates" in found.all("h1")[0].text
+    assert len(report_pages.section(found, "pairs").all("article")) == 2
+    others = report_pages.section(found, "neighbours")
+    assert len(others.all("article")) == 7
+    assert f"{pairs - 2} pairs of pictures that are only each other's neighbours" in others.text
+    wide = numbers(page("--exclude", str(folders / "drop.txt"), "--within", "2"))
+    assert (wide["Copies"], wide["Only neighbours"]) == (str(pairs - 1), "0")
+    bytes_only = page("--only-bytes")
+    assert "No others were looked for" in bytes_only.text
+    assert numbers(bytes_only)["Only neighbours"] == "0"
+
+
+@pytest.mark.parametrize("words", [["--page", "PAGE"], ["--page=PAGE"]])
+def test_page_was_the_name_of_report(
+    folders: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    page = folders / "page.html"
+    words = [word.replace("PAGE", str(page)) for word in words]
+    out = folders / "pairs.parquet"
+    assert main(["dedup", "--images", f"{folders}/val", "--out", f"{out}", *words]) == 0
+    assert page.exists()
+    assert "--page is now called --report; the old name goes" in capsys.readouterr().err
 
 
 def test_within_one_set_each_pair_comes_once(folders: Path) -> None:
@@ -175,7 +222,7 @@ def test_features_of_a_network(folders: Path, capsys: pytest.CaptureFixture[str]
             init=weights,
             image_size=32,
             batch_size=4,
-            page=folders / "page.html",
+            report=folders / "page.html",
             device="cpu",
         )
     )

@@ -113,6 +113,35 @@ def test_class_folders_are_labels(world, tmp_path):
     assert "images of the class" in section(page, "class-1").text
 
 
+@pytest.mark.parametrize("resize", ["shorter", "square"])
+def test_maps_lie_on_the_photo_at_its_own_resolution(tmp_path, resize):
+    """Up to 1,024 pixels; only what the network saw is coloured: the middle, or the whole photo."""
+    sizes = {"small.png": (300, 200), "large.png": (2048, 1024)}  # width, height
+    (tmp_path / "photos").mkdir()
+    for name, size in sizes.items():
+        Image.effect_noise(size, 90).convert("RGB").save(tmp_path / "photos" / name)
+    model = zoo.create("reteach_tiny", 2, seed=0)
+    save_models(
+        tmp_path / "run", {"model": Predictor((model,), "sigmoid")}, architecture="reteach_tiny",
+        classes=("a", "b"), image_size=28, frames=None, prepare=Normalize((0.5,) * 3, (0.5,) * 3),
+        threshold=None, method="asl", resize=resize,
+    )  # fmt: skip
+    page = explained(tmp_path, tmp_path / "cam.html", "--classes a --map gradient")
+    rows = {row.all("b")[0].text: row.all("img") for row in section(page, "class-1").all("article")}
+    for name, (width, height) in {"small.png": (300, 200), "large.png": (1024, 512)}.items():
+        photo, look = (pixels(image.attributes["src"]).astype(int) for image in rows[name])
+        assert photo.shape == look.shape == (height, width, 3)
+        coloured = np.ptp(look, axis=-1) > 40  # the photo is grey, and JPEG is not exact
+        share = 28 / 32 if resize == "shorter" else None
+        top, left = (
+            (0, 0) if share is None else (round((s - share * height) / 2) for s in (height, width))
+        )
+        inside = np.zeros((height, width), bool)
+        inside[top : height - top, left : width - left] = True
+        assert coloured[inside].mean() > 0.95
+        assert coloured[~inside].sum() <= 0.02 * inside.sum()
+
+
 @pytest.mark.parametrize("kind", ["gradient", "grad-cam"])
 def test_other_maps(world, tmp_path, kind):
     page = explained(world, tmp_path / "cam.html", f"--classes dog --count 1 --map {kind}")

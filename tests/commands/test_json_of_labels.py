@@ -122,7 +122,7 @@ CHEAP: dict[str, tuple[str, tuple[str, ...], Numbers]] = {
     ),
     "select": (
         "select ROOT/one.parquet --per-class 2 --out ROOT/picks.parquet --images ROOT/photos "
-        "--page ROOT/picks.html",
+        "--report ROOT/picks.html",
         ("out", "page"),
         lambda said, root: said["picks"] == sum(said["selection"]["counts"]) == said["pictures"],
     ),

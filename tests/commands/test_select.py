@@ -16,6 +16,7 @@ import score_shards as toy
 from command import run as run_options
 from reteach.errors import UserError
 from reteach.options.relabel import HashtagsOptions
+from reteach.options.renamed import current_flags
 from reteach.options.scale import SelectOptions
 from reteach.relabel.weak.weak_labels import weak_labels
 
@@ -173,7 +174,7 @@ def test_the_page_shows_images_at_chosen_ranks(scores: Path, tmp_path: Path) -> 
         12,
         "--out",
         out,
-        "--page",
+        "--report",
         page,
         "--images",
         tmp_path / "images",
@@ -187,19 +188,24 @@ def test_the_page_shows_images_at_chosen_ranks(scores: Path, tmp_path: Path) -> 
     first = next(row for row in toy.read(out) if row[1] == 2 and row[3] == 1)
     assert first[0] in text
     (tmp_path / "images" / first[0]).write_bytes(b"gone")
-    run(SelectOptions, scores, "--per-class", 12, "--out", out, "--page", page,
+    run(SelectOptions, scores, "--per-class", 12, "--out", out, "--report", page,
         "--images", tmp_path / "images", "--ranks", 1, 4, 99, "--shown", "cat", "dog")  # fmt: skip
     text = page.read_text()
     assert text.count("data:image/png") == 3
     assert "not an image" in text
     with pytest.raises(UserError, match="no class is called 'cta'; did you mean cat"):
-        run(SelectOptions, scores, "--per-class", 12, "--out", out, "--page", page,
+        run(SelectOptions, scores, "--per-class", 12, "--out", out, "--report", page,
             "--images", tmp_path / "images", "--shown", "cta")  # fmt: skip
+
+
+def test_page_of_select_was_the_name_of_report() -> None:
+    words = ["--page", "p.html", "--out", "page"]
+    assert current_flags("select", words) == ["--report", "p.html", "--out", "page"]
 
 
 def test_bad_options_are_one_clear_line(scores: Path, tmp_path: Path) -> None:
     cases: dict[str, dict[str, Any]] = {
-        "both --page and --images": {"page": tmp_path / "p.html"},
+        "both --report and --images": {"report": tmp_path / "p.html"},
         "--memory must be at least": {"memory": 1},
         "--threads must be at least": {"threads": 0},
         "--ranks must be at least 1": {"ranks": (0,)},

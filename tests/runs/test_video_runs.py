@@ -105,7 +105,7 @@ def test_score_and_select(run: Path, home: Path) -> None:
     assert cli.main([*words, "--workers", "0", "--device", "cpu"]) == 0
     picks = home / "picks.parquet"
     words = ["select", str(home / "scored"), "--per-class", "2", "--top", "2", "--out", str(picks)]
-    assert cli.main([*words, "--page", str(home / "p.html"), "--images", str(pile)]) == 0
+    assert cli.main([*words, "--report", str(home / "p.html"), "--images", str(pile)]) == 0
     assert pq.read_table(picks).num_rows == 4
     assert (home / "p.html").read_text().count("data:image/") == 4
     dup = ["dedup", "--images", str(pile), "--against", str(home / "fresh"), "--workers", "0"]

@@ -51,7 +51,7 @@ RULES: tuple[Rule, ...] = (
         "Take the validation images out of the training images",
         lambda f: f.across > 0,
         "dedup --images {images} --against {val} --only-bytes --exclude duplicates.txt "
-        "--page duplicates.html",
+        "--report duplicates.html",
         "Equal files are found without a model, also across sets. What they cost was not measured; a "
         "score on images that were learned from is no held-out score.",
         "results-scale.md",
@@ -61,7 +61,7 @@ RULES: tuple[Rule, ...] = (
         "conflict",
         "Look at the equal files that carry different labels",
         lambda f: f.conflicting > 0,
-        "dedup --images {images} --only-bytes --exclude duplicates.txt --page duplicates.html",
+        "dedup --images {images} --only-bytes --exclude duplicates.txt --report duplicates.html",
         "Two planted pairs of equal files with different labels are found without a model. One label of "
         "each such pair is wrong, or both are right.",
         "results-scale.md",
@@ -72,7 +72,7 @@ RULES: tuple[Rule, ...] = (
         "Look at the training images that look like validation images",
         lambda f: f.alike_across > 0,
         f"dedup --images {{images}} --against {{val}} --within {ALIKE} --exclude duplicates.txt "
-        "--page duplicates.html",
+        "--report duplicates.html",
         _ALIKE,
         "results-advise.md",
         "Changed copies",
@@ -81,7 +81,7 @@ RULES: tuple[Rule, ...] = (
         "conflict-alike",
         "Look at the pictures that look alike and carry different labels",
         lambda f: f.alike_conflicting > 0,
-        f"dedup --images {{images}} --within {ALIKE} --exclude duplicates.txt --page duplicates.html",
+        f"dedup --images {{images}} --within {ALIKE} --exclude duplicates.txt --report duplicates.html",
         _ALIKE,
         "results-advise.md",
         "Changed copies",
@@ -220,7 +220,7 @@ def gaps(facts: Facts) -> list[str]:
     if facts.alike is None:
         found.append(
             f"Pictures that look alike: not looked for among more than {EXACT_BELOW:,} images. Do it with: "
-            "reteach dedup --page duplicates.html"
+            "reteach dedup --report duplicates.html"
         )
     if facts.weights > 10**6:
         found.append(f"Large networks: {facts.model} has more weights than any that was measured.")

@@ -20,7 +20,7 @@ class CompareResult:
     Args:
         report: the page.
         numbers: the JSON file of the results.
-        results: method -> metric -> ``mean``, ``std`` and ``n`` over the seeds.
+        results: method -> metric -> ``mean``, ``n`` and of several seeds ``std``.
         unreadable: what could not be read.
         next: what to do next, in lines.
     """
@@ -40,13 +40,17 @@ class CompareResult:
         """Methods in rows, mean ± deviation in columns; then the files."""
         rows = self.results.values()
         clean = any("best" in row for row in rows)
-        titles = titles_of("table/clean") if clean else titles_of("table", "table/sets")
+        titles = (
+            titles_of("table/clean") if clean else titles_of("table", "table/sets", "table/single")
+        )
         # As on the page: what the comparison is about comes first.
         columns = list(dict.fromkeys(key for row in rows for key in row if key in titles))
         cells = [
             (name, *(_cell(row.get(key)) for key in columns)) for name, row in self.results.items()
         ]
         yield from table_lines(("", *(titles[key] for key in columns)), cells)
+        if all(entry["n"] < 2 for row in rows for entry in row.values()):
+            yield "one seed: no deviation, no interval; --seeds 5 tells a difference from chance"
         yield f"report: {self.report}"
         yield f"numbers: {self.numbers}"
         yield from self.next

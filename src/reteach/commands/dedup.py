@@ -26,7 +26,7 @@ from ..options.dedup import DedupOptions
 from ..options.shared import PRETRAINED
 from ..processes import readers
 from ..relabel.selection.item_lists import write_items
-from ..report.pages.duplicates import write_duplicates
+from ..report.pages.duplicates import Duplicates, write_duplicates
 from ..runs.copies import pictures_of_sources
 from ..unreadable import Unreadable, left_out, unreadable
 
@@ -101,7 +101,7 @@ def dedup(options: DedupOptions) -> DedupResult:
     within = alike_distance(images.source)
     equal = equal_files(images, other)
     near, recall = equal.take(np.zeros(0, np.int64)), None
-    how = "no features: only equal files were looked for"
+    how = ""
     if not options.only_bytes:
         near, recall, how = _near(options, images, other, equal)
     sets = [images] if other is None else [images, other]
@@ -111,9 +111,14 @@ def dedup(options: DedupOptions) -> DedupResult:
     removed = _removed(options, found, images)
     if options.exclude is not None:
         write_items(options.exclude, removed)
-    if options.page is not None:
+    if options.report is not None:
         shown = pictures_of_sources(found, images.source, against.source, options.shown)
-        write_duplicates(options.page, shown, len(found), len(removed), how)
+        limit = _limit(options, images.source)
+        copies = 0 if limit is None else int((near.distance <= limit).sum())
+        left, gone = len(near) - copies, len(removed)
+        write_duplicates(
+            options.report, Duplicates(shown, len(equal), copies, left, limit, gone, how)
+        )
     return DedupResult(
         options.out,
         len(equal),
@@ -125,7 +130,7 @@ def dedup(options: DedupOptions) -> DedupResult:
         options.exclude,
         len(removed),
         options.exclude is not None and options.within is not None and options.within >= within,
-        options.page,
+        options.report,
         lost,
     )
 
@@ -180,6 +185,13 @@ def _check_kinds(options: DedupOptions, images: Source, against: Source) -> None
         raise UserError(f"--against are other features than --images ({what}): embed both alike")
     if one is not None and (options.model is not None or options.pretrained):
         raise UserError("--images are features already: leave out --model, --pretrained and --init")
+
+
+def _limit(options: DedupOptions, source: Source) -> float | None:
+    """Up to which distance the page calls images copies; None: of these features nobody knows."""
+    if options.within is not None:
+        return options.within
+    return alike_distance(source) if _by_looks(options) else None
 
 
 def _features(options: DedupOptions, sets: Sequence[ImageSet]) -> tuple[list[Features], str]:

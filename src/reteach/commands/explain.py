@@ -10,11 +10,13 @@ from typing import final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from ..analysis.cam import cam, heat
 from ..data.dataset import Dataset
-from ..data.loading.batch import Normalize
+from ..data.loading.augment import Eval
+from ..data.loading.reader import Augment
 from ..data.sources.base import Source, need_pixels, open_source
 from ..engine.algorithm import Specialist
 from ..engine.evaluate import outputs
@@ -31,6 +33,9 @@ from ..runs.gallery import data_url
 from ..tables import read_labels
 from ..unreadable import Unreadable, unreadable
 
+Pixels = NDArray[np.uint8]
+LONGEST, SMALLEST = 1024, 224
+"""Longer side in pixels to which large photos are reduced on the page, and small ones enlarged."""
 RAMP = np.array([[0, 0, 130], [0, 110, 255], [0, 230, 170], [255, 225, 0], [225, 20, 0]], float)
 """The colours of a map, from what says nothing to what speaks for the class."""
 
@@ -183,39 +188,70 @@ def _shown(
 ) -> list[Shown]:
     """The images with what each model looks at."""
     looks: list[list[Look]] = [[] for _ in range(len(data))]
-    photos = [""] * len(data)
+    photos: list[Pixels | None] = [None] * len(data)
+    view = saved.seen.view(videos=False)
     for rows, x in saved.scan(data, options.batch_size, 0):
-        pictures = _pixels(x, saved.prepare)
-        for row, picture in zip(rows.tolist(), pictures, strict=True):
-            photos[row] = data_url(picture, 224)
+        for row in rows.tolist():
+            photos[row] = _bounded(data.source.read(int(data.rows[row])))
         for witness in witnesses:
             # of several networks that predict together: the mean of their maps
             maps = [
                 cam(model, x, [witness.column], options.map) for model in witness.predictor.models
             ]
-            warm = heat(torch.stack(maps).mean(0), (x.shape[-2], x.shape[-1]))[:, 0].cpu().numpy()
             sure = witness.predictor.scores(x)[:, witness.column].tolist()
-            for row, picture, at, score in zip(rows.tolist(), pictures, warm, sure, strict=True):
-                look = Look(
-                    witness.title, witness.classes, score, data_url(_over(picture, at), 224)
-                )
-                looks[row].append(look)
+            for row, one, score in zip(rows.tolist(), torch.stack(maps).mean(0), sure, strict=True):
+                photo = photos[row]
+                assert photo is not None
+                picture = _url(_overlaid(photo, one, view))
+                looks[row].append(Look(witness.title, witness.classes, score, picture))
     return [
-        Shown(item, photo, tuple(named.get(item, ())), tuple(mine))
+        Shown(item, _url(photo), tuple(named.get(item, ())), tuple(mine))
         for item, photo, mine in zip(data.items, photos, looks, strict=True)
-        if photo
+        if photo is not None
     ]
 
 
-def _pixels(x: Tensor, prepare: Normalize) -> NDArray[np.uint8]:
-    """(B, H, W, channels) uint8: the images as the network saw them."""
-    mean = torch.tensor(prepare.mean, device=x.device).view(1, -1, 1, 1)
-    std = torch.tensor(prepare.std, device=x.device).view(1, -1, 1, 1)
-    pixels = ((x * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-    return np.asarray(pixels.permute(0, 2, 3, 1).cpu().numpy())
+def _bounded(photo: Pixels) -> Pixels:
+    """(H, W, 1 or 3) with the longer side at most :data:`LONGEST` pixels."""
+    scale = LONGEST / max(photo.shape[:2])
+    if scale >= 1:
+        return photo
+    height, width = (max(1, round(scale * side)) for side in photo.shape[:2])
+    image = Image.fromarray(photo[..., 0] if photo.shape[-1] == 1 else photo)
+    small = np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
+    return small.reshape(height, width, -1)
 
 
-def _over(pixels: NDArray[np.uint8], warm: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _url(picture: Pixels) -> str:
+    """The picture at its own size; only tiny ones are enlarged."""
+    return data_url(picture, max(SMALLEST, *picture.shape[:2]))
+
+
+def _overlaid(photo: Pixels, found: Tensor, view: Augment) -> Pixels:
+    """A map (1, h, w) over the part of a photo (H, W, 1 or 3) that the network saw; the rest is grey."""
+    height, width = photo.shape[:2]
+    rows, columns = _seen(view, height, width)
+    size = rows.stop - rows.start, columns.stop - columns.start
+    out = np.repeat(photo.mean(-1, keepdims=True), 3, -1)
+    warm = heat(found[None], size)[0, 0].cpu().numpy()
+    out[rows, columns] = _over(photo[rows, columns], warm)
+    return np.asarray(out.round(), np.uint8)
+
+
+def _seen(view: Augment, height: int, width: int) -> tuple[slice, slice]:
+    """Rows and columns of a photo that reach the network."""
+    if not isinstance(view, Eval):
+        return slice(0, height), slice(0, width)
+    side = view.share() * min(height, width)
+    return _middle(height, side), _middle(width, side)
+
+
+def _middle(length: int, part: float) -> slice:
+    start = round((length - part) / 2)
+    return slice(start, max(start + 1, min(length, start + round(part))))
+
+
+def _over(pixels: Pixels, warm: NDArray[np.float32]) -> Pixels:
     """A map (H, W) in [0, 1] in colours over a picture (H, W, 1 or 3) that has lost its own."""
     grey = pixels.mean(-1, keepdims=True)
     stops = np.linspace(0, 1, len(RAMP))

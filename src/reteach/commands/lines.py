@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..metrics.registry import by_sets, columns, counted, metric
+from ..metrics.registry import columns, counted, metric, view_of
 
 
 def metric_lines(
     metrics: Mapping[str, Mapping[str, Any]], title: str | None = None
 ) -> Iterator[str]:
     """Models in rows, metrics in columns, in percent; then over how many images they are."""
-    titles = columns("table/sets" if by_sets(metrics.values()) else "table")
+    titles = columns(view_of("table", metrics.values()))
     shown = [metric(key) for key in titles if any(key in numbers for numbers in metrics.values())]
     rows = [
         (

@@ -95,10 +95,10 @@ def select(options: SelectOptions) -> SelectResult:
         )
     for line in _incomplete(found):
         print(f"warning: {line}", file=sys.stderr)
-    pictures = 0 if options.page is None else _write_page(options, options.page)
+    pictures = 0 if options.report is None else _write_page(options, options.report)
     return SelectResult(
         options.out,
-        options.page,
+        options.report,
         pictures,
         int(found.counts.sum()),
         options.per_class is None,

@@ -54,20 +54,15 @@ def trivial_row(outcomes: list[TrialResult]) -> ComparisonRow:
 
 
 def summary(values: dict[str, tuple[float | None, ...]]) -> dict[str, dict[str, float]]:
-    """Mean, deviation and median over the seeds, fractions in percent."""
+    """Mean, deviation (of several seeds) and median, fractions in percent."""
     out = {}
     for name, per_seed in values.items():
         known = np.array([value for value in per_seed if value is not None])
         if len(known):
             known = known * metric(name).scale
-            std = float(known.std(ddof=1)) if len(known) > 1 else 0.0
+            spread = {"std": float(known.std(ddof=1))} if len(known) > 1 else {}
             middle = float(np.median(known))
-            out[name] = {
-                "mean": float(known.mean()),
-                "std": std,
-                "median": middle,
-                "n": len(known),
-            }
+            out[name] = {"mean": float(known.mean()), **spread, "median": middle, "n": len(known)}
     return out
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import write_json
-from ..labels import LabelSet, Single
+from ..labels import LabelSet, Multi, Single
 from ..metrics.registry import View, shown
 from ..options.methods import METHODS
 from ..processes import WorkerFailure, WorkerPool
@@ -150,9 +150,7 @@ def run_trial(trial: Trial) -> TrialResult:
     few = test.subset(gallery.sample_rows(len(test), 12))
     _, few_scores = scores(predictor, setup.scan(few))
     history = _history(log.records, name, "test")
-    view: View = "compare/sets"
-    if isinstance(inputs.train.labels, Single):
-        view = "compare" if isinstance(test.labels, Single) else "compare/mixed"
+    view = _view(inputs.train.labels, test.labels)
     values = {metric: history[-1].get(metric) for metric in (*shown(view), *contest.also)}
     if contest.clean is not None:
         for kind in ("right", "wrong"):
@@ -182,6 +180,13 @@ def run_trial(trial: Trial) -> TrialResult:
     for file in trial.folder.glob("stages/*/snapshot*.pt"):
         file.unlink()  # the outcome is what a comparison keeps; hundreds of models would fill the disk
     return outcome
+
+
+def _view(taught: LabelSet, judged: LabelSet) -> View:
+    """What a comparison is about: single labels, label sets, or the latter learned from the former."""
+    if isinstance(judged, Single) and not isinstance(taught, Multi):
+        return "compare"
+    return "compare/mixed" if isinstance(taught, Single) else "compare/sets"
 
 
 def _trivial(labels: LabelSet) -> dict[str, float]:

@@ -27,18 +27,21 @@ FIRST, SETS, COUNTS, RANKING, OVER, CALIBRATION, OTHER = (
 GROUPS = (FIRST, SETS, COUNTS, RANKING, OVER, CALIBRATION, OTHER)
 GROUPS_OF_SETS = (RANKING, OVER, SETS, COUNTS, FIRST, CALIBRATION, OTHER)
 """The same where images were judged by label sets: the multi-label literature's numbers first."""
+GROUPS_OF_SINGLE = (FIRST, RANKING, CALIBRATION, OTHER)
+"""Those that say something where each image has one label."""
 IMAGES = "Images"
 """The group of what the other numbers are over; captions say these, no table and no curve."""
 
 View = Literal[
-    "table", "table/sets", "table/clean",
-    "headline", "headline/sets",
-    "curves", "curves/sets",
+    "table", "table/sets", "table/single", "table/clean",
+    "headline", "headline/sets", "headline/single",
+    "curves", "curves/sets", "curves/single",
     "compare", "compare/sets", "compare/mixed", "compare/clean",
 ]  # fmt: skip
 """Where metrics are shown: the command line's table, the large numbers of a run's report, its curves, and
-a comparison. ``/sets``: where images are judged by label sets; ``compare/mixed``: where they are and the
-training images have one label each; ``/clean``: where it is known which training labels are right."""
+a comparison. ``/sets``: where images are judged by label sets; ``/single``: by one label each, as in
+``compare``; ``compare/mixed``: by label sets where the training images have one label each; ``/clean``: where
+it is known which training labels are right."""
 
 
 @final
@@ -172,8 +175,8 @@ REGISTRY = {
             FIRST,
             column="accuracy",
             shown={
-                "table": 1, "headline": 2, "headline/sets": 4, "curves": 1, "curves/sets": 10,
-                "compare": 1, "compare/mixed": 5,
+                "table": 1, "table/single": 1, "headline": 2, "headline/sets": 4, "headline/single": 1,
+                "curves": 1, "curves/sets": 10, "curves/single": 1, "compare": 1, "compare/mixed": 5,
             },
         ),
         Metric(
@@ -189,19 +192,20 @@ REGISTRY = {
             "Top-5 accuracy",
             "How often the given label is among the five classes with the highest scores.",
             FIRST,
+            shown={"table/single": 2, "headline/single": 3, "curves/single": 3},
         ),
         _F1.at(
             "0.25",
             {
                 "table": 3, "headline": 4, "headline/sets": 2, "curves": 3, "curves/sets": 6,
-                "compare": 3, "compare/mixed": 1,
+                "compare/mixed": 1,
             },
         ),
         _F1.at(
             "0.5",
             {
                 "table": 4, "table/sets": 6, "curves": 4, "curves/sets": 7,
-                "compare": 4, "compare/sets": 7, "compare/mixed": 2,
+                "compare/sets": 7, "compare/mixed": 2,
             },
         ),
         Metric(
@@ -213,7 +217,7 @@ REGISTRY = {
             column="F1 tuned",
             shown={
                 "table": 5, "table/sets": 7, "curves": 5, "curves/sets": 8,
-                "compare": 5, "compare/sets": 6, "compare/mixed": 3,
+                "compare/sets": 6, "compare/mixed": 3,
             },
         ),
         _plain(
@@ -231,6 +235,7 @@ REGISTRY = {
             shown={
                 "table": 7, "table/sets": 1, "table/clean": 6, "headline": 3, "headline/sets": 1,
                 "curves": 6, "curves/sets": 1, "compare": 2, "compare/sets": 1, "compare/mixed": 4,
+                "table/single": 3, "headline/single": 2, "curves/single": 2,
             },
         ),
         Metric(
@@ -254,7 +259,7 @@ REGISTRY = {
             column="labels/image",
             shown={
                 "table": 8, "table/sets": 8, "headline": 5, "headline/sets": 3, "curves": 7,
-                "curves/sets": 9, "compare": 6, "compare/sets": 8, "compare/mixed": 6,
+                "curves/sets": 9, "compare/sets": 8, "compare/mixed": 6,
             },
         ),
         _count(
@@ -285,7 +290,10 @@ REGISTRY = {
             "calibration error, 15 bins); less is better.",
             CALIBRATION,
             better=-1,
-            shown={"curves": 8, "curves/sets": 11},
+            shown={
+                "curves": 8, "curves/sets": 11, "table/single": 4, "headline/single": 4, "curves/single": 4,
+                "compare": 3,
+            },
         ),
         Metric(
             "ece_labels",
@@ -399,6 +407,32 @@ def by_sets(numbers: Iterable[Mapping[str, Any]]) -> bool:
     true = [formatting.finite(found.get("true_labels_per_image")) for found in each]
     several = any(value is not None and abs(value - 1) > 1e-9 for value in true)
     return several and not any("real_accuracy" in found for found in each)
+
+
+def by_single(numbers: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether these metrics are of one label per image: what is said of label sets has no place there."""
+    each = list(numbers)
+    one = [formatting.finite(found.get("true_labels_per_image")) == 1 for found in each]
+    same = (found.get("real_accuracy") in (None, found.get("accuracy")) for found in each)
+    return bool(each) and all(one) and all(same)
+
+
+def view_of(
+    base: Literal["table", "headline", "curves"], numbers: Iterable[Mapping[str, Any]]
+) -> View:
+    """The view that suits what images were judged by: label sets, single labels, or both."""
+    each = list(numbers)
+    if by_sets(each):
+        return _SETS[base]
+    return _SINGLE[base] if by_single(each) else base
+
+
+_SETS: dict[str, View] = {
+    "table": "table/sets", "headline": "headline/sets", "curves": "curves/sets"
+}  # fmt: skip
+_SINGLE: dict[str, View] = {
+    "table": "table/single", "headline": "headline/single", "curves": "curves/single"
+}  # fmt: skip
 
 
 def counted(found: Mapping[str, Any]) -> str:

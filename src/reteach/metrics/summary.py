@@ -13,6 +13,7 @@ from ..errors import UserError
 from .accuracy import Accuracy
 from .batch import Mask, Scores, check, check_known, ratio
 from .calibration import TopCalibration
+from .confusion import ConfusionMatrix
 from .counts import CountsAt
 from .f1 import ExampleF1, F1Curve, TopF1
 from .ranking import MeanAveragePrecision
@@ -65,6 +66,7 @@ class Summary:
         self._tuned = [ExampleF1(tuned)] if tuned is not None else []
         self._first = TopF1()
         self._counts = [CountsAt(t) for t in AT]
+        self._confusion = ConfusionMatrix()
         self._accuracy = Accuracy()
         self._top = Accuracy(_TOP)
         self._real = Accuracy()
@@ -130,6 +132,7 @@ class Summary:
         for counts in self._counts:
             counts.update(values, present, mask)
         self.top_calibration.update(asked, present)
+        self._confusion.update(values, present, mask)
         self._kept.add(pack(values, present, mask))
 
     def tuned_threshold(self) -> float:
@@ -203,6 +206,10 @@ class Summary:
             "accuracy": bins.frequency[used].tolist(),
             "count": bins.count[used].tolist(),
         }
+
+    def confusion(self) -> list[tuple[int, int, int]]:
+        """(class, first choice, images) by index, where each image has one label; else empty."""
+        return self._confusion.cells()
 
     def per_class(self) -> list[dict[str, Any]]:
         """A row per class: ``class``, ``support``, ``ap``, and at 0.5 ``precision, recall, f1``."""

@@ -52,9 +52,9 @@ class DedupOptions(Checked):
     """Remove also images at most this far from the one they repeat."""
     first: Annotated[int | None, AtLeast(0), NotWith("only_bytes")] = None
     """Remove also the images of the first so many pairs."""
-    page: Path | None = None
-    """An HTML page with the nearest pairs side by side, to find the right --within or --first."""
-    shown: Annotated[int, AtLeast(1), OnlyWith("page")] = 200
+    report: Path | None = None
+    """An HTML page: duplicates first, then pairs that are only near, to find --within or --first."""
+    shown: Annotated[int, AtLeast(1), OnlyWith("report")] = 200
     """Pairs on the page."""
     search: Annotated[Literal["auto", "exact", "faiss"], NotWith("only_bytes")] = "auto"
     """Compare all with all, or use a FAISS index; auto: FAISS above 100,000 images."""

@@ -10,6 +10,8 @@ RENAMED = {
     "train mile": {"lesson": "targets", "judged": "evaluated_model"},
     "advise": {"small": "probe_model", "several": "multi_label"},
     "calibrate": {"borrow": "prior_strength"},
+    "select": {"page": "report"},
+    "dedup": {"page": "report"},
 }
 """Command -> old name -> new name."""
 

@@ -89,18 +89,18 @@ class SelectOptions(Checked):
     """MB of memory; what does not fit is kept beside --out while it runs."""
     threads: Annotated[int | None, AtLeast(1)] = None
     """By default one per core; they change nothing in the result."""
-    page: Path | None = None
+    report: Path | None = None
     """Also an HTML page of the images at a few ranks of each class (needs --images)."""
     images: str | None = None
     """Where the images of the page are: a folder, an .npz file, tar shards, hf:NAME."""
-    ranks: Annotated[tuple[int, ...], AtLeast(1), OnlyWith("page")] = ()
+    ranks: Annotated[tuple[int, ...], AtLeast(1), OnlyWith("report")] = ()
     """Ranks on the page; by default 1, 10, 100, … and K."""
-    shown: Annotated[tuple[str, ...], OnlyWith("page")] = ()
+    shown: Annotated[tuple[str, ...], OnlyWith("report")] = ()
     """Classes on the page; by default all, at most 50 spread over the list."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (self.page is None) != (self.images is None):
-            raise UserError("a page of images needs both --page and --images")
+        if (self.report is None) != (self.images is None):
+            raise UserError("a page of images needs both --report and --images")
         if self.part and self.per_class is None:
             raise UserError("--part needs --per-class: K follows from the whole, not from a part")

@@ -93,13 +93,19 @@ class Example:
 @final
 @dataclass(frozen=True)
 class PredictorEvaluation:
-    """Everything that a report shows of one predictor on one data set."""
+    """Everything that a report shows of one predictor on one data set.
+
+    Args:
+        confusion: (class, first choice, images), by their places in ``per_class``, where images have one
+            label each; empty where they do not, and in files of earlier versions.
+    """
 
     metrics: dict[str, Number] = field(default_factory=dict)
     per_class: tuple[ClassRow, ...] = ()
     labels_histogram: LabelsHistogram = LabelsHistogram()
     reliability: ReliabilityBins = ReliabilityBins()
     examples: tuple[Example, ...] = ()
+    confusion: tuple[tuple[int, int, int], ...] = ()
 
 
 @final

@@ -49,6 +49,11 @@ def entries(record: ComparisonRecord) -> list[Entry]:
     return [_entry(row) for row in record.rows]
 
 
+def most_seeds(found: Sequence[Entry]) -> int:
+    """The number of seeds of the entry that has most; one alone has no deviation and no interval."""
+    return max((len(v) for e in found for v in e.values.values()), default=0)
+
+
 def leaders(found: Sequence[Entry], metric: str, better: int, most: int) -> list[Entry]:
     """The ``most`` best competing entries by a metric, in their own order."""
     main = [e for e in found if e.main and e.mean(metric) is not None]

@@ -145,6 +145,7 @@ def evaluation(
     found = {
         "metrics": summary.compute(),
         "per_class": summary.per_class(),
+        "confusion": summary.confusion(),
         "labels_histogram": summary.labels_histogram(),
         "reliability": summary.reliability(),
     }

@@ -214,3 +214,32 @@ def test_configuration_tells_what_differs(comparison_page: str) -> None:
     differs, shared = part.all("details")
     assert rows(differs)["Method"] == ["method"]
     assert "steps" in shared.text
+
+
+def test_one_seed_has_no_interval_no_band_and_says_so(tmp_path: Path) -> None:
+    history = [[{"step": s, "map": 0.3 + s / 100} for s in (1, 2, 3)]]
+
+    def page(seeds: int) -> Element:
+        made = [
+            row(name, {"map": [0.4, 0.5, 0.6][:seeds]}, history=history * seeds)
+            for name in ("softmax", "sigmoid")
+        ]
+        return page_of(tmp_path, small(made, seeds=list(range(seeds))))
+
+    one, several = page(1), page(3)
+    assert "±" not in one.text
+    assert "interval leaves" not in one.text
+    assert "One seed" in section(one, "methods").text
+    assert "One seed" in section(one, "curves").text
+    assert "band" not in section(one, "curves").text
+    assert not bands(section(one, "curves"))
+    assert "the bar their mean" not in section(one, "seeds").text
+    assert "±" in section(several, "methods").text
+    assert "band" in section(several, "curves").text
+    assert bands(section(several, "curves"))
+
+
+def bands(part: Element) -> list[Element]:
+    """What is filled half-transparent in the charts."""
+    paths = [p for svg in part.all("svg") for p in (*svg.all("path"), *svg.all("use"))]
+    return [p for p in paths if "opacity:0.16" in (p.attributes.get("style") or "")]

@@ -88,10 +88,18 @@ class Eval:
 
     def batch(self, images: Tensor, seeds: NDArray[np.int64]) -> Tensor:
         """(B, C, H, W) -> (B, C, S, S); ``seeds`` play no part."""
-        images = resized(images, self.resize or self.size * 256 // 224, _PILLOW[self.interpolation])
+        images = resized(images, self._short, _PILLOW[self.interpolation])
         # rounded as torchvision's CenterCrop does it, so that timm sees what we see
         top, left = (round((side - self.size) / 2) for side in images.shape[-2:])
         return images[..., top : top + self.size, left : left + self.size].contiguous()
+
+    def share(self) -> float:
+        """The side of the square that is seen, as a share of an image's shorter side; it is in the middle."""
+        return self.size / self._short
+
+    @property
+    def _short(self) -> int:
+        return self.resize or self.size * 256 // 224
 
 
 @final

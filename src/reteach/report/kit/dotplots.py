@@ -26,7 +26,7 @@ class Row:
 def dots(
     rows: Sequence[Row], label: str, *, show: Show, rule: tuple[float, str] | None = None
 ) -> Html:
-    """Each seed's value as a dot and the mean as a bar, row by row with the name above."""
+    """Each seed's value as a dot and the mean of several as a bar, row by row with the name above."""
     known = [v for row in rows for v in row.values] + ([rule[0]] if rule else [])
     low, high = min(known), max(known)
     pad = (high - low) * 0.06 or max(abs(high) * 0.05, 1e-9)
@@ -39,7 +39,8 @@ def dots(
             face, edge = (PAPER, ink) if row.hollow else (ink, PAPER)
             spots = [y] * len(row.values)
             axes.scatter(row.values, spots, s=30, lw=1.3, facecolor=face, edgecolor=edge, zorder=3)
-            axes.plot([mean, mean], [y - 0.2, y + 0.2], color=ink, lw=2.4, zorder=4)
+            if len(row.values) > 1:
+                axes.plot([mean, mean], [y - 0.2, y + 0.2], color=ink, lw=2.4, zorder=4)
             write(axes, tidy(row.name, 36), (0, y), (0, 8))
             write(axes, show(mean), (1, y), (4, -3.5))
         _rows_axis(axes, len(rows), low - pad, high + pad)

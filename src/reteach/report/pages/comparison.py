@@ -14,7 +14,7 @@ from ... import formatting
 from ...errors import UserError
 from ...metrics.registry import metric
 from ...records.comparisons import COMPARISON, ComparedExample, ComparisonRecord
-from ..entries import Entry, entries, leaders
+from ..entries import Entry, entries, leaders, most_seeds
 from ..glossary import glossary
 from ..kit.blocks import (
     columns,
@@ -166,7 +166,11 @@ def _curves(found: Sequence[Entry], metrics: Sequence[str], true: float | None) 
         charts.append(panel(words.title, chart, words.unit_words))
     if not charts:
         return None
-    lead = "The mean of the seeds; the band reaches from the lowest to the highest of them."
+    lead = (
+        "The mean of the seeds; the band reaches from the lowest to the highest of them."
+        if most_seeds(found) > 1
+        else "One seed."
+    )
     if len(drawn) < len(able):
         lead += f" The {len(drawn)} best by {metric(lead_metric).title} are drawn."
     keys = legend([(e.title, looks(e.name)) for e in drawn])
@@ -186,6 +190,8 @@ def _curve(entry: Entry, name: str, look: int) -> Line | None:
     steps = sorted(at)
     rows = [at[step] for step in steps]
     means = [math.fsum(r) / len(r) for r in rows]
+    if max(map(len, rows)) == 1:
+        return Line(entry.title, steps, means, look)
     return Line(entry.title, steps, means, look, [min(r) for r in rows], [max(r) for r in rows])
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import final
 
 from ... import formatting
-from ...metrics.registry import IMAGES, by_sets, metric, shown
+from ...metrics.registry import IMAGES, metric, shown, view_of
 from ...records.runs import Measurement
 from ..kit.blocks import named, panel, panels
 from ..kit.charts import Line, legend, lines
@@ -96,7 +96,7 @@ def evaluations(
         predictors = list(dict.fromkeys(map(_predictor, mine)))
         charts = []
         single = all(n.get("real_accuracy") in (None, n.get("accuracy")) for n in numbers)
-        for name in shown("curves/sets" if by_sets(numbers) else "curves"):
+        for name in shown(view_of("curves", numbers)):
             if name == "real_accuracy" and single:  # then it is the accuracy
                 continue
             curves = {p: _metric_curve(mine, p, name, time) for p in predictors}

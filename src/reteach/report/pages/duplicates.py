@@ -1,16 +1,18 @@
-"""The page on which found duplicates are reviewed: pairs side by side, nearest first."""
+"""The page on which found duplicates are reviewed: duplicates first, then what is only near."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 from ...formatting import count, decimal, plural
 from ..kit.blocks import big_numbers, cards, notice, photo, terms
 from ..kit.html import Html, tag
 from ..kit.page import Section, top, write_page
 
+_UNJUDGED = "without --within no distance says which pictures are copies"
 _TWO = "display: grid; grid-template-columns: 1fr 1fr; gap: .4rem; align-items: start"
 
 
@@ -35,38 +37,98 @@ class Duplicate:
     same_bytes: bool
 
 
-def write_duplicates(
-    path: Path, shown: Sequence[Duplicate], found: int, removed: int, how: str
-) -> None:
-    """Write the page.
+@final
+@dataclass(frozen=True)
+class Duplicates:
+    """Everything on the page.
 
     Args:
-        shown: the nearest pairs, in order.
-        found: pairs in all.
+        shown: the nearest pairs, in order; of all perhaps not all.
+        equal_files: pairs of files with the same bytes.
+        copies: pairs of pictures within ``within``; the files that are equal are not among them.
+        neighbours: the other pairs: near, but not known to be the same picture.
+        within: up to which distance a picture is taken for a copy; None: nobody said.
         removed: images on the exclude list.
-        how: what the distances were measured with.
+        how: what the distances were measured with; "": only equal files were looked for.
     """
-    same = sum(pair.same_bytes for pair in shown)
-    apart = sum(_differ(pair) for pair in shown)
-    header = top(
+
+    shown: Sequence[Duplicate]
+    equal_files: int
+    copies: int
+    neighbours: int
+    within: float | None
+    removed: int
+    how: str
+
+    @property
+    def found(self) -> int:
+        """Pairs that are duplicates."""
+        return self.equal_files + self.copies
+
+
+def write_duplicates(path: Path, of: Duplicates) -> None:
+    """Write the page."""
+    first = [pair for pair in of.shown if _same(pair, of.within)]
+    others = [pair for pair in of.shown if not _same(pair, of.within)]
+    sections = [_duplicates(of, first), _neighbours(of, others)]
+    write_page(path, "Duplicates", _header(of, first), sections)
+
+
+def _header(of: Duplicates, first: Sequence[Duplicate]) -> Html:
+    apart = sum(map(_differ, first))
+    copies = f"further pairs, at most {of.within:g} apart" if of.within is not None else _UNJUDGED
+    return top(
         "dedup",
-        f"The {plural(found, 'nearest pair')} of images",
+        f"{plural(of.found, 'pair')} of duplicates",
         big_numbers(
             [
-                ("Same file", count(same), "", "equal byte by byte, among those shown"),
-                ("Other labels", count(apart), "", "pairs shown whose two labels differ"),
-                ("To remove", count(removed), "", "images on the exclude list"),
+                ("Same file", count(of.equal_files), "", "pairs that are equal byte by byte"),
+                ("Copies", count(of.copies), "", copies if of.how else "not looked for"),
+                ("Only neighbours", count(of.neighbours), "", "pairs that are near, no more"),
+                ("Other labels", count(apart), "", "duplicates shown whose two labels differ"),
+                ("To remove", count(of.removed), "", "images on the exclude list"),
             ]
         ),
     )
-    body = cards([pair_card(pair) for pair in shown])
-    lead = (
-        f"The {plural(len(shown), 'nearest pair')}, nearest first. Distances are Euclidean between "
-        f"{how}: 0 is the same, 1.41 unrelated. Look for the place where the pairs stop being the "
-        "same picture: its number goes to --first, or its distance to --within."
+
+
+def _duplicates(of: Duplicates, pairs: Sequence[Duplicate]) -> Section:
+    lead = "Equal files"
+    if of.within is not None:
+        lead += f", and pictures at most {of.within:g} apart"
+    lead += ", nearest first. "
+    lead += (
+        f"Distances are Euclidean between {of.how}: 0 is the same, 1.41 unrelated."
+        if of.how
+        else "No others were looked for."
     )
-    sections = [Section("pairs", "Pairs", lead, body if shown else notice("Note", "No pairs."))]
-    write_page(path, "Duplicates", header, sections)
+    if len(pairs) < of.found:
+        lead += f" The first {len(pairs):,} of {of.found:,}."
+    return Section("pairs", "Duplicates", lead, _cards(pairs) if pairs else notice("Note", "None."))
+
+
+def _neighbours(of: Duplicates, pairs: Sequence[Duplicate]) -> Section | None:
+    if not of.neighbours:
+        return None
+    lead = f"{plural(of.neighbours, 'pair')} of pictures that are only each other's neighbours"
+    if of.within is None:
+        lead += f": {_UNJUDGED}, so that there may be copies among them"
+    if len(pairs) < of.neighbours:
+        lead += f". The {len(pairs):,} nearest are shown" if pairs else ". None is shown"
+    lead += (
+        ". Where the first of them are still the same picture, the number of the last such pair goes to "
+        "--first, or its distance to --within."
+    )
+    return Section("neighbours", "Only neighbours", lead, _cards(pairs) if pairs else None)
+
+
+def _cards(pairs: Sequence[Duplicate]) -> Html:
+    return cards([pair_card(pair) for pair in pairs])
+
+
+def _same(pair: Duplicate, within: float | None) -> bool:
+    """Whether a pair is taken for one picture."""
+    return pair.same_bytes or (within is not None and pair.distance <= within)
 
 
 def pair_card(pair: Duplicate) -> Html:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from ...metrics.registry import GROUPS, GROUPS_OF_SETS, by_sets, counted, metric
+from ...metrics.registry import (
+    GROUPS,
+    GROUPS_OF_SETS,
+    GROUPS_OF_SINGLE,
+    by_sets,
+    by_single,
+    counted,
+    metric,
+)
 from ...records.runs import Number, PredictorEvaluation
 from ..glossary import abbr, glossary
 from ..kit.blocks import columns, group, named, panel, row, table
@@ -14,6 +22,7 @@ from ..kit.html import Html, join, tag
 from ..kit.line_styles import Looks
 from ..kit.page import Section, panels_section
 from .classes import per_class
+from .confusion import matrix, single_classes
 from .examples import gallery, merged, single_truth
 
 Evaluated = Mapping[str, PredictorEvaluation]
@@ -43,7 +52,7 @@ def _metrics_table(data: str, numbers: Metrics) -> Html | None:
     twins = [n for n in names if n.startswith("labels_per_image@") and n != _FIRST]
     if "labels_per_image" in names:  # the same number under two names
         names = [n for n in names if n not in twins]
-    order = GROUPS_OF_SETS if by_sets(numbers.values()) else GROUPS
+    order = _groups(numbers)
     groups = [(title, [n for n in names if metric(n).group == title]) for title in order]
     groups = [(title, mine) for title, mine in groups if mine]
     if not groups:
@@ -58,6 +67,17 @@ def _metrics_table(data: str, numbers: Metrics) -> Html | None:
         what = ", ".join(title for title, _ in half)
         halves.append(table(heads, bodies, f"Results on {data}{images}: {what}"))
     return tag("div", halves, class_="halves" if len(halves) > 1 else None)
+
+
+def _groups(numbers: Metrics) -> tuple[str, ...]:
+    """The groups of metrics that say something of these images, the most important first."""
+    if by_sets(numbers.values()):
+        return GROUPS_OF_SETS
+    return GROUPS_OF_SINGLE if by_single(numbers.values()) else GROUPS
+
+
+def _single(found: Evaluated) -> bool:
+    return by_single(entry.metrics for entry in found.values())
 
 
 def _halved(groups: list[tuple[str, list[str]]]) -> list[list[tuple[str, list[str]]]]:
@@ -81,7 +101,9 @@ def _metric(name: str, numbers: Metrics) -> Html:
 
 
 def coverage(found: Evaluated, looks: Looks) -> Section | None:
-    """Predicted labels per image against the true ones."""
+    """Predicted labels per image against the true ones; None where images have one label each."""
+    if _single(found):
+        return None
     charts = []
     for name, entry in found.items():
         predicted = _counts(entry.labels_histogram.predicted)
@@ -159,6 +181,8 @@ def classes(found: Evaluated) -> Section | None:
     if not tables:
         return None
     main, *others = tables
+    if found[main].confusion:
+        return single_classes(main, found[main])
     body = per_class(main, tables[main], {name: tables[name] for name in others[:3]})
     lead = join(
         "Of ", tag("b", main, class_="name"), ". Precision, recall and F1 at 0.5; in percent."
@@ -166,10 +190,22 @@ def classes(found: Evaluated) -> Section | None:
     return Section("classes", "Per class", lead, body) if body is not None else None
 
 
+def confusion(found: Evaluated) -> Section | None:
+    """Which first choice images of which class get, the first predictor's; None of label sets."""
+    if not found:
+        return None
+    main, entry = next(iter(found.items()))
+    return matrix(main, [r.class_ for r in entry.per_class], entry.confusion)
+
+
 def words(judged: Mapping[str, Evaluated]) -> Section | None:
     """The glossary of the metrics that occur."""
     names = [
-        name for found in judged.values() for entry in found.values() for name in entry.metrics
+        name
+        for found in judged.values()
+        for entry in found.values()
+        for name in entry.metrics
+        if metric(name).group in _groups({n: e.metrics for n, e in found.items()})
     ]
     return glossary(n for n in names if n == _FIRST or not n.startswith("labels_per_image@"))
 

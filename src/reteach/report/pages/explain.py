@@ -74,7 +74,8 @@ def write_explained(path: Path, explained: Sequence[Explained], run: str, kind: 
         tag(
             "p",
             "Red speaks most for the class, blue says nothing. Each map has its own scale: the number "
-            "beside it says how sure that model is that the class is there.",
+            "beside it says how sure that model is that the class is there. Without colour: what was cut off "
+            "before the network saw the photo.",
             class_="description",
         ),
     )

@@ -29,7 +29,7 @@ from ..kit.blocks import (
     terms,
     warnings,
 )
-from ..kit.html import Child, Html, tag
+from ..kit.html import Child, Html, join, tag
 from ..kit.page import Section, top, write_page
 
 SHOWN = 24
@@ -127,10 +127,10 @@ def _rules(cleaning: Cleaning) -> Section:
     heads = columns("rule", "dropped, %", *right)
     rows = [
         row(
-            outcome.rule,
+            join(named(outcome.rule), tag("b", " ← applied") if outcome.chosen else None),
             percent(outcome.balance.removed),
             *_judged(outcome.detection) if known else (),
-            class_="best" if outcome.chosen else None,
+            class_="applied" if outcome.chosen else None,
         )
         for outcome in cleaning.rules
     ]

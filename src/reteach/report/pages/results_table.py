@@ -9,7 +9,7 @@ from functools import partial
 from ... import formatting
 from ...metrics.registry import Metric, metric
 from ...records.comparisons import PairedDifference
-from ..entries import Entry, leaders
+from ..entries import Entry, leaders, most_seeds
 from ..glossary import abbr
 from ..kit.blocks import columns, group, head, more, named, panel, panels, row, table
 from ..kit.dotplots import Row, dots, forest
@@ -25,7 +25,7 @@ def results_table(found: Sequence[Entry], metrics: Sequence[str]) -> Section | N
     """Mean ± deviation of every method; controls and trivial answers apart."""
     if not found:
         return None
-    seeds = max((len(v) for e in found for v in e.values.values()), default=0)
+    seeds = most_seeds(found)
     timed = any(e.seconds for e in found)
     heads = columns("Method", *map(abbr, metrics), *(["Training time"] if timed else []))
     main = [e for e in found if e.main]
@@ -44,7 +44,10 @@ def results_table(found: Sequence[Entry], metrics: Sequence[str]) -> Section | N
             lines.insert(0, group(title, len(heads)))
         bodies.append(lines)
     lead = "Fractions in percent" + (
-        ", mean ± standard deviation over the seeds" if seeds > 1 else ""
+        ", mean ± standard deviation over the seeds"
+        if seeds > 1
+        else ". One seed: without others there is no deviation, no interval and no difference to trust; "
+        "--seeds 5 measures them"
     )
     return Section(
         "methods",
@@ -110,8 +113,11 @@ def _idle(entry: Entry, found: Sequence[Entry], words: Metric) -> bool:
 
 def _marks(found: Sequence[Entry], metrics: Sequence[str]) -> Html:
     idle = any(_idle(e, found, metric(m)) for e in found if e.main for m in metrics)
+    one = most_seeds(found) == 1
     texts = [
-        "Bold: the best mean of the competing methods; see below whether the difference is clear."
+        "Bold: the best of the competing methods with this one seed."
+        if one
+        else "Bold: the best mean of the competing methods; see below whether the difference is clear."
     ]
     if idle:
         texts.append("▽: no better than a trivial answer, and never marked as best.")
@@ -151,10 +157,12 @@ def seeds_apart(
         if rule is not None:
             remark += f"; dashed: {rule[1]} {formatting.decimal(rule[0], words.digits)}"
         charts.append(panel(words.title, chart, remark))
-    lead = "A dot is a seed, the bar their mean. Hollow dots are controls."
+    one = most_seeds(found) == 1
+    lead = "One seed: its value." if one else "A dot is a seed, the bar their mean."
+    lead += " Hollow dots are controls."
     if left_out:
         lead += f" Only the {MOST} best are drawn; the table has all."
-    return panels_section("seeds", "Seed by seed", lead, charts)
+    return panels_section("seeds", "One seed" if one else "Seed by seed", lead, charts)
 
 
 def differences(

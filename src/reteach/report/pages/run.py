@@ -7,7 +7,7 @@ from typing import Any
 
 from ... import formatting
 from ...errors import UserError
-from ...metrics.registry import by_sets, metric, shown
+from ...metrics.registry import metric, shown, view_of
 from ...options.methods import method_title
 from ...records.runs import EVALUATION, RUN, Measurement, RunRecord
 from .. import reading
@@ -60,6 +60,7 @@ def page(folder: Path) -> str:
         sections_of.coverage(found, looks),
         sections_of.calibration(found, looks),
         sections_of.examples(found, data),
+        sections_of.confusion(found),
         sections_of.classes(found),
         _quarantine(quarantine),
         _configuration(config),
@@ -104,7 +105,7 @@ def _headline(found: Evaluated) -> Html | None:
     numbers = {n: e.metrics for n, e in found.items()}
     main, *others = numbers
     large: list[tuple[Child, str, str, Child]] = []
-    for name in shown("headline/sets" if by_sets(numbers.values()) else "headline"):
+    for name in shown(view_of("headline", numbers.values())):
         value = numbers[main].get(name)
         if value is None or (name == "real_accuracy" and value == numbers[main].get("accuracy")):
             continue  # with single labels ReaL accuracy is accuracy

@@ -10,7 +10,7 @@ from typing import Any
 from ... import formatting
 from ...metrics.registry import Metric, metric
 from ...options.methods import method_title
-from ..entries import Entry
+from ..entries import Entry, most_seeds
 from ..glossary import abbr
 from ..kit.blocks import columns, panel, panels, row, table
 from ..kit.charts import Line, legend, lines
@@ -32,16 +32,19 @@ def sweep(
         return None
     main = [e for e in found if e.main]
     names = " and ".join(swept) if len(swept) < 3 else ", ".join(swept)
+    several = most_seeds(main) > 1
+    words = "the band spans the seeds" if several else "one seed"
+    means = "Means over the seeds" if several else "The values of the one seed"
     if len(swept) == 1:
         ((setting, values),) = swept.items()
         body = _curves(setting, values, main, metrics, looks)
-        lead = f"Each method over {setting}; the band spans the seeds."
+        lead = f"Each method over {setting}; {words}."
     elif len(swept) == 2:
         body = _maps(swept, main, metrics)
-        lead = f"Means over the seeds for each {names}; the stronger the colour, the higher."
+        lead = f"{means} for each {names}; the stronger the colour, the higher."
     else:
         body = _settings_table(swept, main, metrics)
-        lead = "Means over the seeds for each combination."
+        lead = f"{means} for each combination."
     return Section("sweep", f"Sweep over {names}", lead, body)
 
 
@@ -76,6 +79,8 @@ def _line(
 ) -> Line:
     rows = [[words.scale * v for v in e.values.get(words.name, [])] if e else [] for e in points]
     y = [sum(r) / len(r) if r else math.nan for r in rows]
+    if max(map(len, rows), default=0) < 2:
+        return Line(method_title(method), x, y, looks(method))
     low = [min(r) if r else math.nan for r in rows]
     high = [max(r) if r else math.nan for r in rows]
     return Line(method_title(method), x, y, looks(method), low, high)
