@@ -163,11 +163,11 @@ def _card(suspect: Suspect) -> Html:
     rows = [("given", [suspect.given]), ("model", list(suspect.choices))]
     if suspect.truth is not None:
         rows.append(("truth", [(suspect.truth, float("nan"))]))
-    known = terms((name, _chips(entries)) for name, entries in rows)
+    known = terms((name, chips(entries)) for name, entries in rows)
     return card(photo(suspect.image, suspect.item), suspect.item, known)
 
 
-def _chips(entries: Sequence[tuple[str, float]]) -> Html:
+def chips(entries: Sequence[tuple[str, float]]) -> Html:
     return tag(
         "ul",
         [
