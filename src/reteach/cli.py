@@ -41,6 +41,11 @@ TABLE = {
         "demo:demo",
         "softmax, sigmoid and MILe on real digits, in two minutes",
     ),
+    "demo photos": Command(
+        "demo:PhotosOptions",
+        "demo_photos:demo_photos",
+        "real photos on which experts were unsure: wrong labels found, soft labels learned",
+    ),
     "advise": Command(
         "advise:AdviseOptions",
         "advise:advise",

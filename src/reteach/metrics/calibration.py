@@ -35,15 +35,15 @@ class _Bins:
         if bins < 1:
             raise ValueError(f"calibration needs at least one bin, got {bins}")
         self._count = np.zeros(bins, np.int64)
-        self._true = np.zeros(bins, np.int64)
+        self._true = np.zeros(bins)
         self._score = np.zeros(bins)
 
-    def _add(self, scores: Scores, true: Mask) -> None:
-        """Add one-dimensional scores and whether each came true."""
+    def _add(self, scores: Scores, true: Mask | NDArray[np.float64]) -> None:
+        """Add one-dimensional scores and whether each came true, or how likely that was."""
         bins = len(self._count)
         at = np.minimum(scores * scores.dtype.type(bins), bins - 1).astype(np.int64)
         self._count += np.bincount(at, minlength=bins)
-        self._true += np.bincount(at[true], minlength=bins)
+        self._true += np.bincount(at, true, bins)
         self._score += np.bincount(at, scores, minlength=bins)
 
     def compute(self) -> float:
@@ -88,3 +88,21 @@ class LabelCalibration(_Bins):
             self._add(values.ravel(), present.ravel())
         else:
             self._add(values[mask], present[mask])
+
+
+@final
+class DoubtCalibration(_Bins):
+    """Of a probability against a probability: a model's against that of experts who may be unsure.
+
+    ECE = Σ_b (n_b / n) · |mean of the experts' - mean of the model's| over bins of the model's.
+    """
+
+    def update(self, scores: ArrayLike, probability: ArrayLike) -> None:
+        """Add a batch (B,) of both, in [0, 1]."""
+        values, experts = np.asarray(scores), np.asarray(probability, np.float64)
+        if values.ndim != 1 or values.shape != experts.shape:
+            raise ValueError(f"scores {values.shape} beside probabilities {experts.shape}")
+        for what, numbers in (("scores", values), ("probabilities", experts)):
+            if not ((numbers >= 0) & (numbers <= 1)).all():
+                raise ValueError(f"{what} must lie in [0, 1]")
+        self._add(values, experts)

@@ -156,6 +156,7 @@ def reliability(
     share: Sequence[float],
     label: str,
     look: int,
+    x_label: str = "score of the first choice",
 ) -> Html:
     """How often a score comes true, against the score; the size of a dot is its share of images."""
 
@@ -172,7 +173,7 @@ def reliability(
         spots = [0, 0.25, 0.5, 0.75, 1]
         axes.set_xticks(spots, ["0", "0.25", "0.5", "0.75", "1"])
         axes.set_yticks(spots, ["0", "0.25", "0.5", "0.75", "1"])
-        axes.set_xlabel("score of the first choice", labelpad=3)
+        axes.set_xlabel(x_label, labelpad=3)
 
     return draw(paint, label, height=250)
 

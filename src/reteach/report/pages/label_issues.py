@@ -170,12 +170,12 @@ def _card(suspect: Suspect) -> Html:
     rows = [("given", [suspect.given]), ("model", list(suspect.choices))]
     if suspect.truth is not None:
         rows.append(("truth", [(suspect.truth, float("nan"))]))
-    known = terms((name, _chips(entries)) for name, entries in rows)
+    known = terms((name, chips(entries)) for name, entries in rows)
     picture = None if suspect.image is None else photo(suspect.image, suspect.item)
     return card(picture, suspect.item, known)
 
 
-def _chips(entries: Sequence[tuple[str, float]]) -> Html:
+def chips(entries: Sequence[tuple[str, float]]) -> Html:
     return tag(
         "ul",
         [
