@@ -179,7 +179,7 @@ def _half(features: Tensor, items: Sequence[str], views: int) -> Half:
 
 def embed(
     eyes: Extractor,
-    images: str,
+    images: str | Parts,
     out: Path,
     *,
     views: int = 1,
@@ -193,7 +193,7 @@ def embed(
 
     Args:
         eyes: the network.
-        images: what :func:`~reteach.data.sources.base.open_source` opens.
+        images: what :func:`~reteach.data.sources.base.open_source` opens, or parts that are open.
         out: folder of the table.
         views: V.
         block: images per shard where they are not in tar files.
@@ -203,7 +203,7 @@ def embed(
     Raises:
         UserError: the folder holds another table, or nothing can be read.
     """
-    parts = open_parts(images, block)
+    parts = open_parts(images, block) if isinstance(images, str) else images
     need_pixels(parts.shared, "reteach embed")
     begun = read_index(out)["settings"] if is_table(out) else {}
     if not begun and out.is_dir() and any(out.iterdir()):

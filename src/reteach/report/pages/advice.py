@@ -40,12 +40,14 @@ class Page:
     Args:
         doubted: images whose labels are doubted most; mixed: of the two classes that are confused most.
         within: the nearest pairs of images; across: those with validation images, if there are such.
-        how: the small network, its steps per fold, the folds.
+        features: commands that those need first.
+        how: what judged the labels, its steps per fold, the folds.
     """
 
     facts: Facts
     pieces: Sequence[AdvicePiece]
     plain: str
+    features: Sequence[str]
     missing: Sequence[str]
     doubted: Sequence[Doubted]
     mixed: Sequence[Doubted]
@@ -79,8 +81,11 @@ def _header(title: str, page: Page) -> Html:
     numbers.append(
         ("Labels per image", decimal(f.per_image.value if f.per_image else None), "", held)
     )
-    found = f.repeated + f.across + (f.alike or 0) + f.alike_across
-    numbers.append(("Copies", count(found), "", "pairs, within and across the sets"))
+    if f.repeated is None:
+        numbers.append(("Copies", "–", "", "not looked for in features"))
+    else:
+        found = f.repeated + f.across + (f.alike or 0) + f.alike_across
+        numbers.append(("Copies", count(found), "", "pairs, within and across the sets"))
     return top(
         "advise",
         title,
@@ -106,6 +111,9 @@ def _advice(page: Page) -> Section:
     note = doubt(page.facts)
     body = join(
         notice("Look first", note) if note else None,
+        join(tag("h3", "Features, once"), *(_code(text) for text in page.features))
+        if page.features
+        else None,
         tag("ol", pieces) if pieces else notice("Nothing special", "No rule speaks for more."),
         tag("h3", "What it all has to beat: plain training"),
         _code(page.plain),
@@ -127,8 +135,8 @@ def _code(text: str) -> Html:
 
 
 def _measured(page: Page) -> Section:
-    f, (small, steps, folds) = page.facts, page.how
-    held = f"{folds} folds, {small}, {steps:,} steps each"
+    f, (judge, steps, folds) = page.facts, page.how
+    held = f"{folds} folds, {judge}, {steps:,} steps each"
     gap = None
     if f.fitted is not None and f.accuracy is not None:
         gap = f.fitted - f.accuracy.value
@@ -161,14 +169,15 @@ def _measured(page: Page) -> Section:
             ("Memorised, points", percent(gap), "fitted less confirmed"),
         ]
     if f.noise is not None and not f.several:
-        rows.append(("Wrong labels, %", _span(f.noise), "anchors, allowing for a weak model"))
+        how = "joint and lapse of a head on features" if f.features else "anchors, for a weak model"
+        rows.append(("Wrong labels, %", _span(f.noise), how))
     if f.per_image is not None:
         how = "of the table" if f.sets else "calibrated held-out scores, profile likelihood"
         low, high = decimal(f.per_image.low), decimal(f.per_image.high)
         rows.append(("Labels per image", f"{low} to {high}", how))
     made = [row(name, value, tag("td", how)) for name, value, how in rows]
     heads = columns("fact", "value", head("how", text=True))
-    lead = "A small network's view: a better one would find fewer wrong labels."
+    lead = f"The view of {judge}: a better model would doubt fewer labels." if f.accuracy else ""
     return Section("facts", "What was measured", lead, table(heads, [made], "Facts"))
 
 
