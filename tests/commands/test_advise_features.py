@@ -11,6 +11,7 @@ import pytest
 
 from pictures import encoded
 from reteach import sealed
+from reteach.analysis.image_issues import KINDS
 from reteach.cli import main
 from reteach.data.loading.batch import Normalize
 from reteach.data.sources.feature_table import FORMAT, INDEX, FeatureShard, write_shard
@@ -136,6 +137,10 @@ def test_photos_are_judged_on_frozen_features_and_the_commands_take_them(
     assert found["features"] == [
         "reteach embed --images val --pretrained --image-size 160 --out advice/val.features"
     ]
+    assert set(found["image_issues"]) == {kind.name for kind in KINDS}
+    page = Path("advice.html").read_text()
+    assert "Odd images" in page
+    assert "near copies" in page
     assert "--images advice/photos.features --labels advice/labels.csv" in found["plain"]
     assert "--val-images advice/val.features --val-labels advice/val-labels.csv" in found["plain"]
     frozen.embed(small_eyes(), "val", Path("advice/val.features"), workers=0)

@@ -267,7 +267,7 @@ def gaps(facts: Facts) -> list[str]:
 
 @final
 @dataclass(frozen=True)
-class Frozen:
+class FeatureCommands:
     """Frozen features that commands take in place of photos.
 
     Args:
@@ -311,7 +311,7 @@ class Given:
     unlabeled: str | None
     model: str
     arrays: bool
-    frozen: Frozen | None = None
+    frozen: FeatureCommands | None = None
 
     def trained(self, images: str, which: str) -> str:
         """What a training takes: the images, or the table of their features."""

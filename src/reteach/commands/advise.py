@@ -14,11 +14,13 @@ from ..analysis import advice
 from ..analysis import facts as measured
 from ..analysis.advice import Given
 from ..analysis.facts import Facts, ShareRange
+from ..analysis.image_issues import ImageIssue, image_issues
 from ..analysis.intervals import wilson
 from ..data.dataset import Dataset
 from ..data.loading.quarantine import write_csv
-from ..data.sources.base import ArraySource, Source, features_of, open_source
+from ..data.sources.base import ArraySource, Source, SubsetSource, features_of, open_source
 from ..duplicates.find import Copies, find
+from ..duplicates.neighbours import EXACT_BELOW
 from ..duplicates.thumbnails import DEFINITION
 from ..engine.algorithm import Algorithm
 from ..engine.evaluate import scores
@@ -52,7 +54,7 @@ from ..tables import LabelTable, write_labels
 SAMPLE = 2000
 """Images of each fold's training on which its fit is looked at."""
 FOLDS, HEAD_FOLDS = 4, 8
-PICTURES = 12
+PICTURES, LISTED = 12, 100
 PAIRS = 4
 """Shown of the copies within the images, and of those across the sets; pictures of the confused classes."""
 SHOWN = 3
@@ -71,6 +73,7 @@ class AdviseResult:
         advice: what the facts speak for, the most promising first.
         plain: the command of plain training.
         features: commands that these need first: features of the images.
+        image_issues: how many images are odd in each way; empty where pixels were not looked at.
     """
 
     report: Path
@@ -79,6 +82,7 @@ class AdviseResult:
     advice: list[AdvicePiece]
     plain: str
     features: list[str]
+    image_issues: dict[str, int]
 
     def lines(self) -> Iterator[str]:
         """The first recommendations, and where the page is."""
@@ -91,6 +95,8 @@ class AdviseResult:
             yield note
         if facts.per_image is not None:
             yield f"labels per image: {facts.per_image.value:.2f}"
+        if odd := [f"{count:,} {name}" for name, count in self.image_issues.items() if count]:
+            yield f"odd images: {', '.join(odd)}"
         if self.features:
             yield "features, once (the commands below use them):"
             yield from (f"   {command}" for command in self.features)
@@ -154,7 +160,21 @@ def advise(options: AdviseOptions) -> AdviseResult:
     doubted, mixed = _pictures(seen, held), _mixed(facts, seen, held)
     pairs = [] if within is None else copies.pictures(within.all(), data, None, PAIRS)
     shared = None if across is None else copies.pictures(across.all(), data, other, PAIRS)
-    page = Page(facts, pieces, plain, prepare, missing, doubted, mixed, pairs, shared, how)
+    issues = _issues(data, options.workers)
+    page = Page(
+        facts,
+        pieces,
+        plain,
+        prepare,
+        missing,
+        doubted,
+        mixed,
+        _several(seen, held) if advice.doubt(facts) else [],
+        pairs,
+        shared,
+        [(issue.name, issue.rule, len(issue.rows), _examples(data, issue)) for issue in issues],
+        how,
+    )
     numbers = options.out.with_suffix(".json")
     write_json(
         numbers,
@@ -163,6 +183,7 @@ def advise(options: AdviseOptions) -> AdviseResult:
             "advice": [asdict(piece) for piece in pieces],
             "plain": plain,
             "features": prepare,
+            "image_issues": {issue.name: _listed(data, issue) for issue in issues},
             "not_known": missing,
             "judge": facts.judge,
             "steps": steps,
@@ -171,7 +192,15 @@ def advise(options: AdviseOptions) -> AdviseResult:
         },
     )
     write_advice(options.out, page)
-    return AdviseResult(options.out, numbers, facts, pieces, plain, prepare)
+    return AdviseResult(
+        options.out,
+        numbers,
+        facts,
+        pieces,
+        plain,
+        prepare,
+        {issue.name: len(issue.rows) for issue in issues},
+    )
 
 
 def _config(options: AdviseOptions) -> Config:
@@ -387,7 +416,7 @@ def _given(
         options.unlabeled,
         facts.model,
         isinstance(data.source, ArraySource) and not facts.features,
-        advice.Frozen(str(folder), probe.image_size, probe.whole) if frozen else None,
+        advice.FeatureCommands(str(folder), probe.image_size, probe.whole) if frozen else None,
     )
 
 
@@ -427,6 +456,44 @@ def _pictures(data: Dataset, held: NDArray[np.float32] | None) -> list[Doubted]:
     gap = clean.suspicion(np.nan_to_num(held, nan=-1.0), data.labels.index)
     rows = np.argsort(-gap, kind="stable")[:PICTURES]
     return _shown(data, held, rows[gap[rows] > 0])
+
+
+def _several(data: Dataset, held: NDArray[np.float32] | None) -> list[Doubted]:
+    """Images whose label the models confirm beside another class: what speaks for several of them."""
+    if held is None:
+        return []
+    assert isinstance(data.labels, Single)
+    both = np.nan_to_num(held, nan=-1.0)
+    at = np.arange(len(both))
+    own = both[at, data.labels.index].copy()
+    both[at, data.labels.index] = -1
+    other = np.minimum(own, both.max(1))
+    rows = np.argsort(-other, kind="stable")[:PAIRS]
+    return _shown(data, np.asarray(both, np.float32), rows[other[rows] > 0])
+
+
+def _issues(data: Dataset, workers: int | None) -> list[ImageIssue]:
+    """Of the labelled images; none of features, and of so many that nobody waits for it."""
+    if features_of(data.source) is not None or len(data) > EXACT_BELOW:
+        return []
+    return image_issues(SubsetSource(data.source, data.rows), workers)
+
+
+def _examples(data: Dataset, issue: ImageIssue) -> list[Doubted]:
+    """The oddest images under their labels."""
+    shown = data.subset(issue.rows[:PAIRS])
+    return [
+        (data_url(data.source.read(row)), item, ", ".join(names), "")
+        for row, item, names in zip(
+            shown.rows.tolist(), shown.items, shown.labels.names(), strict=True
+        )
+    ]
+
+
+def _listed(data: Dataset, issue: ImageIssue) -> dict[str, Any]:
+    """An issue for the JSON file: its rule, how many images, and the oddest of them."""
+    items = data.subset(issue.rows[:LISTED]).items
+    return {"rule": issue.rule, "images": len(issue.rows), "first": items}
 
 
 def _mixed(facts: Facts, data: Dataset, held: NDArray[np.float32] | None) -> list[Doubted]:

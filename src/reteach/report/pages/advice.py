@@ -20,6 +20,10 @@ Doubted = tuple[str, str, str, str]
 """An image: data URL, item, given label, model's first choice."""
 
 
+OddImages = tuple[str, str, int, Sequence[Doubted]]
+"""A kind of odd images: its name, its rule, how many there are, and some of them."""
+
+
 @final
 @dataclass(frozen=True)
 class AdvicePiece:
@@ -39,6 +43,8 @@ class Page:
 
     Args:
         doubted: images whose labels are doubted most; mixed: of the two classes that are confused most.
+        several: images that speak for several classes each, where that is asked.
+        issues: each kind of odd images; none: the pixels were not looked at.
         within: the nearest pairs of images; across: those with validation images, if there are such.
         features: commands that those need first.
         how: what judged the labels, its steps per fold, the folds.
@@ -51,8 +57,10 @@ class Page:
     missing: Sequence[str]
     doubted: Sequence[Doubted]
     mixed: Sequence[Doubted]
+    several: Sequence[Doubted]
     within: Sequence[Duplicate]
     across: Sequence[Duplicate] | None
+    issues: Sequence[OddImages]
     how: tuple[str, int, int]
 
 
@@ -63,6 +71,8 @@ def write_advice(path: Path, page: Page) -> None:
         _advice(page),
         _measured(page),
         _confused(page),
+        _several(page),
+        _issues(page),
         _copies(page),
         _doubted(page),
         _missing(page),
@@ -227,6 +237,36 @@ def _copies(page: Page) -> Section | None:
     return Section("copies", "Copies", lead, body)
 
 
+def _several(page: Page) -> Section | None:
+    if not page.several:
+        return None
+    lead = (
+        "The held-out networks confirm these labels and see a second class as well. If it is there in most "
+        "of them, images hold several of the classes: give --multi-label yes."
+    )
+    return Section("several", "One class each, or several?", lead, _cards(page.several))
+
+
+def _issues(page: Page) -> Section | None:
+    """Odd images beside the odd labels."""
+    if not page.issues:
+        return None
+    f = page.facts
+    rows = [
+        row(name, count(images), percent(images / f.images), tag("td", rule))
+        for name, rule, images, _ in page.issues
+    ]
+    alike = (f.repeated or 0) + (f.alike or 0)
+    rule = f"pairs of equal files, or grey thumbnails within {ALIKE}"
+    rows.append(row("near copies", count(alike), percent(alike / f.images), tag("td", rule)))
+    heads = columns("issue", "images", "%", head("rule", text=True))
+    shown = [join(tag("h3", name), _cards(some)) for name, _, images, some in page.issues if images]
+    lead = (
+        "Of all labelled images, by their pixels alone. A rule is a hint: look before you remove."
+    )
+    return Section("images", "Odd images", lead, join(table(heads, [rows], "Odd images"), *shown))
+
+
 def _doubted(page: Page) -> Section | None:
     if not page.doubted:
         return None
@@ -240,10 +280,15 @@ def _doubted(page: Page) -> Section | None:
 def _cards(pictures: Sequence[Doubted]) -> Html:
     return cards(
         [
-            card(photo(url, item), item, terms([("given", given), ("model", choice)], value="name"))
+            card(photo(url, item), item, terms(_names(given, choice), value="name"))
             for url, item, given, choice in pictures
         ]
     )
+
+
+def _names(given: str, choice: str) -> list[tuple[Child, Child]]:
+    """What an image is called, by its label and by the model if that was asked."""
+    return [("given", given), *([("model", choice)] if choice else [])]
 
 
 def _missing(page: Page) -> Section | None:
