@@ -12,6 +12,7 @@ import pytest
 from reteach import cli
 from reteach.analysis.advice import RULES, Given, command, doubt, gaps, matching, plain_command
 from reteach.analysis.facts import Facts, ShareRange, confused, effective_classes, noise_range
+from reteach.analysis.lapse import lapse
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 ORDINARY = Facts(
@@ -53,6 +54,8 @@ FIRES = {
     "nct": HEAVY | MEMORISED,
     "clean": HEAVY,
     "confidence": {"noise": ShareRange(0.1, 0.03, 0.2)},
+    "head": HEAVY | {"features": True},
+    "suspects": {"noise": ShareRange(0.1, 0.03, 0.2), "features": True},
     "asl": {"sets": True, "noise": None, "per_image": ShareRange(2.0, 1.9, 2.1)},
     "semi": {"unlabelled": 40_000},
     "rebalance": {"smallest": 10},
@@ -61,9 +64,11 @@ NOT = {
     "conflict-alike": {"alike": 3},
     "mile": SEVERAL,
     "calibrate": SEVERAL | {"told": False},
-    "augment": HEAVY,
+    "augment": HEAVY | {"mirror": True, "augmented": True},
+    "head": {"noise": ShareRange(0.1, 0.03, 0.2), "features": True},
+    "suspects": HEAVY,
     "nct": HEAVY | MEMORISED | {"mirror": True},
-    "clean": HEAVY | {"per_image": None, "told": True},
+    "clean": HEAVY | {"features": True},
     "confidence": HEAVY,
     "semi": {"unlabelled": 39_999},
     "rebalance": {"smallest": 10, "sets": True},
@@ -90,7 +95,9 @@ def test_and_does_not_fire(name):
 
 
 def test_the_most_pressing_comes_first():
-    assert names(across=1, **HEAVY, **MEMORISED)[:3] == ["leak", "nct", "clean"]
+    assert names(across=1, **HEAVY, **MEMORISED) == ["nct", "clean", "leak"]
+    assert names(across=41, **HEAVY, **MEMORISED)[:2] == ["leak", "nct"]
+    assert names(alike=1, alike_conflicting=1, **HEAVY, features=True)[:2] == ["head", "suspects"]
     assert names(**HEAVY, **MEMORISED, mirror=True)[0] == "augment"
 
 
@@ -156,8 +163,12 @@ def test_wrong_labels_and_second_classes_are_told_apart_by_the_user_alone():
     """Asked where the scores cannot tell and labels seem wrong; not once it is answered or seen."""
     unclear = {"per_image": None} | HEAVY
     assert doubt(replace(ORDINARY, **unclear)) is not None
-    for known in ({"told": False}, {"told": True}, {"noise": ShareRange(0, 0, 0.01)}, SEVERAL):
+    for known in ({"told": False}, {"told": True}, SEVERAL):
         assert doubt(replace(ORDINARY, **(unclear | known))) is None
+    clean = doubt(replace(ORDINARY, per_image=None, noise=ShareRange(0, 0, 0.01)))
+    assert clean is not None
+    assert "Can an image hold several of the classes?" in clean
+    assert doubt(replace(ORDINARY, per_image=None, noise=None)) is not None
     silent = gaps(replace(ORDINARY, per_image=None, told=False))
     assert not any("Labels per image" in text for text in silent)
 
@@ -198,3 +209,33 @@ def test_the_noise_of_a_sure_model_and_of_a_weak_one():
     assert clean is not None
     assert (clean.low, clean.high) == (0.0, pytest.approx(0.01))
     assert effective_classes(np.array([5, 5, 0, 5])) == pytest.approx(3)
+
+
+def test_the_lapse_is_what_even_a_sure_model_contradicts():
+    """Planted: a curve that goes to 1, and labels that are wrong whatever the margin."""
+    generator = np.random.default_rng(0)
+    margin = generator.uniform(0, 8, 3000)
+    for planted in (0.0, 0.3):
+        right = generator.random(3000) < 1 / (1 + np.exp(1 - 1.5 * margin))
+        given = np.where(right & (generator.random(3000) >= planted), 0, 1)
+        first = 1 / (1 + np.exp(-margin))
+        found = lapse(np.stack([first, 1 - first], 1).astype(np.float32), given)
+        assert found.high - found.low < 0.1
+        assert abs(found.value - planted) < 0.04
+
+
+def test_the_range_on_features_is_narrow_and_begins_with_the_lapse():
+    generator = np.random.default_rng(0)
+    true = generator.integers(0, 5, 3000)
+    sure = generator.random((3000, 5), np.float32) ** 4
+    sure[np.arange(3000), true] += 1
+    sure /= sure.sum(1, keepdims=True)
+    for share in (0.0, 0.2, 0.45):
+        wrong = generator.random(3000) < share
+        given = np.where(wrong, (true + generator.integers(1, 5, 3000)) % 5, true)
+        found = noise_range(sure, given, strong=True)
+        assert found is not None
+        assert found.low <= wrong.mean() <= found.high
+        assert found.value == pytest.approx(wrong.mean(), abs=0.06)
+        assert found.high - found.low <= 0.15 + 1e-9
+    assert noise_range(sure, (true + 1) % 5, strong=True) is None

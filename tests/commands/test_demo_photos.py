@@ -20,7 +20,6 @@ from reteach.commands.result import to_json
 from reteach.data.loading.batch import Normalize
 from reteach.models import packages, zoo
 from reteach.options.demo import PhotosOptions
-from reteach.options.relabel import CleanOptions
 from reteach.runs.features import Extractor
 from reteach.tables import read_labels
 
@@ -52,7 +51,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> module.PhotosResult:
 
 def test_it_finds_what_was_put_in_and_says_so(shown):
     assert shown.photos == 60
-    assert shown.rule == CleanOptions.rule
+    assert shown.rule == module.RULE
     assert list(shown.rules) == ["agreement", "per-class", "confidence"]
     assert len(shown.rules[shown.rule].f1.values) == 2
     assert shown.rules[shown.rule].recall.mean > 0.5

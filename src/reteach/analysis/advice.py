@@ -47,6 +47,117 @@ _ALIKE = (
 
 RULES: tuple[Rule, ...] = (
     Rule(
+        "mile",
+        "MILe; then reteach calibrate --folds 5 on the run",
+        lambda f: f.several and f.memorises and not f.features,
+        "train mile {data} {model} --steps 1500 --schedule constant --k-t 100 --k-s 50 --rho 0.1",
+        "On 1,500 memorised pictures MILe with these settings ranks better than sigmoid (mAP 80.9 against "
+        "73.9), and calibrated by five folds it reaches F1 68.9 at 0.5; sigmoid so reaches 51.6.",
+        "results-single-positive.md",
+        "1,500 memorised grids, all members",
+    ),
+    Rule(
+        "calibrate",
+        "One sigmoid per class; then reteach calibrate on the run",
+        lambda f: f.several,
+        "train sigmoid {data} {network}",
+        "On plentiful pictures of digits calibrated sigmoid comes within 0.5 points of the threshold that is "
+        "tuned on label sets (F1 92.3, 87.2 and 88.7 in three arenas), 22 points over MILe.",
+        "results-single-positive.md",
+    ),
+    Rule(
+        "head",
+        "Plain training on features, ten passes and no more",
+        lambda f: f.noisy(0.1) and f.features,
+        "train softmax {data} {model} --epochs 10",
+        "With 40% of raters' labels wrong a linear head on features reaches 71.0 in ten epochs, and 74.5 on "
+        "right labels; in forty it loses 2 points, and NCT and ELR with forty are not better.",
+        "photos.md",
+        "Measured: CIFAR-10N on features",
+    ),
+    Rule(
+        "suspects",
+        "Look at the labels that held-out heads do not confirm",
+        lambda f: f.noisy(0.01) and f.features,
+        "relabel clean {table} --model linear --folds 5 --rule per-class --out clean.parquet",
+        "On features wrong labels cost a head little: it reaches 71.0 with 40% wrong, 74.2 with 9% and 74.5 "
+        "with none. Cleaning is for the labels' own sake.",
+        "photos.md",
+        "Measured: CIFAR-10N on features",
+    ),
+    Rule(
+        "augment",
+        "Augment first: two networks under crop + flip",
+        lambda f: f.noisy(0.1) and f.mirror and not f.features and not f.augmented,
+        "train ensemble {data} {pair} --augment {augment}",
+        "With half of the labels wrong at random the plain ensemble under crop + flip reaches 40.3, NCT "
+        "without augmentation 36.0; with crop + flip NCT loses 3.7 points to it. Both underfit there and "
+        "NCT's r_max was not tuned, so this does not show that augmentation alone decides: compare both.",
+        "results-nct.md",
+        "With crop + flip",
+    ),
+    Rule(
+        "nct",
+        "NCT: two networks that agree memorise less",
+        lambda f: (
+            f.noisy(0.1) and f.memorises and not f.mirror and not f.features and not f.augmented
+        ),
+        "train nct {data} {pair} --augment none --target-variability {r}",
+        "Without augmentation, where plain training memorises, NCT's last epoch is 5 to 12 points better "
+        "than the ensemble's.",
+        "results-nct.md",
+        "Where the sign turns",
+    ),
+    Rule(
+        "clean",
+        "Drop the labels that held-out models do not confirm",
+        lambda f: f.noisy(0.2) and not f.features,
+        "relabel clean {table} {folds} --folds 5 --out clean.parquet",
+        "Where 40% of raters' labels are wrong, training on what the rule keeps gains 4.8 points (3.8 to "
+        "5.7) over all labels.",
+        "results-cleaning.md",
+        "Does it help? 6,000 CIFAR-10 images with raters' labels",
+    ),
+    Rule(
+        "confidence",
+        "Drop a few labels, by the gentle rule",
+        lambda f: f.noisy(0.01) and not f.noisy(0.2) and not f.features,
+        "relabel clean {table} {folds} --folds 5 --rule confidence --out clean.parquet",
+        "Where 9% are wrong the confidence rule gains 1.2 points (0.7 to 1.8); the agreement rule hurts.",
+        "results-cleaning.md",
+        "Does it help? 6,000 CIFAR-10 images with raters' labels",
+    ),
+    Rule(
+        "asl",
+        "The asymmetric loss; CPSD is not worth its price",
+        lambda f: f.sets,
+        "train asl {data} {network}",
+        "On clothes and scenes CPSD ranks no better than ASL or self-distillation of the same price. ASL "
+        "against sigmoid was not measured: compare them.",
+        "results-cpsd.md",
+        "What to make of it",
+    ),
+    Rule(
+        "semi",
+        "A teacher picks from the unlabelled pile",
+        lambda f: not f.sets and not f.several and f.unlabelled >= 10 * f.images,
+        "train semi {data} {network} --unlabeled {unlabelled} --rebalance 1",
+        "With classes drawn equally often fine-tuning adds 5.4 points and the student beats its teacher by "
+        "about 1; supervised training with as many steps was still 1.1 points better.",
+        "results-semi.md",
+        "The same with labelled classes drawn equally often",
+    ),
+    Rule(
+        "rebalance",
+        "Draw every class equally often",
+        lambda f: not f.sets and not f.several and f.imbalance >= 5,
+        "train softmax {data} {network} --rebalance 1",
+        "On long-tailed labels and balanced test images supervised training reached 43.7 to 44.9 with "
+        "rebalancing and 40.6 to 43.3 without, on other seeds: no paired comparison.",
+        "results-semi.md",
+        "The same with labelled classes drawn equally often",
+    ),
+    Rule(
         "leak",
         "Take the validation images out of the training images",
         lambda f: f.across > 0,
@@ -86,112 +197,39 @@ RULES: tuple[Rule, ...] = (
         "results-advise.md",
         "Changed copies",
     ),
-    Rule(
-        "mile",
-        "MILe; then reteach calibrate --folds 5 on the run",
-        lambda f: f.several and f.memorises,
-        "train mile {data} {model} --steps 1500 --schedule constant --k-t 100 --k-s 50 --rho 0.1",
-        "On 1,500 memorised pictures MILe with these settings ranks better than sigmoid (mAP 80.9 against "
-        "73.9), and calibrated by five folds it reaches F1 68.9 at 0.5; sigmoid so reaches 51.6.",
-        "results-single-positive.md",
-        "1,500 memorised grids, all members",
-    ),
-    Rule(
-        "calibrate",
-        "One sigmoid per class; then reteach calibrate on the run",
-        lambda f: f.several,
-        "train sigmoid {data} {network}",
-        "On plentiful pictures of digits calibrated sigmoid comes within 0.5 points of the threshold that is "
-        "tuned on label sets (F1 92.3, 87.2 and 88.7 in three arenas), 22 points over MILe.",
-        "results-single-positive.md",
-    ),
-    Rule(
-        "augment",
-        "Augment first: two networks under crop + flip",
-        lambda f: f.noisy(0.1) and f.mirror,
-        "train ensemble {data} {pair} --augment {augment}",
-        "With half of the labels wrong at random the plain ensemble under crop + flip reaches 40.3, NCT "
-        "without augmentation 36.0; with crop + flip NCT loses 3.7 points to it. Both underfit there and "
-        "NCT's r_max was not tuned, so this does not show that augmentation alone decides: compare both.",
-        "results-nct.md",
-        "With crop + flip",
-    ),
-    Rule(
-        "nct",
-        "NCT: two networks that agree memorise less",
-        lambda f: f.noisy(0.1) and f.memorises and not f.mirror,
-        "train nct {data} {pair} --augment none --target-variability {r}",
-        "Without augmentation, where plain training memorises, NCT's last epoch is 5 to 12 points better "
-        "than the ensemble's.",
-        "results-nct.md",
-        "Where the sign turns",
-    ),
-    Rule(
-        "clean",
-        "Drop the labels that held-out models do not confirm",
-        lambda f: f.noisy(0.2),
-        "relabel clean {table} {folds} --folds 5 --out clean.parquet",
-        "Where 40% of raters' labels are wrong, training on what the rule keeps gains 4.8 points (3.8 to "
-        "5.7) over all labels.",
-        "results-cleaning.md",
-        "Does it help? 6,000 CIFAR-10 images with raters' labels",
-    ),
-    Rule(
-        "confidence",
-        "Drop a few labels, by the gentle rule",
-        lambda f: f.noisy(0.01) and not f.noisy(0.2),
-        "relabel clean {table} {folds} --folds 5 --rule confidence --out clean.parquet",
-        "Where 9% are wrong the confidence rule gains 1.2 points (0.7 to 1.8); the agreement rule hurts.",
-        "results-cleaning.md",
-        "Does it help? 6,000 CIFAR-10 images with raters' labels",
-    ),
-    Rule(
-        "asl",
-        "The asymmetric loss; CPSD is not worth its price",
-        lambda f: f.sets,
-        "train asl {data} {network}",
-        "On clothes and scenes CPSD ranks no better than ASL or self-distillation of the same price. ASL "
-        "against sigmoid was not measured: compare them.",
-        "results-cpsd.md",
-        "What to make of it",
-    ),
-    Rule(
-        "semi",
-        "A teacher picks from the unlabelled pile",
-        lambda f: not f.sets and not f.several and f.unlabelled >= 10 * f.images,
-        "train semi {data} {network} --unlabeled {unlabelled} --rebalance 1",
-        "With classes drawn equally often fine-tuning adds 5.4 points and the student beats its teacher by "
-        "about 1; supervised training with as many steps was still 1.1 points better.",
-        "results-semi.md",
-        "The same with labelled classes drawn equally often",
-    ),
-    Rule(
-        "rebalance",
-        "Draw every class equally often",
-        lambda f: not f.sets and not f.several and f.imbalance >= 5,
-        "train softmax {data} {network} --rebalance 1",
-        "On long-tailed labels and balanced test images supervised training reached 43.7 to 44.9 with "
-        "rebalancing and 40.6 to 43.3 without, on other seeds: no paired comparison.",
-        "results-semi.md",
-        "The same with labelled classes drawn equally often",
-    ),
 )
 """In order of what to try first."""
+COPIES = ("leak", "conflict", "leak-alike", "conflict-alike")
+MANY = 0.01
+"""Share of the images from which copies come before what is said of the labels."""
 
 
 def matching(facts: Facts) -> list[Rule]:
-    """The rules whose condition holds, what to try first first."""
-    return [rule for rule in RULES if rule.when(facts)]
+    """The rules whose condition holds, what to try first first.
+
+    Labels before copies, unless these are more than :data:`MANY` of the images.
+    """
+    found = [rule for rule in RULES if rule.when(facts)]
+    if facts.across + facts.conflicting + facts.alike_across + facts.alike_conflicting > (
+        MANY * facts.images
+    ):
+        found.sort(key=lambda rule: rule.name not in COPIES)
+    return found
 
 
 def doubt(facts: Facts) -> str | None:
     """What the user can tell by looking, and the scores cannot: are they wrong labels, or second classes?"""
-    if facts.told is None and facts.per_image is None and facts.noisy(0.05):
+    if facts.told is not None or facts.per_image is not None or facts.sets:
+        return None
+    if facts.noise is None or facts.noisy(0.05):
         return (
             "From here wrong labels and second classes of an image look the same. If an image can hold "
             "several of the classes, give --multi-label yes: the advice is another then."
         )
-    return None
+    return (
+        "Can an image hold several of the classes? The scores cannot tell. If it can, give --multi-label "
+        "yes: the advice is another then; if not, --multi-label no."
+    )
 
 
 def gaps(facts: Facts) -> list[str]:
@@ -229,12 +267,40 @@ def gaps(facts: Facts) -> list[str]:
 
 @final
 @dataclass(frozen=True)
+class FeatureCommands:
+    """Frozen features that commands take in place of photos.
+
+    Args:
+        folder: where the tables are.
+        image_size: side of the pictures that the network sees; None: its own.
+        whole: the table of the images is there and has all of them.
+    """
+
+    folder: str
+    image_size: int | None
+    whole: bool
+
+    def table(self, which: str) -> str:
+        """The folder of a table: of the images, the validation images or the unlabelled ones."""
+        sampled = which == "photos" and not self.whole
+        return f"{self.folder}/{'all' if sampled else which}.features"
+
+    def command(self, images: str, which: str) -> str:
+        """What makes a table, or goes on with it."""
+        size = "" if self.image_size is None else f" --image-size {self.image_size}"
+        q = shlex.quote
+        return f"reteach embed --images {q(images)} --pretrained{size} --out {q(self.table(which))}"
+
+
+@final
+@dataclass(frozen=True)
 class Given:
     """What the user gave, to be put into commands.
 
     Args:
         val_labelled: the validation images have labels, from a table or from class folders; without
             labels they are of no use to a training.
+        frozen: trainings take features in place of the images.
     """
 
     images: str
@@ -245,17 +311,33 @@ class Given:
     unlabeled: str | None
     model: str
     arrays: bool
+    frozen: FeatureCommands | None = None
+
+    def trained(self, images: str, which: str) -> str:
+        """What a training takes: the images, or the table of their features."""
+        return images if self.frozen is None else self.frozen.table(which)
+
+
+def embed_commands(given: Given) -> list[str]:
+    """What makes the feature tables that the commands take and that are not there yet."""
+    if given.frozen is None:
+        return []
+    wanted = [] if given.frozen.whole else [(given.images, "photos")]
+    if given.val_images and given.val_labelled:
+        wanted.append((given.val_images, "val"))
+    if given.unlabeled:
+        wanted.append((given.unlabeled, "unlabeled"))
+    return [given.frozen.command(images, which) for images, which in wanted]
 
 
 def command(rule: Rule, facts: Facts, given: Given) -> str:
     """The rule's command with the user's own paths, quoted for a shell."""
     q = shlex.quote
-    table = f"--images {q(given.images)}"
+    table = f"--images {q(given.trained(given.images, 'photos'))}"
     table += f" --labels {q(given.labels)}" if given.labels else ""
     data = table
-    data += (
-        f" --val-images {q(given.val_images)}" if given.val_images and given.val_labelled else ""
-    )
+    if given.val_images and given.val_labelled:
+        data += f" --val-images {q(given.trained(given.val_images, 'val'))}"
     data += f" --val-labels {q(given.val_labels)}" if given.val_labels else ""
     noise = facts.noise.value if facts.noise else 0.0
     model = f"--model {q(given.model)}" + (" --optimizer adam" if given.arrays else "")
@@ -277,7 +359,7 @@ def command(rule: Rule, facts: Facts, given: Given) -> str:
         folds=folds,
         images=q(given.images),
         val=q(given.val_images or ""),
-        unlabelled=q(given.unlabeled or ""),
+        unlabelled=q(given.trained(given.unlabeled or "", "unlabeled")),
         augment="crop-flip" if given.arrays else "crop",
         r=0.1 if noise < 0.1 else 0.3 if noise < 0.35 else 0.5,
     )

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, final
 from ..errors import UserError, missing_extra
 from ..files import atomic_write, local, write_json
 from ..options.demo import PhotosOptions
-from ..options.relabel import CleanOptions
 from ..options.shared import PRETRAINED, Model
 from ..progress import note, progress
 from .lines import table_lines
@@ -25,12 +24,15 @@ if TYPE_CHECKING:
     from ..analysis.expert_doubt import Probability, RuleFound, Spread
     from ..compare.expert_labels import ExpertPhotos, ExpertStudy
     from ..data.sources.base import Source
+    from ..features.extractor import Extractor
     from ..labels import Rows
+    from ..relabel.noise.clean import Rule
     from ..report.pages.expert_doubt import DoubtedPhoto
-    from ..runs.features import Extractor
 
 EXTRA = "demo-photos"
 CLASSES = ("fine", "defect")
+RULE: Rule = "agreement"
+"""By which the page marks suspects: relabel clean's on images."""
 PICTURES = 36
 """So many of the suspects, and of the most doubtful photos, are shown."""
 CREDIT = (
@@ -265,7 +267,7 @@ def _result(options: PhotosOptions, table: Path, study: ExpertStudy, credit: str
         features=table,
         labels=options.out / "labels.csv",
         soft_labels=options.out / "soft_labels.csv",
-        rule=CleanOptions.rule,
+        rule=RULE,
         rules=study.by_rule(),
         taught={name: study.spreads(name) for name in TAUGHT},
         mean_scores={name: study.mean_scores(name) for name in TAUGHT},
@@ -298,7 +300,7 @@ def _write_page(
     from ..report.pages.expert_doubt import ExpertPage, write_expert_page
 
     p, first = study.photos.probability, study.seeds[0]
-    suspects = ranked(first.scores[NOISY], first.noisy.index, first.kept(CleanOptions.rule))
+    suspects = ranked(first.scores[NOISY], first.noisy.index, first.kept(RULE))
     hard = study.photos.hard().index
     nothing = np.zeros(len(p), np.bool_)
     doubted = study.doubted()

@@ -9,7 +9,8 @@ from typing import final
 import numpy as np
 
 from ..data.loading.decode import ImageError
-from ..data.sources.base import Source, SubsetSource
+from ..data.sources.arrays import ArraySource
+from ..data.sources.base import Source, SubsetSource, features_of
 from ..data.sources.contents import Contents
 from ..labels import Rows
 from ..progress import progress
@@ -96,8 +97,13 @@ def groups(source: Source, rows: Rows, workers: int | None = None) -> Rows:
     """The group (N,) of each of the ``rows`` of a source: 0, 1, … in the order of first sight.
 
     Copies are of one group, and so on along chains. An image that cannot be read is a copy of no other.
+    Features, which show no pixels, are copies where they are equal.
     """
     different, position = np.unique(rows, return_inverse=True)
+    if features_of(source) is not None:
+        assert isinstance(source, ArraySource)
+        vectors = source.images[rows].reshape(len(rows), -1)
+        return _by_first_sight(np.unique(vectors, axis=0, return_inverse=True)[1].reshape(-1))
     looked_at = ImageSet(SubsetSource(source, different))
     equal = equal_files(looked_at)
     group = _first_of(len(different), equal.row, equal.against)
@@ -105,7 +111,12 @@ def groups(source: Source, rows: Rows, workers: int | None = None) -> Rows:
     small[equal.row] = 0  # the first of equal files stands for all
     for one, other, _ in close_pairs(small, alike_distance(source)):
         group = _joined(group, one, other)
-    _, first, found = np.unique(group[position], return_index=True, return_inverse=True)
+    return _by_first_sight(group[position])
+
+
+def _by_first_sight(group: Rows) -> Rows:
+    """(N,) the same groups, numbered in the order of their first members."""
+    _, first, found = np.unique(group, return_index=True, return_inverse=True)
     return np.asarray(np.argsort(np.argsort(first))[found], np.int64)
 
 

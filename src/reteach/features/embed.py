@@ -201,7 +201,7 @@ def _half(features: Tensor, items: Sequence[str], views: int) -> Half:
 
 def embed(
     eyes: Extractor,
-    images: str,
+    images: str | Parts,
     out: Path,
     *,
     views: int = 1,
@@ -215,7 +215,7 @@ def embed(
 
     Args:
         eyes: the network.
-        images: what :func:`~reteach.data.sources.base.open_source` opens.
+        images: what :func:`~reteach.data.sources.base.open_source` opens, or parts that are open.
         out: folder of the table.
         views: V.
         block: images per shard where they are not in tar files.
@@ -225,7 +225,7 @@ def embed(
     Raises:
         UserError: the folder holds another table, or nothing can be read.
     """
-    parts = open_parts(images, block)
+    parts = open_parts(images, block) if isinstance(images, str) else images
     need_pixels(parts.shared, "reteach embed")
     return embed_parts(
         eyes,

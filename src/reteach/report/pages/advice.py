@@ -20,6 +20,10 @@ Doubted = tuple[str, str, str, str]
 """An image: data URL, item, given label, model's first choice."""
 
 
+OddImages = tuple[str, str, int, Sequence[Doubted]]
+"""A kind of odd images: its name, its rule, how many there are, and some of them."""
+
+
 @final
 @dataclass(frozen=True)
 class AdvicePiece:
@@ -39,18 +43,24 @@ class Page:
 
     Args:
         doubted: images whose labels are doubted most; mixed: of the two classes that are confused most.
+        several: images that speak for several classes each, where that is asked.
+        issues: each kind of odd images; none: the pixels were not looked at.
         within: the nearest pairs of images; across: those with validation images, if there are such.
-        how: the small network, its steps per fold, the folds.
+        features: commands that those need first.
+        how: what judged the labels, its steps per fold, the folds.
     """
 
     facts: Facts
     pieces: Sequence[AdvicePiece]
     plain: str
+    features: Sequence[str]
     missing: Sequence[str]
     doubted: Sequence[Doubted]
     mixed: Sequence[Doubted]
+    several: Sequence[Doubted]
     within: Sequence[Duplicate]
     across: Sequence[Duplicate] | None
+    issues: Sequence[OddImages]
     how: tuple[str, int, int]
 
 
@@ -61,6 +71,8 @@ def write_advice(path: Path, page: Page) -> None:
         _advice(page),
         _measured(page),
         _confused(page),
+        _several(page),
+        _issues(page),
         _copies(page),
         _doubted(page),
         _missing(page),
@@ -80,8 +92,11 @@ def _header(title: str, page: Page) -> Html:
         numbers.append(("Labels per image", decimal(f.per_image.value), "", held))
     elif f.told is not False:
         numbers.append(("Labels per image", decimal(None), "", "the scores cannot tell"))
-    found = f.repeated + f.across + (f.alike or 0) + f.alike_across
-    numbers.append(("Copies", count(found), "", "pairs, within and across the sets"))
+    if f.repeated is None:
+        numbers.append(("Copies", "–", "", "not looked for in features"))
+    else:
+        found = f.repeated + f.across + (f.alike or 0) + f.alike_across
+        numbers.append(("Copies", count(found), "", "pairs, within and across the sets"))
     return top(
         "advise",
         title,
@@ -107,6 +122,9 @@ def _advice(page: Page) -> Section:
     note = doubt(page.facts)
     body = join(
         notice("Look first", note) if note else None,
+        join(tag("h3", "Features, once"), *(_code(text) for text in page.features))
+        if page.features
+        else None,
         tag("ol", pieces) if pieces else notice("Nothing special", "No rule speaks for more."),
         tag("h3", "What it all has to beat: plain training"),
         _code(page.plain),
@@ -128,8 +146,8 @@ def _code(text: str) -> Html:
 
 
 def _measured(page: Page) -> Section:
-    f, (small, steps, folds) = page.facts, page.how
-    held = f"{folds} folds, {small}, {steps:,} steps each"
+    f, (judge, steps, folds) = page.facts, page.how
+    held = f"{folds} folds, {judge}, {steps:,} steps each"
     gap = None
     if f.fitted is not None and f.accuracy is not None:
         gap = f.fitted - f.accuracy.value
@@ -162,14 +180,15 @@ def _measured(page: Page) -> Section:
             ("Memorised, points", percent(gap), "fitted less confirmed"),
         ]
     if f.noise is not None and not f.several:
-        rows.append(("Wrong labels, %", _span(f.noise), "anchors, allowing for a weak model"))
+        how = "joint and lapse of a head on features" if f.features else "anchors, for a weak model"
+        rows.append(("Wrong labels, %", _span(f.noise), how))
     if f.per_image is not None:
         how = "of the table" if f.sets else "calibrated held-out scores, profile likelihood"
         low, high = decimal(f.per_image.low), decimal(f.per_image.high)
         rows.append(("Labels per image", f"{low} to {high}", how))
     made = [row(name, value, tag("td", how)) for name, value, how in rows]
     heads = columns("fact", "value", head("how", text=True))
-    lead = "A small network's view: a better one would find fewer wrong labels."
+    lead = f"The view of {judge}: a better model would doubt fewer labels." if f.accuracy else ""
     return Section("facts", "What was measured", lead, table(heads, [made], "Facts"))
 
 
@@ -219,6 +238,36 @@ def _copies(page: Page) -> Section | None:
     return Section("copies", "Copies", lead, body)
 
 
+def _several(page: Page) -> Section | None:
+    if not page.several:
+        return None
+    lead = (
+        "The held-out networks confirm these labels and see a second class as well. If it is there in most "
+        "of them, images hold several of the classes: give --multi-label yes."
+    )
+    return Section("several", "One class each, or several?", lead, _cards(page.several))
+
+
+def _issues(page: Page) -> Section | None:
+    """Odd images beside the odd labels."""
+    if not page.issues:
+        return None
+    f = page.facts
+    rows = [
+        row(name, count(images), percent(images / f.images), tag("td", rule))
+        for name, rule, images, _ in page.issues
+    ]
+    alike = (f.repeated or 0) + (f.alike or 0)
+    rule = f"pairs of equal files, or grey thumbnails within {ALIKE}"
+    rows.append(row("near copies", count(alike), percent(alike / f.images), tag("td", rule)))
+    heads = columns("issue", "images", "%", head("rule", text=True))
+    shown = [join(tag("h3", name), _cards(some)) for name, _, images, some in page.issues if images]
+    lead = (
+        "Of all labelled images, by their pixels alone. A rule is a hint: look before you remove."
+    )
+    return Section("images", "Odd images", lead, join(table(heads, [rows], "Odd images"), *shown))
+
+
 def _doubted(page: Page) -> Section | None:
     if not page.doubted:
         return None
@@ -232,10 +281,15 @@ def _doubted(page: Page) -> Section | None:
 def _cards(pictures: Sequence[Doubted]) -> Html:
     return cards(
         [
-            card(photo(url, item), item, terms([("given", given), ("model", choice)], value="name"))
+            card(photo(url, item), item, terms(_names(given, choice), value="name"))
             for url, item, given, choice in pictures
         ]
     )
+
+
+def _names(given: str, choice: str) -> list[tuple[Child, Child]]:
+    """What an image is called, by its label and by the model if that was asked."""
+    return [("given", given), *([("model", choice)] if choice else [])]
 
 
 def _missing(page: Page) -> Section | None:
