@@ -9,8 +9,7 @@ from typing import final
 import numpy as np
 
 from ..data.loading.decode import ImageError
-from ..data.sources.arrays import ArraySource
-from ..data.sources.base import Source, SubsetSource, features_of
+from ..data.sources.base import Source, SubsetSource
 from ..data.sources.contents import Contents
 from ..labels import Rows
 from ..progress import progress
@@ -97,13 +96,8 @@ def groups(source: Source, rows: Rows, workers: int | None = None) -> Rows:
     """The group (N,) of each of the ``rows`` of a source: 0, 1, … in the order of first sight.
 
     Copies are of one group, and so on along chains. An image that cannot be read is a copy of no other.
-    Features, which show no pixels, are copies where they are equal.
     """
     different, position = np.unique(rows, return_inverse=True)
-    if features_of(source) is not None:
-        assert isinstance(source, ArraySource)
-        vectors = source.images[rows].reshape(len(rows), -1)
-        return _by_first_sight(np.unique(vectors, axis=0, return_inverse=True)[1].reshape(-1))
     looked_at = ImageSet(SubsetSource(source, different))
     equal = equal_files(looked_at)
     group = _first_of(len(different), equal.row, equal.against)
