@@ -195,7 +195,7 @@ def test_the_metric_that_fits_the_labels_comes_first():
     numbers = {"accuracy": 0.5, "f1@0.25": 0.4, "map": 0.3, "labels_per_image": 1.0}
     numbers |= {"cf1@0.5": 0.2, "cf1@0.8": 0.1}
     for true, real, first, last in (
-        (1.0, {}, "accuracy", "labels/image"),
+        (1.0, {}, "accuracy", "mAP"),  # nothing of label sets
         (2.5, {}, "mAP", "labels/image"),
         (2.5, {"real_accuracy": 0.6}, "accuracy", "labels/image"),
     ):

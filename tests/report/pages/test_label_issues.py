@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from report_pages import read, section
-from reteach.relabel.noise.clean import Balance
+from reteach.relabel.noise.balance import Balance
 from reteach.report.pages.label_issues import Cleaning, RuleOutcome, write_suspects
 
 
 def test_the_rule_that_was_applied_is_marked_in_words(tmp_path: Path) -> None:
-    balance = Balance(0.1, 0.1, 0.9, 0.5, 0.05, 0.01)
+    balance = Balance(
+        labels=20, removed=0.1, noise=0.1, confident=0.1, confirmed=0.9, chance=0.5, least=0.05,
+        surest=0.01, error=0.01,
+    )  # fmt: skip
     rules = [
         RuleOutcome(name, name == "per-class", balance, None) for name in ("agreement", "per-class")
     ]
