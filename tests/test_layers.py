@@ -158,6 +158,7 @@ def test_methods_build_on_two_others_at_most():
             ["torch", "torchvision", "timm", "sklearn", "matplotlib"],
         ),
         ("import reteach.commands.demo", ["numpy", "torch"]),
+        ("import reteach.commands.demo_photos", ["numpy", "torch"]),
     ],
 )
 def test_starting_is_light(code, forbidden):

@@ -11,7 +11,7 @@ from torchmetrics.functional.classification import (
 )
 
 from metric_batches import Batch, batches, fill, random_batch
-from reteach.metrics.calibration import LabelCalibration, TopCalibration
+from reteach.metrics.calibration import DoubtCalibration, LabelCalibration, TopCalibration
 
 
 def literal(confidence: list[float], true: list[bool], bins: int = 15) -> float:
@@ -91,3 +91,34 @@ def test_nothing_seen_is_nan_and_bins_are_needed() -> None:
     assert np.isnan(TopCalibration().compute())
     with pytest.raises(ValueError, match="at least one bin"):
         LabelCalibration(bins=0)
+
+
+def test_against_a_probability_is_that_against_votes() -> None:
+    """An expert's 2/3 counts as two votes of three."""
+    draw = np.random.default_rng(3)
+    scores, thirds = draw.random(90), draw.integers(0, 4, 90)
+    ours = DoubtCalibration(15)
+    ours.update(scores[:40], thirds[:40] / 3)
+    ours.update(scores[40:], thirds[40:] / 3)
+    votes = [
+        (s, vote < n)
+        for s, n in zip(scores.tolist(), thirds.tolist(), strict=True)
+        for vote in range(3)
+    ]
+    assert ours.compute() == pytest.approx(literal([s for s, _ in votes], [v for _, v in votes]))
+
+
+@pytest.mark.parametrize(
+    ("scores", "probability", "said"),
+    [
+        ([0.2], [1.5], "probabilities must lie"),
+        ([0.2], [np.nan], "probabilities must lie"),
+        ([1.2], [0.5], "scores must lie"),
+        ([0.2, 0.3], [0.5], "beside probabilities"),
+    ],
+)
+def test_what_is_no_probability_is_refused(
+    scores: list[float], probability: list[float], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        DoubtCalibration().update(scores, probability)

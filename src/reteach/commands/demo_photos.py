@@ -82,16 +82,16 @@ class PhotosResult:
 
     def lines(self) -> Iterator[str]:
         """The rules, what the labels teach, the experts' doubt; then files and what to do next."""
-        from ..report.pages.expert_doubt import NUMBERS, share, spread
+        from ..report.pages.expert_doubt import NUMBERS, share
 
         over = f"mean ± deviation over {self.seeds} seeds" if self.seeds > 1 else "one seed"
-        titles = ("wrong labels put in", "dropped, %", "precision, %", "recall, %", "F1, %")
+        titles = ("wrong labels found", "dropped, %", "precision, %", "recall, %", "F1, %")
         yield from table_lines(
             titles,
             [
                 (
                     f"{rule}, the default" if rule == self.rule else rule,
-                    *(spread(n, 100) for n in (f.dropped, f.precision, f.recall, f.f1)),
+                    *(_short(n, 100) for n in (f.dropped, f.precision, f.recall, f.f1)),
                 )
                 for rule, f in self.rules.items()
             ],
@@ -99,13 +99,13 @@ class PhotosResult:
         yield from table_lines(
             ("taught", *(title for title, _, _ in NUMBERS.values())),
             [
-                (name, *(spread(found[k], scale, d) for k, (_, scale, d) in NUMBERS.items()))
+                (name, *(_short(found[k], scale, d) for k, (_, scale, d) in NUMBERS.items()))
                 for name, found in self.taught.items()
             ],
         )
         yield from table_lines(
             ("mean score, experts say", *map(share, self.levels)),
-            [(name, *(spread(s, 1, 2) for s in found)) for name, found in self.mean_scores.items()],
+            [(name, *(_short(s, 1, 2) for s in found)) for name, found in self.mean_scores.items()],
         )
         yield (
             f"experts were unsure of {100 * self.unsure_among_doubted.mean:.0f}% of the most doubtful "
@@ -114,7 +114,7 @@ class PhotosResult:
         yield self.credit
         yield f"report: {self.report}"
         yield f"numbers: {self.numbers}"
-        yield f"next:   reteach relabel clean --images {self.features} --labels {self.labels} --out kept.csv"
+        yield f"next:   reteach compare softmax elr --images {self.features} --labels {self.labels}"
 
 
 def demo_photos(options: PhotosOptions) -> PhotosResult:
@@ -356,6 +356,13 @@ def _cards(
         )
         for name, at, row in zip(names, chosen, rows_among(names, pictures.items), strict=True)
     ]
+
+
+def _short(found: Spread, scale: float = 1, digits: int = 1) -> str:
+    """85.0±0.2, so that tables fit 80 columns."""
+    from ..report.pages.expert_doubt import spread
+
+    return spread(found, scale, digits).replace(" ± ", "±")
 
 
 def _backbone(source: Source) -> str:

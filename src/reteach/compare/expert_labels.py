@@ -42,7 +42,7 @@ from ..runs.config import Config
 from ..runs.inputs import Inputs
 from ..runs.setup import load_recipe, make_setup
 
-HARD, SOFT, NOISY = "hard labels", "soft labels", "wrong labels put in"
+HARD, SOFT, NOISY = "hard labels", "soft labels", "noisy labels"
 TAUGHT = (HARD, SOFT, NOISY)
 DOUBTED = 100
 """So many of the most doubtful labels are held against the experts' doubt."""

@@ -39,9 +39,9 @@ SHOWN = 12
 NUMBERS: dict[str, tuple[str, float, int]] = {
     "accuracy": ("accuracy, %", 100, 1),
     "auc": ("AUC, %", 100, 1),
-    "brier": ("Brier score", 1, 4),
+    "brier": ("Brier score", 1, 3),
     "log_loss": ("log loss", 1, 3),
-    "calibration_error": ("calibration error, %", 100, 1),
+    "calibration_error": ("ECE, %", 100, 1),
 }
 """Number -> its title, scale and digits."""
 
@@ -175,7 +175,7 @@ def _found(page: ExpertPage) -> Section:
     heads = columns("rule", "dropped, %", "precision, %", "recall, %", "F1, %")
     rows = [
         row(
-            rule,
+            f"{rule}, the default" if rule == page.rule else rule,
             *(
                 spread(value, 100)
                 for value in (found.dropped, found.precision, found.recall, found.f1)
@@ -186,11 +186,11 @@ def _found(page: ExpertPage) -> Section:
     ]
     lead = (
         f"{percent(page.noise, 0)}% of each class's labels were made wrong, and models taught with them say "
-        "which labels they doubt, as reteach relabel clean does; its default rule is marked. Precision: of "
+        "which labels they doubt, as reteach relabel clean does. Precision: of "
         "the labels that a rule drops, how many are wrong; recall: of the wrong ones, how many it drops. A "
         "label that was not made wrong may be wrong all the same: the experts' probability stands beside."
     )
-    body = join(table(heads, [rows], "What each rule finds"), _cards(page, page.suspects))
+    body = join(table(heads, [rows], "What each rule finds"), _below(_cards(page, page.suspects)))
     return Section("wrong", "Wrong labels found", lead, body)
 
 
@@ -205,6 +205,11 @@ def _doubted(page: ExpertPage) -> Section:
 
 def _cards(page: ExpertPage, found: Sequence[DoubtedPhoto]) -> Html:
     return cards([_card(page, one) for one in found], SHOWN, "more photos")
+
+
+def _below(body: Html) -> Html:
+    """Content with some air under the table that it follows."""
+    return tag("div", body, style="margin-top: 2rem")
 
 
 def _card(page: ExpertPage, one: DoubtedPhoto) -> Html:
@@ -231,12 +236,13 @@ def _taught(page: ExpertPage) -> Section:
         for name, numbers in page.taught.items()
     ]
     lead = (
-        "Hard labels are the likelier class, soft labels the experts' probability itself. Accuracy and AUC "
-        "are over the photos on which the experts were sure; Brier score, log loss and calibration error "
-        "hold each score against the experts' probability, over all photos: lower is better."
+        "Hard labels are the likelier class, soft labels the experts' probability itself, noisy labels the "
+        f"hard ones of which {percent(page.noise, 0)}% were made wrong. Accuracy and AUC are over the photos "
+        "of which the experts were sure; Brier score, log loss and calibration error (ECE) hold each score "
+        "against the experts' probability, over all photos: lower is better."
     )
     charts = [_seeds(page, key) for key in ("auc", "brier", "log_loss")]
-    body = join(table(heads, [rows], "What the labels teach"), panels(charts))
+    body = join(table(heads, [rows], "What the labels teach"), _below(panels(charts)))
     return Section("soft", "Soft against hard labels", lead, body)
 
 
