@@ -27,12 +27,15 @@ if TYPE_CHECKING:
     from ..features.extractor import Extractor
     from ..labels import Rows
     from ..relabel.noise.clean import Rule
+    from ..relabel.noise.clean import Rule
     from ..report.pages.expert_doubt import DoubtedPhoto
 
 EXTRA = "demo-photos"
 CLASSES = ("fine", "defect")
 RULE: Rule = "agreement"
 """By which the page marks suspects: relabel clean's on images."""
+RULE: Rule = "ratio"
+"""That of ``relabel clean`` on features."""
 PICTURES = 36
 """So many of the suspects, and of the most doubtful photos, are shown."""
 CREDIT = (

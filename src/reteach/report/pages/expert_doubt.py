@@ -186,7 +186,7 @@ def _found(page: ExpertPage) -> Section:
     ]
     lead = (
         f"{percent(page.noise, 0)}% of each class's labels were made wrong, and models taught with them say "
-        "which labels they doubt, as reteach relabel clean does. Precision: of "
+        "which labels they doubt, as reteach relabel clean --judge model does. Precision: of "
         "the labels that a rule drops, how many are wrong; recall: of the wrong ones, how many it drops. A "
         "label that was not made wrong may be wrong all the same: the experts' probability stands beside."
     )
