@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from reteach.runs.preprocessing import Preprocessing
 
 from report_pages import read
 from reteach import cli
@@ -18,9 +17,10 @@ from reteach.commands import demo_photos as module
 from reteach.commands.demo_photos import show_photos
 from reteach.commands.result import to_json
 from reteach.data.loading.batch import Normalize
+from reteach.features.extractor import Extractor
+from reteach.features.preprocessing import Preprocessing
 from reteach.models import packages, zoo
 from reteach.options.demo import PhotosOptions
-from reteach.runs.features import Extractor
 from reteach.tables import read_labels
 
 ELPV = importlib.util.find_spec("elpv_dataset") is not None

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ..features.extractor import Extractor
     from ..labels import Rows
     from ..relabel.noise.clean import Rule
-    from ..relabel.noise.clean import Rule
     from ..report.pages.expert_doubt import DoubtedPhoto
 
 EXTRA = "demo-photos"
