@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 EXTRA = "demo-photos"
 CLASSES = ("fine", "defect")
-RULE: Rule = "agreement"
-"""By which the page marks suspects: relabel clean's on images."""
 RULE: Rule = "ratio"
 """That of ``relabel clean`` on features."""
 PICTURES = 36
