@@ -23,7 +23,6 @@ from reteach.analysis.facts import noise_range
 from reteach.data.dataset import Dataset
 from reteach.data.sources.base import open_source
 from reteach.engine.run import Run
-from reteach.features.probe import Probe
 from reteach.labels import Single
 from reteach.methods.clean import held_out_scores
 from reteach.options.methods import METHODS, SoftmaxOptions
@@ -31,6 +30,7 @@ from reteach.options.shared import Data
 from reteach.relabel.noise.folds import stratified_folds
 from reteach.runs.config import Config
 from reteach.runs.inputs import Inputs
+from reteach.runs.label_judge import Probe
 from reteach.runs.setup import load_recipe, make_setup
 from reteach.tables import read_labels
 

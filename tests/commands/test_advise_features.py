@@ -16,8 +16,9 @@ from reteach.analysis.image_issues import KINDS
 from reteach.cli import main
 from reteach.data.loading.batch import Normalize
 from reteach.data.sources.feature_table import FORMAT, INDEX, FeatureShard, write_shard
-from reteach.features import probe, sample
 from reteach.models import zoo
+from reteach.runs import label_judge as probe
+from reteach.runs import sample_features as sample
 from reteach.runs.features import Extractor
 
 NAMES = ("ant", "bee", "cat", "dog")

@@ -13,6 +13,7 @@ import pytest
 import reteach.options
 from reteach.cli import main
 from reteach.errors import UserError
+from reteach.options.methods import Method
 from reteach.options.ranges import AtLeast, Checked, Positive, Range, Within, ranges
 from reteach.options.shared import Training
 from reteach.runs.config import build
@@ -28,6 +29,7 @@ def option_classes() -> list[type[Any]]:
         if module.name != "ranges":
             there = vars(importlib.import_module(f"reteach.options.{module.name}")).values()
             found |= dict.fromkeys(c for c in there if isinstance(c, type) and is_dataclass(c))
+    found.pop(Method)  # says of a method what it is, and is told nothing
     return list(found)
 
 

@@ -22,6 +22,7 @@ from reteach.data.sources.feature_table import FORMAT, INDEX, FeatureShard, writ
 from reteach.errors import UserError
 from reteach.models import zoo
 from reteach.models.feature_heads import FeatureNet
+from reteach.runs import head_choice
 from reteach.tables import read_labels
 
 D, CLASSES = 12, ("cat", "dog", "owl")
@@ -257,6 +258,25 @@ def copied(out: Path, source: Path, rows: list[int], prefix: str = "copy") -> Pa
     rows_ += [f"{item},{name[known.items[row]][0]}" for item, row in zip(items, rows, strict=True)]
     out.with_suffix(".csv").write_text("\n".join(["item,labels", *rows_]) + "\n")
     return out
+
+
+def test_cleaning_chooses_no_rate_by_the_labels_that_it_holds_out(world, tmp_path, monkeypatch):
+    def chosen(*_: object) -> None:
+        raise AssertionError("the rate was chosen by all of the labels")
+
+    monkeypatch.setattr(head_choice, "choose", chosen)
+    words = [
+        "relabel",
+        "clean",
+        "--images",
+        f"{world}/val.features",
+        "--folds",
+        "3",
+        "--steps",
+        "3",
+    ]
+    words += ["--labels", f"{world}/val.csv", "--batch-size", "16", "--out", f"{tmp_path}/c.csv"]
+    assert main(words) == 0
 
 
 def test_cleaning_on_features_keeps_copies_together_and_finds_wrong_labels(world, tmp_path):

@@ -26,7 +26,6 @@ from ..engine.evaluate import scores
 from ..engine.run import Run
 from ..engine.setup import Setup
 from ..errors import Interrupted, UserError
-from ..features.probe import BATCH, Probe, choose_probe, small_network
 from ..files import write_json
 from ..item_index import rows_among
 from ..labels import Single
@@ -47,6 +46,7 @@ from ..runs.folder import open_run_folder
 from ..runs.folds import split_of
 from ..runs.gallery import data_url, sample_rows
 from ..runs.inputs import Inputs, open_inputs
+from ..runs.label_judge import BATCH, Probe, choose_probe, small_network
 from ..runs.setup import load_recipe, make_setup
 from ..tables import LabelTable, write_labels
 from ..unreadable import Unreadable, left_out

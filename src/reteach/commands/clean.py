@@ -180,7 +180,7 @@ def _held_out(
     if not isinstance(data.labels, Single):
         raise UserError("cleaning needs one label per image, and these are label sets")
     judges = _judges(options, data)
-    setup = make_setup(config, inputs, device)
+    setup = make_setup(config, inputs, device, choose=False)
     run = Run(folder, config.training.seed, snapshot_seconds=config.output.snapshot_seconds)
     split = run.once(
         "split",

@@ -53,6 +53,7 @@ def make_setup(
     judge: Evaluator | None = None,
     resize: options.Resize | None = None,
     folder: Path | None = None,
+    choose: bool = True,
 ) -> Setup:
     """Learners, streams and scans for these inputs.
 
@@ -61,6 +62,8 @@ def make_setup(
         resize: where --resize is not given; by default what suits the labels.
         folder: of the run, where --freeze keeps how the features were made, and a linear probe is kept, so
             that a resumed run need not fit it again.
+        choose: rate and weight decay of a head where they are open, by all of the given labels; who holds
+            some of these out takes the usual ones.
     """
     backbone = None
     if config.model.freeze:
@@ -114,7 +117,7 @@ def make_setup(
     if total is None:
         epoch = data.balanced_epoch or len(inputs.train) / training.batch_size
         total = max(1, round(training.epochs * epoch))
-    head = choice_for(config, inputs.train, total, folder)
+    head = choice_for(config, inputs.train, total, folder) if choose else None
     if head is not None:
         training = replace(training, lr=head.lr, weight_decay=head.weight_decay)
     per_epoch = data.balanced_epoch or max(1, len(inputs.train) // training.batch_size)

@@ -9,13 +9,13 @@ import numpy as np
 from ..data.dataset import Dataset
 from ..data.sources.base import ArraySource, SubsetSource, open_source
 from ..data.sources.parts import RowParts
+from ..features.embed import EmbeddedTotal, embed
+from ..features.extractor import Extractor
 from ..item_index import rows_among
 from ..labels import Rows
 from ..models import zoo
 from ..options.shared import PRETRAINED
-from ..runs.features import of_network
-from .embed import EmbeddedTotal, embed
-from .extractor import Extractor
+from .features import of_network
 
 BLOCK = 1024
 SMALL, ENLARGED = 80, 160

@@ -14,8 +14,8 @@ from ..labels import Rows
 from ..options.shared import PRETRAINED, Training
 from ..processes import decoders
 from ..progress import note
-from ..runs.config import Config
-from .sample import at_hand, frozen_features, input_size
+from .config import Config
+from .sample_features import at_hand, frozen_features, input_size
 
 BATCH, PASSES, MOST_STEPS = 64, 10, 1000
 HEAD_PASSES, HEAD_STEPS = 6, 300
