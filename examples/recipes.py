@@ -211,6 +211,7 @@ def run(name: str, rest: list[str]) -> int:
         if rest == ["--smoke"]:
             extra = smoke(Path(folder), recipe.method == "mile")
             del settings["epochs"]
+            settings.pop("probe-first", None)  # there are no weights to begin with
         file = Path(folder) / "recipe.yaml"
         file.write_text(yaml.safe_dump(settings))
         return main(["train", recipe.method, "--config", str(file), *extra])

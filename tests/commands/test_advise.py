@@ -164,9 +164,9 @@ def test_killed_it_goes_on_with_the_same_result(world):
         "from reteach.cli import main\n"
         "from reteach.methods import clean\n"
         "whole = clean._held_out\n"
-        "def held_out(setup, recipe, settings, fold, number, run):\n"
+        "def held_out(setup, recipe, settings, fold, number, *more):\n"
         "    if number == 1: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return whole(setup, recipe, settings, fold, number, run)\n"
+        "    return whole(setup, recipe, settings, fold, number, *more)\n"
         "clean._held_out = held_out\n"
         "main(sys.argv[1:])\n"
     )

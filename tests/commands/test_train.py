@@ -401,7 +401,7 @@ FAULTS = {
     "seed": (["train mile {d} --seed -1"], "--seed must not be negative, got -1"),
     "fraction": (["train mile {d} --fraction 2"], "--fraction must lie in (0, 1], got 2"),
     "warmup": (["train mile {d} --warmup -1"], "--warmup must lie in [0, 1], got -1"),
-    "clip": (["train mile {d} --clip 0"], "--clip must be positive, got 0"),
+    "clip": (["train mile {d} --clip -1"], "--clip must not be negative, got -1"),
     "average": (["train mile {d} --average 1.5"], "--average must lie in [0, 1), got 1.5"),
     "eval every": (["train mile {d} --eval-every 0"], "--eval-every must be at least 1, got 0"),
     "no images at a time": (

@@ -51,13 +51,13 @@ def inputs() -> Inputs:
     return Inputs(data.subset(np.arange(24)), data.subset(np.arange(24, 30)), None)
 
 
-def setup_of(method: str = "softmax", keep: Path | None = None, **given):
+def setup_of(method: str = "softmax", folder: Path | None = None, **given):
     model = {k: given.pop(k) for k in list(given) if k in options.Model.__dataclass_fields__}
     training = options.Training(**({"steps": 3, "batch_size": 8, "augment": "none"} | given))
     model = {"model": "test_resnet", "image_size": 32, "device": "cpu"} | model
     model = options.Model(**model)
     config = Config(method, METHODS[method].settings(), options.Data(), model, training)
-    return make_setup(config, inputs(), torch.device("cpu"), keep=keep)
+    return make_setup(config, inputs(), torch.device("cpu"), folder=folder)
 
 
 def state(learner: Learner) -> dict[str, torch.Tensor]:
@@ -148,7 +148,7 @@ def test_the_head_is_at_its_optimum_before_the_first_step_and_the_backbone_as_it
 
 
 def test_the_probe_is_kept_and_a_damaged_one_refused(weights, tmp_path, monkeypatch):
-    given = {"init": weights, "keep": tmp_path / "probe"}
+    given = {"init": weights, "folder": tmp_path}
     first = state(setup_of(**given).learner())
     monkeypatch.setattr(linear_probe, "probe", None)
     again = state(setup_of(**given).learner())
@@ -163,7 +163,7 @@ def test_a_probed_run_that_was_stopped_ends_in_the_same_weights(weights, tmp_pat
     given = {"init": weights, "steps": 4}
 
     def trained(folder: Path, stop: int | None = None) -> dict[str, torch.Tensor]:
-        setup = setup_of(keep=folder / "probe", **given)
+        setup = setup_of(folder=folder, **given)
         run = Run(folder, quiet=True, snapshot_seconds=0)
         if stop is not None:
             steps = iter(range(stop))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def finish(
         return
     if judged:
         EVALUATION.write(folder, {"val": judged})
-    _save(config, folder, inputs, setup, algorithm, threshold)
+    _save(config, folder, inputs, setup, algorithm, predictors, threshold)
 
 
 def _save(
@@ -75,10 +76,11 @@ def _save(
     inputs: Inputs,
     setup: Setup,
     algorithm: Algorithm,
+    predictors: Mapping[str, Predictor],
     threshold: float | None,
 ) -> None:
     """Write ``models/``; heads as networks of images with the backbone that they were trained on."""
-    predictors, specialists = algorithm.predictors(), algorithm.specialists()
+    specialists = algorithm.specialists()
     seen = Preprocessing(
         setup.image_size,
         setup.frames,
