@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reteach.runs.preprocessing import Preprocessing
 
 from pictures import encoded
 from reteach import sealed
@@ -16,10 +15,11 @@ from reteach.analysis.image_issues import KINDS
 from reteach.cli import main
 from reteach.data.loading.batch import Normalize
 from reteach.data.sources.feature_table import FORMAT, INDEX, FeatureShard, write_shard
+from reteach.features.extractor import Extractor
+from reteach.features.preprocessing import Preprocessing
 from reteach.models import zoo
 from reteach.runs import label_judge as probe
 from reteach.runs import sample_features as sample
-from reteach.runs.features import Extractor
 
 NAMES = ("ant", "bee", "cat", "dog")
 

@@ -105,6 +105,21 @@ def test_noise_by_instance_reads_the_images(table, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["x,a,b", "a,0.5,0.5", "b,0,1", "a,1,0"], "line 4: a second row of class 'a'"),
+        (["x,a,b,b", "a,0.5,0.5,0", "b,0,1,0"], "the column 'b' stands twice"),
+    ],
+)
+def test_a_class_twice_in_a_matrix_is_an_error(tmp_path, lines, message):
+    (tmp_path / "l.csv").write_text("item,labels\n1,a\n2,b\n")
+    (tmp_path / "m.csv").write_text("\n".join(lines) + "\n")
+    given = {"labels": tmp_path / "l.csv", "out": tmp_path / "n.csv", "matrix": tmp_path / "m.csv"}
+    with pytest.raises(UserError, match=message):
+        run(NoiseOptions(**given))
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"rate": 1.5}, r"--rate must lie in \[0, 1\], got 1.5"),
@@ -128,9 +143,9 @@ def test_bad_settings_are_named(table, tmp_path, settings, message):
     ("text", "message"),
     [
         ("true,a,b\na,1,0\nb,0,1\n", "class 'c' of the labels is not in the matrix"),
-        ("true,a,b,c\na,1,0\n", "is not a matrix with class names"),
+        ("true,a,b,c\na,1,0\n", "line 2 has 3 of 4 columns"),
         ("true,a,b,c\na,1,x,0\n", "is not a matrix with class names"),
-        ("", "is not a matrix with class names"),
+        ("", "class .a. of the labels is not in the matrix"),
     ],
 )
 def test_bad_matrices_are_named(table, tmp_path, text, message):

@@ -609,6 +609,37 @@ def test_answers_of_label_studio_and_of_a_csv_are_both_kept(
     assert not (tmp_path / "d.db").exists()
 
 
+def test_gold_of_an_answer_file_makes_tasks_golden(proposals: Path, tmp_path: Path) -> None:
+    file = _label_studio_with_answers(tmp_path, proposals)
+    ours = read_ratings(file)
+    pairs = list(zip(ours.pair_item.tolist(), ours.pair_class.tolist(), strict=True))
+    names = [(ours.items[i], ours.classes[c]) for i, c in pairs]
+    rows = [f"{i}#{c},zoe,no,{i},{c},{n % 2}" for n, (i, c) in enumerate(names)]
+    header = "task,rater,answer,item,class,gold"
+    (tmp_path / "zoe.csv").write_text("\n".join([header, *rows]) + "\n")
+    out = str(tmp_path / "g.db")
+    assert run(TasksOptions(label_studio=file, ratings=tmp_path / "zoe.csv", out=out)).golden
+    after = read_ratings(out)
+    found = {
+        (after.items[i], after.classes[c]): share
+        for i, c, share in zip(
+            after.pair_item.tolist(), after.pair_class.tolist(), after.gold.tolist(), strict=True
+        )
+    }
+    assert found == {name: n % 2 for n, name in enumerate(names)}
+
+
+def test_choices_that_were_not_on_offer_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = {"type": "choices", "from_name": "yes", "value": {"choices": ["cat", "zebra"]}}
+    data = {"image": "a.jpg", "classes": ["cat", "dog"]}
+    entry = {"data": data, "annotations": [{"completed_by": 1, "result": [chosen]}]}
+    (tmp_path / "ls.json").write_text(json.dumps([entry]))
+    assert len(read_ratings(tmp_path / "ls.json").answer) == 1
+    assert "1 choices of classes that were not on offer" in capsys.readouterr().err
+
+
 def test_a_file_that_says_how_many_answers_it_wants_is_heeded(
     proposals: Path, tmp_path: Path
 ) -> None:

@@ -76,7 +76,7 @@ def embed(options: EmbedOptions) -> EmbedResult:
         options.images,
         options.out,
         views=options.views,
-        seed=options.seed,
+        seed=options.seed or 0,
         block=block,
         batch_size=options.batch_size,
         backend=None if options.backend == "auto" else options.backend,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ from ..relabel.noise import transition
 from ..relabel.noise.transition import Matrix
 from ..scores.classes import read_classes
 from ..scores.table import dense_scores
-from ..spreadsheet import unguard
+from ..spreadsheet import csv_table, unguard
 from ..tables import LabelTable, read_labels, write_labels
 from ..unreadable import Unreadable, unreadable
 
@@ -113,16 +111,17 @@ def _matrix(options: NoiseOptions, table: LabelTable, labels: Single) -> Matrix:
 def _read_matrix(file: Path, classes: tuple[str, ...]) -> Matrix:
     """Shares by class name, in the order of ``classes``."""
     try:
-        rows = [row for row in csv.reader(io.StringIO(file.read_text("utf-8-sig"))) if row]
-        columns = list(map(unguard, rows[0][1:]))
-        values = {
-            unguard(row[0]): dict(zip(columns, map(float, row[1:]), strict=True))
-            for row in rows[1:]
-        }
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            header, rows = csv_table(file, lines)
+            values: dict[str, dict[str, float]] = {}
+            for number, (name, *shares) in rows:
+                if (true := unguard(name)) in values:
+                    raise UserError(f"{file}: line {number}: a second row of class {true!r}")
+                values[true] = dict(zip(header[1:], map(float, shares), strict=True))
         return np.array([[values[true][label] for label in classes] for true in classes])
     except KeyError as error:
         raise UserError(f"{file}: class {error} of the labels is not in the matrix") from None
-    except (OSError, UnicodeDecodeError, ValueError, IndexError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, ValueError) as error:
         reason = " ".join(str(error).split())[:100]
         raise UserError(f"{file} is not a matrix with class names around it ({reason})") from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
@@ -15,6 +15,7 @@ from ..errors import UserError
 from ..item_index import rows_among
 from ..labels import Multi, as_multi
 from ..options.rate import TasksOptions
+from ..progress import note
 from ..rating.build import TaskPlan, build, from_mistakes, from_proposals, spread
 from ..rating.class_descriptions import read_names
 from ..rating.importer import bring_in
@@ -169,6 +170,7 @@ def _labels(
     if options.ratings is not None:
         more_answers, wanted[options.ratings] = read_wanted(options.ratings)
         given = together([more_answers] if given is None else [given, more_answers])
+        gold |= _gold_of(options.ratings, more_answers, proposals, gold)
     known = proposals.classes
     if options.gold is not None:
         more, known = _gold_sets(options.gold, proposals)
@@ -196,6 +198,30 @@ def _labels(
     plan = replace(plan, examples=spread(shown, EXAMPLES + 1, options.seed))
     said = {path: number for path, number in wanted.items() if number is not None}
     return plan, given, int(tasks.kept.sum()), said
+
+
+def _gold_of(
+    path: Path, ratings: Ratings, proposals: Proposals, known: Mapping[tuple[int, int], float]
+) -> dict[tuple[int, int], float]:
+    """(item, class) of the proposals -> gold, where a file of answers has it.
+
+    Raises:
+        UserError: another file says otherwise.
+    """
+    item = rows_among(ratings.items, proposals.items)[ratings.pair_item]
+    label = rows_among(ratings.classes, proposals.classes)[ratings.pair_class]
+    asked = set(zip(proposals.pair_item.tolist(), proposals.pair_class.tolist(), strict=True))
+    golden = np.flatnonzero(ratings.golden)
+    found = {(int(item[p]), int(label[p])): float(ratings.gold[p]) for p in golden}
+    for (i, c), share in found.items():
+        if known.get((i, c), share) != share:
+            raise UserError(
+                f"{path}: the gold of {proposals.items[i]!r}, class {proposals.classes[c]!r}, is not "
+                "that of the other file"
+            )
+    if others := len(golden) - len(asked & found.keys()):
+        note(f"{path}: {others:,} golden pairs are asked about by no task, and are left out")
+    return {pair: share for pair, share in found.items() if pair in asked}
 
 
 def _as_in_file(found: LabelStudio, similarity: NDArray[np.float64], limit: int) -> TaskSplit:

@@ -19,38 +19,46 @@ class Condition:
     """When a setting takes effect.
 
     Args:
-        setting: the other one.
+        settings: the others, of which one is enough.
         values: that it must have; none: it is given at all.
         met: whether the setting takes effect with them, or without them.
     """
 
-    setting: str
+    settings: tuple[str, ...]
     values: tuple[Any, ...]
     met: bool
 
     def holds(self, settings: Any) -> bool:
         """Whether the setting takes effect among these."""
-        value = getattr(settings, self.setting)
-        there = value in self.values if self.values else value not in (None, False, (), 0)
-        return there == self.met
+        return (
+            any(map(self._there, (getattr(settings, name) for name in self.settings))) == self.met
+        )
+
+    def _there(self, value: Any) -> bool:
+        return value in self.values if self.values else value not in (None, False, (), 0)
 
     def words(self, settings: Any) -> str:
         """Why it has no effect, after "has no effect"."""
-        named = flag(self.setting)
+        named = " or ".join(map(flag, self.settings))
         if self.values:
-            value = self.values[0] if self.met else getattr(settings, self.setting)
+            value = self.values[0] if self.met else getattr(settings, self.settings[0])
             named += f" {value}"
         return f"without {named}" if self.met else f"with {named}"
 
 
 def OnlyWith(setting: str, *values: Any) -> Condition:
     """Only where the other setting has one of the values, or is given at all."""
-    return Condition(setting, values, met=True)
+    return Condition((setting,), values, met=True)
+
+
+def OnlyWithAny(*settings: str) -> Condition:
+    """Only where one of the other settings is given at all."""
+    return Condition(settings, (), met=True)
 
 
 def NotWith(setting: str, *values: Any) -> Condition:
     """Not where the other setting has one of the values, or is given at all."""
-    return Condition(setting, values, met=False)
+    return Condition((setting,), values, met=False)
 
 
 def changed(settings: Any) -> Iterator[str]:

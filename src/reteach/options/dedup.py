@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from ..errors import UserError
-from .conditions import NotWith, OnlyWith
+from .conditions import NotWith, OnlyWith, OnlyWithAny
 from .ranges import AtLeast, Checked, Within
+
+NETWORK = OnlyWithAny("model", "pretrained", "run_folder")
+"""For what only a network looks at."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +61,18 @@ class DedupOptions(Checked):
     """Pairs on the page."""
     search: Annotated[Literal["auto", "exact", "faiss"], NotWith("only_bytes")] = "auto"
     """Compare all with all, or use a FAISS index; auto: FAISS above 100,000 images."""
-    recall: Annotated[float, Within(0, 1, "(]"), NotWith("only_bytes")] = 0.95
+    recall: Annotated[
+        float, Within(0, 1, "(]"), NotWith("only_bytes"), NotWith("search", "exact")
+    ] = 0.95
     """The share of true neighbours that a FAISS index must find, on a sample."""
-    memory: Annotated[int, AtLeast(1), NotWith("only_bytes")] = 4096
+    memory: Annotated[int, AtLeast(1), NotWith("only_bytes"), NotWith("search", "exact")] = 4096
     """MB above which a FAISS index keeps compressed codes (product quantisation), and ranks its
     candidates by true distances."""
-    batch_size: Annotated[int, AtLeast(1)] = 256
+    batch_size: Annotated[int, AtLeast(1), NETWORK] = 256
     """Images at a time in the network."""
     workers: Annotated[int | None, AtLeast(0)] = None
     """Processes that decode images; by default one per core, fewer for few images; 0: none."""
-    device: str = "auto"
+    device: Annotated[str, NETWORK] = "auto"
     """Device of the network: auto, cpu, cuda, cuda:1, mps."""
 
     def __post_init__(self) -> None:

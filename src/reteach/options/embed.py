@@ -41,7 +41,7 @@ class EmbedOptions(Checked):
     for photos of several objects. By default shorter, or the run's own."""
     views: Annotated[int, AtLeast(1)] = 1
     """Features of so many views of each image: as it is, flipped, then random crops, half of them flipped."""
-    seed: Annotated[int, AtLeast(0)] = 0
+    seed: Annotated[int | None, AtLeast(0)] = None
     """Of the crops."""
     block: Annotated[int | None, AtLeast(1)] = None
     """Images per shard where they are not in tar files: what a crash may cost. By default 1,024."""
@@ -63,5 +63,5 @@ class EmbedOptions(Checked):
             raise UserError("whose features? one of --pretrained, --init FILE and a run folder")
         if self.run_folder is not None and (self.model != "auto" or self.image_size is not None):
             raise UserError("--model and --image-size are the run's own: leave them out")
-        if self.views < 3 and self.seed:
+        if self.views < 3 and self.seed is not None:
             raise UserError("--seed is of the crops, from --views 3 on: leave it out")

@@ -29,6 +29,7 @@ from sqlalchemy import Connection, select
 
 from ..errors import UserError
 from ..item_index import ItemIndex
+from ..progress import note
 from ..relabel.raters.proposals import Proposals
 from ..relabel.raters.ratings import ANSWERS, NO, YES, Ratings
 from ..relabel.raters.reference_labels import with_gold_sets
@@ -143,6 +144,7 @@ def read_label_studio(path: Path) -> LabelStudio:
     }
     shares: dict[tuple[int, int], float] = {}
     tasks_: list[list[tuple[int, int]]] = []
+    not_offered: list[str] = []
     for number, entry in enumerate(entries, start=1):
         where = f"{path}: task {number}"
         image, offered = _task(entry, where)
@@ -165,11 +167,18 @@ def read_label_studio(path: Path) -> LabelStudio:
                 continue
             expert = annotation.get("ground_truth") is True
             rater = _rater(annotation)
-            for name, answer in _answers(annotation, offered).items():
+            answers, others = _answers(annotation, offered)
+            not_offered += others
+            for name, answer in answers.items():
                 if expert:
                     gold.setdefault(pair[name], []).append(answer)
                 else:
                     said[rater, pair[name]] = answer  # a rater's last word
+    if not_offered:
+        note(
+            f"{path}: {len(not_offered):,} choices of classes that were not on offer in their task are left "
+            f"out, first: {not_offered[0]!r}"
+        )
     gold_items = images.rows([item for item, _ in whole.gold], "").tolist()
     sets = [names.rows(own, "").tolist() for _, own in whole.gold]
     return LabelStudio(
@@ -362,19 +371,21 @@ def _task(entry: dict[str, Any], where: str) -> tuple[str, list[str]]:
     return image, list(dict.fromkeys(offered))
 
 
-def _answers(annotation: dict[str, Any], offered: list[str]) -> dict[str, int]:
-    """Class -> answer; choices that were not on offer do not count."""
+def _answers(annotation: dict[str, Any], offered: list[str]) -> tuple[dict[str, int], list[str]]:
+    """Class -> answer, and the choices that were not on offer, which do not count."""
     groups = list(_choices(annotation))
-    if any(group in ANSWERS for group, _ in groups):
-        return {
+    if named := [(group, names) for group, names in groups if group in ANSWERS]:
+        groups = named
+        answers = {
             name: ANSWERS.index(group)
             for group, names in groups
-            if group in ANSWERS
             for name in names
             if name in offered
         }
-    ticked = {name for _, names in groups for name in names}
-    return {name: YES if name in ticked else NO for name in offered}
+    else:
+        ticked = {name for _, names in groups for name in names}
+        answers = {name: YES if name in ticked else NO for name in offered}
+    return answers, [name for _, names in groups for name in names if name not in offered]
 
 
 def _choices(annotation: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,7 +75,7 @@ def _save(
     inputs: Inputs,
     setup: Setup,
     algorithm: Algorithm,
-    predictors: Mapping[str, Predictor],
+    predictors: dict[str, Predictor],
     threshold: float | None,
 ) -> None:
     """Write ``models/``; heads as networks of images with the backbone that they were trained on."""

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
-
 from ... import formatting
 from ...records.runs import ClassRow, PredictorEvaluation
 from ..glossary import abbr
@@ -39,13 +37,12 @@ def matrix(predictor: str, classes: Sequence[str], cells: Cells) -> Section | No
     if not cells:
         return None
     counts = {(true, choice): n for true, choice, n in cells}
-    support = np.zeros(len(classes), np.int64)
-    errors = np.zeros(len(classes), np.int64)
+    support, errors = ([0] * len(classes) for _ in range(2))
     for true, choice, n in cells:
         support[true] += n
         errors[true] += n * (true != choice)
-    order = np.argsort(-errors, kind="stable")[:MATRIX]
-    shown = np.sort(order[support[order] > 0]).tolist() if len(classes) > MATRIX else None
+    worst = sorted(range(len(classes)), key=lambda c: -errors[c])[:MATRIX]
+    shown = sorted(c for c in worst if support[c]) if len(classes) > MATRIX else None
     lead = join(
         "Of ", named(predictor), ". Rows: the label; columns: the first choice; in percent of the row. "
         "On the diagonal the two are the same.",
@@ -58,14 +55,14 @@ def matrix(predictor: str, classes: Sequence[str], cells: Cells) -> Section | No
 def _grid(
     classes: Sequence[str],
     counts: dict[tuple[int, int], int],
-    support: np.ndarray[tuple[int], np.dtype[np.int64]],
+    support: Sequence[int],
     shown: list[int] | None,
 ) -> Html:
     """A heat map as a table: its numbers can be read, copied and heard."""
     places = list(range(len(classes))) if shown is None else shown
     lines = []
     for true in places:
-        total = int(support[true])
+        total = support[true]
         mine = [counts.get((true, choice), 0) for choice in places]
         cells = [
             _cell(n / total if total else None, true == choice)
@@ -97,7 +94,7 @@ def _cell(share: float | None, diagonal: bool) -> Html:
 def _pairs(
     classes: Sequence[str],
     counts: dict[tuple[int, int], int],
-    support: np.ndarray[tuple[int], np.dtype[np.int64]],
+    support: Sequence[int],
 ) -> Html | None:
     wrong = sorted((-n, t, c) for (t, c), n in counts.items() if t != c)
     if not wrong:
@@ -108,7 +105,7 @@ def _pairs(
             named(classes[true]),
             tag("td", named(classes[choice])),
             formatting.count(-n),
-            bar(-n / int(support[true]), formatting.percent(-n / int(support[true]))),
+            bar(-n / support[true], formatting.percent(-n / support[true])),
         )
         for n, true, choice in wrong[:PAIRS]
     ]
@@ -137,7 +134,7 @@ def single_classes(predictor: str, entry: PredictorEvaluation) -> Section:
 
 
 def _classes(rows: Sequence[ClassRow], cells: Cells) -> list[_Class]:
-    hits, true, predicted = (np.zeros(len(rows), np.int64) for _ in range(3))
+    hits, true, predicted = ([0] * len(rows) for _ in range(3))
     for label, choice, n in cells:
         true[label] += n
         predicted[choice] += n
@@ -145,15 +142,13 @@ def _classes(rows: Sequence[ClassRow], cells: Cells) -> list[_Class]:
     return [
         _Class(
             each.class_,
-            int(t),
+            t,
             _ratio(h, p),
             _ratio(h, t),
             _ratio(2 * h, t + p) if t else None,
             each.ap,
         )
-        for each, h, t, p in zip(
-            rows, hits.tolist(), true.tolist(), predicted.tolist(), strict=True
-        )
+        for each, h, t, p in zip(rows, hits, true, predicted, strict=True)
     ]
 
 
