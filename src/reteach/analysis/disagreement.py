@@ -25,7 +25,7 @@ class Disagreement:
 
     @property
     def share(self) -> float:
-        """Of the images that decide, the share where the model is right; above ½ it wins."""
+        """The share of the images that decide where the model is right; above ½ it wins."""
         return self.model / (self.model + self.label) if self.model + self.label else float("nan")
 
     @property

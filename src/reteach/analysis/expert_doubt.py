@@ -85,7 +85,7 @@ class Spread:
 
     @staticmethod
     def of(values: Sequence[float]) -> Spread:
-        """Of one value per seed."""
+        """Mean and deviation of one value per seed."""
         apart = statistics.stdev(values) if len(values) > 1 else 0.0
         return Spread(statistics.fmean(values), apart, tuple(values))
 

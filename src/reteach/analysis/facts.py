@@ -19,7 +19,7 @@ SEVERAL = 1.5
 BEYOND, UNSURE = 2.4, 0.95
 """Weights of the estimate on features, see :func:`lapse_range`."""
 HALF_WIDTH, FEW = 0.075, 1000
-"""Of its range; of fewer images than the second it grows with the root of their number."""
+"""Half the width of its range; with fewer images than the second it grows with the root of their number."""
 SURE, SURE_HIGH = 0.07, 0.15
 """Contradicted labels where the model does not err, below which none may be wrong; then at most
 the second."""

@@ -28,7 +28,7 @@ class CoOccurrence:
 
     other: int
     share: float
-    """Of the images originally labelled with the class, the share that also has the other."""
+    """The share of the images originally labelled with the class that also has the other."""
 
 
 def eligible(original: Indices, labels: Multi) -> Mask:

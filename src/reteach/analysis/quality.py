@@ -34,11 +34,11 @@ class RaterQuality:
     maybe: float
     """Share of *maybe* among these."""
     precision: Share
-    """Of the rater's *yes*, the share that is true."""
+    """The share of the rater's *yes* that is true."""
     recall: Share
-    """Of the classes that are present, the share that the rater said *yes* to."""
+    """The share of the classes that are present to which the rater said *yes*."""
     specificity: Share
-    """Of the classes that are absent, the share that the rater said *no* to."""
+    """The share of the classes that are absent to which the rater said *no*."""
 
 
 def rater_quality(ratings: Ratings, present: Floats) -> list[RaterQuality]:

@@ -491,7 +491,7 @@ def _several(data: Dataset, held: NDArray[np.float32] | None) -> list[Doubted]:
 
 
 def _issues(data: Dataset, workers: int | None) -> list[ImageIssue]:
-    """Of the labelled images; none of features, and of so many that nobody waits for it."""
+    """Issues of the labelled images; none for features, and for so many that nobody waits for it."""
     if features_of(data.source) is not None or len(data) > EXACT_BELOW:
         return []
     return image_issues(SubsetSource(data.source, data.rows), workers)

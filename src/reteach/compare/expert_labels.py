@@ -112,7 +112,7 @@ class ExpertStudy:
     seeds: list[SeedOutcome]
 
     def agreements(self, taught: str) -> list[ExpertAgreement]:
-        """Of each seed."""
+        """The values of the seeds."""
         return [agreement(s.scores[taught][:, 1], self.photos.probability) for s in self.seeds]
 
     def spreads(self, taught: str) -> dict[str, Spread]:

@@ -20,7 +20,7 @@ _DIRECTIONS, _BLOCK, _FIRST = 12, 1024, 64
 _HITS, _AT_ONCE = 2**21, 2**14
 """Candidates of a block that are aimed at, and those that are compared together."""
 _ROUNDING = 1e-5
-"""Of distances in single precision."""
+"""The error of distances in single precision."""
 
 Found = tuple[Rows, Rows, NDArray[np.float32]]
 """Rows of one picture and of the other, and their distance; arrays are (M,)."""

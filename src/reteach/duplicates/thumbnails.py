@@ -16,7 +16,7 @@ from ..progress import progress
 from .neighbours import Features
 
 SIDE = 16
-"""Of the thumbnails."""
+"""The side of the thumbnails in pixels."""
 ALIKE = 0.1
 """Distance of two thumbnails up to which pictures are taken for copies: what it finds and what it takes for
 a copy by mistake is in ``docs/results-advise.md``."""

@@ -18,7 +18,7 @@ from ..recorded import recorded_arguments, recorded_fields, recorded_name
 from .learner import Predictor
 
 FORMAT = "2"
-"""Of what :func:`describe` returns. Format 1 had no mark, and Python's names of classes and fields."""
+"""The format of what :func:`describe` returns. Format 1 had no mark, and Python's names of classes."""
 
 CONTENTS = "contents"
 """Ends the path of the content of images."""

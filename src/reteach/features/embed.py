@@ -94,7 +94,7 @@ class EmbeddedTotal:
     images: int = 0
     """In the table."""
     computed: int = 0
-    """Of these now."""
+    """How many of them were computed now."""
     dimensions: int = 0
     seconds: float = 0.0
     failed: list[tuple[str, str]] = field(default_factory=list)

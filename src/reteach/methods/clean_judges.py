@@ -21,7 +21,7 @@ Matrix = NDArray[np.float32]
 Judge = Callable[[Matrix, Rows, Matrix, int], Matrix]
 
 SHRINKAGE = 0.5
-"""Of the covariance within classes, towards its mean variance in all directions."""
+"""How far the covariance within classes is drawn towards its mean variance in all directions."""
 ROUNDS, MILD, TRUST = 2, 0.3, 0.3
 """How often labels are softened; what the logits are multiplied with there, for they were learned from; the
 share of the given label that stays. Chosen on one draw of 5,000 CIFAR-10N images, as the other numbers."""

@@ -60,7 +60,7 @@ class _Bins:
 
 @final
 class TopCalibration(_Bins):
-    """Of the largest score of each image against whether that class is among the image's labels.
+    """Compares the largest score of each image with whether that class is among the image's labels.
 
     Images with an empty set are left out, as they are of accuracy.
     """
@@ -75,7 +75,7 @@ class TopCalibration(_Bins):
 
 @final
 class LabelCalibration(_Bins):
-    """Of every score as the probability that its class is present, all classes pooled.
+    """Takes every score as the probability that its class is present, all classes pooled.
 
     With many classes nearly all scores lie in the first bin: read the diagram beside the number.
     """
@@ -92,7 +92,7 @@ class LabelCalibration(_Bins):
 
 @final
 class DoubtCalibration(_Bins):
-    """Of a probability against a probability: a model's against that of experts who may be unsure.
+    """Compares a model's probability with that of experts who may be unsure.
 
     ECE = Σ_b (n_b / n) · |mean of the experts' - mean of the model's| over bins of the model's.
     """

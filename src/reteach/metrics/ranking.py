@@ -95,7 +95,7 @@ def average_precision(
 
 
 def _average_precision(packed: Packed) -> float:
-    """Of the packed entries (N,) of one class."""
+    """Average precision of the packed entries (N,) of one class."""
     keys = sort_keys(packed)
     keys.sort()
     keys = keys[: len(keys) - np.count_nonzero(np.isnan(packed))]
@@ -109,7 +109,7 @@ def _average_precision(packed: Packed) -> float:
 
 
 def _binned_average_precision(cells: NDArray[np.int32]) -> float:
-    """Of one class's (cells, 2) counts of negatives and positives by ascending score."""
+    """Average precision from one class's (cells, 2) counts of negatives and positives by ascending score."""
     negatives, positives = cells[::-1].T.astype(np.int64)
     hits = np.cumsum(positives)
     if not hits[-1]:

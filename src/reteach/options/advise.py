@@ -42,7 +42,7 @@ class AdviseOptions(Checked):
     """The network that judges the labels, trained from scratch on the pixels (linear or mlp on features); by
     default a head on frozen features of photos, and reteach_tiny, _mid or _small by the size of arrays."""
     sample: Annotated[int, AtLeast(1)] = 5000
-    """Of more images than this, frozen features of a random sample of so many are computed."""
+    """With more images than this, frozen features of a random sample of so many are computed."""
     folds: Annotated[int | None, AtLeast(2)] = None
     """Each image is judged by a network that learned from the other folds; by default 4, on features 8."""
     steps: Annotated[int | None, AtLeast(1)] = None

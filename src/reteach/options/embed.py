@@ -42,7 +42,7 @@ class EmbedOptions(Checked):
     views: Annotated[int, AtLeast(1)] = 1
     """Features of so many views of each image: as it is, flipped, then random crops, half of them flipped."""
     seed: Annotated[int | None, AtLeast(0)] = None
-    """Of the crops."""
+    """Seed of the random crops; from --views 3 on. By default 0."""
     block: Annotated[int | None, AtLeast(1)] = None
     """Images per shard where they are not in tar files: what a crash may cost. By default 1,024."""
     batch_size: Annotated[int | None, AtLeast(1)] = None

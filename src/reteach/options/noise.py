@@ -70,7 +70,7 @@ class NoiseOptions(Checked):
 
     @property
     def share(self) -> float:
-        """Of each class's labels that are redrawn, where no matrix says it."""
+        """The share of each class's labels that is redrawn, where no matrix says it."""
         return 0.5 if self.rate is None else self.rate
 
 

@@ -29,11 +29,11 @@ class WorkDone:
     """Tasks, golden ones too, whose image cannot be shown."""
     golden: int
     answers: int
-    """Of all tasks."""
+    """Answers to all tasks."""
     wanted: int
-    """Of the tasks that are not set aside; golden ones need as many answers, unless none are given out."""
+    """Answers wanted of the tasks that are not set aside; golden ones need as many, if they are given out."""
     counted: int
-    """Of the same tasks, no more than are wanted of each."""
+    """Answers to the same tasks, no more than are wanted of each."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class TaskView:
     labels: tuple[ClassView, ...]
     """Mistakes: the labels by which the prediction is wrong."""
     version: int
-    """Of the rater's answer; 0: none yet."""
+    """Version of the rater's answer; 0: none yet."""
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,7 @@ class _Search:
         return min(seen, key=lambda pair: float(seen[pair].mean()))
 
     def losses(self, grid: list[Pair], tell: Callable[[int], None]) -> list[NDArray[np.float64]]:
-        """Of each (rate, weight decay): the held-out loss (N,) of each image."""
+        """The held-out loss (N,) of each image for each (rate, weight decay)."""
         found = np.zeros((len(grid), len(self.y)))
         for number in range(FOLDS):
             held = torch.from_numpy(self.fold == number)

@@ -154,7 +154,7 @@ class _Memory:
         return stamp != "" and self.known.get(self.items[row], ("",))[0] == stamp
 
     def digest(self, row: int) -> NDArray[np.uint8] | None:
-        """Of the content of an image that is known."""
+        """The digest of the content of an image that is known."""
         stamp, digest = self.known.get(self.items[row], ("", b""))
         good = stamp != "" and stamp == self.stamps.get(row)
         return np.frombuffer(digest, np.uint8) if good else None

@@ -44,7 +44,7 @@ class Parts(Protocol):
 
     @property
     def unit(self) -> str:
-        """Of the sizes."""
+        """The unit of the sizes."""
 
     @property
     def shared(self) -> Source | None:

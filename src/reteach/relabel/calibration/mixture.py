@@ -37,7 +37,7 @@ _NARROWEST = 0.03
 """No component is narrower than this share of the deviation of all logits: no spikes."""
 _ROUNDS = 1000
 _ROUNDS_EACH = 50
-"""Of the mixtures of single classes, which begin at the pooled one and are held to it."""
+"""Rounds for the mixtures of single classes, which begin at the pooled one and are held to it."""
 _STILL = 0.002
 """EM ends when no mean moves by this share of the narrowest component."""
 SELDOM = 0.1
@@ -72,7 +72,7 @@ class Mixture:
         return np.asarray(joint[..., 1:].sum(-1) / np.maximum(joint.sum(-1), 1e-300))
 
     def log_likelihood(self, z: Numbers, counts: Numbers) -> float:
-        """Of the counts (3, ..., G) by kind."""
+        """The log-likelihood of the counts (3, ..., G) by kind."""
         joint = self._joint(z)
         kinds = (joint * (1 - self.named[..., None, :]), joint * self.named[..., None, :], joint)
         return float(

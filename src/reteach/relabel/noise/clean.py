@@ -32,7 +32,7 @@ Rule = Literal["agreement", "per-class", "confidence", "ratio"]
 Scores = NDArray[np.float32]
 Keep = NDArray[np.bool_]
 WEAK = 0.2
-"""Of the labels that a model does not confirm, the share of which it may be wrong even where it is surest.
+"""The share of the labels it does not confirm of which a model may be wrong even where it is surest.
 
 Set on one draw of 4,000 CIFAR-10 images without wrong labels, where anchors alone say 12%."""
 SURE, BLUR = 0.05, 0.4
@@ -231,9 +231,9 @@ class Detection:
     """Dropped labels against those that are really wrong."""
 
     precision: float
-    """Of the dropped labels, the share that is wrong; 1 where none is dropped."""
+    """The share of the dropped labels that is wrong; 1 where none is dropped."""
     recall: float
-    """Of the wrong labels, the share that is dropped; 1 where none is wrong."""
+    """The share of the wrong labels that is dropped; 1 where none is wrong."""
 
     @property
     def f1(self) -> float:

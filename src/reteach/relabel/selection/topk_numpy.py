@@ -180,7 +180,7 @@ def _first(
     items: Sequence[str],
     quotas: NDArray[np.int64],
 ) -> Picks:
-    """Of each class the first ``quotas[c]`` pairs by ``key`` rising, then item id."""
+    """The first ``quotas[c]`` pairs of each class by ``key`` rising, then item id."""
     place = np.empty(len(items), np.int64)
     # the code points of strings order as the bytes of their UTF-8 do
     place[sorted(range(len(items)), key=items.__getitem__)] = np.arange(len(items))
