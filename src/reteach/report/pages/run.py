@@ -143,8 +143,6 @@ def _facts(run: RunRecord, listed: bool) -> list[tuple[str, Child]]:
         pairs.append(("training time", formatting.duration(run.seconds)))
     if run.images_per_second is not None:
         pairs.append(("images per second", formatting.count(run.images_per_second)))
-    for setting, value in (run.derived or {}).items():
-        pairs.append((f"{setting.replace('_', ' ')}, chosen", f"{value:g}"))
     if run.device:
         pairs.append(("device", run.device))
     pairs += [
