@@ -148,9 +148,9 @@ def test_killed_between_folds_it_goes_on_with_the_same_result(world, cleaned):
         trained = []
         whole = method._held_out
 
-        def counted(setup, recipe, settings, fold, number, run):
+        def counted(setup, recipe, settings, fold, number, *more):
             trained.append(number)
-            return whole(setup, recipe, settings, fold, number, run)
+            return whole(setup, recipe, settings, fold, number, *more)
 
         patch.setattr(method, "_held_out", counted)
         assert main(asked) == 0
