@@ -104,6 +104,13 @@ def test_noise_by_instance_reads_the_images(table, tmp_path):
     assert np.bincount(clean.index[noisy.index != clean.index]).tolist() == [2, 2, 2]
 
 
+def test_a_matrix_of_other_shares_is_named_by_its_file(table, tmp_path):
+    rows = [",".join(["true", *"abc"]), "a,1,1,0", "b,0,1,0", "c,0,0,1"]
+    (tmp_path / "m.csv").write_text("\n".join(rows) + "\n")
+    with pytest.raises(UserError, match=r"m\.csv: the row of 'a' is not shares"):
+        run(NoiseOptions(table, tmp_path / "n.csv", matrix=tmp_path / "m.csv"))
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [

@@ -164,6 +164,10 @@ def advise(options: AdviseOptions) -> AdviseResult:
     plain = advice.plain_command(given, facts)
     prepare = advice.embed_commands(given)
     missing = advice.gaps(facts)
+    if not _shows_pixels(data):
+        missing.append(
+            f"Odd images: looked for in photos only, and in at most {EXACT_BELOW:,} of them."
+        )
     steps = config.training.steps or 0
     how = (facts.judge, steps, folds)
     seen = data.subset(probe.rows)
@@ -490,9 +494,14 @@ def _several(data: Dataset, held: NDArray[np.float32] | None) -> list[Doubted]:
     return _shown(data, np.asarray(both, np.float32), rows[other[rows] > 0])
 
 
+def _shows_pixels(data: Dataset) -> bool:
+    """Whether the images are looked at for odd ones."""
+    return features_of(data.source) is None and len(data) <= EXACT_BELOW
+
+
 def _issues(data: Dataset, workers: int | None) -> list[ImageIssue]:
     """Issues of the labelled images; none for features, and for so many that nobody waits for it."""
-    if features_of(data.source) is not None or len(data) > EXACT_BELOW:
+    if not _shows_pixels(data):
         return []
     return image_issues(SubsetSource(data.source, data.rows), workers)
 

@@ -93,7 +93,8 @@ def _noisy(
             labels.take(seen), looks[seen], options.share, options.seed
         ).index
         return Single(index, labels.classes)
-    return transition.by_matrix(labels, _matrix(options, table, labels), options.seed)
+    what = "noise matrix" if options.matrix is None else str(options.matrix)
+    return transition.by_matrix(labels, _matrix(options, table, labels), options.seed, what)
 
 
 def _matrix(options: NoiseOptions, table: LabelTable, labels: Single) -> Matrix:

@@ -44,8 +44,11 @@ def pair(num_classes: int, rate: float) -> Matrix:
     return (1 - rate) * np.eye(num_classes) + rate * np.roll(np.eye(num_classes), 1, axis=1)
 
 
-def by_matrix(labels: Single, matrix: Matrix, seed: int) -> Single:
+def by_matrix(labels: Single, matrix: Matrix, seed: int, what: str = "noise matrix") -> Single:
     """Labels drawn with the shares of ``matrix``, each class's numbers exact to within one item.
+
+    Args:
+        what: the matrix in an error, such as its file.
 
     Raises:
         UserError: the matrix is not (C, C), or a row is not a distribution.
@@ -57,7 +60,7 @@ def by_matrix(labels: Single, matrix: Matrix, seed: int) -> Single:
     whole = np.isfinite(matrix).all(1) & (matrix >= 0).all(1) & (abs(matrix.sum(1) - 1) < 1e-6)
     if not whole.all():
         name = labels.classes[int(np.flatnonzero(~whole)[0])]
-        raise UserError(f"noise matrix: the row of {name!r} is not shares that add up to 1")
+        raise UserError(f"{what}: the row of {name!r} is not shares that add up to 1")
     index = labels.index.copy()
     for true in range(classes):
         generator = np.random.default_rng(rng.fold(seed, "noise", true))
