@@ -49,7 +49,7 @@ class Outcome:
     """What the labels are about: all items but those of which nothing is known."""
     labels: Multi
     unlabeled: list[str]
-    """Decided items without any label."""
+    """Items without any label because no asked class reached the threshold: left to decide by hand."""
     pending: list[str]
     """Items of which some class lacks answers."""
     gold_items: int
@@ -61,7 +61,7 @@ class Outcome:
     gold_unanswered: int = 0
     """Golden pairs, where nobody has answered any of them."""
     emptied_by_gold: int = 0
-    """Items without any label because gold, the owner's own word on all their classes, holds none."""
+    """Items whose gold, the owner's own word on all their classes, holds none; they are not in ``unlabeled``."""
 
     def experts(self) -> list[Point]:
         """Each expert against the majority of all experts, in which the expert has a part."""

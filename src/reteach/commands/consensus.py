@@ -34,7 +34,7 @@ class ConsensusResult:
 
     Args:
         out: the label table.
-        unlabeled: label table of the decided items without any label.
+        unlabeled: label table of the items of which no asked class reached the threshold.
         pending: list of the items that still lack answers; None: there is none.
         scores: probability of every rated pair, where it was asked for.
         report: the page, where it was asked for.
@@ -42,6 +42,7 @@ class ConsensusResult:
         threshold: probability of a label at least.
         items: in the table.
         labels: on all of them.
+        emptied_by_gold: items whose gold holds no class; their labels are known to be none.
         point: precision and recall on the golden pairs; None: they cannot tell.
         notes: what the user should know of the ratings.
         outcome: everything the labels follow from.
@@ -56,6 +57,7 @@ class ConsensusResult:
     threshold: float
     items: int
     labels: int
+    emptied_by_gold: int
     point: OperatingPoint | None
     notes: list[str]
     outcome: Outcome = field(repr=False, metadata={"json": False})
@@ -73,14 +75,19 @@ class ConsensusResult:
             yield f"log-likelihood {likelihood[-1]:.1f} after {len(likelihood)} iterations"
         yield from _on_golden_pairs(outcome)
         yield (
-            f"{self.labels:,} labels on {self.items - len(outcome.unlabeled):,} of "
+            f"{self.labels:,} labels on {int((np.diff(outcome.labels.starts) > 0).sum()):,} of "
             f"{self.items:,} items, the raters' at probability ≥ {self.threshold:.6g}: {self.out}"
         )
         if self.scores is not None:
             yield f"scores: {self.scores}"
         if outcome.gold_items:
             yield f"{outcome.gold_items:,} items carry their gold labels"
-        yield f"{len(outcome.unlabeled):,} items without labels: {self.unlabeled}"
+        if self.emptied_by_gold:
+            yield f"{self.emptied_by_gold:,} items have no label by gold: none of the classes is in them"
+        yield (
+            f"{len(outcome.unlabeled):,} items left without labels, no class reached the threshold: "
+            f"{self.unlabeled}"
+        )
         if self.pending is not None:
             yield f"{_lack_answers(outcome)}; listed in {self.pending}"
         if self.report is not None:
@@ -249,7 +256,11 @@ def _decide(options: ConsensusOptions, asked: Sources) -> Outcome:
     written = decided | (original & ~(pending & (options.pending == "drop")))
     rows = np.flatnonzero(written)
     empty = np.flatnonzero(decided & (np.diff(labels.starts) == 0))
-    by_gold = np.bincount(full.pair_item[~full.golden], minlength=len(full.items)) == 0
+    if asked.gold_is_final:
+        by_gold = np.bincount(full.pair_item[~full.golden], minlength=len(full.items)) == 0
+        empty, emptied = empty[~by_gold[empty]], empty[by_gold[empty]]
+    else:
+        emptied = empty[:0]
     golden_item = np.bincount(full.pair_item[full.golden], minlength=len(full.items)) > 0
     return Outcome(
         sources,
@@ -263,7 +274,7 @@ def _decide(options: ConsensusOptions, asked: Sources) -> Outcome:
         at,
         on_gold,
         unanswered,
-        int(by_gold[empty].sum()) if asked.gold_is_final else 0,
+        len(emptied),
     )
 
 
@@ -352,6 +363,7 @@ def _write(options: ConsensusOptions, outcome: Outcome, notes: list[str]) -> Con
         outcome.threshold,
         len(labels),
         len(labels.columns),
+        outcome.emptied_by_gold,
         outcome.point,
         notes,
         outcome,

@@ -59,6 +59,9 @@ def _header(title: str, outcome: Outcome) -> Html:
         ("Labels", count(len(labels.columns)), "", f"on {count(len(labels))} items"),
         ("Items without labels", count(len(outcome.unlabeled)), "", "listed below"),
     ]
+    if outcome.emptied_by_gold:
+        remark = "known to hold none of the classes"
+        numbers.append(("Empty by gold", count(outcome.emptied_by_gold), "", remark))
     if outcome.pending:
         numbers.append(("Items lacking answers", count(len(outcome.pending)), "", "not decided"))
     if at is not None:
@@ -198,19 +201,12 @@ def _unlabeled(outcome: Outcome) -> Section | None:
     if not items:
         return None
     shown = tag("ul", [tag("li", named(item)) for item in items[:SHOWN]])
-    by_gold = outcome.emptied_by_gold
-    why = []
-    if len(items) > by_gold:
-        why.append(
-            f"None of the asked classes reached the threshold on {plural(len(items) - by_gold, 'item')}."
-        )
-    if by_gold:
-        why.append(f"The gold of {plural(by_gold, 'item')} holds none of the classes.")
     rest = len(items) - SHOWN
     return Section(
         "unlabeled",
         "Left without labels",
-        f"{' '.join(why)} They have rows with empty labels in the table; metrics leave them out.",
+        f"None of the asked classes reached the threshold on {plural(len(items), 'item')}. They have rows "
+        "with empty labels in the table; metrics leave them out.",
         more(
             f"Show {min(len(items), SHOWN)} of them",
             shown,
