@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..labels import Multi
+from ..relabel.raters.agreement import Agreement
 from ..relabel.raters.consensus import EXPERTS, Consensus
 from ..relabel.raters.ratings import YES, Ratings
 from .curves import OperatingPoint, Point, point
@@ -54,6 +55,8 @@ class Outcome:
     """Items of which some class lacks answers."""
     gold_items: int
     """Items whose labels are gold."""
+    agreement: Agreement
+    """Of the raters on the pairs that were answered."""
     point: OperatingPoint | None
     """None without golden pairs."""
     golden_score: NDArray[np.float64] | None = None
@@ -61,7 +64,7 @@ class Outcome:
     gold_unanswered: int = 0
     """Golden pairs, where nobody has answered any of them."""
     emptied_by_gold: int = 0
-    """Items whose gold, the owner's own word on all their classes, holds none; they are not in ``unlabeled``."""
+    """Items whose gold, the owner's own word on all their classes, holds none; not in ``unlabeled``."""
 
     def experts(self) -> list[Point]:
         """Each expert against the majority of all experts, in which the expert has a part."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
@@ -13,18 +13,29 @@ from numpy.typing import NDArray
 
 from ..analysis.curves import OperatingPoint, operating_point, threshold_for
 from ..analysis.outcome import Outcome, Sources
+from ..data.loading.decode import ImageError
+from ..data.sources.base import open_source
 from ..errors import UserError
 from ..files import atomic_write
 from ..options.relabel import ConsensusOptions
+from ..progress import note
 from ..relabel.raters import consensus as agree
 from ..relabel.raters import reassessed
+from ..relabel.raters.agreement import Agreement, agreement
 from ..relabel.raters.golden_scores import golden_scores
+from ..relabel.raters.pair_models import by_crowdlab, by_glad, by_mace, model_probabilities
 from ..relabel.raters.rating_tables import RatingTable, pairs_of, read_rating_table, votes_of
+from ..relabel.raters.ratings import Ratings
 from ..relabel.raters.reference_labels import gold_changed, with_gold, with_originals
 from ..scores.classes import read_classes
 from ..scores.table import ScoreWriter
 from ..tables import LabelTable, read_labels, write_labels
-from .consensus_classes import ClassConsensusResult, consensus_of_classes, write_unlabeled
+from .consensus_classes import (
+    ClassConsensusResult,
+    agreement_lines,
+    consensus_of_classes,
+    write_unlabeled,
+)
 
 
 @final
@@ -38,12 +49,13 @@ class ConsensusResult:
         pending: list of the items that still lack answers; None: there is none.
         scores: probability of every rated pair, where it was asked for.
         report: the page, where it was asked for.
-        method: golden, em or majority.
+        method: golden, em, mace, glad, crowdlab or majority.
         threshold: probability of a label at least.
         items: in the table.
         labels: on all of them.
         emptied_by_gold: items whose gold holds no class; their labels are known to be none.
         point: precision and recall on the golden pairs; None: they cannot tell.
+        agreement: of the raters with each other, on all pairs that were answered.
         notes: what the user should know of the ratings.
         outcome: everything the labels follow from.
     """
@@ -59,6 +71,7 @@ class ConsensusResult:
     labels: int
     emptied_by_gold: int
     point: OperatingPoint | None
+    agreement: Agreement
     notes: list[str]
     outcome: Outcome = field(repr=False, metadata={"json": False})
 
@@ -73,6 +86,7 @@ class ConsensusResult:
         )
         if likelihood := outcome.found.log_likelihood:
             yield f"log-likelihood {likelihood[-1]:.1f} after {len(likelihood)} iterations"
+        yield from agreement_lines(self.agreement)
         yield from _on_golden_pairs(outcome)
         yield (
             f"{self.labels:,} labels on {int((np.diff(outcome.labels.starts) > 0).sum()):,} of "
@@ -222,24 +236,14 @@ def _say_changed(items: list[str]) -> list[str]:
 def _decide(options: ConsensusOptions, asked: Sources) -> Outcome:
     full = asked.ratings
     sources = replace(asked, ratings=full.answered())
-    ratings, group = sources.ratings, sources.group
+    ratings = sources.ratings
     if not len(ratings.answer):
         raise UserError("there are no answers yet")
     golden = ratings.golden
     known = sources.calibration or ratings
     usable = golden.any() and agree.gold_can_judge(known)
     method = options.method or ("golden" if usable else "em")
-    if method == "golden":
-        found = agree.golden(
-            ratings, calibration=sources.calibration, group=group, smoothing=options.smoothing
-        )
-    elif method == "em":
-        found = agree.em(
-            ratings, group=group, iterations=options.iterations, smoothing=options.smoothing
-        )
-    else:
-        found = agree.majority(ratings)
-
+    found = _found(options, method, sources)
     on_gold = _on_gold(options, sources, found)
     unanswered = 0 if golden.any() else int(full.golden.sum())
     threshold = _threshold(options, method, sources, on_gold, unanswered)
@@ -271,10 +275,39 @@ def _decide(options: ConsensusOptions, asked: Sources) -> Outcome:
         [full.items[row] for row in empty.tolist()],
         [full.items[row] for row in np.flatnonzero(pending).tolist()],
         int((golden_item & decided).sum()) if asked.gold_is_final else 0,
+        _agreement(ratings),
         at,
         on_gold,
         unanswered,
         len(emptied),
+    )
+
+
+def _found(options: ConsensusOptions, method: str, sources: Sources) -> agree.Consensus:
+    ratings, group, smoothing = sources.ratings, sources.group, options.smoothing
+    if method == "golden":
+        return agree.golden(
+            ratings, calibration=sources.calibration, group=group, smoothing=smoothing
+        )
+    if method == "em":
+        return agree.em(ratings, group=group, iterations=options.iterations, smoothing=smoothing)
+    if method == "mace":
+        return by_mace(ratings, group=group, iterations=options.iterations)
+    if method == "glad":
+        return by_glad(ratings, group=group, iterations=options.iterations)
+    if method == "crowdlab":
+        assert options.model_scores is not None
+        return by_crowdlab(ratings, model_probabilities(options.model_scores, ratings), group=group)
+    return agree.majority(ratings)
+
+
+def _agreement(ratings: Ratings) -> Agreement:
+    return agreement(
+        agree.answers_of(ratings),
+        ratings.raters,
+        ratings.pair_item,
+        ratings.pair_class,
+        ratings.classes,
     )
 
 
@@ -328,6 +361,36 @@ def _threshold(
     return 0.8
 
 
+def _pictures(images: str, ratings: Ratings) -> Callable[[str], str | None]:
+    """Item -> a small picture as a data URL; None where it cannot be read.
+
+    Raises:
+        UserError: no rated item is among the images.
+    """
+    from ..runs.gallery import data_url
+
+    source = open_source(images)
+    at = {item: row for row, item in enumerate(source.items)}
+    rated = [ratings.items[item] for item in np.unique(ratings.pair_item).tolist()]
+    if missing := [item for item in rated if item not in at]:
+        if len(missing) == len(rated):
+            raise UserError(
+                f"--images {images}: none of the rated items is there, as {rated[0]!r}; are they elsewhere?"
+            )
+        note(
+            f"--images {images}: {len(missing):,} of {len(rated):,} rated items are not there, "
+            f"first: {missing[0]!r}"
+        )
+
+    def picture(item: str) -> str | None:
+        try:
+            return data_url(source.read(at[item])) or None if item in at else None
+        except ImageError:
+            return None
+
+    return picture
+
+
 def _source(options: ConsensusOptions, outcome: Outcome) -> str:
     """What the labels come from, in the table's own column."""
     raters = len(outcome.sources.ratings.raters)
@@ -352,7 +415,8 @@ def _write(options: ConsensusOptions, outcome: Outcome, notes: list[str]) -> Con
     if options.report is not None:
         from ..report.pages.consensus import write_consensus
 
-        write_consensus(options.report, outcome)
+        picture = None if options.images is None else _pictures(options.images, ratings)
+        write_consensus(options.report, outcome, picture, options.pictures)
     return ConsensusResult(
         options.out,
         write_unlabeled(options, outcome.unlabeled),
@@ -365,6 +429,7 @@ def _write(options: ConsensusOptions, outcome: Outcome, notes: list[str]) -> Con
         len(labels.columns),
         outcome.emptied_by_gold,
         outcome.point,
+        outcome.agreement,
         notes,
         outcome,
     )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError
-from .consensus import Consensus, Tables, count_tables, judge, vote
+from .consensus import Consensus, Tables, count_tables, judge
 from .ratings import Ratings
 
 Floats = NDArray[np.float64]
@@ -56,10 +56,8 @@ def golden_scores(
         golden if once else golden.take(golden.golden, _drawn(golden, ratings, votes or most, rng))
         for _ in range(1 if once else DRAWS)
     ]
-    if found.method == "majority":
-        return np.stack([vote(draw) for draw in draws])
-    if found.method == "em":
-        return np.stack([judge(draw, found, group) for draw in draws])
+    if found.again is not None:
+        return np.stack([found.again(draw) for draw in draws])
     known = ratings if calibration is None else calibration
 
     def tables(left_out: list[str]) -> Tables:
