@@ -138,14 +138,14 @@ def _chips(classes: Sequence[AskedClass]) -> Html:
 def _chip(of: AskedClass) -> Html:
     sign, words, style = _SIGNS[of.label, of.original]
     no, maybe, yes = of.counts
-    votes = f"{yes} yes, {maybe} maybe, {no} no" if sum(of.counts) else "by gold"
+    said = [f"{n} {word}" for n, word in ((yes, "yes"), (maybe, "maybe"), (no, "no")) if n]
     score = "" if of.score != of.score else f"{decimal(of.score)}: "
     return tag(
         "li",
         tag("b", sign, aria_hidden="true") if sign else None,
         tag("span", f"{words}: ", class_="hidden"),
         named(of.name),
-        tag("small", f"{score}{votes}"),
+        tag("small", f"{score}{', '.join(said) or 'by gold'}"),
         class_=style,
     )
 
