@@ -229,3 +229,27 @@ def test_raters_who_name_classes_have_every_method_and_their_agreement(
     assert np.mean([names[t] == g for t, g in zip(truth, got, strict=True)]) > 0.93
     assert 0 < found["agreement"]["alpha"]["value"] < 1
     assert set(found["agreement"]["classes"]) == set(names)
+
+
+def test_fewer_answers_that_agree_decide_an_item_where_the_file_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        *answers("a.png", "cat", "yyy"),
+        *answers("b.png", "cat", "nnn"),
+        *answers("c.png", "cat", "yyn"),  # still open: two more will be asked
+    ]
+    header = "task,rater,answer,item,class,wanted"
+    ratings = written(tmp_path / "r.csv", [f"{row},5" for row in rows], header)
+    words = ["relabel", "consensus", ratings, "--out", tmp_path / "o.csv", "--method", "majority"]
+    said(capsys, *words)
+    assert read_labels(tmp_path / "o.csv").items == ()
+    said(capsys, *words, "--agree", "3")
+    assert read_labels(tmp_path / "o.csv").items == ("a.png", "b.png")
+    ratings = written(tmp_path / "r.csv", [f"{row},5,3" for row in rows], header + ",agree")
+    page = tmp_path / "page.html"
+    said(capsys, *words, "--report", page)
+    assert read_labels(tmp_path / "o.csv").labels.names() == [["cat"], []]
+    assert "disputed ones have more answers and weigh more here" in page.read_text()
+    assert main([*map(str, words), "--agree", "5"]) == 2
+    assert "--agree 5 has no effect" in capsys.readouterr().err

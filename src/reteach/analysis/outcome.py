@@ -22,6 +22,7 @@ class Sources:
     """What the raters said, and what is known beside it."""
 
     ratings: Ratings
+    """In an :class:`Outcome` without the owner's rulings, which decide labels and judge nobody."""
     calibration: Ratings | None = None
     """Answers on golden pairs, where they are kept apart from the others."""
     experts: NDArray[np.int8] | None = None
@@ -30,6 +31,8 @@ class Sources:
     """(C,) classes for which the original label is one more rater."""
     wanted: int = 1
     """Answers that a pair needs before its item is decided."""
+    agree: int | None = None
+    """Answers that settle a pair on which raters agree; None: ``wanted``."""
     gold_is_final: bool = False
     """Gold is the owner's own word, which goes into the labels whatever raters say; experts' answers on the
     published golden pairs only calibrate."""
@@ -55,6 +58,8 @@ class Outcome:
     """Items of which some class lacks answers."""
     gold_items: int
     """Items whose labels are gold."""
+    ruled: int
+    """Pairs that the owner decided after looking at their answers."""
     agreement: Agreement
     """Of the raters on the pairs that were answered."""
     point: OperatingPoint | None

@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..files import atomic_write
 from ..options.relabel import ConsensusOptions
 from ..progress import note
-from ..relabel.raters import consensus as agree
+from ..relabel.raters import consensus as pooled
 from ..relabel.raters import reassessed
 from ..relabel.raters.agreement import Agreement, agreement
 from ..relabel.raters.golden_scores import golden_scores
@@ -96,6 +96,8 @@ class ConsensusResult:
             yield f"scores: {self.scores}"
         if outcome.gold_items:
             yield f"{outcome.gold_items:,} items carry their gold labels"
+        if outcome.ruled:
+            yield f"{outcome.ruled:,} pairs are as the owner ruled"
         if self.emptied_by_gold:
             yield f"{self.emptied_by_gold:,} items have no label by gold: none of the classes is in them"
         yield (
@@ -174,7 +176,7 @@ def _sources(
 ) -> tuple[Sources, list[str]]:
     """What there is to decide by, and what the user should know of it."""
     notes: list[str] = []
-    group, experts, calibration = None, None, None
+    group, experts, calibration, agree = None, None, None, options.agree
     wanted, final = options.wanted or 1, options.reassessed is None or options.gold is not None
     if options.reassessed is not None:
         names = None if classes is None else list(classes)
@@ -185,10 +187,12 @@ def _sources(
     else:
         if table is not None:
             ratings, said = pairs_of(table, classes), table.answers_wanted()
+            agree = agree or table.answers_that_agree()
         else:
             from ..rating.read import golden_by_pairs, read_wanted
 
-            ratings, said = read_wanted(str(options.ratings))
+            ratings, (said, settled) = read_wanted(str(options.ratings))
+            agree = agree or settled
             if options.gold is None and (partly := golden_by_pairs(str(options.ratings))):
                 notes.append(
                     f"{partly:,} items have gold for the classes that were asked about alone: if they show "
@@ -221,7 +225,16 @@ def _sources(
         if (ratings.original < 0).all():
             raise UserError("--trust-original needs the original labels (--labels)")
         group = np.array([name in trusted for name in ratings.classes], np.bool_)
-    return Sources(ratings, calibration, experts, group, wanted, final), notes
+    if agree is not None and agree >= wanted:
+        raise UserError(
+            f"--agree {agree} has no effect: every class needs {wanted} answers (--wanted) as it is"
+        )
+    if ratings.ruled:
+        notes.append(
+            f"{len(ratings.ruled):,} pairs are decided by the owner's rulings; they judge no rater, because "
+            "disputed pairs are harder than others"
+        )
+    return Sources(ratings, calibration, experts, group, wanted, agree, final), notes
 
 
 def _say_changed(items: list[str]) -> list[str]:
@@ -235,17 +248,18 @@ def _say_changed(items: list[str]) -> list[str]:
 
 def _decide(options: ConsensusOptions, asked: Sources) -> Outcome:
     full = asked.ratings
-    sources = replace(asked, ratings=full.answered())
+    sources = replace(asked, ratings=full.answered().without_rulings())
     ratings = sources.ratings
     if not len(ratings.answer):
         raise UserError("there are no answers yet")
     golden = ratings.golden
     known = sources.calibration or ratings
-    usable = golden.any() and agree.gold_can_judge(known)
+    usable = golden.any() and pooled.gold_can_judge(known)
     method = options.method or ("golden" if usable else "em")
     found = _found(options, method, sources)
     on_gold = _on_gold(options, sources, found)
-    unanswered = 0 if golden.any() else int(full.golden.sum())
+    drawn = full.without_rulings().golden
+    unanswered = 0 if golden.any() else int(drawn.sum())
     threshold = _threshold(options, method, sources, on_gold, unanswered)
     at, truth = None, sources.truth()[golden]
     if on_gold is not None and truth.any():
@@ -253,9 +267,16 @@ def _decide(options: ConsensusOptions, asked: Sources) -> Outcome:
 
     score = np.full(len(full.pair_item), np.nan)
     score[full.counts().sum(1) > 0] = found.score
-    labels = agree.labels(full, score, threshold, wanted=asked.wanted, gold=asked.gold_is_final)
+    labels = pooled.labels(
+        full,
+        score,
+        threshold,
+        wanted=asked.wanted,
+        agree=asked.agree,
+        gold=asked.gold_is_final,
+    )
     rated = np.bincount(full.pair_item, minlength=len(full.items)) > 0
-    decided = agree.decided(full, asked.wanted)
+    decided = pooled.decided(full, asked.wanted, asked.agree)
     pending, original = rated & ~decided, full.original >= 0
     written = decided | (original & ~(pending & (options.pending == "drop")))
     rows = np.flatnonzero(written)
@@ -265,7 +286,7 @@ def _decide(options: ConsensusOptions, asked: Sources) -> Outcome:
         empty, emptied = empty[~by_gold[empty]], empty[by_gold[empty]]
     else:
         emptied = empty[:0]
-    golden_item = np.bincount(full.pair_item[full.golden], minlength=len(full.items)) > 0
+    golden_item = np.bincount(full.pair_item[drawn], minlength=len(full.items)) > 0
     return Outcome(
         sources,
         found,
@@ -275,6 +296,7 @@ def _decide(options: ConsensusOptions, asked: Sources) -> Outcome:
         [full.items[row] for row in empty.tolist()],
         [full.items[row] for row in np.flatnonzero(pending).tolist()],
         int((golden_item & decided).sum()) if asked.gold_is_final else 0,
+        len(full.ruled),
         _agreement(ratings),
         at,
         on_gold,
@@ -283,14 +305,14 @@ def _decide(options: ConsensusOptions, asked: Sources) -> Outcome:
     )
 
 
-def _found(options: ConsensusOptions, method: str, sources: Sources) -> agree.Consensus:
+def _found(options: ConsensusOptions, method: str, sources: Sources) -> pooled.Consensus:
     ratings, group, smoothing = sources.ratings, sources.group, options.smoothing
     if method == "golden":
-        return agree.golden(
+        return pooled.golden(
             ratings, calibration=sources.calibration, group=group, smoothing=smoothing
         )
     if method == "em":
-        return agree.em(ratings, group=group, iterations=options.iterations, smoothing=smoothing)
+        return pooled.em(ratings, group=group, iterations=options.iterations, smoothing=smoothing)
     if method == "mace":
         return by_mace(ratings, group=group, iterations=options.iterations)
     if method == "glad":
@@ -298,12 +320,12 @@ def _found(options: ConsensusOptions, method: str, sources: Sources) -> agree.Co
     if method == "crowdlab":
         assert options.model_scores is not None
         return by_crowdlab(ratings, model_probabilities(options.model_scores, ratings), group=group)
-    return agree.majority(ratings)
+    return pooled.majority(ratings)
 
 
 def _agreement(ratings: Ratings) -> Agreement:
     return agreement(
-        agree.answers_of(ratings),
+        pooled.answers_of(ratings),
         ratings.raters,
         ratings.pair_item,
         ratings.pair_class,
@@ -312,7 +334,7 @@ def _agreement(ratings: Ratings) -> Agreement:
 
 
 def _on_gold(
-    options: ConsensusOptions, sources: Sources, found: agree.Consensus
+    options: ConsensusOptions, sources: Sources, found: pooled.Consensus
 ) -> NDArray[np.float64] | None:
     """(D, G) scores of the golden pairs; None where there are too few to say anything."""
     if not sources.ratings.golden.any():
@@ -325,6 +347,7 @@ def _on_gold(
             group=sources.group,
             smoothing=options.smoothing,
             votes=sources.wanted if sources.wanted > 1 else None,
+            agree=sources.agree,
             seed=options.seed,
         )
     except UserError:
@@ -397,6 +420,8 @@ def _source(options: ConsensusOptions, outcome: Outcome) -> str:
     parts = [f"{outcome.found.method} consensus of {raters} raters, ≥ {outcome.threshold:.6g}"]
     if outcome.gold_items:
         parts.append(f"gold on {outcome.gold_items} items")
+    if outcome.ruled:
+        parts.append(f"the owner's ruling on {outcome.ruled} pairs")
     if outcome.pending and options.pending == "keep":
         parts.append(f"original label on {len(outcome.pending)} items still being rated")
     return "; ".join(parts)

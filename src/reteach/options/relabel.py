@@ -71,6 +71,9 @@ class ConsensusOptions(Checked):
     wanted: Annotated[int | None, AtLeast(1)] = None
     """Answers that a class needs before its item is decided; by default as many as the store asked
     for, and 1 for a file that does not say."""
+    agree: Annotated[int | None, AtLeast(2)] = None
+    """Answers that settle a class where nobody contradicts; by default as the store says, and --wanted
+    where it says nothing."""
     method: Literal["golden", "em", "mace", "glad", "crowdlab", "majority"] | None = None
     """golden: raters' error rates counted on golden pairs; em: found together with the truth
     (Dawid & Skene); mace: raters who know or spam; glad: able raters and hard pairs; crowdlab: raters

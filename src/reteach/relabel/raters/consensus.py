@@ -24,6 +24,7 @@ from ...item_index import rows_among
 from ...labels import Multi
 from .dawid_skene import FLOOR, Answers, count_confusions, dawid_skene, normalize, truths_given
 from .ratings import ANSWERS, NO, YES, Ratings
+from .stopping import lacking
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -230,10 +231,14 @@ def majority(ratings: Ratings) -> Consensus:
     return Consensus([], none, float("nan"), vote(ratings), "majority").scored_again(vote)
 
 
-def decided(ratings: Ratings, wanted: int = 1) -> Mask:
-    """(N items) where every asked class has at least ``wanted`` answers, or a golden one; False for items
-    that nobody was asked about."""
-    open_ = (ratings.counts().sum(1) < wanted) & ~ratings.golden
+def decided(ratings: Ratings, wanted: int = 1, agree: int | None = None) -> Mask:
+    """(N items) where every asked class has at least ``wanted`` answers, fewer that agree, or a golden one;
+    False for items that nobody was asked about.
+
+    Args:
+        agree: answers that settle a class on which raters agree, see :mod:`.stopping`.
+    """
+    open_ = (lacking(ratings.counts(), wanted, agree) > 0) & ~ratings.golden
     asked = np.zeros(len(ratings.items), np.bool_)
     asked[ratings.pair_item] = True
     asked[ratings.pair_item[open_]] = False
@@ -241,7 +246,13 @@ def decided(ratings: Ratings, wanted: int = 1) -> Mask:
 
 
 def labels(
-    ratings: Ratings, score: Floats, threshold: float, *, wanted: int = 1, gold: bool = False
+    ratings: Ratings,
+    score: Floats,
+    threshold: float,
+    *,
+    wanted: int = 1,
+    agree: int | None = None,
+    gold: bool = False,
 ) -> Multi:
     """(N items) the classes scored at least ``threshold``; items not :func:`decided` keep the original label.
 
@@ -249,10 +260,10 @@ def labels(
 
     Args:
         score: (P,) probabilities; NaN where nobody answered.
-        wanted: answers that a pair needs before its item is decided.
+        wanted, agree: answers that a pair needs before its item is decided, see :func:`decided`.
         gold: golden pairs are kept where gold says so, whatever the score.
     """
-    known = decided(ratings, wanted)
+    known = decided(ratings, wanted, agree)
     keep = score >= threshold
     if gold:
         keep = np.where(ratings.golden, ratings.gold > EXPERTS, keep)

@@ -65,7 +65,7 @@ def write_consensus(
     sections = [
         _gold(outcome),
         *change_sections(outcome, picture, most),
-        agreement_section(outcome.agreement),
+        agreement_section(outcome.agreement, _asked_on(outcome)),
         _raters(outcome),
         _convergence(outcome),
         _per_item(outcome),
@@ -179,6 +179,17 @@ def _raters(outcome: Outcome) -> Section:
         "what is there, how much they said yes to; specificity: of what is not there, how much "
         f"they said no to. Ranges hold the true value with 95%.{_model_weight(outcome)}",
         table(heads, [rows], "Raters and their quality", sortable=True, filter_="Find a rater"),
+    )
+
+
+def _asked_on(outcome: Outcome) -> str:
+    if outcome.sources.agree is None:
+        return ""
+    return (
+        f"Questions were asked on only where the first {outcome.sources.agree} answers left them open, so "
+        f"disputed "
+        "ones have more answers and weigh more here: all numbers are lower than those of as many answers "
+        "to each."
     )
 
 
