@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from math import isnan
 from typing import Literal
-
-import numpy as np
 
 from .outcome import Outcome
 
@@ -101,7 +100,7 @@ def item_changes(outcome: Outcome) -> list[ItemChange]:
             AskedClass(ratings.classes[c], score, (n[0], n[1], n[2]), c in now, c == original)
             for c, (score, n) in every.items()
         ]
-        classes.sort(key=lambda c: -np.nan_to_num(c.score, nan=2.0))
+        classes.sort(key=lambda c: -2.0 if isnan(c.score) else -c.score)  # by gold alone: first
         out.append(ItemChange(name, _kind(original, now), tuple(classes)))
     return out
 

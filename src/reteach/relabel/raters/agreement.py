@@ -130,12 +130,18 @@ def alpha_interval(counts: Indices, item: Indices, draws: int = DRAWS, seed: int
     rng = np.random.default_rng(seed)
     step = max(1, CHUNK // items)
     drawn = [
-        _alpha(rng.multinomial(items, np.full(items, 1 / items), min(step, draws - at)) @ by_item)
+        _alpha(_weights(rng, items, min(step, draws - at)) @ by_item)
         for at in range(0, draws, step)
     ]
     found = np.concatenate(drawn)
     low, high = np.percentile(found[~np.isnan(found)], [2.5, 97.5])
     return Alpha(value, float(low), float(high), len(terms))
+
+
+def _weights(rng: np.random.Generator, items: int, draws: int) -> Indices:
+    """(D, N) how often each item is drawn: N times with replacement, D times over."""
+    drawn = rng.integers(0, items, (draws, items)) + items * np.arange(draws)[:, None]
+    return np.bincount(drawn.ravel(), minlength=draws * items).reshape(draws, items)
 
 
 def pairwise(answers: Answers, names: list[str]) -> list[Together]:
