@@ -37,9 +37,9 @@ What the paper leaves open or misprints, and what we do:
   default. So a teacher of one class learns too (the code's partition of COCO has ``person`` alone). With
   ``theirs`` it would see no negative, which is an error, and others are asked about images of a kind that
   they never saw.
-* *Budget.* The paper gives 20 epochs to each teacher and 80 to the student. Here all share one budget
-  of backward passes: the teachers get ``--teacher-share`` of it, each by the number of its images, so
-  that all make the same number of epochs; the student gets the rest.
+* *Budget.* The paper gives 20 epochs to each teacher and 80 to the student: ``--teacher-epochs 20 --epochs
+  280`` for ten. Here all share one budget of backward passes: the teachers get ``--teacher-share`` of it,
+  each by the number of its images, so that all make the same number of epochs; the student gets the rest.
 * *The schedule* of the code is one cycle, with cutout and RandAugment: ``--warmup``, ``--cutout``,
   ``--randaugment``.
 * *Decoding.* Teachers that run side by side (``--parallel``) and the student share the images that one
@@ -82,7 +82,7 @@ from ..engine.teacher_logits import fixed_logits
 from ..losses.standard import Loss, bernoulli_kl, mean_squared_error, squared_error
 from ..recorded import recorded
 from ..relabel.partition.class_subsets import Subsets
-from .cpsd_plan import TeacherPlan, check, narrowed, plan_sides, plan_teachers
+from .cpsd_plan import TeacherPlan, check, narrowed, plan_sides, plan_teachers, student_share
 from .supervised import Supervised, asymmetric_loss
 
 if TYPE_CHECKING:
@@ -174,6 +174,7 @@ def train(setup: Setup, options: Options, run: Run) -> Cpsd:
     loss = asymmetric_loss(options)
     sides = plan_sides(setup, options, run)  # Eqs. 1-2
     plans, whose = plan_teachers(setup, options, sides)
+    share = student_share(setup, options, plans)
     tasks = [Task(plan.name, plan.steps, partial(_teach, plan, options)) for plan in plans]
     train_tasks(tasks, setup, run, options.parallel, "teachers")
     teachers = {
@@ -181,7 +182,6 @@ def train(setup: Setup, options: Options, run: Run) -> Cpsd:
         for plan in plans
     }
     merged = tuple(_merged([teachers[name] for name in names], setup) for names in whose)
-    share = 1 - options.teacher_share if sides else 1.0
     student = Cpsd(
         setup.learner(steps=share, prior_bias=options.prior_bias),
         merged,
