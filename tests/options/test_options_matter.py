@@ -153,7 +153,7 @@ OTHERS: dict[str, Any] = {
     "subsets": 1,
     "tau": 8.0,
     "teacher_share": 0.3,
-    "teacher_epochs": 0.25,
+    "teacher_epochs": 1.33,
     "imitation_weight": 3.0,
 }
 """Another value of a setting; of switches and choices all of them are tried."""

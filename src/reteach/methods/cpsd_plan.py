@@ -142,7 +142,8 @@ def check(options: Options) -> None:
     elif options.subsets == 0:
         why = "with --subsets 0: there are no teachers"
         refuse_unused(options, why, "sides", *cut, "twins", "teacher_images", "teacher_share")
-        refuse_unused(options, why, "teacher_epochs", "parallel", "imitation", "imitation_weight", "temperature")
+        refuse_unused(options, why, "teacher_epochs", "parallel", "imitation", "imitation_weight")
+        refuse_unused(options, why, "temperature")
     elif options.subsets == 1:
         names = cut if options.twins else ("sides", *cut)
         refuse_unused(options, "with --subsets 1: all sides are alike", *names)
