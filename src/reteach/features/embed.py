@@ -294,7 +294,7 @@ def _compute(embedder: Embedder, out: Path, total: EmbeddedTotal, digests: dict[
     start, done = time.monotonic(), 0
     counted = embedder.parts.unit == "images"
     work = sum(embedder.parts.sizes[number] if counted else 1 for number in todo)
-    with progress("features", work) as show:
+    with progress("features", work) as on_progress:
         for number, what in embedder.shards(todo):
             if isinstance(what, Failed):
                 total.failed.append((names[number], what.reason))
@@ -305,7 +305,7 @@ def _compute(embedder: Embedder, out: Path, total: EmbeddedTotal, digests: dict[
                 total.computed += len(what.items)
             done += (what if counted else 0) if isinstance(what, int) else (0 if counted else 1)
             rate = total.computed / max(time.monotonic() - start, 1e-9)
-            show(done, f"{rate:,.1f} images/s" if total.computed else "")
+            on_progress(done, f"{rate:,.1f} images/s" if total.computed else "")
     total.seconds = time.monotonic() - start
 
 

@@ -399,12 +399,12 @@ def decoded(
     if not data.cache:
         return replace(dataset, source=shrunk(dataset.source, 2 * image_size))
     rows = np.unique(dataset.rows)
-    with progress("decoding into memory", len(rows)) as show:
+    with progress("decoding into memory", len(rows)) as on_progress:
         source = CachedSource(
             dataset.source,
             image_size * 256 // 224,
             interpolation=interpolation,
             rows=rows,
-            progress=show,
+            on_progress=on_progress,
         )
     return replace(dataset, source=source)
