@@ -23,7 +23,8 @@ from .. import rng, sealed
 from ..data.dataset import Dataset
 from ..data.sources.base import features_of
 from ..engine import distributed
-from ..engine.setup import Setup, peak_of, schedule_of, weight_decay_of
+from ..engine.optimizer import peak_of, schedule_of, weight_decay_of
+from ..engine.setup import Setup
 from ..labels import Single, Soft
 from ..models.feature_heads import LENGTH
 from ..options import shared as options
