@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -203,7 +204,10 @@ def _main(words: list[str]) -> int:
         _load("options", TABLE[name].options), name, [w for w in rest if w != "--json"]
     )
     _local(options)
-    _print(run(options), as_json)
+    # a command may say things on the way: with --json all but the object goes to stderr
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        result = run(options)
+    _print(result, as_json)
     return 0
 
 

@@ -124,7 +124,7 @@ def advise(options: AdviseOptions) -> AdviseResult:
     listing = folder / "quarantine.csv"
     lost = Unreadable.of(
         listing,
-        {**(within.broken if within else {}), **inputs.quarantine},
+        {**probe.broken, **(within.broken if within else {}), **inputs.quarantine},
         {} if across is None else _from("--val-images", across.broken.items()),
         _from("--val-images", left_out(other)),
         _from("--unlabeled", left_out(pile)),

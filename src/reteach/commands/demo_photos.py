@@ -186,7 +186,7 @@ def show_photos(
 
     folder = _written(options.out, images)
     table = options.out / "photos.features"
-    embed(eyes, str(folder), table, workers=decoders(None))
+    embed(eyes, str(folder), table, workers=decoders(None)).listed.tell()
     pictures = open_source(folder)
     photos = _photos(open_source(table), pictures, probability)
     _write_tables(options.out, photos)

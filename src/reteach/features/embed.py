@@ -41,7 +41,7 @@ from ..files import remove_parts
 from ..models.forward import Backend, Forward, forward
 from ..models.heads import classifier_of
 from ..progress import note, progress
-from ..unreadable import Unreadable, left_out, unreadable
+from ..unreadable import Unreadable, beside, left_out
 from .extractor import Extractor
 
 BLOCK = 1024
@@ -284,7 +284,8 @@ def embed_parts(
     order = {name: digests[name] for name in parts.names if name in digests}
     _keep(out, settings, order, complete=not total.failed)
     (out / "unreadable.csv").unlink(missing_ok=True)  # where it was in earlier versions
-    total.listed = unreadable(out, total.failed, total.unreadable)
+    listing = beside(out)
+    total.listed = Unreadable.of(listing, total.failed, total.unreadable).written(listing)
     return total
 
 
