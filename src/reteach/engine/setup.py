@@ -31,7 +31,8 @@ from ..models.heads import set_prior_bias
 from ..models.presence import Link
 from ..options import shared as options
 from ..schedules import Schedule
-from . import augmentation, distributed, linear_probe
+from . import distributed, linear_probe
+from .augmentation import Augmentation
 from .best_model import Patience
 from .learner import Learner, Predictor, Statistics
 from .optimizer import optimizer_of, peak_of, schedule_of
@@ -141,12 +142,12 @@ class Setup:
     @property
     def changes(self) -> bool:
         """Whether the training images are augmented in a way that RandAugment and cutout go with."""
-        return self.frames is None and augmentation.kind_of(self) in ("crop", "flip")
+        return self.frames is None and self._augmentation.kind in ("crop", "flip")
 
     @property
     def crops(self) -> bool:
         """Whether random crops of photos are trained on."""
-        return self.frames is None and augmentation.kind_of(self) == "crop"
+        return self.frames is None and self._augmentation.kind == "crop"
 
     @property
     def peak(self) -> float:
@@ -283,7 +284,18 @@ class Setup:
 
     def augment(self, randaugment: int | None = None) -> Augment:
         """The training augmentation, with another magnitude of RandAugment where given."""
-        return augmentation.training(self, randaugment)
+        return self._augmentation.of(self.train, randaugment)
+
+    @property
+    def _augmentation(self) -> Augmentation:
+        return Augmentation(
+            self.training,
+            self.image_size,
+            self.frames,
+            self.resize,
+            self.prepare.interpolation,
+            self.views,
+        )
 
     def budget(self, share: float = 1.0) -> dict[str, Any]:
         """How long to train and when to evaluate: the keyword arguments of ``Run.train``."""
