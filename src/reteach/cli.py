@@ -9,11 +9,12 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from . import __version__
@@ -315,14 +316,22 @@ def _parse(command: Any, name: str, rest: list[str]) -> Any:
 
 def _refuse_idle(settings: Any, given: set[str]) -> None:
     """Refuse flags without effect even where they say what holds by default."""
-    from dataclasses import fields, is_dataclass
-
     from .options.conditions import refuse_idle
 
-    refuse_idle(settings, {name.replace("-", "_") for name in given})
-    for field in fields(settings):
-        if is_dataclass(group := getattr(settings, field.name)):
-            _refuse_idle(group, given)
+    groups = list(_groups(settings))
+    among = SimpleNamespace(**{k: v for group in reversed(groups) for k, v in vars(group).items()})
+    for group in groups:
+        refuse_idle(group, {name.replace("-", "_") for name in given}, among)
+
+
+def _groups(settings: Any) -> Iterator[Any]:
+    """The settings of a command, and those of the groups in them."""
+    from dataclasses import is_dataclass
+
+    yield settings
+    for value in vars(settings).values():
+        if is_dataclass(value):
+            yield from _groups(value)
 
 
 def _refuse_repeated_flags(words: list[str]) -> None:

@@ -90,8 +90,6 @@ def check_fine_tuning(
     Raises:
         UserError: one of these.
     """
-    if not fine_tuning.fine_tuned(model):
-        refuse_unused(model, "without --pretrained or --init", "probe_first")
     if model.freeze_until is not None:
         if not fine_tuning.fine_tuned(model):
             raise UserError(

@@ -71,11 +71,6 @@ def make_setup(
     data, model, training = config.data, config.model, config.training
     if training.steps is not None:
         refuse_unused(training, "beside --steps, which says how long", "epochs")
-    if training.schedule != "drop":
-        refuse_unused(training, "without --schedule drop", "drop_at")
-    if training.optimizer != "sgd":
-        why = f"with --optimizer {training.optimizer}, which has no such momentum"
-        refuse_unused(training, why, "nesterov")
     check_labels(config.method, inputs.train)
     check_epochs(data, inputs.train)
     source = inputs.train.source
