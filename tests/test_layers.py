@@ -49,6 +49,7 @@ FLOORS = [
     ("runs",),
     ("compare", "scoring"),
     ("commands",),
+    ("command_line",),
     ("cli",),
     ("__main__",),
 ]
