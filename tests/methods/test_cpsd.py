@@ -24,6 +24,7 @@ from reteach.losses.asymmetric import Asymmetric
 from reteach.losses.standard import bernoulli_kl, mean_squared_error, squared_error
 from reteach.methods import cpsd
 from reteach.methods.cpsd_plan import plan_sides, plan_teachers, student_share
+from reteach.methods.cpsd_teachers import Merged
 from reteach.methods.supervised import Supervised, train_asl
 from reteach.options import shared as options
 from reteach.options.methods import AslOptions, CpsdOptions
@@ -92,14 +93,14 @@ class Constant(nn.Module):
 def test_merged_logits_stand_in_class_order():
     subsets = (("e", "a", "c"), ("f",), ("b", "d"))
     teachers = [Constant(5, 1, 3), Constant(6), Constant(2, 4)]
-    merged = cpsd.Merged(teachers, subsets, CLASSES)
+    merged = Merged(teachers, subsets, CLASSES)
     assert merged(torch.zeros(2, 1, 4, 4)).tolist() == [[1, 2, 3, 4, 5, 6]] * 2
 
 
 @pytest.mark.parametrize("subsets", [(("a", "b"), ("b", "c")), (("a",), ("c",))])
 def test_a_class_without_its_one_teacher_is_refused(subsets):
     with pytest.raises(ValueError, match="one teacher per side"):
-        cpsd.Merged([Constant(0), Constant(0)], subsets, ("a", "b", "c"))
+        Merged([Constant(0), Constant(0)], subsets, ("a", "b", "c"))
 
 
 def slow_asl(x: float, y: float) -> float:

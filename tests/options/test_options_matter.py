@@ -29,9 +29,10 @@ from reteach.models import small
 from reteach.options import shared as options
 from reteach.options.methods import METHODS
 from reteach.relabel.partition import cut
+from reteach.runs.checks import check_unlabeled
 from reteach.runs.config import Config
 from reteach.runs.inputs import Inputs
-from reteach.runs.setup import check_unlabeled, load_recipe, make_setup
+from reteach.runs.setup import load_recipe, make_setup
 
 CLASSES = ("a", "b", "c", "d")
 

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from ..errors import UserError
 from .app_state import Form, Here, Number, RequestRefused, Site, Visitor, check_form
 from .export import ratings_csv, verdicts_csv
-from .interop import label_studio_json
+from .label_studio_export import label_studio_json
 from .overview import FILTERS, missing_items, progress, rater_rows, task_rows
 from .pages import page
 from .raters import add_raters, new_link, set_state
