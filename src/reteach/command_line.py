@@ -46,8 +46,9 @@ def _refuse_idle(settings: Any, given: set[str]) -> None:
     from .options.conditions import refuse_idle
 
     groups = list(_groups(settings))
-    among = SimpleNamespace(**{k: v for group in reversed(groups) for k, v in vars(group).items()})
+    everything = {name: value for group in groups for name, value in vars(group).items()}
     for group in groups:
+        among = SimpleNamespace(**everything | vars(group))  # its own go before others of a name
         refuse_idle(group, {name.replace("-", "_") for name in given}, among)
 
 
