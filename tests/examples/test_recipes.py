@@ -67,6 +67,8 @@ def config(name: str) -> Config:
     for group in (METHODS[recipe.method].settings, options.Data, options.Training):
         known = {field.name for field in dataclasses.fields(group)}
         groups.append(group(**{key: left.pop(key) for key in known & left.keys()}))
+    if "probe_first" in left:
+        left["init"] = Path("weights")  # which the user gives
     of_model = {field.name for field in dataclasses.fields(options.Model)}
     model = options.Model(**{key: left.pop(key) for key in of_model & left.keys()})
     assert not left
