@@ -21,7 +21,8 @@ from reteach.labels import Single
 from reteach.losses.asymmetric import Asymmetric
 from reteach.losses.standard import mean_squared_error, sigmoid_bce, softmax_xent
 from reteach.methods.assume_negative import Smoothed, weak
-from reteach.methods.cpsd import Cpsd, Merged
+from reteach.methods.cpsd import Cpsd
+from reteach.methods.cpsd_teachers import Merged
 from reteach.methods.distill import Distill, Targets, make_targets
 from reteach.methods.elr import Elr
 from reteach.methods.entropy_max import UNKNOWN, EntropyMaximisation, Rounds

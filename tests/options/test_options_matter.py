@@ -29,9 +29,10 @@ from reteach.models import small
 from reteach.options import shared as options
 from reteach.options.methods import METHODS
 from reteach.relabel.partition import cut
+from reteach.runs.checks import check_unlabeled
 from reteach.runs.config import Config
 from reteach.runs.inputs import Inputs
-from reteach.runs.setup import check_unlabeled, load_recipe, make_setup
+from reteach.runs.setup import load_recipe, make_setup
 
 CLASSES = ("a", "b", "c", "d")
 
@@ -153,6 +154,7 @@ OTHERS: dict[str, Any] = {
     "subsets": 1,
     "tau": 8.0,
     "teacher_share": 0.3,
+    "teacher_epochs": 1.33,
     "imitation_weight": 3.0,
 }
 """Another value of a setting; of switches and choices all of them are tried."""

@@ -22,7 +22,7 @@ from reteach.rating.assignment import Flow, NotYours
 from reteach.rating.beside import Beside, called, matching
 from reteach.rating.build import TaskPlan
 from reteach.rating.export import answers_csv, ratings_csv, ratings_of, rulings_csv
-from reteach.rating.interop import label_studio_json
+from reteach.rating.label_studio_export import label_studio_json
 from reteach.rating.overview import progress, task_rows
 from reteach.rating.raters import add_raters, set_state
 from reteach.rating.read import read_ratings

@@ -699,3 +699,24 @@ def test_a_hundred_percent_is_all_of_it_and_none_is_none() -> None:
 
     shown = [whole_percent(x) for x in (0.0, 1e-9, 0.004, 0.5, 0.996, 1 - 1e-9, 1.0)]
     assert shown == ["0%", "1%", "1%", "50%", "99%", "99%", "100%"]
+
+
+def test_rate_as_json_prints_the_object_alone_and_the_links_on_stderr(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from reteach.cli import main
+    from reteach.rating import serve
+
+    class Stopped:
+        def run(self, sockets: list[socket.socket]) -> None:
+            sockets[0].close()
+
+    monkeypatch.setattr(serve, "web_server", lambda site: Stopped())
+    store = tmp_path / "store.db"
+    plan = label_plan()
+    new_store(store, plan).close()
+    folder = photos(tmp_path / "images", list(plan.items))
+    assert main(["rate", str(store), "--images", str(folder), "--port", "0", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"store": str(store)}
+    assert "owner: http://" in said.err

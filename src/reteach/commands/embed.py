@@ -82,6 +82,7 @@ def embed(options: EmbedOptions) -> EmbedResult:
         backend=None if options.backend == "auto" else options.backend,
         workers=decoders(options.workers),
     )
+    found.listed.tell()
     return EmbedResult(
         options.out,
         found.images,

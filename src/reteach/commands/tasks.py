@@ -19,7 +19,7 @@ from ..progress import note
 from ..rating.build import TaskPlan, build, from_mistakes, from_proposals, spread
 from ..rating.class_descriptions import read_names
 from ..rating.importer import bring_in
-from ..rating.interop import LabelStudio, read_label_studio
+from ..rating.label_studio_import import LabelStudio, read_label_studio
 from ..rating.read import Wanted, read_wanted
 from ..rating.store import one_store
 from ..rating.views import EXAMPLES

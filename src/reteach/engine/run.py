@@ -266,7 +266,7 @@ class _Loop:
         last_save = time.monotonic()
         with ExitStack() as stack:
             interrupted = stack.enter_context(noting_signals())
-            show = stack.enter_context(
+            on_progress = stack.enter_context(
                 progress(self.name, self.steps, self.owner.quiet or distributed.rank() > 0)
             )
             stack.enter_context(torch.random.fork_rng(devices=[]))
@@ -302,7 +302,7 @@ class _Loop:
                 if done == self.steps or stop or enough or (late and due):
                     self._save(done)
                     last_save = time.monotonic()
-                show(done, words)
+                on_progress(done, words)
                 if enough:
                     return
                 if stop and done < self.steps:

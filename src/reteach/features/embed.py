@@ -41,7 +41,7 @@ from ..files import remove_parts
 from ..models.forward import Backend, Forward, forward
 from ..models.heads import classifier_of
 from ..progress import note, progress
-from ..unreadable import Unreadable, left_out, unreadable
+from ..unreadable import Unreadable, beside, left_out
 from .extractor import Extractor
 
 BLOCK = 1024
@@ -284,7 +284,8 @@ def embed_parts(
     order = {name: digests[name] for name in parts.names if name in digests}
     _keep(out, settings, order, complete=not total.failed)
     (out / "unreadable.csv").unlink(missing_ok=True)  # where it was in earlier versions
-    total.listed = unreadable(out, total.failed, total.unreadable)
+    listing = beside(out)
+    total.listed = Unreadable.of(listing, total.failed, total.unreadable).written(listing)
     return total
 
 
@@ -294,7 +295,7 @@ def _compute(embedder: Embedder, out: Path, total: EmbeddedTotal, digests: dict[
     start, done = time.monotonic(), 0
     counted = embedder.parts.unit == "images"
     work = sum(embedder.parts.sizes[number] if counted else 1 for number in todo)
-    with progress("features", work) as show:
+    with progress("features", work) as on_progress:
         for number, what in embedder.shards(todo):
             if isinstance(what, Failed):
                 total.failed.append((names[number], what.reason))
@@ -305,7 +306,7 @@ def _compute(embedder: Embedder, out: Path, total: EmbeddedTotal, digests: dict[
                 total.computed += len(what.items)
             done += (what if counted else 0) if isinstance(what, int) else (0 if counted else 1)
             rate = total.computed / max(time.monotonic() - start, 1e-9)
-            show(done, f"{rate:,.1f} images/s" if total.computed else "")
+            on_progress(done, f"{rate:,.1f} images/s" if total.computed else "")
     total.seconds = time.monotonic() - start
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from ..recorded import recorded
+from .conditions import NotWith
 from .ranges import AtLeast, Checked, Positive, Within
 
 
@@ -315,8 +316,11 @@ class CpsdOptions(AslOptions):
     teacher_images: Literal["all", "theirs"] = "all"
     """What a teacher sees: all images (the authors' code), or those with one of its classes (the paper's
     text)."""
-    teacher_share: Annotated[float, Within(0, 1, "()")] = 0.5
+    teacher_share: Annotated[float, Within(0, 1, "()"), NotWith("teacher_epochs")] = 0.5
     """Share of the budget that all teachers have together, each by the number of its images."""
+    teacher_epochs: Annotated[float | None, Positive()] = None
+    """Epochs of each teacher on its images (20 in the paper), in place of --teacher-share; the student has
+    what they leave of the budget."""
     imitation: Literal["sum", "mean", "kl"] = "sum"
     """Squared error of the logits summed over the classes (Eq. 6 and the authors' code), its mean over
     them, or the KL divergence of the probabilities."""

@@ -15,7 +15,7 @@ from ..web.security import same
 from .adjudication import next_task, opened, rule
 from .app_state import Form, Here, Site, Visitor, check_form
 from .export import answers_csv, iso, ratings_csv, rulings_csv, verdicts_csv
-from .interop import label_studio_json
+from .label_studio_export import label_studio_json
 from .overview import (
     FILTERS,
     missing_items,

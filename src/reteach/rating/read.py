@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from ..relabel.raters.rating_tables import pairs_of, read_rating_table
 from ..relabel.raters.ratings import Ratings
 from .export import ratings_of
-from .interop import read_label_studio
+from .label_studio_import import read_label_studio
 from .schema import gold_sets, questions, tasks
 from .store import open_store
 
