@@ -60,7 +60,7 @@ class FolderImages:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.reading = nullcontext()
+        self.reading: AbstractContextManager[Any] = nullcontext()
 
     def stamp(self, name: str) -> str:
         """When the file was written, and its size."""
@@ -97,7 +97,9 @@ class SourceImages:
     def __init__(self, source: Source) -> None:
         self.source, self.small = source, shrunk(source, THUMB_SIDE)
         self._row = {name: row for row, name in enumerate(source.items)}
-        self.reading = threading.Lock()  # sources promise nothing about threads
+        self.reading: AbstractContextManager[Any] = (
+            threading.Lock()
+        )  # sources promise nothing about threads
 
     def stamp(self, name: str) -> str:
         """A source stays as it was opened."""
