@@ -47,7 +47,7 @@ FLOORS = [
     ("report",),
     ("rating",),
     ("runs",),
-    ("compare", "scoring"),
+    ("compare", "scoring", "review"),
     ("commands",),
     ("cli",),
     ("__main__",),
