@@ -48,7 +48,7 @@ FLOORS = [
     ("web",),
     ("rating",),
     ("runs",),
-    ("compare", "scoring"),
+    ("compare", "scoring", "review"),
     ("commands",),
     ("cli",),
     ("__main__",),

@@ -1,0 +1,764 @@
+"""What the page of a review asks, without HTTP.
+
+A session is safe to share between threads. It holds arrays and what people decided, and reads the rest from
+the prepared folder where it is looked at; what another process adds to the store is taken in before each
+answer. Queries are cached until something changes.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UserError, closest
+from ..labels import Rows
+from .decisions import CHANGED, OPEN, UNCLEAR, UNUSABLE, Decisions, ReviewVerdict, checked
+from .heads import out_of_fold
+from .order import DEFAULT, ORDERS, Evidence, doubt, ranked
+from .prepare import folds_of
+from .prepared import Entries, Floats, Learned, LearnedRecord, Prepared
+from .store import NO_ROWS, Action, ReviewStore, append, open_review_store, request_of
+
+T = TypeVar("T")
+STORE = "decisions.sqlite"
+SUGGESTIONS = 5
+MOST_ALIKE = 1000
+"""How many images "more like this" offers."""
+Status = Literal["open", "reviewed", "all"]
+SINCE_SECONDS = 0.5
+"""How old a look at what other processes have added may be."""
+
+
+@final
+@dataclass(frozen=True)
+class Query:
+    """A view of the items; fields combine.
+
+    Args:
+        label: a class that the item has now.
+        given: a class that it was given.
+        predicted: the class that heads find most likely.
+        status: open, reviewed or all.
+        text: in the name, whatever the case.
+        tag: that the item has.
+        saved: name of a saved view.
+        like: a row: the items that look most like it, nearest first.
+        order: name of an order; see :data:`ORDERS`.
+    """
+
+    label: str | None = None
+    given: str | None = None
+    predicted: str | None = None
+    status: Status = "open"
+    text: str = ""
+    tag: str | None = None
+    saved: str | None = None
+    like: int | None = None
+    order: str = DEFAULT
+
+
+@final
+@dataclass(frozen=True)
+class Decision:
+    """The newest verdict on an item.
+
+    Args:
+        at: seconds since 1970.
+        others: other reviewers whose verdicts on it count too.
+    """
+
+    verdict: ReviewVerdict
+    reviewer: str
+    at: float
+    others: tuple[str, ...] = ()
+
+
+@final
+@dataclass(frozen=True)
+class ReviewItem:
+    """An item as people see it.
+
+    Args:
+        suggestions: (class, probability), most likely first.
+        doubt: 0 … 1: that the given labels are wrong.
+    """
+
+    row: int
+    name: str
+    given: tuple[str, ...]
+    current: tuple[str, ...]
+    suggestions: tuple[tuple[str, float], ...]
+    doubt: float
+    decision: Decision | None
+    tags: tuple[str, ...]
+    status: str = "open"
+
+
+@final
+@dataclass(frozen=True)
+class Receipt:
+    """An action that is in the store.
+
+    Args:
+        action: its number.
+        rows: the items that it is about.
+        repeated: the request had been answered before.
+    """
+
+    action: int
+    rows: tuple[int, ...]
+    repeated: bool = False
+
+
+@final
+@dataclass(frozen=True)
+class LearningState:
+    """Where the heads are.
+
+    Args:
+        running: whether they learn now.
+        number: how often they have learned since the folder was prepared.
+        seconds: that the last time took.
+        since: decided items that they do not know yet.
+        error: why the last time failed; empty: it did not.
+    """
+
+    running: bool
+    number: int
+    seconds: float
+    since: int
+    error: str = ""
+
+
+@final
+@dataclass(frozen=True)
+class Interval:
+    """An estimate, and the ends of its 90% interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@final
+@dataclass(frozen=True)
+class ReviewProgress:
+    """How far the review is.
+
+    Args:
+        count: all items.
+        reviewed: decided ones.
+        changed: those whose labels are others now.
+        unclear, unusable: those that were set aside.
+        disputed: those on which two reviewers do not agree.
+        noise_before: share of the items whose given labels are wrong; None: not enough is known.
+        noise_now: the same of the labels as they are now.
+        found: share of the wrong labels that are found.
+        next_100: how many of the next 100 open items are wrong.
+    """
+
+    count: int
+    reviewed: int
+    changed: int
+    unclear: int
+    unusable: int
+    disputed: int
+    noise_before: Interval | None
+    noise_now: Interval | None
+    found: Interval | None
+    next_100: Interval | None
+
+
+@final
+@dataclass(frozen=True)
+class ClassCount:
+    """A class in the labels as they are now.
+
+    Args:
+        items: that have it.
+        open: of them, not reviewed.
+        wrong: of the open ones, how many are expected to be wrong.
+    """
+
+    name: str
+    items: int
+    open: int
+    wrong: float
+
+
+@final
+@dataclass(frozen=True)
+class ReviewExport:
+    """What was written.
+
+    Args:
+        labels: the label table.
+        changes: the list of changed items.
+        train: the next ``reteach train``, as one line.
+    """
+
+    labels: Path
+    changes: Path
+    changed: int
+    left_out: int
+    train: str
+
+
+@final
+class ReviewSession:
+    """An open review.
+
+    Args:
+        prepared: the folder.
+        store: of decisions.
+        learn_after: heads learn again by themselves after so many new decisions; 0: only when asked.
+    """
+
+    def __init__(self, prepared: Prepared, store: ReviewStore, learn_after: int = 200) -> None:
+        self.prepared = prepared
+        self.store = store
+        self.learn_after = learn_after
+        self.classes = prepared.record.classes
+        self.kind = prepared.record.kind
+        self.count = prepared.record.count
+        self._lock = threading.RLock()
+        self._column = {name: c for c, name in enumerate(self.classes)}
+        self._learned = prepared.learned()
+        self._decisions = Decisions(prepared.given, self.classes)
+        self._decisions.apply(store.since(0))
+        self._looked = time.monotonic()
+        self._worker: threading.Thread | None = None
+        self._error = ""
+        self._cache: dict[Any, Any] = {}
+        self._orders: dict[str, Rows] = {}
+        self._texts: dict[str, NDArray[np.bool_]] = {}
+
+    # --- views -------------------------------------------------------------------------------------
+
+    def rows(self, query: Query) -> Rows:
+        """The items of a view, in its order."""
+        with self._lock:
+            self._sync()
+            return self._cached(("rows", query), lambda: self._rows(query))
+
+    def items(self, rows: Sequence[int] | Rows) -> list[ReviewItem]:
+        """Some items."""
+        with self._lock:
+            self._sync()
+            return [self._item(row) for row in self._checked_rows(rows).tolist()]
+
+    def orders(self) -> tuple[str, ...]:
+        """The names of the orders that can be asked for."""
+        return tuple(ORDERS)
+
+    def confusion(self) -> NDArray[np.int64]:
+        """(C, C) how many items were given class i (row) and are most likely class j (column)."""
+        with self._lock:
+            return self._cached(("confusion",), self._confusion)
+
+    def conflicts(self) -> list[Rows]:
+        """Groups of copies whose labels now differ, the rows of each."""
+        with self._lock:
+            self._sync()
+            return self._cached(("conflicts",), self._conflicts)
+
+    def positions(self) -> Floats:
+        """(N, 2) of the map."""
+        return self.prepared.positions
+
+    def counts(self) -> list[ClassCount]:
+        """Every class, in the order of the list."""
+        with self._lock:
+            self._sync()
+            return self._cached(("counts",), self._counts)
+
+    def measures(self, rows: Sequence[int] | Rows) -> dict[str, float]:
+        """Numbers of a slice: items, reviewed, changed, agreement of heads with given and current labels."""
+        with self._lock:
+            self._sync()
+            some = self._checked_rows(rows)
+            if not len(some):
+                return {"items": 0.0}
+            status = self._decisions.status[some]
+            best = self._learned.opinion.top[some, 0]
+            having = [set(self._decisions.set_of(row)) for row in some.tolist()]
+            given = [set(self.prepared.given.set_of(row)) for row in some.tolist()]
+            return {
+                "items": float(len(some)),
+                "reviewed": float((status != OPEN).mean()),
+                "changed": float((status == CHANGED).mean()),
+                "given_agrees": float(
+                    np.mean([b in g for b, g in zip(best.tolist(), given, strict=True)])
+                ),
+                "current_agrees": float(
+                    np.mean([b in c for b, c in zip(best.tolist(), having, strict=True)])
+                ),
+                "doubt": float(self._doubt()[some].mean()),
+            }
+
+    def progress(self) -> ReviewProgress:
+        """How far the review is, and what going on is worth."""
+        with self._lock:
+            self._sync()
+            return self._cached(("progress",), self._progress)
+
+    # --- decisions ---------------------------------------------------------------------------------
+
+    def decide(
+        self, reviewer: str, rows: Sequence[int] | Rows, verdict: ReviewVerdict, request_id: str
+    ) -> Receipt:
+        """One verdict on some items, in the store before this returns.
+
+        Raises:
+            UserError: what cannot be said, items that are not there, or a store that cannot be written.
+        """
+        checked(verdict, self.kind, self.classes)
+        some = np.unique(self._checked_rows(rows))
+        if not len(some):
+            raise UserError("a verdict needs at least one item")
+        return self._act(reviewer, request_id, verdict.kind, verdict.label, rows=some)
+
+    def undo(self, reviewer: str, request_id: str | None = None) -> Receipt | None:
+        """Turn back the newest verdict of a reviewer that stands; None: there is none."""
+        return self._turn(reviewer, "undo", request_id)
+
+    def redo(self, reviewer: str, request_id: str | None = None) -> Receipt | None:
+        """Say again what a reviewer turned back last; None: there is nothing."""
+        return self._turn(reviewer, "redo", request_id)
+
+    def tag(
+        self,
+        reviewer: str,
+        rows: Sequence[int] | Rows,
+        name: str,
+        on: bool,
+        request_id: str | None = None,
+    ) -> Receipt:
+        """Put a tag on some items, or take it off."""
+        if not name.strip():
+            raise UserError("a tag needs a name")
+        some = np.unique(self._checked_rows(rows))
+        return self._act(
+            reviewer, request_id or _fresh(), "tag" if on else "untag", name.strip(), rows=some
+        )
+
+    def tags(self) -> dict[str, int]:
+        """Tag -> how many items have it."""
+        with self._lock:
+            self._sync()
+            return {name: len(rows) for name, rows in sorted(self._decisions.tags.items())}
+
+    def save_view(
+        self, name: str, what: Query | Sequence[int] | Rows, reviewer: str = ""
+    ) -> Receipt:
+        """Keep a query, or a selection of items, under a name."""
+        if not name.strip():
+            raise UserError("a view needs a name")
+        if isinstance(what, Query):
+            note = json.dumps(asdict(what))
+            return self._act(reviewer, _fresh(), "view", name.strip(), note=note)
+        return self._act(
+            reviewer, _fresh(), "view", name.strip(), rows=np.unique(self._checked_rows(what))
+        )
+
+    def saved_views(self) -> dict[str, Query | Rows]:
+        """Name -> query, or the rows of a selection."""
+        with self._lock:
+            self._sync()
+            return {name: _view(action) for name, action in sorted(self._decisions.views.items())}
+
+    # --- learning ----------------------------------------------------------------------------------
+
+    def relearn(self) -> None:
+        """Let heads learn from the labels as they are now, in the background; does nothing while they do."""
+        with self._lock:
+            if self._worker is not None and self._worker.is_alive():
+                return
+            self._error = ""
+            self._worker = threading.Thread(target=self._learn, daemon=True)
+            self._worker.start()
+
+    def wait(self, seconds: float | None = None) -> LearningState:
+        """Wait for heads that learn."""
+        worker = self._worker
+        if worker is not None:
+            worker.join(seconds)
+        return self.learning()
+
+    def learning(self) -> LearningState:
+        """Where the heads are."""
+        with self._lock:
+            running = self._worker is not None and self._worker.is_alive()
+            learned = self._learned
+            since = len(self._decisions.decided()) - learned.record.reviewed
+            return LearningState(
+                running, learned.number, learned.record.seconds, max(since, 0), self._error
+            )
+
+    def export(self, out: Path) -> ReviewExport:
+        """Write the labels as they are now, what was changed, and how to go on."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Wait for heads that learn, and close the store."""
+        self.wait()
+        self.store.close()
+
+    # --- within ------------------------------------------------------------------------------------
+
+    def _act(
+        self,
+        reviewer: str,
+        request: str,
+        kind: str,
+        label: str | None,
+        *,
+        rows: Rows = NO_ROWS,
+        note: str | None = None,
+    ) -> Receipt:
+        with self._lock, self.store.write() as connection:
+            self._apply(self.store.since(self._decisions.last, connection))
+            earlier = request_of(connection, reviewer, request)
+            if earlier is not None:
+                return Receipt(earlier, tuple(rows.tolist()), repeated=True)
+            action = Action(
+                self._decisions.last + 1,
+                reviewer,
+                request,
+                time.time(),
+                kind,
+                label,
+                None,
+                note,
+                rows,
+            )
+            append(connection, action)
+        return self._done(action)
+
+    def _turn(self, reviewer: str, kind: str, request: str | None) -> Receipt | None:
+        with self._lock, self.store.write() as connection:
+            self._apply(self.store.since(self._decisions.last, connection))
+            if request is not None and (earlier := request_of(connection, reviewer, request)):
+                return Receipt(earlier, (), repeated=True)
+            find = self._decisions.undoable if kind == "undo" else self._decisions.redoable
+            target = find(reviewer)
+            if target is None:
+                return None
+            action = Action(
+                self._decisions.last + 1,
+                reviewer,
+                request or _fresh(),
+                time.time(),
+                kind,
+                None,
+                target,
+            )
+            append(connection, action)
+        receipt = self._done(action)
+        return replace(receipt, rows=tuple(self._decisions.actions[target].rows.tolist()))
+
+    def _done(self, action: Action) -> Receipt:
+        """Take note of what is committed."""
+        with self._lock:
+            if action.id > self._decisions.last:
+                self._apply(
+                    [action]
+                    if action.id == self._decisions.last + 1
+                    else self.store.since(self._decisions.last)
+                )
+            if self.learn_after and self.learning().since >= self.learn_after:
+                self.relearn()
+        return Receipt(action.id, tuple(action.rows.tolist()))
+
+    def _sync(self) -> None:
+        """Take in what other processes have added."""
+        if time.monotonic() - self._looked > SINCE_SECONDS:
+            if self.store.newest() > self._decisions.last:
+                self._apply(self.store.since(self._decisions.last))
+            self._looked = time.monotonic()
+
+    def _apply(self, actions: Sequence[Action]) -> None:
+        if self._decisions.apply(actions):
+            self._cache.clear()
+
+    def _cached(self, key: Any, make: Callable[[], T]) -> T:
+        if key not in self._cache:
+            if len(self._cache) > 256:
+                self._cache.clear()
+            self._cache[key] = make()
+        found: T = self._cache[key]
+        return found
+
+    def _checked_rows(self, rows: Sequence[int] | Rows) -> Rows:
+        some = np.asarray(rows, np.int64).reshape(-1)
+        if len(some) and (some.min() < 0 or some.max() >= self.count):
+            odd = int(some.min()) if some.min() < 0 else int(some.max())
+            raise UserError(f"there is no item {odd}: the review has {self.count:,}")
+        return some
+
+    def _class(self, name: str) -> int:
+        if name not in self._column:
+            raise UserError(
+                f"class {name!r} is not in the class list{closest(name, list(self.classes))}"
+            )
+        return self._column[name]
+
+    def _rows(self, query: Query) -> Rows:
+        keep = self._mask(query)
+        if query.like is not None:
+            near = self._alike(query.like)
+            return near[keep[near]]
+        order = self._order(query.order)
+        return order[keep[order]]
+
+    def _mask(self, query: Query) -> NDArray[np.bool_]:
+        status = self._decisions.status
+        keep = np.ones(self.count, np.bool_)
+        if query.status != "all":
+            keep &= (status == OPEN) if query.status == "open" else (status != OPEN)
+        if query.label is not None:
+            keep &= self._decisions.having(self._class(query.label))
+        if query.given is not None:
+            keep &= self._given(self._class(query.given))
+        if query.predicted is not None:
+            keep &= self._learned.opinion.top[:, 0] == self._class(query.predicted)
+        if query.text:
+            keep &= self._text(query.text)
+        if query.tag is not None:
+            keep &= self._chosen(np.fromiter(self._decisions.tags.get(query.tag, {}), np.int64))
+        if query.saved is not None:
+            action = self._decisions.views.get(query.saved)
+            if action is None:
+                raise UserError(f"there is no saved view {query.saved!r}")
+            view = _view(action)
+            keep &= self._mask(view) if isinstance(view, Query) else self._chosen(view)
+        return keep
+
+    def _given(self, column: int) -> NDArray[np.bool_]:
+        found = np.zeros(self.count, np.bool_)
+        found[self.prepared.given.rows[self.prepared.given.columns == column]] = True
+        return found
+
+    def _chosen(self, rows: Rows) -> NDArray[np.bool_]:
+        found = np.zeros(self.count, np.bool_)
+        found[rows] = True
+        return found
+
+    def _text(self, text: str) -> NDArray[np.bool_]:
+        """(N,) where a name contains a text."""
+        import pyarrow.compute as pc
+
+        if text not in self._texts:
+            if len(self._texts) > 32:
+                self._texts.clear()
+            found = pc.match_substring(self.prepared.names, text, ignore_case=True)
+            self._texts[text] = np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
+        return self._texts[text]
+
+    def _alike(self, row: int) -> Rows:
+        """The rows whose features point most nearly in the same direction, nearest first."""
+        (at,) = self._checked_rows([row])
+        near = self.prepared.near
+        apart = ((near - near[at]) ** 2).sum(1)
+        some = np.argpartition(apart, min(2 * MOST_ALIKE, self.count - 1))[: 2 * MOST_ALIKE]
+        some = np.sort(some)
+        x = np.asarray(self.prepared.features[some], np.float32)
+        own = np.asarray(self.prepared.features[at], np.float32)
+        cosine = x @ own / np.maximum(np.linalg.norm(x, axis=1) * np.linalg.norm(own), 1e-12)
+        cosine[some == at] = np.inf
+        return some[np.argsort(-cosine, kind="stable")][:MOST_ALIKE]
+
+    def _evidence(self) -> Evidence:
+        return Evidence(
+            self.kind,
+            len(self.classes),
+            self.prepared.given,
+            self._learned.opinion,
+            self.prepared.second_opinion,
+            self.prepared.dispute,
+            self.prepared.record.seed,
+        )
+
+    def _order(self, name: str) -> Rows:
+        if name not in ORDERS:
+            raise UserError(f"there is no order {name!r}: take one of {', '.join(ORDERS)}")
+        if name not in self._orders:
+            self._orders[name] = ranked(ORDERS[name](self._evidence()))
+        return self._orders[name]
+
+    def _doubt(self) -> Floats:
+        return self._cached(("doubt",), lambda: doubt(self._evidence()))
+
+    def _item(self, row: int) -> ReviewItem:
+        opinion, state = self._learned.opinion, self._decisions
+        best = zip(
+            opinion.top[row, :SUGGESTIONS].tolist(),
+            opinion.scores[row, :SUGGESTIONS].tolist(),
+            strict=True,
+        )
+        action = state.verdict_on(row)
+        others = {state.actions[i].reviewer for i in state.on.get(row, ())}
+        return ReviewItem(
+            row,
+            self.prepared.name(row),
+            self._names(self.prepared.given.set_of(row)),
+            self._names(state.set_of(row)),
+            tuple((self.classes[c], p) for c, p in best if c >= 0),
+            float(self._doubt()[row]),
+            None
+            if action is None
+            else Decision(
+                ReviewVerdict(action.kind, action.label),  # type: ignore[arg-type]
+                action.reviewer,
+                action.at,
+                tuple(sorted(others - {action.reviewer})),
+            ),
+            tuple(sorted(name for name, rows in state.tags.items() if row in rows)),
+            ("open", "right", "changed", "unclear", "unusable")[state.status[row]],
+        )
+
+    def _names(self, labels: Sequence[int]) -> tuple[str, ...]:
+        return tuple(self.classes[c] for c in labels)
+
+    def _confusion(self) -> NDArray[np.int64]:
+        c = len(self.classes)
+        given = self.prepared.given
+        best = np.asarray(self._learned.opinion.top[:, 0], np.int64)
+        pair = given.columns.astype(np.int64) * c + best[given.rows]
+        return np.bincount(pair, minlength=c * c).reshape(c, c)
+
+    def _conflicts(self) -> list[Rows]:
+        groups = self.prepared.copies
+        order = np.argsort(groups, kind="stable")
+        _, starts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
+        found = []
+        for start, size in zip(starts[sizes > 1].tolist(), sizes[sizes > 1].tolist(), strict=True):
+            rows = order[start : start + size]
+            if len({self._decisions.set_of(row) for row in rows.tolist()}) > 1:
+                found.append(rows)
+        return found
+
+    def _counts(self) -> list[ClassCount]:
+        open_ = self._decisions.status == OPEN
+        worth = self._doubt()
+        out = []
+        for c, name in enumerate(self.classes):
+            having = self._decisions.having(c)
+            both = having & open_
+            out.append(
+                ClassCount(name, int(having.sum()), int(both.sum()), float(worth[both].sum()))
+            )
+        return out
+
+    def _progress(self) -> ReviewProgress:
+        status = self._decisions.status
+        number = np.bincount(status, minlength=5)
+        wrong = self._doubt()
+        open_ = status == OPEN
+        left = float(wrong[open_].sum())
+        before, now = (left + number[CHANGED]) / self.count, left / self.count
+        next_ = self._order(DEFAULT)
+        next_ = next_[open_[next_]][:100]
+        share = number[CHANGED] / max(left + number[CHANGED], 1e-9)
+        coming = float(wrong[next_].sum())
+        return ReviewProgress(
+            self.count,
+            self.count - int(number[OPEN]),
+            int(number[CHANGED]),
+            int(number[UNCLEAR]),
+            int(number[UNUSABLE]),
+            len(self._decisions.disputed()),
+            Interval(before, before, before),
+            Interval(now, now, now),
+            Interval(share, share, share),
+            Interval(coming, coming, coming),
+        )
+
+    def _learn(self) -> None:
+        began = time.monotonic()
+        try:
+            with self._lock:
+                status = np.array(self._decisions.status)
+                last = self._decisions.last
+                labels = current_entries(self._decisions)
+            record = self.prepared.record
+            usable = (status != UNCLEAR) & (status != UNUSABLE)
+            if self.kind == "single":
+                usable &= labels.sizes > 0
+            opinion = out_of_fold(
+                self.prepared.features,
+                labels,
+                self.prepared.given,
+                usable,
+                len(self.classes),
+                self.kind,
+                folds_of(self.count, record.folds, record.seed),
+            )
+            reviewed = int((status != OPEN).sum())
+            learned = self.prepared.add_learned(
+                LearnedRecord(last, time.monotonic() - began, reviewed), opinion
+            )
+        except (UserError, OSError, np.linalg.LinAlgError, ValueError) as error:
+            self._error = " ".join(str(error).split())[:200]
+            return
+        with self._lock:
+            self._take(learned)
+
+    def _take(self, learned: Learned) -> None:
+        self._learned = learned
+        self._orders.clear()
+        self._cache.clear()
+
+
+def current_entries(decisions: Decisions) -> Entries:
+    """The labels of all items as they are now."""
+    given = decisions.given
+    if not decisions.labels:
+        return given
+    keep = ~np.isin(given.rows, np.fromiter(decisions.labels, np.int64, len(decisions.labels)))
+    rows = [np.asarray(given.rows[keep], np.int64)]
+    columns = [np.asarray(given.columns[keep], np.int64)]
+    pairs = [(row, c) for row, labels in decisions.labels.items() for c in labels]
+    if pairs:
+        more = np.array(pairs, np.int64)
+        rows.append(more[:, 0])
+        columns.append(more[:, 1])
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    order = np.lexsort((column, row))
+    starts = np.searchsorted(row[order], np.arange(len(given) + 1))
+    return Entries(starts, column[order].astype(np.int32))
+
+
+def _view(action: Action) -> Query | Rows:
+    return action.rows if action.note is None else Query(**json.loads(action.note))
+
+
+def _fresh() -> str:
+    """A request that is never sent again."""
+    import secrets
+
+    return secrets.token_hex(16)
+
+
+def open_session(
+    folder: Path, store: str | None = None, *, learn_after: int = 200
+) -> ReviewSession:
+    """Open a prepared folder, with its decisions in the folder or in ``store``.
+
+    Args:
+        store: a SQLite file or a ``postgresql://`` address.
+
+    Raises:
+        UserError: no prepared folder, a damaged one, or a store of another review.
+    """
+    prepared = Prepared(folder)
+    where = store or str(folder / STORE)
+    return ReviewSession(prepared, open_review_store(where, prepared.record.identity), learn_after)
