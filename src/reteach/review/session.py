@@ -89,6 +89,7 @@ class ReviewItem:
     Args:
         suggestions: (class, probability), most likely first.
         doubt: 0 … 1: that the given labels are wrong.
+        likely: the probability of each given label.
     """
 
     row: int
@@ -100,6 +101,7 @@ class ReviewItem:
     decision: Decision | None
     tags: tuple[str, ...]
     status: str = "open"
+    likely: tuple[float, ...] = ()
 
 
 @final
@@ -273,6 +275,14 @@ class ReviewSession:
     def positions(self) -> Floats:
         """(N, 2) of the map."""
         return self.prepared.positions
+
+    def summary(self, rows: Rows) -> tuple[NDArray[np.int32], Floats, NDArray[np.uint8]]:
+        """Of M rows, what a point of the map shows: the first class now (-1: none), the doubt, and the status
+        (0 open, 1 right, 2 changed, 3 unclear, 4 unusable)."""
+        with self._lock:
+            self._sync()
+            first = self._cached(("first",), self._decisions.first)
+            return first[rows], self._doubt()[rows], self._decisions.status[rows]
 
     def counts(self) -> list[ClassCount]:
         """Every class, in the order of the list."""
@@ -623,6 +633,11 @@ class ReviewSession:
             ),
             tuple(sorted(name for name, rows in state.tags.items() if row in rows)),
             ("open", "right", "changed", "unclear", "unusable")[state.status[row]],
+            tuple(
+                opinion.given[
+                    self.prepared.given.starts[row] : self.prepared.given.starts[row + 1]
+                ].tolist()
+            ),
         )
 
     def _names(self, labels: Sequence[int]) -> tuple[str, ...]:

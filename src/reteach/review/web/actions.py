@@ -71,9 +71,10 @@ def save(site: Here, guest: Who, said: Spoken) -> Response:
     if said.fields.get("rows"):
         what = _some(said.rows())
     else:
-        what = answered(lambda: asked_of(_address(said), site.session)).query
-        if what.saved is not None or what.like is not None:
-            what = [int(row) for row in answered(lambda: site.session.rows(what))[:MOST_ROWS]]
+        query = answered(lambda: asked_of(_address(said), site.session)).query
+        what = query
+        if query.saved is not None or query.like is not None:  # a view is no part of another one
+            what = answered(lambda: site.session.rows(query))[:MOST_ROWS].tolist()
     answered(lambda: site.session.save_view(name, what, guest.name))
     return JSONResponse({"said": f"Saved the view “{name}”", "name": name})
 
@@ -95,7 +96,11 @@ def lasso(site: Here, guest: Who, said: Spoken) -> Response:
         )
     answered(lambda: site.session.save_view(name, chosen, guest.name))
     return JSONResponse(
-        {"said": f"Saved {plural(len(chosen), 'image')} as “{name}”", "name": name, "count": len(chosen)}
+        {
+            "said": f"Saved {plural(len(chosen), 'image')} as “{name}”",
+            "name": name,
+            "count": len(chosen),
+        }
     )
 
 
@@ -139,7 +144,9 @@ def rows(request: Request, site: Here, guest: Who) -> Response:
     found = answered(lambda: site.session.rows(asked.query))
     if len(found) > MOST_ROWS:
         raise RequestRefused(
-            422, "Too many images", f"Choose a view of at most {MOST_ROWS:,}; this has {len(found):,}."
+            422,
+            "Too many images",
+            f"Choose a view of at most {MOST_ROWS:,}; this has {len(found):,}.",
         )
     return JSONResponse({"rows": np.asarray(found).tolist()})
 
@@ -252,5 +259,3 @@ def _within(place: np.ndarray[Any, Any], shapes: Sequence[np.ndarray[Any, Any]])
                 odd ^= crosses & (x < ax + (y - ay) * (bx - ax) / (by - ay))
         inside[near] |= odd
     return inside
-
-

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, final
 from urllib.parse import urlencode
 
 from ...errors import UserError
+from ...labels import Rows
 from ..session import Query, ReviewSession
 
 SIZES = (30, 60, 120, 240)
@@ -24,33 +25,33 @@ class Asked:
 
     Args:
         query: the view.
-        page: counts from 1.
+        start: how many images of the view come before the page.
         size: images per page.
     """
 
     query: Query
-    page: int = 1
+    start: int = 0
     size: int = DEFAULT_SIZE
 
     def address(self, path: str = "/", **changes: Any) -> str:
-        """The address of this view with some changes; a change of the view begins at its first page.
+        """The address of this view with some changes; a change of the view begins at its start.
 
         Args:
-            changes: fields of the query, ``page`` and ``size``; None takes a filter away.
+            changes: fields of the query, ``start`` and ``size``; None takes a filter away.
         """
         own = {field.name for field in fields(Query)}
         asked = {key: value for key, value in changes.items() if key in own}
         asked = {key: _default(key) if value is None else value for key, value in asked.items()}
         query = replace(self.query, **asked)
-        page = changes.get("page", 1 if asked or "size" in changes else self.page)
+        start = changes.get("start", 0 if asked or "size" in changes else self.start)
         size = changes.get("size", self.size)
         found = {
             _name_of(key): getattr(query, key)
             for key in sorted(own)
             if getattr(query, key) != _default(key)
         }
-        if page != 1:
-            found["page"] = page
+        if start:
+            found["start"] = start
         if size != DEFAULT_SIZE:
             found["size"] = size
         return path + (f"?{urlencode(found)}" if found else "")
@@ -98,16 +99,16 @@ def asked_of(given: Mapping[str, str], session: ReviewSession) -> Asked:
         raise UserError(f"there is no image {like}: the review has {session.count:,}")
     size = _number(given, "size", DEFAULT_SIZE)
     query = Query(**text, status=status, text=given.get("q", ""), like=like)  # type: ignore[arg-type]
-    page = _number(given, "page", 1) or 1
-    return Asked(query, page, size if size in SIZES else DEFAULT_SIZE)
+    start = _number(given, "start", 0) or 0
+    return Asked(query, start, size if size in SIZES else DEFAULT_SIZE)
 
 
-def some_of(rows: Sequence[int], asked: Asked) -> tuple[Sequence[int], int, int]:
-    """The rows of a page, its number (the last one, where the address asks for a later one) and how many
-    pages there are."""
-    pages = max(1, -(-len(rows) // asked.size))
-    page = min(asked.page, pages)
-    return rows[(page - 1) * asked.size : page * asked.size], page, pages
+def some_of(rows: Rows, asked: Asked) -> tuple[list[int], int]:
+    """The rows of a page and where it starts: at the last page, where the address asks for a later one."""
+    start = asked.start
+    if start >= len(rows):
+        start = max(0, (len(rows) - 1) // asked.size * asked.size)
+    return [int(row) for row in rows[start : start + asked.size]], start
 
 
 def _number(given: Mapping[str, str], key: str, default: int | None) -> int | None:

@@ -14,6 +14,8 @@ from ..session import ReviewItem, ReviewSession
 OFFERED = 5
 """Classes that an image's card offers."""
 LIKELY = 0.5
+UNLIKELY = 0.1
+"""Below, a label of a set is marked."""
 """From here on a class that a label set lacks is shown on the card."""
 VERDICT_WORDS = {"right": "right", "unclear": "unclear", "unusable": "unusable"}
 
@@ -49,10 +51,16 @@ class Card:
 
     @property
     def offers(self) -> str:
-        """Class numbers and percent, most likely first: ``5:93 3:4``."""
-        return " ".join(
-            f"{self.column[name]}:{100 * p:.0f}" for name, p in self.item.suggestions[:OFFERED]
-        )
+        """Class numbers and percent, most likely first, then those of the given labels: ``5:93 3:4``."""
+        chances = dict(self.item.suggestions[:OFFERED])
+        chances |= dict(zip(self.item.given, self.item.likely, strict=True))
+        return " ".join(f"{self.column[name]}:{100 * p:.0f}" for name, p in chances.items())
+
+    @property
+    def odd(self) -> frozenset[str]:
+        """Of a label set, those that the model does not find."""
+        given = zip(self.item.given, self.item.likely, strict=True)
+        return frozenset(name for name, p in given if self.sets and p < UNLIKELY)
 
     @property
     def now(self) -> str:
@@ -107,9 +115,7 @@ class Card:
         return "; ".join(parts)
 
 
-def cards_of(
-    session: ReviewSession, rows: list[int], alone: str | None = None
-) -> list[Card]:
+def cards_of(session: ReviewSession, rows: list[int], alone: str | None = None) -> list[Card]:
     """Cards of some rows."""
     column = columns_of(session)
     sets = session.kind == "multi"
@@ -124,4 +130,3 @@ def columns_of(session: ReviewSession) -> dict[str, int]:
 def when(at: float) -> str:
     """A time of day, with the date, as people here write it down."""
     return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M")
-

@@ -75,9 +75,7 @@ class Reviewers:
                 file.write(text)
             os.replace(part, self._file)
         except OSError as error:
-            raise UserError(
-                f"cannot write {self._file}: {os.strerror(error.errno or 0)}"
-            ) from None
+            raise UserError(f"cannot write {self._file}: {os.strerror(error.errno or 0)}") from None
 
 
 def checked_name(name: str) -> str:

@@ -42,8 +42,8 @@ def images(request: Request, site: Here, guest: Who) -> Response:
     """The images of a view, the most doubtful first."""
     asked = _asked(request, site.session)
     rows = _rows(site.session, asked)
-    some, page, pages = some_of(rows, asked)
-    cards = cards_of(site.session, [int(row) for row in some], asked.query.label)
+    some, start = some_of(rows, asked)
+    cards = cards_of(site.session, some, asked.query.label)
     like = None if asked.query.like is None else cards_of(site.session, [asked.query.like])[0]
     return shown(
         site,
@@ -52,8 +52,7 @@ def images(request: Request, site: Here, guest: Who) -> Response:
         asked=asked,
         cards=cards,
         found=len(rows),
-        page=page,
-        pages=pages,
+        start=start,
         sizes=SIZES,
         orders=site.session.orders(),
         classes=class_rows(site.session),
@@ -69,11 +68,13 @@ def item(request: Request, row: Number, site: Here, guest: Who, part: bool = Fal
     """One image, large; with ``part``, what a dialog shows of it."""
     asked = _asked(request, site.session)
     if row >= site.session.count:
-        raise RequestRefused(404, "There is no such image", f"The last one is {site.session.count - 1:,}.")
+        raise RequestRefused(
+            404, "There is no such image", f"The last one is {site.session.count - 1:,}."
+        )
     card = cards_of(site.session, [row])[0]
     near = site.session.rows(Query(status="all", like=row))[: ALIKE_SHOWN + 1]
     alike = cards_of(site.session, [int(r) for r in near if r != row][:ALIKE_SHOWN])
-    values = {
+    values: dict[str, Any] = {
         "card": card,
         "alike": alike,
         "asked": asked,
@@ -310,7 +311,14 @@ def _shade(share: float) -> int:
 def _packed(session: ReviewSession, rows: np.ndarray[Any, Any]) -> bytes:
     out = np.zeros(
         len(rows),
-        [("row", "<u4"), ("x", "<u2"), ("y", "<u2"), ("label", "<u2"), ("doubt", "u1"), ("status", "u1")],
+        [
+            ("row", "<u4"),
+            ("x", "<u2"),
+            ("y", "<u2"),
+            ("label", "<u2"),
+            ("doubt", "u1"),
+            ("status", "u1"),
+        ],
     )
     if len(rows):
         low, high = corners(session)
@@ -341,5 +349,3 @@ def _rows(session: ReviewSession, asked: Asked) -> np.ndarray[Any, Any]:
         return session.rows(asked.query)
     except UserError as error:
         raise RequestRefused(404, "There is no such view", str(error)) from None
-
-
