@@ -17,13 +17,12 @@ from ..session import Query, Receipt
 from .asking import asked_of
 from .cards import cards_of
 from .reviewers import checked_name
-from .site import PAGES, Here, ReviewSite, Spoken, Who, answered
+from .site import MOST_SHOWN, PAGES, Here, ReviewSite, Spoken, Who, answered
 from .views import corners, head_of
 
 router = APIRouter()
 
 MOST_ROWS = 200_000
-MOST_SHOWN = 1_000
 MOST_POINTS = 20_000
 EXPORTS = "export"
 Json = dict[str, Any]
@@ -168,7 +167,7 @@ def live(site: Here, guest: Who, seen: str = "") -> Response:
 
 
 def _done(site: ReviewSite, said: Spoken, receipt: Receipt, words: str) -> Response:
-    rows = set(said.rows("shown")[:MOST_SHOWN]) & set(receipt.rows)
+    rows = said.shown & set(receipt.rows)
     return JSONResponse(
         {
             "said": words,

@@ -26,6 +26,8 @@ T = TypeVar("T")
 PAGES = Pages("reteach.review.web")
 BODY_LIMIT = 2 << 20
 """Bytes of a request: enough for the numbers of 200,000 images."""
+MOST_ROW = 2**31
+MOST_SHOWN = 1_000
 ROLE = "reviewer"
 _REQUEST = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
@@ -125,9 +127,16 @@ class Said:
     def rows(self, name: str = "rows") -> list[int]:
         """Numbers of images."""
         value = self.fields.get(name, [])
-        if not isinstance(value, list) or any(type(row) is not int for row in value):
+        if not isinstance(value, list):
+            raise _odd(name)
+        if any(type(row) is not int or not 0 <= row < MOST_ROW for row in value):
             raise _odd(name)
         return value
+
+    @cached_property
+    def shown(self) -> frozenset[int]:
+        """The images on the page that asks."""
+        return frozenset(self.rows("shown")[:MOST_SHOWN])
 
 
 async def said_by(request: Request) -> Said:
@@ -147,7 +156,9 @@ async def said_by(request: Request) -> Said:
         raise damaged() from None
     if not isinstance(found, dict):
         raise damaged()
-    return Said(found)
+    said = Said(found)
+    _ = said.shown  # refused before anything is done
+    return said
 
 
 Spoken = Annotated[Said, Depends(said_by)]
