@@ -24,7 +24,8 @@ VERDICTS: tuple[str, ...] = get_args(VerdictKind)
 NAMING = ("is", "also", "not")
 """Verdicts that name a class."""
 Labels = tuple[int, ...]
-OPEN, RIGHT, CHANGED, UNCLEAR, UNUSABLE = range(5)
+STATUSES = ("open", "right", "changed", "unclear", "unusable")
+OPEN, RIGHT, CHANGED, UNCLEAR, UNUSABLE = range(len(STATUSES))
 """The status of an item."""
 
 
@@ -148,9 +149,25 @@ class Decisions:
             found[rows] = [labels[0] if labels else -1 for labels in self.labels.values()]
         return found
 
-    def decided(self) -> Rows:
-        """The decided rows, ascending."""
-        return np.flatnonzero(self.status)
+    def judged(self) -> Rows:
+        """The rows whose labels are known to be right or were mended, ascending."""
+        return np.flatnonzero((self.status == RIGHT) | (self.status == CHANGED))
+
+    def current(self) -> Entries:
+        """The labels of all items as they are now."""
+        given = self.given
+        if not self.labels:
+            return given
+        decided = np.zeros(len(given), np.bool_)
+        decided[np.fromiter(self.labels, np.int64, len(self.labels))] = True
+        keep = ~decided[given.rows]
+        pairs = [(row, c) for row, labels in self.labels.items() for c in labels]
+        more = np.array(pairs, np.int32).reshape(-1, 2)
+        row = np.concatenate([given.rows[keep], more[:, 0]])
+        column = np.concatenate([given.columns[keep], more[:, 1]])
+        order = np.lexsort((column, row))
+        starts = np.searchsorted(row[order], np.arange(len(given) + 1))
+        return Entries(starts, np.asarray(column[order], np.int32))
 
     def verdict_on(self, row: int) -> Action | None:
         """The newest verdict on an item; None: it is open."""
@@ -160,6 +177,18 @@ class Decisions:
     def disputed(self) -> Rows:
         """Items on which the last words of two reviewers do not agree."""
         return np.array(sorted(r for r, ids in self.on.items() if self._differ(r, ids)), np.int64)
+
+    def said(self) -> Rows:
+        """(M, 2) item and class of every verdict that stands and leaves one label, in their order."""
+        found = []
+        for row, ids in self.on.items():
+            given = self.given.set_of(row)
+            labels: Labels = given
+            for i in ids:
+                labels, status = self._changed(labels, self.actions[i], given)
+                if status in (RIGHT, CHANGED) and len(labels) == 1:
+                    found.append((row, labels[0]))
+        return np.array(found, np.int64).reshape(-1, 2)
 
     def _differ(self, row: int, ids: Sequence[int]) -> bool:
         if len(ids) < 2 or len({self.actions[i].reviewer for i in ids}) < 2:

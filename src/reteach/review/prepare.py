@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -16,10 +15,10 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..labels import Multi
-from .heads import out_of_fold
+from .estimate import guess, worst_entry
+from .heads import Lesson, Moments, folds_of, out_of_fold
 from .prepared import (
     LEARNED,
-    LEARNED_FILE,
     REVIEW,
     Entries,
     Floats,
@@ -30,6 +29,7 @@ from .prepared import (
     Prepared,
     ReviewRecord,
     identity_of,
+    save_learned,
     write_items,
 )
 
@@ -107,6 +107,7 @@ def write_prepared(out: Path, of: ReviewItems, *, folds: int = 5, seed: int = 0)
         if of.given.unknown is not None:
             Entries.of(of.given.unknown).save(part, "unknown")
         np.save(part / "features.npy", np.asarray(of.features, np.float16))
+        Moments.of(of.features, seed).save(part)
         near = directions(of.features, NEAR)
         np.save(part / "near.npy", near)
         np.save(part / "map.npy", np.ascontiguousarray(near[:, :2]))
@@ -125,19 +126,30 @@ def write_prepared(out: Path, of: ReviewItems, *, folds: int = 5, seed: int = 0)
 def _first_opinion(part: Path, of: ReviewItems, given: Entries, record: ReviewRecord) -> None:
     began = time.monotonic()
     opinion = of.opinion
+    prepared = Prepared(part)
     if opinion is None:
-        fold = folds_of(record.count, record.folds, record.seed)
-        usable = given.sizes > 0 if of.kind == "single" else np.ones(record.count, np.bool_)
-        opinion = out_of_fold(of.features, given, given, usable, len(record.classes), of.kind, fold)
+        nothing = np.zeros(record.count, np.bool_)
+        usable = given.sizes > 0 if of.kind == "single" else ~nothing
+        fold = folds_of(prepared.copies, record.folds, record.seed)
+        classes, moments = len(record.classes), Moments.load(part)
+        lesson = Lesson(
+            of.kind,
+            prepared.features,
+            moments,
+            given,
+            usable,
+            nothing,
+            classes,
+            fold,
+            record.seed,
+        )
+        opinion = out_of_fold(lesson, given)
+    doubt = worst_entry(of.kind, given, opinion)
+    no_rows = np.zeros(0, np.int64)
+    guessed = guess(of.kind, len(record.classes), given, opinion, doubt, given, no_rows)
     folder = part / LEARNED / "0"
     folder.mkdir(parents=True)
-    opinion.save(folder)
-    LEARNED_FILE.write(folder, LearnedRecord(0, time.monotonic() - began, 0))
-
-
-def folds_of(n: int, folds: int, seed: int) -> NDArray[np.int8]:
-    """(N,) the fold of each item, at random."""
-    return (np.random.default_rng(seed).permutation(n) % folds).astype(np.int8)
+    save_learned(folder, LearnedRecord(0, time.monotonic() - began, 0), opinion, guessed)
 
 
 def _check(of: ReviewItems, folds: int) -> None:
@@ -148,6 +160,20 @@ def _check(of: ReviewItems, folds: int) -> None:
         raise UserError(f"a review needs at least {2 * folds} items ({folds} folds), got {n}")
     if len(of.given.classes) < 2:
         raise UserError("a review needs at least two classes")
+    if of.kind == "single" and not len(of.given.columns):
+        raise UserError("a review needs labelled items, and none of these has a label")
+    bad = _not_finite(of.features)
+    if bad is not None:
+        raise UserError(f"the features of {of.items[bad]!r} are not finite numbers")
+
+
+def _not_finite(features: Half) -> int | None:
+    """The first row with a feature that is no finite number."""
+    for start in range(0, len(features), 1 << 14):
+        odd = ~np.isfinite(features[start : start + (1 << 14)]).all(1)
+        if odd.any():
+            return start + int(odd.argmax())
+    return None
 
 
 def directions(features: Half, count: int) -> Floats:
@@ -163,8 +189,3 @@ def directions(features: Half, count: int) -> Floats:
         part = slice(start, start + (1 << 14))
         out[part] = (np.asarray(features[part], np.float32) - mean) @ take
     return out
-
-
-def discard(folder: Path) -> None:
-    """Remove a prepared folder."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -9,6 +9,7 @@ file                        content
 ``given-columns.npy``       columns[starts[i]:starts[i + 1]], (E,) int32 class numbers
 ``unknown-*.npy``           the same of entries that are neither present nor absent; label sets only
 ``features.npy``            (N, D) float16
+``moments.npy``             (D + 2, D) float32: mean, spread and second moments of the features
 ``near.npy``                (N, P) float32: features in the directions in which they differ most
 ``map.npy``                 (N, 2) float32: a picture of the features
 ``copies.npy``              (N,) int32: images with one number are copies of each other
@@ -43,7 +44,7 @@ Floats = NDArray[np.float32]
 Half = NDArray[np.float16]
 TOP = 10
 """Classes per item whose scores are kept."""
-LEARNED = "learned"
+LEARNED, GUESS = "learned", "guess.npy"
 
 
 @final
@@ -137,11 +138,13 @@ class Learned:
 
     Args:
         number: of the learning; 0: before any decision.
+        guess: (N,) that the given labels are wrong, see :func:`.estimate.guess`.
     """
 
     number: int
     record: LearnedRecord
     opinion: Opinion
+    guess: Floats
 
 
 @final
@@ -216,12 +219,16 @@ class Prepared:
     def learned(self, number: int | None = None) -> Learned:
         """What heads said after the ``number``-th time of learning; None: the last."""
         if number is None:
-            number = max(self._numbers())
+            number = self.newest()
         folder = self.folder / LEARNED / str(number)
         record = LEARNED_FILE.read(folder)
         if record is None:
             raise UserError(f"{folder} is damaged: learned.json is missing")
-        return Learned(number, record, Opinion.load(folder))
+        return Learned(number, record, Opinion.load(folder), mapped(folder / GUESS))
+
+    def newest(self) -> int:
+        """How often heads have learned since the folder was made."""
+        return max(self._numbers())
 
     def _numbers(self) -> list[int]:
         found = [int(p.name) for p in (self.folder / LEARNED).glob("*") if p.name.isdigit()]
@@ -229,18 +236,24 @@ class Prepared:
             raise UserError(f"{self.folder} is damaged: {LEARNED} is empty")
         return found
 
-    def add_learned(self, record: LearnedRecord, opinion: Opinion) -> Learned:
+    def add_learned(self, record: LearnedRecord, opinion: Opinion, guess: Floats) -> Learned:
         """Keep what heads say now, whole or not at all; of earlier times the first stays."""
         with tempfile.TemporaryDirectory(dir=self.folder, prefix="learning-") as scratch:
             part = Path(scratch) / "new"
             part.mkdir()
-            opinion.save(part)
-            LEARNED_FILE.write(part, record)
+            save_learned(part, record, opinion, guess)
             number = _moved(part, self.folder / LEARNED, max(self._numbers()) + 1)
         for old in self._numbers():
             if 0 < old < number - 1:  # another process may still be at the last but one
                 shutil.rmtree(self.folder / LEARNED / str(old), ignore_errors=True)
         return self.learned(number)
+
+
+def save_learned(folder: Path, record: LearnedRecord, opinion: Opinion, guess: Floats) -> None:
+    """What :meth:`Prepared.learned` reads; the record last."""
+    opinion.save(folder)
+    np.save(folder / GUESS, guess.astype(np.float32))
+    LEARNED_FILE.write(folder, record)
 
 
 def _moved(part: Path, to: Path, number: int) -> int:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar, final
 
@@ -20,11 +21,31 @@ from numpy.typing import NDArray
 
 from ..errors import UserError, closest
 from ..labels import Rows
-from .decisions import CHANGED, OPEN, UNCLEAR, UNUSABLE, Decisions, ReviewVerdict, checked
-from .heads import out_of_fold
-from .order import DEFAULT, ORDERS, Evidence, doubt, ranked
-from .prepare import folds_of
-from .prepared import Entries, Floats, Learned, LearnedRecord, Prepared
+from .decisions import (
+    CHANGED,
+    OPEN,
+    RIGHT,
+    STATUSES,
+    UNCLEAR,
+    UNUSABLE,
+    Decisions,
+    ReviewVerdict,
+    checked,
+)
+from .estimate import (
+    LEAST_SETS,
+    Calibration,
+    Interval,
+    calibrated,
+    guess,
+    interval,
+    shares,
+    worst_entry,
+)
+from .export import ReviewExport, write_export
+from .heads import Lesson, Moments, folds_of, out_of_fold
+from .order import ARRANGEMENTS, DEFAULT, Evidence, order_rows, usable_orders
+from .prepared import Entries, Floats, Learned, LearnedRecord, Opinion, Prepared
 from .store import NO_ROWS, Action, ReviewStore, append, open_review_store, request_of
 
 T = TypeVar("T")
@@ -51,7 +72,7 @@ class Query:
         tag: that the item has.
         saved: name of a saved view.
         like: a row: the items that look most like it, nearest first.
-        order: name of an order; see :data:`ORDERS`.
+        order: name of an order, see :mod:`.order`; has no effect beside ``like``.
     """
 
     label: str | None = None
@@ -142,16 +163,6 @@ class LearningState:
 
 @final
 @dataclass(frozen=True)
-class Interval:
-    """An estimate, and the ends of its 90% interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@final
-@dataclass(frozen=True)
 class ReviewProgress:
     """How far the review is.
 
@@ -161,7 +172,7 @@ class ReviewProgress:
         changed: those whose labels are others now.
         unclear, unusable: those that were set aside.
         disputed: those on which two reviewers do not agree.
-        noise_before: share of the items whose given labels are wrong; None: not enough is known.
+        noise_before: share of the given labels that are wrong; None: not enough is known yet.
         noise_now: the same of the labels as they are now.
         found: share of the wrong labels that are found.
         next_100: how many of the next 100 open items are wrong.
@@ -194,24 +205,6 @@ class ClassCount:
     items: int
     open: int
     wrong: float
-
-
-@final
-@dataclass(frozen=True)
-class ReviewExport:
-    """What was written.
-
-    Args:
-        labels: the label table.
-        changes: the list of changed items.
-        train: the next ``reteach train``, as one line.
-    """
-
-    labels: Path
-    changes: Path
-    changed: int
-    left_out: int
-    train: str
 
 
 @final
@@ -255,11 +248,14 @@ class ReviewSession:
         """Some items."""
         with self._lock:
             self._sync()
-            return [self._item(row) for row in self._checked_rows(rows).tolist()]
+            some = self._checked_rows(rows)
+            pairs = zip(some.tolist(), self._wrong(some).tolist(), strict=True)
+            return [self._item(row, doubt) for row, doubt in pairs]
 
     def orders(self) -> tuple[str, ...]:
-        """The names of the orders that can be asked for."""
-        return tuple(ORDERS)
+        """The orders that suit what is known, the usual one also arranged; :mod:`.order` knows more ways."""
+        with self._lock:
+            return (*usable_orders(self._evidence()), *(f"{DEFAULT}+{how}" for how in ARRANGEMENTS))
 
     def confusion(self) -> NDArray[np.int64]:
         """(C, C) how many items were given class i (row) and are most likely class j (column)."""
@@ -281,8 +277,9 @@ class ReviewSession:
         (0 open, 1 right, 2 changed, 3 unclear, 4 unusable)."""
         with self._lock:
             self._sync()
+            some = self._checked_rows(rows)
             first = self._cached(("first",), self._decisions.first)
-            return first[rows], self._doubt()[rows], self._decisions.status[rows]
+            return first[some], self._wrong(some), self._decisions.status[some]
 
     def counts(self) -> list[ClassCount]:
         """Every class, in the order of the list."""
@@ -291,34 +288,43 @@ class ReviewSession:
             return self._cached(("counts",), self._counts)
 
     def measures(self, rows: Sequence[int] | Rows) -> dict[str, float]:
-        """Numbers of a slice: items, reviewed, changed, agreement of heads with given and current labels."""
+        """Numbers of a slice of M items; all but the first are shares of them.
+
+        ``items`` is a count. ``reviewed``, ``changed``: of the items. ``noise_given``: of the given labels,
+        wrong ones, found or expected; ``noise_now``: of the labels as they are now. ``given_agrees``,
+        ``current_agrees``: the class that heads find most likely is among them; ``reviewed_agrees``: the
+        same of the reviewed items, whose labels are known; missing where there are none. ``doubt``: the
+        mean.
+        """
         with self._lock:
             self._sync()
             some = self._checked_rows(rows)
             if not len(some):
                 return {"items": 0.0}
-            status = self._decisions.status[some]
-            best = self._learned.opinion.top[some, 0]
-            having = [set(self._decisions.set_of(row)) for row in some.tolist()]
-            given = [set(self.prepared.given.set_of(row)) for row in some.tolist()]
-            return {
+            status, doubt = self._decisions.status[some], self._wrong(some)
+            expected = np.where(status == OPEN, doubt, 0)
+            given = self._predicted(self.prepared.given.set_of, some)
+            now = self._predicted(self._decisions.set_of, some)
+            judged = np.isin(status, (RIGHT, CHANGED))
+            found = {
                 "items": float(len(some)),
                 "reviewed": float((status != OPEN).mean()),
                 "changed": float((status == CHANGED).mean()),
-                "given_agrees": float(
-                    np.mean([b in g for b, g in zip(best.tolist(), given, strict=True)])
-                ),
-                "current_agrees": float(
-                    np.mean([b in c for b, c in zip(best.tolist(), having, strict=True)])
-                ),
-                "doubt": float(self._doubt()[some].mean()),
+                "noise_given": float((expected + (status == CHANGED)).mean()),
+                "noise_now": float(expected.mean()),
+                "given_agrees": float(given.mean()),
+                "current_agrees": float(now.mean()),
+                "doubt": float(doubt.mean()),
             }
+            if judged.any():
+                found["reviewed_agrees"] = float(now[judged].mean())
+            return found
 
-    def progress(self) -> ReviewProgress:
-        """How far the review is, and what going on is worth."""
+    def progress(self, order: str = DEFAULT) -> ReviewProgress:
+        """How far the review is, and what going on in an order is worth."""
         with self._lock:
             self._sync()
-            return self._cached(("progress",), self._progress)
+            return self._cached(("progress", order), lambda: self._progress(order))
 
     # --- decisions ---------------------------------------------------------------------------------
 
@@ -408,14 +414,25 @@ class ReviewSession:
         with self._lock:
             running = self._worker is not None and self._worker.is_alive()
             learned = self._learned
-            since = len(self._decisions.decided()) - learned.record.reviewed
+            decided = int(np.count_nonzero(self._decisions.status))
+            since = max(decided - learned.record.reviewed, 0)
             return LearningState(
-                running, learned.number, learned.record.seconds, max(since, 0), self._error
+                running, learned.number, learned.record.seconds, since, self._error
             )
 
     def export(self, out: Path) -> ReviewExport:
-        """Write the labels as they are now, what was changed, and how to go on."""
-        raise NotImplementedError
+        """Write the labels as they are now, what was changed, and how to go on; images stay as they are.
+
+        Args:
+            out: a folder for ``labels.parquet`` and ``changes.csv``, or the label table itself (.parquet or
+                .csv), with the changes beside it.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        with self._lock:
+            self._sync()
+            return write_export(out, self.prepared, self._decisions)
 
     def close(self) -> None:
         """Wait for heads that learn, and close the store."""
@@ -493,6 +510,8 @@ class ReviewSession:
         if time.monotonic() - self._looked > SINCE_SECONDS:
             if self.store.newest() > self._decisions.last:
                 self._apply(self.store.since(self._decisions.last))
+            if self.prepared.newest() > self._learned.number:
+                self._take(self.prepared.learned())
             self._looked = time.monotonic()
 
     def _apply(self, actions: Sequence[Action]) -> None:
@@ -594,20 +613,40 @@ class ReviewSession:
             self._learned.opinion,
             self.prepared.second_opinion,
             self.prepared.dispute,
+            self.prepared.near,
+            self._decisions.said(),
             self.prepared.record.seed,
         )
 
     def _order(self, name: str) -> Rows:
-        if name not in ORDERS:
-            raise UserError(f"there is no order {name!r}: take one of {', '.join(ORDERS)}")
+        """All rows; fixed until heads learn again, but for the one that looks at decisions."""
+        if name.split("+")[0] == "active-lab":
+            return self._cached(("order", name), lambda: order_rows(name, self._evidence()))
         if name not in self._orders:
-            self._orders[name] = ranked(ORDERS[name](self._evidence()))
+            self._orders[name] = order_rows(name, self._evidence())
         return self._orders[name]
 
-    def _doubt(self) -> Floats:
-        return self._cached(("doubt",), lambda: doubt(self._evidence()))
+    def _calibration(self) -> Calibration:
+        """From the guess to a probability, by all decisions so far."""
 
-    def _item(self, row: int) -> ReviewItem:
+        def make() -> Calibration:
+            rows = self._decisions.judged()
+            wrong = self._decisions.status[rows] == CHANGED
+            return calibrated(self.kind, np.asarray(self._learned.guess[rows]), wrong)
+
+        return self._cached(("calibration",), make)
+
+    def _wrong(self, rows: Rows) -> Floats:
+        """(M,) the probability that the given labels of some items are wrong."""
+        return self._calibration()(np.asarray(self._learned.guess[rows]))
+
+    def _predicted(self, set_of: Callable[[int], tuple[int, ...]], rows: Rows) -> NDArray[np.bool_]:
+        """(M,) where the most likely class is among some labels."""
+        best = self._learned.opinion.top[rows, 0].tolist()
+        pairs = zip(best, rows.tolist(), strict=True)
+        return np.array([c in set_of(row) for c, row in pairs], np.bool_)
+
+    def _item(self, row: int, doubt: float) -> ReviewItem:
         opinion, state = self._learned.opinion, self._decisions
         best = zip(
             opinion.top[row, :SUGGESTIONS].tolist(),
@@ -622,7 +661,7 @@ class ReviewSession:
             self._names(self.prepared.given.set_of(row)),
             self._names(state.set_of(row)),
             tuple((self.classes[c], p) for c, p in best if c >= 0),
-            float(self._doubt()[row]),
+            doubt,
             None
             if action is None
             else Decision(
@@ -632,12 +671,8 @@ class ReviewSession:
                 tuple(sorted(others - {action.reviewer})),
             ),
             tuple(sorted(name for name, rows in state.tags.items() if row in rows)),
-            ("open", "right", "changed", "unclear", "unusable")[state.status[row]],
-            tuple(
-                opinion.given[
-                    self.prepared.given.starts[row] : self.prepared.given.starts[row + 1]
-                ].tolist()
-            ),
+            STATUSES[state.status[row]],
+            tuple(opinion.given[slice(*self.prepared.given.starts[row : row + 2])].tolist()),
         )
 
     def _names(self, labels: Sequence[int]) -> tuple[str, ...]:
@@ -651,105 +686,112 @@ class ReviewSession:
         return np.bincount(pair, minlength=c * c).reshape(c, c)
 
     def _conflicts(self) -> list[Rows]:
-        groups = self.prepared.copies
-        order = np.argsort(groups, kind="stable")
-        _, starts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
         found = []
-        for start, size in zip(starts[sizes > 1].tolist(), sizes[sizes > 1].tolist(), strict=True):
-            rows = order[start : start + size]
+        for rows in self._groups:
             if len({self._decisions.set_of(row) for row in rows.tolist()}) > 1:
                 found.append(rows)
         return found
 
-    def _counts(self) -> list[ClassCount]:
-        open_ = self._decisions.status == OPEN
-        worth = self._doubt()
-        out = []
-        for c, name in enumerate(self.classes):
-            having = self._decisions.having(c)
-            both = having & open_
-            out.append(
-                ClassCount(name, int(having.sum()), int(both.sum()), float(worth[both].sum()))
-            )
-        return out
+    @cached_property
+    def _groups(self) -> list[Rows]:
+        """The rows of each group of several copies."""
+        groups = self.prepared.copies
+        order = np.argsort(groups, kind="stable")
+        _, starts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
+        several = zip(starts[sizes > 1].tolist(), sizes[sizes > 1].tolist(), strict=True)
+        return [order[start : start + size] for start, size in several]
 
-    def _progress(self) -> ReviewProgress:
-        status = self._decisions.status
-        number = np.bincount(status, minlength=5)
-        wrong = self._doubt()
-        open_ = status == OPEN
-        left = float(wrong[open_].sum())
-        before, now = (left + number[CHANGED]) / self.count, left / self.count
-        next_ = self._order(DEFAULT)
-        next_ = next_[open_[next_]][:100]
-        share = number[CHANGED] / max(left + number[CHANGED], 1e-9)
-        coming = float(wrong[next_].sum())
+    def _counts(self) -> list[ClassCount]:
+        now, open_ = self._decisions.current(), self._decisions.status == OPEN
+        wrong = np.where(open_, self._wrong(np.arange(self.count)), 0)
+        width = len(self.classes)
+        items = np.bincount(now.columns, minlength=width)
+        left = np.bincount(now.columns, open_[now.rows], width)
+        expected = np.bincount(now.columns, wrong[now.rows], width)
+        each = zip(self.classes, items.tolist(), left.tolist(), expected.tolist(), strict=True)
+        return [ClassCount(name, n, int(k), w) for name, n, k, w in each]
+
+    def _progress(self, order: str) -> ReviewProgress:
+        status, guessed = self._decisions.status, self._learned.guess
+        number = np.bincount(status, minlength=len(STATUSES)).tolist()
+        before = now = found = coming = None
+        judged = number[RIGHT] + number[CHANGED]
+        if self.kind == "single" or judged >= LEAST_SETS:
+            open_ = status == OPEN
+            ahead = self._order(order)
+            ahead = ahead[open_[ahead]][:100]
+            curve = self._calibration()
+            usable = self._labelled & (status != UNCLEAR) & (status != UNUSABLE)
+            before, now, found = shares(
+                curve.total(np.asarray(guessed[open_])), number[CHANGED], max(int(usable.sum()), 1)
+            )
+            coming = interval(curve.total(np.asarray(guessed[ahead]), offered=True))
         return ReviewProgress(
             self.count,
-            self.count - int(number[OPEN]),
-            int(number[CHANGED]),
-            int(number[UNCLEAR]),
-            int(number[UNUSABLE]),
+            self.count - number[OPEN],
+            number[CHANGED],
+            number[UNCLEAR],
+            number[UNUSABLE],
             len(self._decisions.disputed()),
-            Interval(before, before, before),
-            Interval(now, now, now),
-            Interval(share, share, share),
-            Interval(coming, coming, coming),
+            before,
+            now,
+            found,
+            coming,
         )
+
+    @cached_property
+    def _labelled(self) -> NDArray[np.bool_]:
+        """(N,) the items whose given labels can be wrong."""
+        return self._evidence().labelled()
 
     def _learn(self) -> None:
         began = time.monotonic()
         try:
             with self._lock:
                 status = np.array(self._decisions.status)
-                last = self._decisions.last
-                labels = current_entries(self._decisions)
-            record = self.prepared.record
-            usable = (status != UNCLEAR) & (status != UNUSABLE)
-            if self.kind == "single":
-                usable &= labels.sizes > 0
-            opinion = out_of_fold(
-                self.prepared.features,
-                labels,
-                self.prepared.given,
-                usable,
-                len(self.classes),
-                self.kind,
-                folds_of(self.count, record.folds, record.seed),
-            )
-            reviewed = int((status != OPEN).sum())
-            learned = self.prepared.add_learned(
-                LearnedRecord(last, time.monotonic() - began, reviewed), opinion
-            )
-        except (UserError, OSError, np.linalg.LinAlgError, ValueError) as error:
-            self._error = " ".join(str(error).split())[:200]
+                last, labels = self._decisions.last, self._decisions.current()
+                judged = self._decisions.judged()
+            record = LearnedRecord(last, 0.0, int(np.count_nonzero(status)))
+            opinion, guessed = self._learned_from(labels, status, judged)
+            seconds = time.monotonic() - began
+            learned = self.prepared.add_learned(replace(record, seconds=seconds), opinion, guessed)
+        except (UserError, OSError, ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+            self._error = " ".join(str(error).split())[:200] or type(error).__name__
             return
         with self._lock:
             self._take(learned)
+
+    def _learned_from(
+        self, labels: Entries, status: NDArray[np.uint8], judged: Rows
+    ) -> tuple[Opinion, Floats]:
+        """What heads that know these labels say out of fold, and the guess that follows."""
+        prepared, record = self.prepared, self.prepared.record
+        usable = (status != UNCLEAR) & (status != UNUSABLE)
+        if self.kind == "single":
+            usable &= labels.sizes > 0
+        decided = np.zeros(self.count, np.bool_)
+        decided[judged] = True
+        lesson = Lesson(
+            self.kind,
+            prepared.features,
+            Moments.load(prepared.folder),
+            labels,
+            usable,
+            decided,
+            len(self.classes),
+            folds_of(prepared.copies, record.folds, record.seed),
+            record.seed,
+        )
+        opinion = out_of_fold(lesson, prepared.given)
+        doubt = worst_entry(self.kind, prepared.given, opinion)
+        known = judged[labels.sizes[judged] == 1]
+        guessed = guess(self.kind, len(self.classes), prepared.given, opinion, doubt, labels, known)
+        return opinion, guessed
 
     def _take(self, learned: Learned) -> None:
         self._learned = learned
         self._orders.clear()
         self._cache.clear()
-
-
-def current_entries(decisions: Decisions) -> Entries:
-    """The labels of all items as they are now."""
-    given = decisions.given
-    if not decisions.labels:
-        return given
-    keep = ~np.isin(given.rows, np.fromiter(decisions.labels, np.int64, len(decisions.labels)))
-    rows = [np.asarray(given.rows[keep], np.int64)]
-    columns = [np.asarray(given.columns[keep], np.int64)]
-    pairs = [(row, c) for row, labels in decisions.labels.items() for c in labels]
-    if pairs:
-        more = np.array(pairs, np.int64)
-        rows.append(more[:, 0])
-        columns.append(more[:, 1])
-    row, column = np.concatenate(rows), np.concatenate(columns)
-    order = np.lexsort((column, row))
-    starts = np.searchsorted(row[order], np.arange(len(given) + 1))
-    return Entries(starts, column[order].astype(np.int32))
 
 
 def _view(action: Action) -> Query | Rows:
