@@ -115,7 +115,7 @@ def export(site: Here, guest: Who, said: Spoken) -> Response:
     """Write the labels, the changes, and how to go on."""
     out = site.session.prepared.folder / EXPORTS
     found = answered(lambda: site.session.export(out))
-    values = {field: getattr(found, field) for field in ("changed", "left_out", "train")}
+    values = {field: getattr(found, field) for field in ("changed", "unclear", "left_out", "train")}
     html = PAGES.page(
         "exported",
         labels=str(found.labels),

@@ -54,7 +54,7 @@ def images(request: Request, site: Here, guest: Who) -> Response:
         found=len(rows),
         start=start,
         sizes=SIZES,
-        orders=site.session.orders(),
+        orders=[name for name in site.session.orders() if "+" not in name],
         classes=class_rows(site.session),
         class_count=len(site.session.classes),
         like=like,
