@@ -70,6 +70,8 @@ class ReviewSite:
             RequestRefused: nobody, or a link that ended.
         """
         token = self.door.token(request, ROLE)
+        if self.thumbnails is not None:
+            self.thumbnails.wait()
         name = self.reviewers.by_token(token) if token else None
         if name is None:
             raise RequestRefused(
