@@ -17,7 +17,7 @@ from ..review.prepare import ReviewItems, write_prepared
 from ..review.prepared import Entries, Prepared, identity_of
 from ..review.session import ReviewSession, open_session
 from ..review.sources import (
-    Asked,
+    ReviewInputs,
     asked_of_folder,
     dataset_of,
     is_prepared,
@@ -106,7 +106,7 @@ def _folder(options: ReviewOptions) -> Path:
                 f"{unused[0]} has no effect: {source} is prepared already; leave it out"
             )
         return Path(source)
-    asked = Asked(
+    asked = ReviewInputs(
         options.images or "",
         options.labels,
         options.features,
@@ -131,7 +131,7 @@ def _holds_ratings(source: str) -> bool:
     return "://" in source or source.lower().endswith(_FILES)
 
 
-def _rated(source: str, asked: Asked) -> ReviewItems:
+def _rated(source: str, asked: ReviewInputs) -> ReviewItems:
     if not asked.images:
         raise UserError(f"{source} holds answers: name the images they are about with --images")
     if asked.labels is not None:

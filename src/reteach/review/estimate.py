@@ -142,7 +142,7 @@ def _transition(classes: int, scores: _Scores, known: NDArray[np.int32]) -> tupl
 
 @final
 @dataclass(frozen=True, eq=False)
-class Calibration:
+class NoiseCurve:
     """From the guess to a probability, by what people found.
 
     Args:
@@ -180,7 +180,7 @@ class Calibration:
         return np.sort(np.clip(found, 0, len(some)))
 
 
-def calibrated(kind: Kind, guessed: Floats, wrong: NDArray[np.bool_]) -> Calibration:
+def calibrated(kind: Kind, guessed: Floats, wrong: NDArray[np.bool_]) -> NoiseCurve:
     """The curve after some decisions.
 
     Args:
@@ -202,7 +202,7 @@ def calibrated(kind: Kind, guessed: Floats, wrong: NDArray[np.bool_]) -> Calibra
             break
     p = expit(x @ mean)
     hessian = x.T @ (x * (p * (1 - p))[:, None]) + precision
-    return Calibration(mean, np.linalg.inv(hessian), len(s))
+    return NoiseCurve(mean, np.linalg.inv(hessian), len(s))
 
 
 def _logit(p: Floats) -> Doubles:

@@ -34,8 +34,8 @@ from .decisions import (
 )
 from .estimate import (
     LEAST_SETS,
-    Calibration,
     Interval,
+    NoiseCurve,
     calibrated,
     guess,
     interval,
@@ -626,10 +626,10 @@ class ReviewSession:
             self._orders[name] = order_rows(name, self._evidence())
         return self._orders[name]
 
-    def _calibration(self) -> Calibration:
+    def _calibration(self) -> NoiseCurve:
         """From the guess to a probability, by all decisions so far."""
 
-        def make() -> Calibration:
+        def make() -> NoiseCurve:
             rows = self._decisions.judged()
             wrong = self._decisions.status[rows] == CHANGED
             return calibrated(self.kind, np.asarray(self._learned.guess[rows]), wrong)

@@ -38,7 +38,7 @@ CONFIG, SCORES, CLEAN, RUN = "config.yaml", "scores.parquet", "clean.json", "run
 
 @final
 @dataclass(frozen=True)
-class Asked:
+class ReviewInputs:
     """What is to be reviewed.
 
     Args:
@@ -68,7 +68,7 @@ def is_prepared(folder: Path) -> bool:
     return (folder / REVIEW.name).is_file()
 
 
-def asked_of_folder(folder: Path, asked: Asked | None) -> Asked:
+def asked_of_folder(folder: Path, asked: ReviewInputs | None) -> ReviewInputs:
     """What a folder of ``relabel clean`` or a run is about.
 
     Args:
@@ -96,7 +96,7 @@ def asked_of_folder(folder: Path, asked: Asked | None) -> Asked:
         if is_table(Path(images)) and features is None:
             features = Path(images)
         images = asked.images
-    return Asked(
+    return ReviewInputs(
         images,
         data.labels,
         features,
@@ -109,7 +109,7 @@ def asked_of_folder(folder: Path, asked: Asked | None) -> Asked:
     )
 
 
-def dataset_of(asked: Asked) -> Dataset:
+def dataset_of(asked: ReviewInputs) -> Dataset:
     """The images with their labels.
 
     Raises:
@@ -126,7 +126,7 @@ def dataset_of(asked: Asked) -> Dataset:
     return data
 
 
-def review_items(asked: Asked, data: Dataset) -> ReviewItems:
+def review_items(asked: ReviewInputs, data: Dataset) -> ReviewItems:
     """Everything that is prepared, features computed or taken from a table.
 
     Raises:
@@ -168,7 +168,7 @@ def review_items(asked: Asked, data: Dataset) -> ReviewItems:
     )
 
 
-def rated_items(where: str, asked: Asked) -> ReviewItems:
+def rated_items(where: str, asked: ReviewInputs) -> ReviewItems:
     """The answers of raters: the vote is what is given, and how far they disagree is known.
 
     Raises:
@@ -196,7 +196,7 @@ def _dispute(item: Rows, share: Doubles, n: int) -> Floats:
     return out
 
 
-def _features(asked: Asked, data: Dataset) -> tuple[Half, str, dict[str, Any]]:
+def _features(asked: ReviewInputs, data: Dataset) -> tuple[Half, str, dict[str, Any]]:
     """(N, D) of each image, what they are, and how they were made."""
     own = features_of(data.source)
     if own is not None:
