@@ -23,10 +23,11 @@ from PIL import Image
 from reteach.rating.app_state import Site
 from reteach.rating.assignment import Flow
 from reteach.rating.build import TaskPlan, build
-from reteach.rating.images import FolderImages, Gallery
 from reteach.rating.raters import add_raters
-from reteach.rating.security import new_token
+from reteach.rating.server import create_app
 from reteach.rating.store import Store
+from reteach.web.images import FolderImages, Gallery
+from reteach.web.security import new_token
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 
@@ -105,13 +106,13 @@ def own_port() -> Iterator[int]:
 @contextmanager
 def running(store: Store, folder: Path, **flow: Any) -> Iterator[Site]:
     """The app on a free port of loopback, in a thread."""
-    from reteach.rating.serve import listen, web_server
+    from reteach.web.serving import listen, web_server
 
     gallery = Gallery(FolderImages(folder))
     listener = listen("127.0.0.1", 0)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     site = Site(store, Flow(store, gallery.why_missing, **flow), gallery, new_token(), address)
-    server = web_server(site)
+    server = web_server(create_app(site))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:

@@ -526,7 +526,7 @@ def test_bad_servers(tmp_path: Path) -> None:
             ({"ratings": str(tmp_path / "none.db")}, "does not exist: make one"),
             ({"images": str(tmp_path / "none")}, "does not exist"),
             ({"images": str(tmp_path)}, "none of the first 4 images .*no such file.* elsewhere"),
-            ({"host": "0.0.0.0"}, "name the address that raters use"),
+            ({"host": "0.0.0.0"}, "name the address that visitors use"),
             ({"public": "rate.example.org"}, "should be like https://rate.example.org"),
             ({"lease": 0.0}, "--lease must be positive"),
             ({"port": taken.getsockname()[1]}, "cannot listen on 127.0.0.1"),

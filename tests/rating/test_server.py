@@ -192,8 +192,8 @@ def test_guessing_is_slowed_down(site: Site) -> None:
 
 def test_too_many_calls_are_slowed_down(site: Site) -> None:
     client, other = rater_of(site), rater_of(site, "ben")
-    site.calls.burst, site.calls.per_second = 5, 0.001
-    site.calls._left.clear()
+    site.door.calls.burst, site.door.calls.per_second = 5, 0.001
+    site.door.calls._left.clear()
     statuses = [(client.get("/instructions"), client.status)[1] for _ in range(7)]
     assert statuses == [200] * 5 + [429] * 2
     other.get("/instructions")

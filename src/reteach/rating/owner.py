@@ -10,14 +10,15 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from ..errors import UserError
-from .app_state import Form, Here, Number, RequestRefused, Site, Visitor, check_form
+from ..web.door import Number, RequestRefused
+from ..web.security import same
+from .app_state import Form, Here, Site, Visitor, check_form
 from .export import ratings_csv, verdicts_csv
 from .label_studio_export import label_studio_json
 from .overview import FILTERS, missing_items, progress, rater_rows, task_rows
 from .pages import page
 from .raters import add_raters, new_link, set_state
 from .schema import RaterState
-from .security import same
 
 router = APIRouter()
 
@@ -28,8 +29,8 @@ _STATES: dict[str, RaterState] = {"admit": "active", "pause": "paused", "exclude
 def open_link(request: Request, token: str, site: Here) -> Response:
     """The owner's link."""
     if not same(token, site.owner_token):
-        raise site.guessed(request)
-    return site.enter("owner", token, "/owner")
+        raise site.door.guessed(request)
+    return site.door.enter("owner", token, "/owner")
 
 
 @router.get("/owner")

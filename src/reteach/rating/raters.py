@@ -19,8 +19,8 @@ from sqlalchemy import (
 )
 
 from ..errors import UserError
+from ..web.security import digest, new_token
 from .schema import RaterState, assignments, raters, tasks
-from .security import digest, new_token
 from .store import Store
 
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
-import logging
-import socket
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from urllib.parse import urlsplit
-
-import uvicorn
 
 from ..errors import UserError
+from ..web.images import Gallery, open_images
+from ..web.security import new_token
+from ..web.serving import listen, public_address, web_server
 from .app_state import Site
 from .assignment import Flow
-from .images import Gallery, open_images
 from .overview import rater_rows, task_rows
 from .raters import add_raters
-from .security import new_token
 from .server import create_app
 from .store import Store, open_store
 
@@ -43,7 +37,7 @@ def serve(
     gallery = Gallery(open_images(images))
     _check_images(store, gallery, images)
     listener = listen(host, port)
-    address = _public(host, listener.getsockname()[1], public)
+    address = public_address(host, listener.getsockname()[1], public)
     known = rater_rows(store)
     if not known and not names:
         names = [f"rater {number}" for number in range(1, store.settings.wanted + 1)]
@@ -51,7 +45,7 @@ def serve(
     site = Site(store, Flow(store, gallery.why_missing, lease), gallery, new_token(), address)
     _greet(site, tokens, [row.name for row in known])
     with suppress(KeyboardInterrupt):  # the server has stopped in good order by then
-        web_server(site).run(sockets=[listener])
+        web_server(create_app(site)).run(sockets=[listener])
     store.close()
     return store.where
 
@@ -67,39 +61,6 @@ def _check_images(store: Store, gallery: Gallery, images: str) -> None:
         )
 
 
-def web_server(site: Site) -> uvicorn.Server:
-    """The server of a site; the caller gives it a socket and runs it."""
-    config = uvicorn.Config(
-        create_app(site),
-        access_log=False,  # it would write the secrets of the links
-        log_level=logging.WARNING,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=5,
-    )
-    return uvicorn.Server(config)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket for the server.
-
-    Raises:
-        UserError: the address is taken, or not ours.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle's delay (40 ms here) off only where the protocol is named
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    if sys.platform != "win32":
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except (OSError, OverflowError) as error:
-        listener.close()
-        why = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"cannot listen on {host}:{port}: {why}") from None
-    return listener
-
-
 def _greet(site: Site, tokens: dict[str, str], known: Sequence[str]) -> None:
     lines = [f"  owner: {site.public}/o/{site.owner_token}", ""]
     width = max((len(name) for name in tokens), default=0)
@@ -109,24 +70,3 @@ def _greet(site: Site, tokens: dict[str, str], known: Sequence[str]) -> None:
     if known:
         lines.append(f"Raters who have a link already: {', '.join(known)}")
     print("\n".join([f"Rating {site.store.where}. Stop with Ctrl-C.", "", *lines]), flush=True)
-
-
-def _public(host: str, port: int, public: str | None) -> str:
-    """The address in the links."""
-    if public is not None:
-        parts = urlsplit(public)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
-            raise UserError(f"--public should be like https://rate.example.org, got {public!r}")
-        return f"{parts.scheme}://{parts.netloc}"
-    if host != "localhost" and not _loopback(host):
-        raise UserError(
-            f"to listen on {host}, name the address that raters use: --public https://…"
-        )
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

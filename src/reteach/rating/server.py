@@ -2,46 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import urlsplit
-
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from ..data.loading.decode import ImageError
+from ..web.app import new_app
+from ..web.door import Number, RequestRefused
 from . import owner
-from .app_state import Form, Here, Number, RequestRefused, Site, Visitor, check_form
+from .app_state import Form, Here, Site, Visitor, check_form
 from .assignment import HOLD, NoImages, NotYours
-from .middleware import Guard
-from .pages import asset, page
+from .pages import PAGES, page
 from .raters import Rater, by_token
 from .views import counts, earlier, item_name, task_view
 
 router = APIRouter()
 
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-SAME_FILE = "private, max-age=31536000, immutable"
-
 
 def create_app(site: Site) -> FastAPI:
     """The whole web app over one store."""
-    app = FastAPI(title="reteach rate", docs_url=None, redoc_url=None, openapi_url=None)
+    app = new_app("reteach rate", site.public, PAGES, router, owner.router)
     app.state.site = site
-    app.include_router(router)
-    app.include_router(owner.router)
-    app.add_middleware(Guard, hosts=LOOPBACK | {(urlsplit(site.public).hostname or "").lower()})
-    app.add_exception_handler(RequestRefused, _refused)
-    app.add_exception_handler(HTTPException, _unknown)
-    app.add_exception_handler(RequestValidationError, _unknown)
     return app
 
 
 @router.get("/")
 def start(request: Request, site: Here) -> Response:
     """To where the visitor belongs."""
-    role = "rater" if site.cookie("rater") in request.cookies else "owner"
+    role = "rater" if site.door.cookie("rater") in request.cookies else "owner"
     return RedirectResponse("/rate" if role == "rater" else "/owner", 303)
 
 
@@ -52,8 +40,8 @@ def open_link(request: Request, token: str, site: Here) -> Response:
         rater = by_token(connection, token)
         new = rater is not None and not counts(connection, rater.id).answered
     if rater is None:
-        raise site.guessed(request)
-    return site.enter("rater", token, "/instructions" if new else "/rate")
+        raise site.door.guessed(request)
+    return site.door.enter("rater", token, "/instructions" if new else "/rate")
 
 
 @router.get("/instructions")
@@ -142,15 +130,6 @@ def image(request: Request, item: Number, site: Here, small: bool = False) -> Re
     return Response(picture.data, media_type=picture.media_type, headers=keep)
 
 
-@router.get("/static/{name}")
-def static(name: str) -> Response:
-    """Style sheet, script and icon."""
-    found = asset(name)
-    if found is None:
-        raise HTTPException(404)
-    return Response(found[0], media_type=found[1], headers={"Cache-Control": SAME_FILE})
-
-
 def _task_page(
     site: Site,
     visitor: Visitor,
@@ -187,12 +166,3 @@ def _not_yours() -> RequestRefused:
     return RequestRefused(
         403, "This task is not yours", "Nothing was saved. Go on with your own tasks."
     )
-
-
-async def _refused(_: Request, error: Any) -> Response:
-    return page("message", error.status, title=error.title, text=error.text)
-
-
-async def _unknown(_: Request, error: Any) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 404
-    return page("message", status, title="There is nothing here", text="Please check the address.")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from reteach.data.loading.decode import ImageError
 from reteach.errors import UserError
-from reteach.rating.images import THUMB_SIDE, FolderImages, Gallery, open_images
+from reteach.web.images import THUMB_SIDE, FolderImages, Gallery, open_images
 
 
 def gallery(folder: Path) -> Gallery:
@@ -86,7 +86,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 
 def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reteach.rating.images.CACHE_BYTES", 3000)
+    monkeypatch.setattr("reteach.web.images.CACHE_BYTES", 3000)
     noise = np.random.default_rng(0).integers(0, 255, (20, 20, 3), np.uint8)
     shown = gallery(tmp_path)
     for i in range(10):
