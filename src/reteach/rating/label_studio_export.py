@@ -21,8 +21,19 @@ from sqlalchemy import Connection, select
 
 from ..errors import UserError
 from ..relabel.raters.ratings import ANSWERS, NO, YES
-from .schema import answers, assignments, classes, gold_sets_of, items, questions, raters, tasks
-from .store import Store
+from .export import iso
+from .schema import (
+    answers,
+    assignments,
+    classes,
+    gold_sets_of,
+    items,
+    questions,
+    raters,
+    rulings,
+    tasks,
+)
+from .store import Settings, Store
 
 CONFIG = """<View>
   <Image name="image" value="$image"/>
@@ -86,7 +97,11 @@ def _exported(store: Store) -> Iterator[dict[str, Any]]:
             .join(classes, items.c.original == classes.c.id, isouter=True)
             .order_by(tasks.c.id)
         ).all()
-        beside = _beside_tasks(connection, store.settings.wanted)
+        beside = _beside_tasks(connection, store.settings)
+        rows = connection.execute(select(rulings)).all()
+        decided = {
+            row.question_id: [row.answer == YES, row.ruled_by, iso(row.ruled_at)] for row in rows
+        }
     for task, image, label in images:
         offered = asked[task]
         annotations = []
@@ -108,6 +123,8 @@ def _exported(store: Store) -> Iterator[dict[str, Any]]:
             data["original"] = label
         if any(q.gold is not None for q in offered):
             data["gold"] = {q.name: q.gold for q in offered if q.gold is not None}
+        if any(q.id in decided for q in offered):
+            data["rulings"] = {q.name: decided[q.id] for q in offered if q.id in decided}
         if task == images[0][0]:
             data["reteach"] = beside
         yield {
@@ -136,12 +153,13 @@ def _annotation(rater: str, given: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def _beside_tasks(connection: Connection, wanted: int) -> dict[str, Any]:
+def _beside_tasks(connection: Connection, settings: Settings) -> dict[str, Any]:
     """The ``data.reteach`` of :class:`_Whole`."""
     label = select(items.c.name, classes.c.name)
     label = label.join(classes, items.c.original == classes.c.id, isouter=True)
     return {
-        "wanted": wanted,
+        "wanted": settings.wanted,
+        **({} if settings.agree is None else {"agree": settings.agree}),
         "classes": list(connection.scalars(select(classes.c.name).order_by(classes.c.id))),
         "items": [list(row) for row in connection.execute(label.order_by(items.c.id))],
         "gold": [[item, own] for item, own in gold_sets_of(connection).items()],

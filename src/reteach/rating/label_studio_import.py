@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..item_index import ItemIndex
 from ..progress import note
 from ..relabel.raters.proposals import Proposals
-from ..relabel.raters.ratings import ANSWERS, NO, YES, Ratings
+from ..relabel.raters.ratings import ANSWERS, NO, YES, Ratings, Ruling
 from ..relabel.raters.reference_labels import with_gold_sets
 
 
@@ -45,6 +45,10 @@ class LabelStudio:
     """Item -> its whole gold set, where the file tells it."""
     wanted: int | None = None
     """Answers that each pair needs; None where the file does not say, nor which items had no task."""
+    agree: int | None = None
+    """Answers that settle a pair on which raters agree."""
+    ruled: dict[tuple[int, int], tuple[float, Ruling]] = field(default_factory=dict)
+    """Pair -> the owner's ruling: whether the class is there, by whom and when."""
 
     def ratings(self) -> Ratings:
         """The answers; a golden pair's share is that of the experts who said yes."""
@@ -69,7 +73,12 @@ class LabelStudio:
             np.array(original, np.int64),
         )
         sets = [[self.classes[c] for c in names] for names in self.sets.values()]
-        return with_gold_sets(found, [self.items[item] for item in self.sets], sets)
+        whole = with_gold_sets(found, [self.items[item] for item in self.sets], sets)
+        known, before = whole.gold.copy(), whole.golden
+        for pair, (there, _) in self.ruled.items():
+            known[row[pair]] = there
+        ruled = {row[pair]: by for pair, (_, by) in self.ruled.items() if not before[row[pair]]}
+        return replace(whole, gold=known, ruled=ruled)
 
     def proposals(self) -> Proposals:
         """The questions, to be split into tasks."""
@@ -117,6 +126,7 @@ def read_label_studio(path: Path) -> LabelStudio:
         if label is not None
     }
     shares: dict[tuple[int, int], float] = {}
+    ruled: dict[tuple[int, int], tuple[float, Ruling]] = {}
     tasks_: list[list[tuple[int, int]]] = []
     not_offered: list[str] = []
     for number, entry in enumerate(entries, start=1):
@@ -134,6 +144,8 @@ def read_label_studio(path: Path) -> LabelStudio:
         data = entry["data"]
         if isinstance(label := data.get("original"), str) and label:
             original[item] = int(names.rows([label], where)[0])
+        if isinstance(said_by := data.get("rulings"), dict):
+            ruled |= _ruled(said_by, pair, where)
         if isinstance(known := data.get("gold"), dict):
             shares |= _shares(known, pair, where)
         for annotation in _dicts(entry.get("annotations")):
@@ -166,6 +178,8 @@ def read_label_studio(path: Path) -> LabelStudio:
         shares,
         dict(zip(gold_items, sets, strict=True)),
         whole.wanted,
+        whole.agree,
+        ruled,
     )
 
 
@@ -179,6 +193,7 @@ class _Whole:
     """(name, original label)."""
     gold: list[tuple[str, list[str]]] = field(default_factory=list)
     """(item, its classes)."""
+    agree: int | None = None
 
 
 def _whole(entries: list[dict[str, Any]], path: Path) -> _Whole:
@@ -194,6 +209,7 @@ def _whole(entries: list[dict[str, Any]], path: Path) -> _Whole:
             [str(name) for name in block["classes"]],
             [(str(name), None if label is None else str(label)) for name, label in block["items"]],
             [(str(name), [str(each) for each in own]) for name, own in block["gold"]],
+            int(block["agree"]) if block.get("agree") is not None else None,
         )
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{path}: data.reteach is not as reteach writes it: export again") from None
@@ -211,6 +227,21 @@ def _shares(
                 "and a share from 0 to 1"
             )
     return {pair[name]: float(share) for name, share in known.items()}
+
+
+def _ruled(
+    said: dict[Any, Any], pair: dict[str, tuple[int, int]], where: str
+) -> dict[tuple[int, int], tuple[float, Ruling]]:
+    """Pair -> the owner's ruling, from ``data.rulings``."""
+    try:
+        return {
+            pair[name]: (float(there), Ruling(str(by), str(at)))
+            for name, (there, by, at) in said.items()
+        }
+    except (KeyError, TypeError, ValueError):
+        raise UserError(
+            f"{where}: data.rulings should be classes of the task with [true or false, who, when]"
+        ) from None
 
 
 def _task(entry: dict[str, Any], where: str) -> tuple[str, list[str]]:
