@@ -25,12 +25,13 @@ from ..dataset import Dataset
 from ..sources.arrays import ArraySource
 from .batch import Batch, Normalize
 from .dense_labels import DenseLabels
+from .mixing import Mix
 from .reader import Augment, read
 from .samplers import Sampler
 
 
 @final
-@recorded("stream", free={"broken", "rank", "workers", "world"})
+@recorded("stream", free={"broken", "rank", "workers", "world"}, since={"mix": None})
 @dataclass(frozen=True, eq=False)
 class Stream:
     """Augmented batches of a data set, for ever.
@@ -43,6 +44,7 @@ class Stream:
         workers: processes that decode; 0 decodes in this one. The batches are the same.
         rank, world: this process takes the ``rank``-th of ``world`` equal parts of each batch.
         broken: collects item -> reason for images that could not be read during training.
+        mix: mixup and cutmix of each batch; None: neither.
     """
 
     dataset: Dataset
@@ -56,6 +58,7 @@ class Stream:
     rank: int = 0
     world: int = 1
     broken: dict[str, str] = field(default_factory=dict, repr=False)
+    mix: Mix | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -101,7 +104,8 @@ class Stream:
             tensors = (self.prepare(images), y, known, at, readable.to(device, non_blocking=True))
             made = zip(steps, *(_parts(t, share) for t in tensors), strict=False)
             for step, x, y, known, at, readable in made:
-                yield Batch(step, x, y, known, at, readable, complete=not unread)
+                batch = Batch(step, x, y, known, at, readable, complete=not unread)
+                yield batch if self.mix is None else self.mix(batch)
 
     def _at_once(self, share: int) -> int:
         """How many batches are made together: several of vectors and small images in memory, where the work
