@@ -48,7 +48,7 @@ FLOORS = [
     ("web",),
     ("rating",),
     ("runs",),
-    ("compare", "scoring"),
+    ("compare", "scoring", "review"),
     ("commands",),
     ("command_line",),
     ("cli",),

@@ -128,6 +128,11 @@ TABLE = {
     "relabel clean": Command(
         "relabel:CleanOptions", "clean:clean", "drop the labels that held-out models do not confirm"
     ),
+    "review": Command(
+        "review:ReviewOptions",
+        "review:review",
+        "look at doubtful labels on a page, mend them in bulk, and learn again",
+    ),
     "embed": Command(
         "embed:EmbedOptions",
         "embed:embed",

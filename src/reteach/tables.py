@@ -15,7 +15,9 @@ column      content
             ``multi`` (sets; an empty cell: none of the classes is present) or ``soft``
 ``classes`` the class list in its order, as JSON. Parquet: in every row (one entry of a
             dictionary); CSV: in the first
-``source`` optional, where the labels come from ("human", "mile rho=0.25 …")
+``source`` optional, where the labels come from ("human", "mile rho=0.25 …"); of a review who decided,
+            when and how
+``original`` optional, written like ``labels``: what stood there before a review; readers leave it alone
 ==========  ==========================================================================
 
 What a table is stands in its columns, so that it survives any other program: rows may be sorted,
@@ -217,12 +219,19 @@ def _say_otherwise(path: Path, raw: Cells, kind: Kind) -> None:
 
 
 def write_labels(
-    path: str | Path, table: LabelTable, scores: NDArray[np.float32] | None = None
+    path: str | Path,
+    table: LabelTable,
+    scores: NDArray[np.float32] | None = None,
+    *,
+    sources: Sequence[str] | None = None,
+    originals: Sequence[list[str]] | None = None,
 ) -> None:
     """Write a label table as Parquet or CSV, after the ending of ``path``; whole or not at all.
 
     Args:
         scores: one per label, in the order of ``table.labels.pairs()``: the column ``score``.
+        sources: of each item, in place of ``table.source``.
+        originals: the classes that each item had before: the column ``original``, which readers leave alone.
     """
     path = Path(path)
     labels = table.labels
@@ -240,7 +249,8 @@ def write_labels(
         for column, values in extra.items()
     }
     if path.suffix.lower() == ".csv":
-        atomic_write(path, _to_csv(table, kind, lists, numbers))
+        origins = sources if sources is not None else [table.source] * len(table.items)
+        atomic_write(path, _to_csv(table, kind, lists, numbers, origins, originals))
         return
     check_suffix(path)
     import pyarrow as pa
@@ -252,6 +262,10 @@ def write_labels(
     content |= {c: pa.array(values, pa.list_(pa.float32())) for c, values in numbers.items()}
     constant = {"kind": kind, "classes": listed, "source": table.source}
     content |= {column: repeated(text, n) for column, text in constant.items()}
+    if sources is not None:
+        content["source"] = pa.array(sources, pa.string()).dictionary_encode()
+    if originals is not None:
+        content["original"] = pa.array(originals, pa.list_(pa.string()))
     meta = {"reteach.classes": listed, "reteach.kind": kind}  # of a table without rows
     with atomic_path(path) as part:
         pq.write_table(pa.table(content).replace_schema_metadata(meta), part)
@@ -329,14 +343,18 @@ def _to_csv(
     kind: Kind,
     lists: dict[str, list[list[str]]],
     numbers: dict[str, list[list[float]]],
+    sources: Sequence[str],
+    originals: Sequence[list[str]] | None,
 ) -> str:
     def row(number: int, item: str) -> list[str]:
         texts = [_cell(names[number]) for names in lists.values()]
         cells = ["|".join(f"{v:.9g}" for v in values[number]) for values in numbers.values()]
         listed = json.dumps(table.labels.classes, ensure_ascii=False) if number == 0 else ""
-        return [item, *texts, *cells, kind, listed, table.source]
+        before = [] if originals is None else [_cell(originals[number])]
+        return [item, *texts, *cells, kind, listed, sources[number], *before]
 
-    header = ["item", *lists, *numbers, "kind", "classes", "source"]
+    last = [] if originals is None else ["original"]
+    header = ["item", *lists, *numbers, "kind", "classes", "source", *last]
     return to_csv(header, (row(number, item) for number, item in enumerate(table.items)))
 
 

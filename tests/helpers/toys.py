@@ -11,7 +11,7 @@ from torch import nn
 
 from reteach.data.dataset import Dataset
 from reteach.data.loading.augment import CropFlip, Plain
-from reteach.data.loading.batch import Normalize
+from reteach.data.loading.batch import Batch, Normalize
 from reteach.data.loading.samplers import AlternatingSampler, Epochs
 from reteach.data.loading.stream import Scan, Stream
 from reteach.data.sources.base import ArraySource
@@ -89,6 +89,12 @@ def stream(data: Dataset | None = None, batch_size: int = 8, seed: int = 0, **mo
     order = more.pop("order", Epochs(np.arange(len(data)), seed))
     augment = more.pop("augment", CropFlip(8, padding=2))
     return Stream(data, order, batch_size, augment, PREPARE, seed, **more)
+
+
+def given(batch: Batch) -> list[int]:
+    """The labels of a batch of :func:`dataset`, as that has them."""
+    index: list[int] = dataset().labels.index[batch.rows.numpy()].tolist()
+    return index
 
 
 def scan(data: Dataset | None = None) -> Scan:

@@ -252,4 +252,4 @@ def _batch() -> Batch:
     generator = np.random.default_rng(0)
     x = torch.from_numpy(generator.normal(size=(8, 1, 8, 8)))
     labels = Single(generator.integers(0, 3, 8), toys.CLASSES)
-    return Batch(0, x, labels, torch.arange(8), torch.ones(8, dtype=torch.float64))
+    return Batch(0, x, labels.dense(), None, torch.arange(8), torch.ones(8, dtype=torch.float64))

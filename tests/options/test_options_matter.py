@@ -112,6 +112,9 @@ OTHERS: dict[str, Any] = {
     "augment": "none",
     "randaugment": 5,
     "cutout": 0.5,
+    "mixup": 0.4,
+    "cutmix": 1.0,
+    "class_weights": "balanced",
     "seed": 1,
     "eval_every": 2,
     # of methods
@@ -348,7 +351,10 @@ def settings_of(method: str, context: dict[str, Any]) -> list[tuple[str, Any, An
     return [entry for name, entry in found.items() if name not in left_out]
 
 
-BY_METHOD = ("unlabeled", "rebalance", "balanced_epoch", "schedule", "warmup", "accumulate", "seed")
+BY_METHOD = (
+    *("unlabeled", "rebalance", "balanced_epoch", "schedule", "warmup", "accumulate", "seed"),
+    *("mixup", "cutmix", "class_weights"),
+)
 """Shared settings that a method could lose by itself, tried with each; what all methods get from the same
 place is tried with softmax."""
 APART = {"unlabeled", "teacher", "teacher_run", "generations"}

@@ -17,6 +17,7 @@ from ..data.dataset import Dataset
 from ..data.loading.balanced import BalancedEpochs
 from ..data.loading.batch import Normalize
 from ..data.loading.clips import at_once, evaluation
+from ..data.loading.mixing import Mix
 from ..data.loading.reader import Augment
 from ..data.loading.samplers import Epochs, Sampler, WeightedSampler
 from ..data.loading.stream import Scan, Stream
@@ -26,6 +27,7 @@ from ..data.sources.concat import with_unlabeled
 from ..errors import UserError
 from ..features.frozen import FrozenBackbone
 from ..labels import Single, Soft, rebalanced
+from ..losses.class_weights import Weights, class_weights
 from ..models.blocks import freeze_until
 from ..models.heads import set_prior_bias
 from ..models.presence import Link
@@ -255,7 +257,18 @@ class Setup:
             distributed.rank(),
             distributed.world(),
             self.broken,
+            self._mix(name),
         )
+
+    def _mix(self, name: str) -> Mix | None:
+        """How the batches of a stream are mixed; None: not."""
+        mixup, cutmix = self.training.mixup, self.training.cutmix
+        return Mix(mixup, cutmix, self.seed, name) if mixup or cutmix else None
+
+    def class_weights(self, link: Link) -> Weights | None:
+        """(C,) weights of the classes in the loss; None: all weigh the same."""
+        asked = self.training.class_weights
+        return None if asked is None else class_weights(asked, self.train.labels, link)
 
     def order(self, dataset: Dataset, name: str) -> Sampler:
         """Which labelled images come when: in shuffled epochs, or every class equally often.

@@ -47,6 +47,14 @@ class Condition:
         return f"without {named}" if self.met else f"with {named}"
 
 
+@final
+@dataclass(frozen=True)
+class TakenBy:
+    """A setting that some methods take: those for which this field of :class:`.methods.Method` is true."""
+
+    trait: str
+
+
 def OnlyWith(setting: str, *values: Any) -> Condition:
     """Only where the other setting has one of the values, or is given at all."""
     return Condition((setting,), values, met=True)

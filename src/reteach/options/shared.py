@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from ..errors import UserError
 from ..recorded import recorded
 from ..table_files import Kind
-from .conditions import NotWith, OnlyWith, OnlyWithAny, flag
+from .conditions import NotWith, OnlyWith, OnlyWithAny, TakenBy, flag
 from .ranges import AtLeast, Checked, Positive, Within
 
 
@@ -39,6 +39,8 @@ def refuse_unused(settings: Any, why: str, *names: str, usual: Any = None) -> No
 Resize = Literal["square", "shorter"]
 """How a photo becomes a square: as a whole, its sides squeezed; or its shorter side resized and the middle
 cut out."""
+Tta = Literal["flip"]
+"""Test-time augmentation: the probabilities of an image and of its mirror image are averaged."""
 Interpolation = Literal["bilinear", "bicubic"]
 """How photos are resized: as the images were on which the weights were trained."""
 SCRATCH, PRETRAINED = "resnet18", "tf_efficientnet_lite0"
@@ -147,7 +149,17 @@ class Model(Checked):
     """auto, cpu, cuda, cuda:1, mps."""
 
 
-@recorded("training-settings", since={"layer_decay": 1.0, "min_crop": 0.08, "patience": None})
+@recorded(
+    "training-settings",
+    since={
+        "layer_decay": 1.0,
+        "min_crop": 0.08,
+        "patience": None,
+        "mixup": 0.0,
+        "cutmix": 0.0,
+        "class_weights": None,
+    },
+)
 @dataclass(frozen=True)
 class Training(Checked):
     """Budget, optimiser and augmentation."""
@@ -198,6 +210,16 @@ class Training(Checked):
     """Magnitude of RandAugment, on top of --augment crop; 0: off."""
     cutout: Annotated[float, Within(0, 1)] = 0.0
     """Side of the erased square as a share of the image, on top of --augment crop; 0: off."""
+    mixup: Annotated[float, AtLeast(0), TakenBy("mixes")] = 0.0
+    """Mix each image and its target with another of the batch, by a share from Beta(α, α); this is α, 0.2 or
+    so; 0: off."""
+    cutmix: Annotated[float, AtLeast(0), TakenBy("mixes"), NotWith("freeze")] = 0.0
+    """Paste a box of another image of the batch into each, and mix the targets by area; this is α, 1 or so;
+    0: off. Beside --mixup, each batch draws one of the two."""
+    class_weights: Annotated[str | None, TakenBy("weighs")] = None
+    """Let the classes weigh differently in the loss: balanced (by 1 / frequency, as scikit-learn; of sigmoids
+    what is present by absent / present), or a CSV of class, weight. Other than --rebalance, which draws
+    images."""
     patience: Annotated[int | None, AtLeast(1)] = None
     """Stop a stage after so many validations in a row without a better accuracy (of label sets: mAP), and
     keep the model of the best validation beside the last, as "best"."""

@@ -30,7 +30,7 @@ NAME = 80
 
 
 @dataclass(frozen=True)
-class Said:
+class RaterAnswer:
     """An answer of a rater, or the place of one who has the task and was not asked this question."""
 
     rater: str
@@ -49,7 +49,7 @@ class OpenedQuestion:
     description: str
     gold: float | None
     """Share of experts who said yes."""
-    said: tuple[Said, ...]
+    said: tuple[RaterAnswer, ...]
     ruling: int | None
     ruled_by: str
     ruled_at: float
@@ -210,18 +210,18 @@ def _questions(connection: Connection, task: int) -> tuple[OpenedQuestion, ...]:
         .where(questions.c.task_id == task)
         .order_by(questions.c.place)
     ).all()
-    said: dict[int, list[Said]] = {}
+    said: dict[int, list[RaterAnswer]] = {}
     for question, name, state, answer in connection.execute(
         select(answers.c.question_id, raters.c.name, raters.c.state, answers.c.answer)
         .join(raters, answers.c.rater_id == raters.c.id)
         .where(answers.c.question_id.in_([row.id for row in rows]))
         .order_by(answers.c.answer.desc(), raters.c.id)
     ):
-        said.setdefault(question, []).append(Said(name, state != "excluded", answer))
+        said.setdefault(question, []).append(RaterAnswer(name, state != "excluded", answer))
     return tuple(_opened(row, tuple(said.get(row.id, ()))) for row in rows)
 
 
-def _opened(row: Row[*tuple[object, ...]], said: tuple[Said, ...]) -> OpenedQuestion:
+def _opened(row: Row[*tuple[object, ...]], said: tuple[RaterAnswer, ...]) -> OpenedQuestion:
     at = row._mapping
     return OpenedQuestion(
         at["id"],

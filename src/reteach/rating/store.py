@@ -111,7 +111,7 @@ def open_store(where: str | Path, mode: Literal["old", "new"] = "old") -> Store:
         UserError: it does not exist, cannot be reached, is no store or one of a newer version; or,
             for a new one, that something is there already.
     """
-    url, shown = _url(str(where))
+    url, shown = address(str(where))
     if url.get_backend_name() == "sqlite":
         path = Path(str(url.database))
         if mode == "old" and not path.is_file():
@@ -120,7 +120,7 @@ def open_store(where: str | Path, mode: Literal["old", "new"] = "old") -> Store:
             )
         if mode == "new":
             path.parent.mkdir(parents=True, exist_ok=True)
-    store = Store(_engine(url), shown)
+    store = Store(connect(url), shown)
     try:
         with store.engine.connect() as plain:
             connection = plain.execution_options(reteach_write=True)
@@ -156,20 +156,24 @@ def _refuse_used(connection: Connection, shown: str) -> None:
         )
 
 
-def _url(where: str) -> tuple[URL, str]:
-    """The address, and how it may be shown: without a password."""
+def address(where: str, what: str = "rating store") -> tuple[URL, str]:
+    """The address of a store, and how it may be shown: without a password.
+
+    Args:
+        what: the store, in errors.
+
+    Raises:
+        UserError: it is neither a file nor an address of PostgreSQL.
+    """
     if "://" not in where:
         return URL.create("sqlite", database=where), where
     try:
         url = make_url(where)
     except ArgumentError:
-        raise UserError(
-            "the rating store should be a file or postgresql://user@host/name"
-        ) from None
+        raise UserError(f"the {what} should be a file or postgresql://user@host/name") from None
     if url.get_backend_name() not in ("postgresql", "sqlite"):
         raise UserError(
-            f"a rating store is a SQLite file or a postgresql:// address, "
-            f"not {url.get_backend_name()}://"
+            f"a {what} is a SQLite file or a postgresql:// address, not {url.get_backend_name()}://"
         )
     shown = url.render_as_string(hide_password=True)
     return (
@@ -177,7 +181,14 @@ def _url(where: str) -> tuple[URL, str]:
     ), shown
 
 
-def _engine(url: URL) -> Engine:
+def connect(url: URL) -> Engine:
+    """The engine of a store, durable once a transaction is committed.
+
+    Transactions with the execution option ``reteach_write`` take SQLite's lock when they begin.
+
+    Raises:
+        UserError: the driver of PostgreSQL is not installed.
+    """
     try:
         engine = create_engine(url, pool_size=CONNECTIONS, max_overflow=2 * CONNECTIONS)
     except (ImportError, NoSuchModuleError):

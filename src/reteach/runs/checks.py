@@ -69,6 +69,7 @@ def check_features(model: options.Model, training: options.Training, inputs: Inp
         return
     why = "on features"
     refuse_unused(model, why, "image_size", "resize", "pretrained", "channels_last")
+    refuse_unused(training, why, "cutmix")
     if training.augment not in ("auto", "none"):
         raise UserError(f"--augment {training.augment} has no effect {why}; leave it out")
     if (

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from .door import RequestRefused
 from .middleware import Guard
@@ -25,13 +25,17 @@ def new_app(title: str, public: str, pages: Pages, *routers: APIRouter) -> FastA
     app.add_api_route("/static/{name}", _static(pages), methods=["GET"])
     app.add_middleware(Guard, hosts=LOOPBACK | {(urlsplit(public).hostname or "").lower()})
 
-    async def refused(_: Any, error: Any) -> Response:
-        return pages.page("message", error.status, title=error.title, text=error.text)
+    def no(request: Request, status: int, title: str, text: str) -> Response:
+        if "application/json" in request.headers.get("accept", ""):  # a script asks, not a person
+            return JSONResponse({"title": title, "text": text}, status)
+        return pages.page("message", status, title=title, text=text)
 
-    async def unknown(_: Any, error: Any) -> Response:
+    async def refused(request: Request, error: Any) -> Response:
+        return no(request, error.status, error.title, error.text)
+
+    async def unknown(request: Request, error: Any) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 404
-        text = "Please check the address."
-        return pages.page("message", status, title="There is nothing here", text=text)
+        return no(request, status, "There is nothing here", "Please check the address.")
 
     app.add_exception_handler(RequestRefused, refused)
     app.add_exception_handler(HTTPException, unknown)

@@ -1,4 +1,4 @@
-"""The pictures that raters see.
+"""The pictures that people see.
 
 Ordinary picture files are sent as they are; anything else is decoded and sent as JPEG. Names come
 from a store that others may have written: one that leaves the image folder is not there.
@@ -10,9 +10,10 @@ import io
 import os
 import threading
 from collections import OrderedDict
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,13 @@ class Picture:
 
 
 class ServedImages(Protocol):
-    """Where images are read from, by item name; both methods raise :class:`ImageError`."""
+    """Where images are read from, by item name; ``pixels`` and ``file`` raise :class:`ImageError`."""
+
+    reading: AbstractContextManager[Any]
+    """Held while an image is read."""
+
+    def stamp(self, name: str) -> str:
+        """Something that is another when the image has changed; empty: that cannot be told."""
 
     def pixels(self, name: str, at_least: int) -> Pixels:
         """(H, W, 3 or 1) uint8, perhaps smaller, but not below ``at_least`` on the shorter side."""
@@ -53,6 +60,15 @@ class FolderImages:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.reading: AbstractContextManager[Any] = nullcontext()
+
+    def stamp(self, name: str) -> str:
+        """When the file was written, and its size."""
+        try:
+            found = self._path(name).stat()
+        except (OSError, ImageError):
+            return ""
+        return f"{found.st_mtime_ns}-{found.st_size}"
 
     def pixels(self, name: str, at_least: int) -> Pixels:
         """Decoded."""
@@ -81,6 +97,13 @@ class SourceImages:
     def __init__(self, source: Source) -> None:
         self.source, self.small = source, shrunk(source, THUMB_SIDE)
         self._row = {name: row for row, name in enumerate(source.items)}
+        self.reading: AbstractContextManager[Any] = (
+            threading.Lock()
+        )  # sources promise nothing about threads
+
+    def stamp(self, name: str) -> str:
+        """A source stays as it was opened."""
+        return ""
 
     def pixels(self, name: str, at_least: int) -> Pixels:
         """Read from the source."""
@@ -101,7 +124,6 @@ class Gallery:
         self._kept: OrderedDict[tuple[str, bool], Picture] = OrderedDict()
         self._size = 0
         self._lock = threading.Lock()
-        self._reading = threading.Lock()  # sources promise nothing about threads
 
     def picture(self, name: str, thumb: bool = False) -> Picture:
         """An image.
@@ -134,14 +156,14 @@ class Gallery:
 
     def _read(self, name: str, thumb: bool) -> Picture:
         side = THUMB_SIDE if thumb else LONGEST_SIDE
-        with self._reading:
+        with self.images.reading:
             pixels = self.images.pixels(name, side)  # a file that is sent must be whole, too
             data = None if thumb else self.images.file(name)
         if data is not None and len(data) <= LARGEST_SENT:
             for magic, media_type in _MAGIC:
                 if data.startswith(magic):
                     return Picture(data, media_type)
-        return _jpeg(pixels, side)
+        return Picture(jpeg(pixels, side), "image/jpeg")
 
 
 def open_images(where: str) -> ServedImages:
@@ -153,11 +175,12 @@ def open_images(where: str) -> ServedImages:
     return FolderImages(Path(where)) if os.path.isdir(where) else SourceImages(open_source(where))
 
 
-def _jpeg(pixels: Pixels, side: int) -> Picture:
+def jpeg(pixels: Pixels, side: int, quality: int = 92) -> bytes:
+    """Pixels as JPEG, made smaller where their longer side exceeds ``side``."""
     from PIL import Image
 
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     image.thumbnail((side, side))
     out = io.BytesIO()
-    image.save(out, "JPEG", quality=92)
-    return Picture(out.getvalue(), "image/jpeg")
+    image.save(out, "JPEG", quality=quality)
+    return out.getvalue()

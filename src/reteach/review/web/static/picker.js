@@ -1,0 +1,110 @@
+"use strict";
+// Type ahead: a few letters, and the name that is meant is on top.
+
+const OFFERED = 50;
+let classNames = null;
+
+async function classes() {
+  classNames ??= fetch("/classes.json").then((reply) => reply.json()).catch(() => { classNames = null; return []; });
+  return classNames;
+}
+
+// Lower is better; null: not at all. Of equal ones, the order in which they are offered decides.
+function distance(name, text) {
+  const low = name.toLowerCase();
+  if (low === text) return 0;
+  if (low.startsWith(text)) return 1;
+  if (low.split(/[\s_,./-]+/).some((word) => word.startsWith(text))) return 2;
+  if (low.includes(text)) return 3;
+  let at = -1;
+  for (const letter of text) {
+    at = low.indexOf(letter, at + 1);
+    if (at < 0) return null;
+  }
+  return 4;
+}
+
+function best(options, text) {
+  const found = options
+    .map((option, i) => ({ option, i, d: distance(option.name, text) }))
+    .filter(({ d }) => d !== null);
+  return found.sort((a, b) => a.d - b.d || a.i - b.i).map(({ option }) => option);
+}
+
+// Ask for one of some names; null: for none after all.
+function pick({ title, options, free = false, hint = "" }) {
+  const dialog = $("#ask");
+  const [text, list] = [$("#ask-text"), $("#ask-list")];
+  $("#ask-title").textContent = title;
+  $("[data-hint]", dialog).textContent = hint;
+  text.value = "";
+  let shown = [];
+  let active = 0;
+
+  function mark(to) {
+    active = Math.max(0, Math.min(to, shown.length - 1));
+    for (const [i, row] of [...list.children].entries()) {
+      row.setAttribute("aria-selected", String(i === active && shown.length > 0));
+      if (i === active) row.scrollIntoView({ block: "nearest" });
+    }
+    if (shown.length) text.setAttribute("aria-activedescendant", `ask-${active}`);
+    else text.removeAttribute("aria-activedescendant");
+  }
+
+  function draw() {
+    const typed = text.value.trim();
+    shown = best(options, typed.toLowerCase()).slice(0, OFFERED);
+    if (free && typed && !options.some(({ name }) => name === typed)) shown.push({ name: typed, note: "new" });
+    list.replaceChildren(...shown.map(({ name, note }, i) => {
+      const row = document.createElement("li");
+      row.id = `ask-${i}`;
+      row.role = "option";
+      row.dataset.pick = String(i);
+      const [word, beside] = [document.createElement("span"), document.createElement("small")];
+      word.textContent = name;
+      beside.textContent = note ?? "";
+      row.append(word, beside);
+      return row;
+    }));
+    if (!shown.length) {
+      const row = document.createElement("li");
+      row.className = "none";
+      row.textContent = free ? "Type a name" : "There is none";
+      list.append(row);
+    }
+    mark(0);
+  }
+
+  return new Promise((done) => {
+    const stop = new AbortController();
+    const { signal } = stop;
+    let answer = null;
+    const take = (i) => { if (shown[i]) { answer = shown[i].name; dialog.close(); } };
+    text.addEventListener("input", draw, { signal });
+    text.addEventListener("keydown", (event) => {
+      const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8 }[event.key];
+      if (step) mark(active + step);
+      else if (event.key === "Enter") take(active);
+      else return;
+      event.preventDefault();
+    }, { signal });
+    list.addEventListener("click", (event) => {
+      const row = event.target.closest("[data-pick]");
+      if (row) take(Number(row.dataset.pick));
+    }, { signal });
+    dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); }, { signal });
+    dialog.addEventListener("close", () => { stop.abort(); done(answer); }, { signal });
+    draw();
+    dialog.showModal();
+    text.focus();
+  });
+}
+
+async function chooseClass() {
+  const options = [{ name: "All classes" }, ...(await classes()).map((name) => ({ name }))];
+  const name = await pick({ title: "Go to a class", options });
+  if (name === null) return;
+  const to = new URL("/", location.href);
+  if (name !== "All classes") to.searchParams.set("label", name);
+  location.href = to.href;
+}
