@@ -611,7 +611,8 @@ class ReviewSession:
     def _squares(self) -> Floats:
         """(N,) squared lengths of the features in few directions."""
         near = self.prepared.near
-        return np.einsum("ij,ij->i", near, near)
+        found: Floats = np.einsum("ij,ij->i", near, near)
+        return found
 
     def _nearest(self, at: int) -> Rows:
         near = self.prepared.near

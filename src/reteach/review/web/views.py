@@ -237,16 +237,16 @@ def shown(site: ReviewSite, guest: Guest, template: str, **values: Any) -> Respo
 
 @final
 @dataclass(frozen=True)
-class Head:
+class PageHead:
     """What the top of every page says."""
 
     progress: Any
     learning: Any
 
 
-def head_of(session: ReviewSession) -> Head:
+def head_of(session: ReviewSession) -> PageHead:
     """The state of the work."""
-    return Head(session.progress(), session.learning())
+    return PageHead(session.progress(), session.learning())
 
 
 def class_rows(session: ReviewSession) -> list[ClassCount]:
