@@ -650,9 +650,11 @@ class ReviewSession:
         """From the guess to a probability, by all decisions so far."""
 
         def make() -> NoiseCurve:
-            rows = self._decisions.judged()
-            wrong = self._decisions.status[rows] == CHANGED
-            return calibrated(self.kind, np.asarray(self._learned.guess[rows]), wrong)
+            rows, status = self._decisions.judged(), self._decisions.status
+            guessed = np.asarray(self._learned.guess)
+            return calibrated(
+                self.kind, guessed[rows], status[rows] == CHANGED, guessed[status == OPEN]
+            )
 
         return self._cached(("calibration",), make)
 
