@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import bindparam
 
 from rating_kit import Clock, label_plan, new_store
 from reteach.rating.assignment import MANY, Flow, NoImages, NotYours
 from reteach.rating.export import ratings_of
 from reteach.rating.overview import missing_items, progress, rater_rows
 from reteach.rating.raters import add_raters, set_state
+from reteach.rating.schema import tasks
+from reteach.rating.settle import tally
 from reteach.rating.store import Store
 from reteach.rating.views import TaskView, counts, earlier, task_view
 
@@ -314,3 +317,15 @@ def test_golden_tasks_are_asked_whole_whatever_raters_agree_on(where: str) -> No
     flow, _, people = flow_on(store, "a", "b", "c", "d", chance=lambda: 0.0)
     assert [do(flow, rater, 0) for rater in people] == [0, 0, 0, 0]
     assert ratings_of(store).counts().sum(1).tolist() == [4, 4, 4]
+
+
+def test_taking_an_answer_looks_at_the_answers_of_its_task_alone(tmp_path: Path) -> None:
+    """However many there are in the store: SQLite tells how it would go about it."""
+    store = new_store(tmp_path / "r.db")
+    query = tally(tasks.c.id == bindparam("this_task", 1))
+    text = str(query.compile(dialect=store.engine.dialect, compile_kwargs={"literal_binds": True}))
+    with store.read() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}")
+        steps = [str(row[-1]) for row in plan]
+    assert any("answers" in step for step in steps)
+    assert not any("SCAN" in step or "MATERIALIZE" in step for step in steps), steps

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, insert, select
 
 from ..errors import UserError
 from ..relabel.raters.ratings import NO, YES
@@ -100,15 +100,22 @@ class OpenedTask:
 
 def disputed() -> ColumnElement[bool]:
     """Tasks with a question to which raters said both yes and no, and on which nobody has ruled."""
-    both = (
-        select(questions.c.task_id)
-        .join(answers, answers.c.question_id == questions.c.id)
-        .join(raters, and_(answers.c.rater_id == raters.c.id, raters.c.state != "excluded"))
-        .where(questions.c.id.not_in(select(rulings.c.question_id)))
-        .group_by(questions.c.id, questions.c.task_id)
-        .having(func.min(answers.c.answer) == NO, func.max(answers.c.answer) == YES)
+    return exists().where(
+        questions.c.task_id == tasks.c.id,
+        questions.c.id.not_in(select(rulings.c.question_id)),
+        _somebody_said(YES),
+        _somebody_said(NO),
     )
-    return tasks.c.id.in_(both)
+
+
+def _somebody_said(word: int) -> ColumnElement[bool]:
+    """To the question at hand, somebody who counts."""
+    return exists().where(
+        answers.c.question_id == questions.c.id,
+        answers.c.answer == word,
+        answers.c.rater_id == raters.c.id,
+        raters.c.state != "excluded",
+    )
 
 
 def opened(store: Store, task: int) -> OpenedTask | None:

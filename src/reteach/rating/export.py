@@ -136,8 +136,8 @@ def rulings_csv(store: Store) -> str:
 
 
 def answers_csv(store: Store, rater: int | None = None) -> str:
-    """Every answer with its times: a row for each question that a rater answered, and for each task without
-    answers that a rater skipped or remarked on.
+    """Every answer with its times: a row for each question that a rater answered, and one for each task that
+    a rater skipped.
 
     Columns ``rater, task, item, class, answer, shown_at, submitted_at, seconds, active_seconds, changes,
     flagged, comment, skipped``; times are those of the task, in seconds, the same in all its rows.
@@ -170,17 +170,16 @@ def answers_csv(store: Store, rater: int | None = None) -> str:
             (remarks.c.task_id == tasks.c.id) & (remarks.c.rater_id == raters.c.id),
             isouter=True,
         )
+        .join(questions, questions.c.task_id == tasks.c.id)
+        .join(classes, questions.c.class_id == classes.c.id)
         .join(
-            answers.join(questions, answers.c.question_id == questions.c.id).join(
-                classes, questions.c.class_id == classes.c.id
-            ),
-            (questions.c.task_id == tasks.c.id) & (answers.c.rater_id == raters.c.id),
+            answers,
+            (answers.c.question_id == questions.c.id) & (answers.c.rater_id == raters.c.id),
             isouter=True,
         )
         .where(
             answers.c.answer.is_not(None)
-            | assignments.c.skipped_at.is_not(None)
-            | remarks.c.comment.is_not(None)
+            | (assignments.c.skipped_at.is_not(None) & (questions.c.place == 0))
         )
         .order_by(raters.c.id, assignments.c.claimed_at, tasks.c.id, questions.c.place)
     )
@@ -202,7 +201,7 @@ def _answer_row(row: Any, words: Sequence[str]) -> tuple[str | int, ...]:
         name,
         task + 1,
         item,
-        cls or "",
+        "" if answer is None else cls,
         "" if answer is None else words[answer],
         "" if shown is None else iso(shown),
         "" if submitted is None else iso(submitted),

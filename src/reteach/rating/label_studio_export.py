@@ -8,6 +8,7 @@ the ``meta`` of each result.
 ``data.gold`` has the share of experts who said yes, and ``data.original`` the original label: what
 Label Studio has no place for. The first task's ``data.reteach`` has what belongs to no task: all classes and
 items in order (those that nobody is asked about too), whole gold sets, and how many answers a pair needs.
+``data.rulings`` has the owner's word on classes of the task: whether they are there, who says so, and when.
 """
 
 from __future__ import annotations
@@ -99,9 +100,9 @@ def _exported(store: Store) -> Iterator[dict[str, Any]]:
         ).all()
         beside = _beside_tasks(connection, store.settings)
         rows = connection.execute(select(rulings)).all()
-        decided = {
-            row.question_id: [row.answer == YES, row.ruled_by, iso(row.ruled_at)] for row in rows
-        }
+    decided = {
+        row.question_id: [row.answer == YES, row.ruled_by, iso(row.ruled_at)] for row in rows
+    }
     for task, image, label in images:
         offered = asked[task]
         annotations = []

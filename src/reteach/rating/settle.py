@@ -54,19 +54,25 @@ def open_questions(connection: Connection, settings: Settings, task: int) -> lis
 
 def tally(which: ColumnElement[bool]) -> Select[Any]:
     """Per question of the tasks ``which``: task, golden, question, and the counts of no, maybe, yes."""
-    said = answers.join(
-        raters, and_(answers.c.rater_id == raters.c.id, raters.c.state != "excluded")
-    )
+    counts = and_(answers.c.rater_id == raters.c.id, raters.c.state != "excluded")
+
+    def said(word: int) -> ColumnElement[int]:
+        mine = and_(answers.c.answer == word, raters.c.id.is_not(None))
+        return func.sum(case((mine, 1), else_=0))
+
     return (
         select(
             tasks.c.id.label("task"),
             tasks.c.golden,
             questions.c.id.label("question"),
-            *(func.sum(case((answers.c.answer == word, 1), else_=0)) for word in (NO, MAYBE, YES)),
+            *(said(word) for word in (NO, MAYBE, YES)),
         )
         .select_from(tasks)
         .join(questions, questions.c.task_id == tasks.c.id)
-        .join(said, answers.c.question_id == questions.c.id, isouter=True)
+        .join(answers, answers.c.question_id == questions.c.id, isouter=True)
+        .join(
+            raters, counts, isouter=True
+        )  # SQLite would look through all answers of a join in brackets
         .where(which)
         .group_by(tasks.c.id, tasks.c.golden, questions.c.id, questions.c.place)
         .order_by(tasks.c.id, questions.c.place)
