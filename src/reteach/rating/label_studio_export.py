@@ -100,9 +100,9 @@ def _exported(store: Store) -> Iterator[dict[str, Any]]:
         ).all()
         beside = _beside_tasks(connection, store.settings)
         rows = connection.execute(select(rulings)).all()
-        decided = {
-            row.question_id: [row.answer == YES, row.ruled_by, iso(row.ruled_at)] for row in rows
-        }
+    decided = {
+        row.question_id: [row.answer == YES, row.ruled_by, iso(row.ruled_at)] for row in rows
+    }
     for task, image, label in images:
         offered = asked[task]
         annotations = []

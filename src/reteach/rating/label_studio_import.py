@@ -216,19 +216,6 @@ def _whole(entries: list[dict[str, Any]], path: Path) -> _Whole:
     return found
 
 
-def _shares(
-    known: dict[Any, Any], pair: dict[str, tuple[int, int]], where: str
-) -> dict[tuple[int, int], float]:
-    """Pair -> share of experts who said yes, from ``data.gold``."""
-    for name, share in known.items():
-        if name not in pair or not isinstance(share, int | float) or not 0 <= share <= 1:
-            raise UserError(
-                f"{where}: data.gold has {str(name)[:60]!r}: {share!r}; expected a class of the task "
-                "and a share from 0 to 1"
-            )
-    return {pair[name]: float(share) for name, share in known.items()}
-
-
 def _ruled(
     said: dict[Any, Any], pair: dict[str, tuple[int, int]], where: str
 ) -> dict[tuple[int, int], tuple[float, Ruling]]:
@@ -242,6 +229,19 @@ def _ruled(
         raise UserError(
             f"{where}: data.rulings should be classes of the task with [true or false, who, when]"
         ) from None
+
+
+def _shares(
+    known: dict[Any, Any], pair: dict[str, tuple[int, int]], where: str
+) -> dict[tuple[int, int], float]:
+    """Pair -> share of experts who said yes, from ``data.gold``."""
+    for name, share in known.items():
+        if name not in pair or not isinstance(share, int | float) or not 0 <= share <= 1:
+            raise UserError(
+                f"{where}: data.gold has {str(name)[:60]!r}: {share!r}; expected a class of the task "
+                "and a share from 0 to 1"
+            )
+    return {pair[name]: float(share) for name, share in known.items()}
 
 
 def _task(entry: dict[str, Any], where: str) -> tuple[str, list[str]]:

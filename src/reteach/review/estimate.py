@@ -31,14 +31,18 @@ CENTRE, SPREAD = (
     {"single": (1.0, 0.35), "multi": (2.0, 0.5)},
 )
 """Prior of offset and slope: means and standard deviations."""
-SHAPE = 0.5
-"""Standard deviation of the logarithm of what is left: where nobody looked, the curve may be another."""
+SHAPE, NEXT = 0.5, 0.15
+"""Standard deviation of the logarithm of what is left: where nobody looked, the curve may be another; and the
+same of what comes next."""
+FRONT, REACH, LEAST_COUNT = 0.95, 1.0, 0.02
+"""Quantile of the open items beside which decisions count whole; how far from it in logits they count 0.6;
+and the least that any counts."""
 MANY = 250
 """Decisions from which that counts whole: before, the prior says how little is known."""
 LEAST_SETS = 30
 """Decided label sets below which nothing is said of their noise: scores alone do not tell it."""
 _DRAWS, _BINS, _ROUNDS = 400, 512, 40
-_WARMTHS = (0.5, 0.67, 1.0, 1.33)
+_WARMTHS = (0.5, 0.67, 1.0, 1.4)
 
 
 @final
@@ -160,48 +164,71 @@ class NoiseCurve:
         found = expit(self.mean[0] + self.mean[1] * _logit(guessed))
         return np.asarray(np.where(guessed > 0, found, 0), np.float32)
 
-    def total(self, guessed: Floats, *, offered: bool = False) -> Doubles:
+    def total(
+        self, guessed: Floats, count: NDArray[np.int64] | None = None, *, offered: bool = False
+    ) -> Doubles:
         """Draws of how many of M items are wrong, ascending.
 
         Args:
+            count: (M,) how many items each guess stands for; None: one.
             offered: they are next in the order, and so like what people have just looked at.
         """
-        some = _logit(guessed[guessed > 0])
+        many = np.ones(len(guessed), np.int64) if count is None else count
+        keep = (guessed > 0) & (many > 0)
+        some, many = _logit(guessed[keep]), many[keep]
         if not len(some):
             return np.zeros(_DRAWS)
         rng = np.random.default_rng(0)
-        count, edges = np.histogram(some, min(_BINS, 8 * len(some)))
+        weight, edges = np.histogram(some, min(_BINS, 8 * len(some)), weights=many)
         draws = rng.multivariate_normal(self.mean, self.spread, _DRAWS)
         p = expit(draws[:, :1] + draws[:, 1:] * (edges[1:] + edges[:-1]) / 2)
-        expected = p @ count
-        chance = np.sqrt((p * (1 - p)) @ count) * rng.standard_normal(_DRAWS)
-        shape = 0.0 if offered else SHAPE * min(1.0, self.decided / MANY)
+        expected = p @ weight
+        chance = np.sqrt((p * (1 - p)) @ weight) * rng.standard_normal(_DRAWS)
+        shape = NEXT if offered else SHAPE * min(1.0, self.decided / MANY)
         found = (expected + chance) * np.exp(shape * rng.standard_normal(_DRAWS))
-        return np.sort(np.clip(found, 0, len(some)))
+        return np.sort(np.clip(found, 0, many.sum()))
 
 
-def calibrated(kind: Kind, guessed: Floats, wrong: NDArray[np.bool_]) -> NoiseCurve:
+def calibrated(
+    kind: Kind, guessed: Floats, wrong: NDArray[np.bool_], ahead: Floats | None = None
+) -> NoiseCurve:
     """The curve after some decisions.
 
     Args:
         guessed: (M,) of the decided items.
         wrong: (M,) whether their given labels were.
+        ahead: (L,) of the open ones: decisions on items like the most doubtful of them count most, so that
+            the curve is right where people are about to look.
     """
     keep = guessed > 0
     s, w = _logit(guessed[keep]), wrong[keep].astype(np.float64)
+    counts = np.ones(len(s))
+    if ahead is not None and (ahead > 0).any():
+        apart = (s - np.quantile(_logit(ahead[ahead > 0]), FRONT)) / REACH
+        counts = np.maximum(np.exp(-(apart**2) / 2), LEAST_COUNT)
     x = np.stack([np.ones(len(s)), s], 1)
     prior = np.array(CENTRE[kind])
     precision = np.diag(1 / np.array(SPREAD[kind]) ** 2)
+
+    def cost(mean: Doubles) -> float:
+        off = mean - prior
+        score = x @ mean
+        data = counts @ (np.logaddexp(0, score) - w * score)
+        return float(data + off @ precision @ off / 2)
+
     mean = prior.copy()
-    for _ in range(100):
+    for _ in range(100):  # Newton's steps, halved until they descend
         p = expit(x @ mean)
-        hessian = x.T @ (x * (p * (1 - p))[:, None]) + precision
-        step = np.linalg.solve(hessian, x.T @ (w - p) - precision @ (mean - prior))
-        mean = mean + step * min(1.0, 2 / max(float(np.abs(step).max()), 1e-12))
+        hessian = x.T @ (x * (counts * p * (1 - p))[:, None]) + precision
+        step = np.linalg.solve(hessian, x.T @ (counts * (w - p)) - precision @ (mean - prior))
+        before = cost(mean)
+        while cost(mean + step) > before and np.abs(step).max() > 1e-9:
+            step = step / 2
+        mean = mean + step
         if np.abs(step).max() < 1e-6:
             break
     p = expit(x @ mean)
-    hessian = x.T @ (x * (p * (1 - p))[:, None]) + precision
+    hessian = x.T @ (x * (counts * p * (1 - p))[:, None]) + precision
     return NoiseCurve(mean, np.linalg.inv(hessian), len(s))
 
 
