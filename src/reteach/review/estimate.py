@@ -31,14 +31,18 @@ CENTRE, SPREAD = (
     {"single": (1.0, 0.35), "multi": (2.0, 0.5)},
 )
 """Prior of offset and slope: means and standard deviations."""
-SHAPE = 0.5
-"""Standard deviation of the logarithm of what is left: where nobody looked, the curve may be another."""
+SHAPE, NEXT = 0.5, 0.15
+"""Standard deviation of the logarithm of what is left: where nobody looked, the curve may be another; and the
+same of what comes next."""
+FRONT, REACH, LEAST_COUNT = 0.95, 1.0, 0.02
+"""Quantile of the open items beside which decisions count whole; how far from it in logits they count 0.6;
+and the least that any counts."""
 MANY = 250
 """Decisions from which that counts whole: before, the prior says how little is known."""
 LEAST_SETS = 30
 """Decided label sets below which nothing is said of their noise: scores alone do not tell it."""
 _DRAWS, _BINS, _ROUNDS = 400, 512, 40
-_WARMTHS = (0.5, 0.67, 1.0, 1.33)
+_WARMTHS = (0.5, 0.67, 1.0, 1.4)
 
 
 @final
@@ -180,33 +184,51 @@ class NoiseCurve:
         p = expit(draws[:, :1] + draws[:, 1:] * (edges[1:] + edges[:-1]) / 2)
         expected = p @ weight
         chance = np.sqrt((p * (1 - p)) @ weight) * rng.standard_normal(_DRAWS)
-        shape = 0.0 if offered else SHAPE * min(1.0, self.decided / MANY)
+        shape = NEXT if offered else SHAPE * min(1.0, self.decided / MANY)
         found = (expected + chance) * np.exp(shape * rng.standard_normal(_DRAWS))
         return np.sort(np.clip(found, 0, many.sum()))
 
 
-def calibrated(kind: Kind, guessed: Floats, wrong: NDArray[np.bool_]) -> NoiseCurve:
+def calibrated(
+    kind: Kind, guessed: Floats, wrong: NDArray[np.bool_], ahead: Floats | None = None
+) -> NoiseCurve:
     """The curve after some decisions.
 
     Args:
         guessed: (M,) of the decided items.
         wrong: (M,) whether their given labels were.
+        ahead: (L,) of the open ones: decisions on items like the most doubtful of them count most, so that
+            the curve is right where people are about to look.
     """
     keep = guessed > 0
     s, w = _logit(guessed[keep]), wrong[keep].astype(np.float64)
+    counts = np.ones(len(s))
+    if ahead is not None and (ahead > 0).any():
+        apart = (s - np.quantile(_logit(ahead[ahead > 0]), FRONT)) / REACH
+        counts = np.maximum(np.exp(-(apart**2) / 2), LEAST_COUNT)
     x = np.stack([np.ones(len(s)), s], 1)
     prior = np.array(CENTRE[kind])
     precision = np.diag(1 / np.array(SPREAD[kind]) ** 2)
+
+    def cost(mean: Doubles) -> float:
+        off = mean - prior
+        score = x @ mean
+        data = counts @ (np.logaddexp(0, score) - w * score)
+        return float(data + off @ precision @ off / 2)
+
     mean = prior.copy()
-    for _ in range(100):
+    for _ in range(100):  # Newton's steps, halved until they descend
         p = expit(x @ mean)
-        hessian = x.T @ (x * (p * (1 - p))[:, None]) + precision
-        step = np.linalg.solve(hessian, x.T @ (w - p) - precision @ (mean - prior))
-        mean = mean + step * min(1.0, 2 / max(float(np.abs(step).max()), 1e-12))
+        hessian = x.T @ (x * (counts * p * (1 - p))[:, None]) + precision
+        step = np.linalg.solve(hessian, x.T @ (counts * (w - p)) - precision @ (mean - prior))
+        before = cost(mean)
+        while cost(mean + step) > before and np.abs(step).max() > 1e-9:
+            step = step / 2
+        mean = mean + step
         if np.abs(step).max() < 1e-6:
             break
     p = expit(x @ mean)
-    hessian = x.T @ (x * (p * (1 - p))[:, None]) + precision
+    hessian = x.T @ (x * (counts * p * (1 - p))[:, None]) + precision
     return NoiseCurve(mean, np.linalg.inv(hessian), len(s))
 
 

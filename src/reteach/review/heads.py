@@ -29,6 +29,8 @@ MOST = 50_000
 """Items that heads learn from: all decided ones, and a random sample of the rest."""
 BLOCK = 8192
 _STEPS = 25
+_WARMTHS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 4.0, 6.0)
+_RANDOM = (0.0, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 Doubles = NDArray[np.float64]
 
 
@@ -129,10 +131,11 @@ def out_of_fold(lesson: Lesson, given: Entries) -> Opinion:
     x = lesson.moments.standardised(lesson.features[rows])
     fold, own = lesson.fold[rows], lesson.fold
     heads = [_learn(lesson, rows[fold != k], x[fold != k]) for k in range(int(own.max()) + 1)]
+    seen = _scores(heads, x, fold)
     slope, offset = (
-        (np.full(lesson.classes, MILD), np.zeros(lesson.classes))
+        _warmth(seen, lesson.labels.first[rows])
         if lesson.kind == "single"
-        else _calibrated(heads, x, fold, dense(lesson.labels, rows, lesson.classes))
+        else _calibrated(seen, dense(lesson.labels, rows, lesson.classes))
     )
     n, top = len(own), min(TOP, lesson.classes)
     opinion = Opinion(
@@ -221,12 +224,27 @@ def _solved(matrix: Doubles, right: Doubles) -> Doubles:
     return np.asarray(cho_solve(cho_factor(matrix, overwrite_a=True), right))
 
 
-def _calibrated(
-    heads: Sequence[Head], x: Floats, fold: NDArray[np.int8], y: Floats
-) -> tuple[Doubles, Doubles]:
-    """(C,) slopes and offsets that make probabilities of scores out of fold (Platt 1999): Newton's steps,
-    with his prior of one example of either kind."""
-    scores = np.asarray(_scores(heads, x, fold), np.float64)
+def _warmth(scores: Floats, y: NDArray[np.int32]) -> tuple[float, float]:
+    """What the logits (M, C) of single labels out of fold are multiplied with, and 0.
+
+    The factor under which the labels are most likely, if a share of them is drawn at random: probabilities
+    are then those of the true class, not as flat as noise makes those of the given one.
+    """
+    some = slice(None, None, max(1, len(y) // 10_000))
+    scores, y = scores[some], y[some]
+    at, best = np.arange(len(y)), (-np.inf, 1.0)
+    for warmth in _WARMTHS:
+        own = _softmax(warmth * scores)[at, y]
+        for random in _RANDOM:
+            value = float(np.log((1 - random) * own + random / scores.shape[1] + 1e-30).mean())
+            best = max(best, (value, warmth))
+    return best[1], 0.0
+
+
+def _calibrated(scores: Floats, y: Floats) -> tuple[Doubles, Doubles]:
+    """(C,) slopes and offsets that make probabilities of scores (M, C) out of fold (Platt 1999): Newton's
+    steps, with his prior of one example of either kind."""
+    scores = np.asarray(scores, np.float64)
     count = y.sum(0, dtype=np.float64)
     high, low = (count + 1) / (count + 2), 1 / (len(y) - count + 2)
     target = np.where(y > 0, high, low)

@@ -650,9 +650,14 @@ class ReviewSession:
         """From the guess to a probability, by all decisions so far."""
 
         def make() -> NoiseCurve:
-            rows = self._decisions.judged()
-            wrong = self._decisions.status[rows] == CHANGED
-            return calibrated(self.kind, np.asarray(self._learned.guess[rows]), wrong)
+            rows, status = self._decisions.judged(), self._decisions.status
+            left, _ = self._tally().left(np.flatnonzero(status))
+            return calibrated(
+                self.kind,
+                np.asarray(self._learned.guess[rows]),
+                status[rows] == CHANGED,
+                self._tally().sample(left),
+            )
 
         return self._cached(("calibration",), make)
 
