@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import re
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from postgres_kit import new_database
 from rating_hands import chromium
-from reteach.review.session import Query
-from reteach.review.web.serving import close
+from rating_kit import SOURCE, own_port, wait_for
+from reteach.review.session import Query, open_session
+from reteach.review.web.reviewers import Reviewers
 from reteach.review.web.site import ReviewSite
 from reteach.tables import read_labels
-from review_kit import SHAPES, link_of, review_site, reviewing, shape_review, truth_of
+from review_kit import SHAPES, link_of, reviewing, shape_review, truth_of
 
 COUNT = 240
 ANOTHER = "(row) => document.querySelector('#closer [data-one]').dataset.one !== row"
@@ -37,14 +40,16 @@ def browser() -> Iterator[Any]:
 class Person:
     """Somebody at a keyboard and a mouse."""
 
-    def __init__(self, browser: Any, site: ReviewSite, name: str = "ann", **look: Any) -> None:
+    def __init__(
+        self, browser: Any, site: Any, name: str = "ann", link: str | None = None, **look: Any
+    ) -> None:
         self.site = site
         self.context = browser.new_context(**look)
         self.page = self.context.new_page()
         self.problems: list[str] = []
         self.page.on("console", lambda m: m.type == "error" and self.problems.append(m.text))
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.goto(link_of(site, name))
+        self.page.goto(link or link_of(site, name))
         self.ready()
 
     def ready(self) -> None:
@@ -350,6 +355,22 @@ def test_a_verdict_whose_answer_is_lost_counts_once(browser: Any, site: ReviewSi
     person.close()
 
 
+def test_a_group_of_copies_is_chosen_by_a_key(browser: Any, site: ReviewSite) -> None:
+    person = Person(browser, site)
+    person.page.goto(f"{site.public}/copies")
+    person.ready()
+    group = site.session.conflicts()[0].tolist()
+    person.press("k")
+    assert person.page.inner_text("[data-chosen]") == f"{len(group)} chosen"
+    person.press("1")
+    person.saved()
+    (label,) = {item.current for item in site.session.items(group)}
+    assert len(label) == 1
+    person.press("z")
+    person.saved()
+    person.close()
+
+
 def test_two_reviewers_see_each_other(browser: Any, site: ReviewSite) -> None:
     ann, ben = Person(browser, site), Person(browser, site, "ben")
     row = ann.row
@@ -453,12 +474,46 @@ def test_by_finger(browser: Any, site: ReviewSite) -> None:
     person.close()
 
 
-def test_a_restarted_server_knows_everybody_again(browser: Any, tmp_path: Path) -> None:
-    prepared = shape_review(tmp_path, 24)
-    one = review_site(prepared)
-    token = one.reviewers.token("ann")
-    close(one)
-    with reviewing(prepared) as site:
-        assert site.reviewers.by_token(token) == "ann"
-        assert re.fullmatch(r"[\w-]{43}", token)
-        assert np.all(site.session.rows(Query()) >= 0)
+@pytest.mark.skipif(not LONG, reason="too long for every change")
+def test_a_killed_server_comes_back_to_the_same_page(browser: Any, tmp_path: Path) -> None:
+    """Killed ten times while somebody decides: the page waits, and nothing is lost or doubled."""
+    prepared = shape_review(tmp_path, COUNT)
+    token = Reviewers(prepared, ("ann",)).token("ann")
+    with own_port() as port:
+        server = start_review(prepared, port)
+        site = SimpleNamespace(public=f"http://127.0.0.1:{port}", token=token)
+        person = Person(browser, site, link=f"{site.public}/r/{token}")
+        rows = person.rows
+        for number, _ in enumerate(rows[:50]):
+            person.press("r")
+            if number % 5 == 0:
+                server.kill()
+                server.wait()
+                server = start_review(prepared, port)
+        person.page.wait_for_function("() => unsaved === 0", timeout=120_000)
+        assert person.page.locator(".card.s-right").count() == 50
+        server.kill()
+        server.wait()
+    session = open_session(prepared, learn_after=0)
+    actions = session.store.since(0)
+    assert sorted(int(row) for action in actions for row in action.rows) == sorted(rows[:50])
+    session.close()
+
+
+def start_review(prepared: Path, port: int) -> subprocess.Popen[bytes]:
+    """``reteach review`` in a process of its own; returns when it answers."""
+    words = ["review", str(prepared), "--port", str(port), "--no-browser", "--learn-after", "0"]
+    code = "import sys; from reteach.cli import main; sys.exit(main(sys.argv[1:]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        env=os.environ | {"PYTHONPATH": str(SOURCE)},
+        stdout=subprocess.DEVNULL,
+    )
+
+    def answers() -> bool:
+        assert process.poll() is None, "the server did not start"
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_for(answers)
+    return process

@@ -311,6 +311,22 @@ def test_learning_again_is_asked_for_and_told(site: ReviewSite, ann: Reviewer) -
     assert "Wrong labels" in head
 
 
+def test_the_next_hundred_are_those_of_the_order_on_the_page(
+    site: ReviewSite, ann: Reviewer
+) -> None:
+    page = ann.get("/?order=random").text
+    assert 'data-order="random"' in page
+    for head in (
+        ann.get("/live?order=random").json()["head"],
+        ann.do("decide", rows=[1], kind="right", order="random").json()["head"],
+        ann.do("undo", order="random").json()["head"],
+    ):
+        assert 'data-order="random"' in head
+    assert 'data-order="self-confidence"' in ann.get("/live?order=best").json()["head"]
+    site.session.progress("random")
+    assert str(round(site.session.progress("random").next_100.value)) in page
+
+
 def test_progress_names_every_class_and_the_worth_of_going_on(
     site: ReviewSite, ann: Reviewer
 ) -> None:

@@ -42,6 +42,11 @@ def test_sums_of_bins_are_those_of_the_items(n: int, near: float) -> None:
     assert count.sum() == len(open_)
     assert table.sum(1).tolist() == items.tolist()
     assert table @ curve(tally.middle) == pytest.approx(expected, rel=near)
+    doubtful = guessed[open_][guessed[open_] > 0]
+    for q in (0.1, 0.5, 0.9):
+        assert np.quantile(tally.sample(count), q) == pytest.approx(
+            np.quantile(doubtful, q), abs=0.01
+        )
     whole = np.quantile(curve.total(guessed[open_]), [0.05, 0.5, 0.95])
     binned = np.quantile(curve.total(tally.middle, count), [0.05, 0.5, 0.95])
     assert binned == pytest.approx(whole, rel=0.01)
@@ -52,3 +57,4 @@ def test_nothing_to_doubt() -> None:
     tally = Tally.of(given, np.zeros_like(guessed), len(CLASSES))
     assert tally.left(decided)[0].tolist() == [40 - len(decided)]
     assert tally.middle.tolist() == [0]
+    assert len(tally.sample(tally.count)) == 0

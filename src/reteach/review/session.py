@@ -651,9 +651,12 @@ class ReviewSession:
 
         def make() -> NoiseCurve:
             rows, status = self._decisions.judged(), self._decisions.status
-            guessed = np.asarray(self._learned.guess)
+            left, _ = self._tally().left(np.flatnonzero(status))
             return calibrated(
-                self.kind, guessed[rows], status[rows] == CHANGED, guessed[status == OPEN]
+                self.kind,
+                np.asarray(self._learned.guess[rows]),
+                status[rows] == CHANGED,
+                self._tally().sample(left),
             )
 
         return self._cached(("calibration",), make)

@@ -161,10 +161,8 @@ def _since(connection: Connection, last: int) -> list[Action]:
 def _rows_of(connection: Connection, last: int) -> dict[int, Rows]:
     """Action -> its rows, of the actions after ``last``; read in parts, two numbers for each row."""
     query = select(_rows.c.action, _rows.c.row).where(_rows.c.action > last)
-    # of the statement: of the connection, psycopg would declare a cursor for every later INSERT
-    found = connection.execute(
-        query.order_by(_rows.c.action, _rows.c.row).execution_options(yield_per=CHUNK)
-    )
+    query = query.order_by(_rows.c.action, _rows.c.row)
+    found = connection.execute(query, execution_options={"yield_per": CHUNK})
     parts = [np.array(part, np.int64).reshape(-1, 2) for part in _tuples(found)]
     pairs: NDArray[np.int64] = np.concatenate(parts) if parts else np.zeros((0, 2), np.int64)
     ids, starts = np.unique(pairs[:, 0], return_index=True)

@@ -53,6 +53,13 @@ class Tally:
             given, place, middle.astype(np.float32), count, _table(given, place, classes, width + 1)
         )
 
+    def sample(self, count: NDArray[np.int64]) -> Floats:
+        """(S,) guesses of items that can be wrong, evenly spaced by rank; ``count`` (B,): items per bin."""
+        up_to = np.cumsum(count[1:])
+        total = int(up_to[-1]) if len(up_to) else 0
+        ranks = (np.arange(min(total, BINS)) + 0.5) * total / max(min(total, BINS), 1)
+        return self.middle[1:][np.searchsorted(up_to, ranks, side="right")]
+
     def left(self, decided: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(B,) items and (C, B) labels without those of the decided items."""
         count = self.count - np.bincount(self.place[decided], minlength=len(self.count))

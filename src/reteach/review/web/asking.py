@@ -100,7 +100,7 @@ def asked_of(given: Mapping[str, str], session: ReviewSession) -> Asked:
     for key in ("label", "given", "predicted"):
         if key in text and text[key] not in session.classes:
             raise UserError(f"there is no class {text[key]!r}")
-    if "order" in text and not _is_order(text["order"], session):
+    if "order" in text and not is_order(text["order"], session):
         raise UserError(f"there is no order {text['order']!r}")
     if "tag" in text and text["tag"] not in session.tags():
         raise UserError(f"there is no tag {text['tag']!r}")
@@ -115,7 +115,8 @@ def asked_of(given: Mapping[str, str], session: ReviewSession) -> Asked:
     return Asked(query, start, size if size in SIZES else DEFAULT_SIZE)
 
 
-def _is_order(name: str, session: ReviewSession) -> bool:
+def is_order(name: str, session: ReviewSession) -> bool:
+    """Whether images can come in an order of this name."""
     base, *arranged = name.split("+")
     return base in session.orders() and tuple(arranged) in ARRANGED
 

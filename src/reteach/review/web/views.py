@@ -13,7 +13,8 @@ from starlette.responses import RedirectResponse, Response
 from ...data.loading.decode import ImageError
 from ...errors import UserError
 from ...web.door import Number, RequestRefused
-from ..session import ClassCount, Query, ReviewSession
+from ..order import DEFAULT
+from ..session import ClassCount, LearningState, Query, ReviewProgress, ReviewSession
 from .asking import SIZES, Asked, asked_of, some_of
 from .cards import cards_of, when
 from .site import PAGES, ROLE, Guest, Here, ReviewSite, Who
@@ -26,7 +27,7 @@ MATRIX_SIDE = 30
 GROUPS_SHOWN = 20
 ALIKE_SHOWN = 8
 MAP_POINTS = 150_000
-DAY = {"Cache-Control": "private, max-age=86400"}
+KEEP = {"Cache-Control": "private, max-age=600"}
 
 
 @router.get("/r/{token}")
@@ -194,7 +195,7 @@ def thumb(row: Number, site: Here, guest: Who) -> Response:
         data = site.thumbnails.get(row)
     except ImageError as error:
         raise RequestRefused(404, "This image cannot be shown", str(error)) from None
-    return Response(data, media_type="image/jpeg", headers=DAY)
+    return Response(data, media_type="image/jpeg", headers=KEEP)
 
 
 @router.get("/image/{row}")
@@ -206,7 +207,7 @@ def image(row: Number, site: Here, guest: Who) -> Response:
         picture = site.gallery.picture(site.session.prepared.name(row))
     except ImageError as error:
         raise RequestRefused(404, "This image cannot be shown", str(error)) from None
-    return Response(picture.data, media_type=picture.media_type, headers=DAY)
+    return Response(picture.data, media_type=picture.media_type, headers=KEEP)
 
 
 @router.get("/classes.json")
@@ -230,7 +231,7 @@ def shown(site: ReviewSite, guest: Guest, template: str, **values: Any) -> Respo
         form=guest.form,
         pictures=site.gallery is not None,
         sets_of_labels=site.session.kind == "multi",
-        head=head_of(site.session),
+        head=head_of(site.session, values["asked"].query.order if "asked" in values else DEFAULT),
         **values,
     )
 
@@ -240,13 +241,15 @@ def shown(site: ReviewSite, guest: Guest, template: str, **values: Any) -> Respo
 class PageHead:
     """What the top of every page says."""
 
-    progress: Any
-    learning: Any
+    progress: ReviewProgress
+    learning: LearningState
+    order: str
+    """In which the next images come."""
 
 
-def head_of(session: ReviewSession) -> PageHead:
+def head_of(session: ReviewSession, order: str = DEFAULT) -> PageHead:
     """The state of the work."""
-    return PageHead(session.progress(), session.learning())
+    return PageHead(session.progress(order), session.learning(), order)
 
 
 def class_rows(session: ReviewSession) -> list[ClassCount]:
