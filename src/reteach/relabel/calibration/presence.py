@@ -51,6 +51,8 @@ WIDE = 2.5
 """Largest ratio of the most to the fewest labels per image that explain the scores."""
 KNOWS = 0.6
 """Least share of (named, other) pairs of images that the score of a class puts in the right order."""
+AMISS = 0.05
+"""Share by which the mixture's labels per image may miss a number that was given."""
 COARSE = 0.05
 """Bins are merged up to this share of the deviation of all logits: narrower ones only take time."""
 FEW = 100
@@ -145,7 +147,8 @@ def calibrate(
         knows, seldom = known_order(counts), rarity(pooled)
     warnings = _doubts(pooled, likely, knows, seldom, found, histogram)
     rate = None
-    if expected is not None and warnings and scope == "pooled":
+    amiss = expected is not None and abs(found - expected) > AMISS * expected
+    if expected is not None and (warnings or amiss) and scope == "pooled":
         rate = naming_rate(z, names.sum(1), expected * histogram.images)
         posterior, found = rate, float((total * rate(z)).sum() * per_image)
         warnings = _doubts_of_rate(knows, found, expected, histogram)
