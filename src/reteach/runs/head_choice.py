@@ -132,13 +132,10 @@ def choose(
         decays = sorted({usual[1] * slow, usual[1], *(decay * slow for decay in DECAYS)})
     seen: dict[Pair, NDArray[np.float64]] = {}
     with progress("rate and weight decay", 3 * FOLDS) as on_progress:
-        best = search.best([usual, *((rate, usual[1]) for rate in rates)], seen, on_progress)
-        best = search.best(
-            [(best[0], decay) for decay in decays], seen, lambda done: on_progress(FOLDS + done)
-        )
+        best = search.best([usual, *((rate, usual[1]) for rate in rates)], seen, on_progress, 0)
+        best = search.best([(best[0], decay) for decay in decays], seen, on_progress, 1)
         if training.lr is None:  # with more decay a higher rate does no harm, and comes further
-            grid = [(best[0] * m, best[1]) for m in HIGHER]
-            best = search.best(grid, seen, lambda done: on_progress(2 * FOLDS + done))
+            best = search.best([(best[0] * m, best[1]) for m in HIGHER], seen, on_progress, 2)
     gain = seen[usual] - seen[best]
     least = LEAST * float(seen[usual].mean())
     if gain.mean() <= max(least, SURE * float(gain.std()) / len(gain) ** 0.5):
@@ -187,12 +184,16 @@ class _Search:
         return _Search(x, y, known, fold, training, loss, steps, scale)
 
     def best(
-        self, grid: Sequence[Pair], seen: dict[Pair, NDArray[np.float64]], on_progress: Progress
+        self,
+        grid: Sequence[Pair],
+        seen: dict[Pair, NDArray[np.float64]],
+        on_progress: Progress,
+        number: int,
     ) -> Pair:
-        """The best of a grid and of what was seen before; adds the grid to that."""
+        """The best of the grid of this number and of what was seen before; adds the grid to that."""
         new = [pair for pair in dict.fromkeys(grid) if pair not in seen]
         if new:
-            losses = self.losses(new, on_progress)
+            losses = self.losses(new, lambda done: on_progress(number * FOLDS + done))
             seen |= dict(zip(new, losses, strict=True))
         return min(seen, key=lambda pair: float(seen[pair].mean()))
 
