@@ -126,7 +126,7 @@ def test_the_command_is_one_that_the_command_line_takes(rule, arrays, monkeypatc
     facts = replace(ORDINARY, **FIRES[rule.name])
     hostile = "my photos/it's; $(x)"
     tables = (hostile, "the labels.csv", "val set", "val.csv", True)
-    given = Given(*tables, "a pile", "resnet18", arrays)
+    given = Given(*tables, hostile, "resnet18", arrays)
     parsed = []
 
     class Nothing:
