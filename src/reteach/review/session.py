@@ -51,6 +51,8 @@ from .store import NO_ROWS, Action, ReviewStore, append, open_review_store, requ
 T = TypeVar("T")
 STORE = "decisions.sqlite"
 SUGGESTIONS = 5
+AHEAD = 20_000
+"""Open items whose guesses say where people are about to look."""
 MOST_ALIKE = 1000
 """How many images "more like this" offers."""
 Status = Literal["open", "reviewed", "all"]
@@ -572,9 +574,7 @@ class ReviewSession:
         return keep
 
     def _given(self, column: int) -> NDArray[np.bool_]:
-        found = np.zeros(self.count, np.bool_)
-        found[self.prepared.given.rows[self.prepared.given.columns == column]] = True
-        return found
+        return self.prepared.given.having(column)
 
     def _chosen(self, rows: Rows) -> NDArray[np.bool_]:
         found = np.zeros(self.count, np.bool_)
@@ -588,7 +588,7 @@ class ReviewSession:
         if text not in self._texts:
             if len(self._texts) > 32:
                 self._texts.clear()
-            found = pc.match_substring(self.prepared.names, text, ignore_case=True)
+            found = pc.match_substring(self.prepared.lower_names, text.lower())
             self._texts[text] = np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
         return self._texts[text]
 
@@ -596,7 +596,7 @@ class ReviewSession:
         """The rows whose features point most nearly in the same direction, nearest first."""
         (at,) = self._checked_rows([row])
         near = self.prepared.near
-        apart = ((near - near[at]) ** 2).sum(1)
+        apart = self._lengths - 2 * (near @ near[at])
         some = np.argpartition(apart, min(2 * MOST_ALIKE, self.count - 1))[: 2 * MOST_ALIKE]
         some = np.sort(some)
         x = np.asarray(self.prepared.features[some], np.float32)
@@ -604,6 +604,12 @@ class ReviewSession:
         cosine = x @ own / np.maximum(np.linalg.norm(x, axis=1) * np.linalg.norm(own), 1e-12)
         cosine[some == at] = np.inf
         return some[np.argsort(-cosine, kind="stable")][:MOST_ALIKE]
+
+    @cached_property
+    def _lengths(self) -> Floats:
+        """(N,) squared, of the features in few directions."""
+        near = self.prepared.near
+        return np.asarray(np.einsum("ij,ij->i", near, near), np.float32)
 
     def _evidence(self) -> Evidence:
         return Evidence(
@@ -631,10 +637,10 @@ class ReviewSession:
 
         def make() -> NoiseCurve:
             rows, status = self._decisions.judged(), self._decisions.status
-            guessed = np.asarray(self._learned.guess)
-            return calibrated(
-                self.kind, guessed[rows], status[rows] == CHANGED, guessed[status == OPEN]
-            )
+            guessed = self._learned.guess
+            some = slice(None, None, max(1, self.count // AHEAD))  # enough for a quantile
+            ahead = np.asarray(guessed[some])[status[some] == OPEN]
+            return calibrated(self.kind, np.asarray(guessed[rows]), status[rows] == CHANGED, ahead)
 
         return self._cached(("calibration",), make)
 
