@@ -290,7 +290,7 @@ def _generate(folder: Path, n: int, classes: int, width: int) -> None:
 
 
 def use(arguments: argparse.Namespace) -> None:
-    """Open a folder, look at pages, decide: times of a processor, for machines are shared, and on the wall."""
+    """Open a folder, look at pages, decide: times of a processor, as machines are shared, and on the wall."""
     before = _memory()
     began, cpu = time.monotonic(), time.process_time()
     session = open_session(arguments.folder, learn_after=0)
