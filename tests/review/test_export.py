@@ -163,7 +163,7 @@ def test_prepared_once_and_exported_later(here, capsys):
         ("soft labels", "these are weights"),
         ("another review", "labels.review is the review of other images or labels"),
         ("nothing", "what is to be reviewed?"),
-        ("a class that is unknown", "class 'owl'"),
+        ("a class that is unknown", "not in the class list, first: 'owl'"),
         ("no folder", "nowhere does not exist"),
         ("a folder of something else", "is no prepared review, no run"),
     ],
@@ -222,22 +222,13 @@ def test_from_a_folder_of_clean_its_scores_are_the_first_opinion(here):
     assert session.rows(Query())[0] == 5
     item = session.items([5])[0]
     assert item.likely == pytest.approx((0.01,))
-    assert (
-        item.suggestions[0] == pytest.approx(("cat", 0.98), rel=1e-4)
-        or item.suggestions[0][0] == "cat"
-    )
+    assert item.suggestions[0][0] == "cat"
     assert "disagreement" in session.orders()
     assert session.prepared.record.source == "clean"
     session.close()
 
 
 def test_from_raters_their_vote_is_given_and_their_dispute_is_an_order(here):
-    rows = ["task,rater,answer"]
-    for i, name in enumerate(here):
-        for rater in range(4):
-            yes = rater < 2 if i == 7 else rater < 4
-            rows.append(f"{name}:{CLASSES[i % 3]},r{rater},{'yes' if yes else 'no'}")
-    del rows
     from reteach.review.sources import ReviewInputs
 
     path = _ratings_csv(here)
