@@ -30,6 +30,7 @@ from reteach.labels import Multi
 from reteach.losses.asymmetric import Asymmetric
 from reteach.methods import cpsd
 from reteach.methods.cpsd_plan import TeacherPlan, plan_sides, plan_teachers
+from reteach.methods.cpsd_teachers import Merged
 from reteach.options import shared as options
 from reteach.options.methods import CpsdOptions
 from reteach.runs.config import Config
@@ -88,7 +89,7 @@ def bare(
         trained[task.name] = model.eval()
     by_name = {task.name: task for task in tasks}
     both = [
-        cpsd.Merged([trained[n] for n in names], tuple(by_name[n].classes for n in names),
+        Merged([trained[n] for n in names], tuple(by_name[n].classes for n in names),
                     setup.train.classes).eval()
         for names in sides
     ]  # fmt: skip

@@ -1,7 +1,7 @@
 """Images per processor second of `reteach embed` beside eager timm on the same files, decoding included.
 
     python benchmarks/embed.py [--images FOLDER] [--count 64] [--model tf_efficientnet_lite0] [--size 224]
-                               [--backends folded openvino] [--rounds 3]
+                               [--backends folded openvino onnx] [--rounds 3]
 
 Eager timm is what its documentation shows: `create_model(..., num_classes=0).eval()`, its own transform,
 batches of 32 under `inference_mode`. Both sides decode in the process itself with one thread, and take turns,
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=64)
     parser.add_argument("--model", default="tf_efficientnet_lite0")
     parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--backends", nargs="+", default=["folded", "openvino"])
+    parser.add_argument("--backends", nargs="+", default=["folded", "openvino", "onnx"])
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     work = Path(tempfile.mkdtemp())

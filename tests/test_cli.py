@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from reteach import cli
+from reteach.command_line import parse
 from reteach.errors import UserError
 from reteach.options.shared import Data
 from reteach.runs.config import build
@@ -34,7 +35,7 @@ def test_a_flag_given_twice_is_refused_for_every_option_of_every_command(name, c
     command = options_of(name)
     for flag in flags(command):
         with pytest.raises(UserError, match=f"^{flag} is given twice, .* give it once"):
-            cli._parse(command, name, [flag, "1", "--something-else", flag, "2"])
+            parse(command, name, [flag, "1", "--something-else", flag, "2"])
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_other_spellings_of_a_flag_count_as_the_same(words, capsys):
 
 
 def parsed(command: str, *words: str) -> Any:
-    return cli._parse(options_of(command), command, list(words))
+    return parse(options_of(command), command, list(words))
 
 
 def test_several_values_after_one_flag_are_all_taken():

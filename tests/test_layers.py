@@ -50,6 +50,7 @@ FLOORS = [
     ("runs",),
     ("compare", "scoring", "review"),
     ("commands",),
+    ("command_line",),
     ("cli",),
     ("__main__",),
 ]
@@ -145,6 +146,24 @@ def test_methods_build_on_two_others_at_most():
         siblings = {name.split(".")[-1] for name in IMPORTS[module] & methods}
         own = {name for name in siblings if name.startswith(f"{stem.split('_')[0]}_")}
         assert siblings - own <= {"supervised", "distill"}, module
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "methods").glob("*.py")), ids=lambda f: f.stem)
+def test_a_methods_file_is_read_in_one_go(file):
+    """At most 160 lines beside the docstring that opens it: one idea, in the paper's order."""
+    assert lines_of_code(file.read_text()) <= 160
+
+
+def lines_of_code(text: str) -> int:
+    """Lines beside the module's docstring, blank ones too: nothing is gained by squeezing."""
+    first = next(iter(ast.parse(text).body), None)
+    opens = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    return len(text.splitlines()) - (first.end_lineno - first.lineno + 1 if opens else 0)
+
+
+def test_the_docstring_is_not_counted():
+    assert lines_of_code('"""One,\n\ntwo.\n"""\n\nx = 1\n') == 2
+    assert lines_of_code("x = 1\n\ny = 2\n") == 3
 
 
 @pytest.mark.parametrize(

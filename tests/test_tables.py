@@ -454,3 +454,31 @@ def test_doubled_classes_of_arrays_are_named_with_their_file(tmp_path: Path) -> 
     np.savez(tmp_path / "x.npz", images=images, labels=labels, classes=["a", "a"])
     with pytest.raises(UserError, match=r"x\.npz: class 'a' is listed twice"):
         open_source(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_columns_that_differ_in_case_alone_are_refused(tmp_path, suffix):
+    path = tmp_path / f"t.{suffix}"
+    if suffix == "csv":
+        path.write_text("item,Labels,labels\na.jpg,cat,dog\n")
+    else:
+        pq.write_table(pa.table({"item": ["a.jpg"], "Labels": ["cat"], "labels": ["dog"]}), path)
+    with pytest.raises(UserError, match="the columns 'labels' and 'Labels' differ in case alone"):
+        read_labels(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "meaning"),
+    [("multi", "having none of the classes"), ("single", "not labelled"), ("soft", "not labelled")],
+)
+def test_null_lists_of_labels_are_counted_and_said(tmp_path, capsys, kind, meaning):
+    column = pa.array([["cat"], None, [], None], pa.list_(pa.string()))
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"item": list("abcd"), "labels": column, "kind": [kind] * 4}), path)
+    assert len(read_labels(path).items) == 4
+    said = capsys.readouterr().err
+    assert f"2 of 4 rows have a null in place of a list of labels: taken as {meaning}" in said
+    column = pa.array([["cat"], [], [], []], pa.list_(pa.string()))
+    pq.write_table(pa.table({"item": list("abcd"), "labels": column, "kind": [kind] * 4}), path)
+    read_labels(path)
+    assert "null" not in capsys.readouterr().err

@@ -10,12 +10,13 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .command_line import parse
 from .errors import Interrupted, UserError
 from .options.methods import METHODS
 
@@ -204,11 +205,12 @@ def _main(words: list[str]) -> int:
     name = _named(words)
     rest = words[len(name.split()) :]
     as_json = "--json" in rest
-    options = _parse(
-        _load("options", TABLE[name].options), name, [w for w in rest if w != "--json"]
-    )
-    _local(options)
-    _print(run(options), as_json)
+    command = _load("options", TABLE[name].options)
+    options = parse(command, name, [w for w in rest if w != "--json"])
+    # a command may say things on the way: with --json all but the object goes to stderr
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        result = run(options)
+    _print(result, as_json)
     return 0
 
 
@@ -276,117 +278,6 @@ def _meant(said: list[str], named: dict[str, str]) -> str:
     best = nearness[order[0]]
     near = [command for command in order[:3] if nearness[command] >= best - 0.05]
     return f"; did you mean {' or '.join(near)}?" if best >= 0.6 else ""
-
-
-def _local(settings: Any, flag: str = "") -> None:
-    """Refuse addresses where files are named, before anything is done."""
-    from dataclasses import fields, is_dataclass
-
-    from .files import local
-
-    if isinstance(settings, tuple):
-        for entry in settings:
-            _local(entry, flag)
-    elif isinstance(settings, Path):
-        local(settings, flag)
-    elif is_dataclass(settings):
-        for field in fields(settings):
-            _local(getattr(settings, field.name), f"--{field.name.replace('_', '-')}")
-
-
-def _parse(command: Any, name: str, rest: list[str]) -> Any:
-    import tyro
-
-    from .options.ranges import show_ranges
-    from .options.renamed import current_flags
-
-    show_ranges(command)
-    rest = current_flags(name, rest)
-    _refuse_repeated_flags(rest)  # before --config puts its flags beside them
-    words = _valued(_with_config(rest, command, name))
-    options = tyro.cli(
-        command,
-        args=words,
-        prog=f"reteach {name}",
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
-    )
-    _refuse_idle(options, {_setting(w.partition("=")[0]) for w in words if w.startswith("--")})
-    return options
-
-
-def _refuse_idle(settings: Any, given: set[str]) -> None:
-    """Refuse flags without effect even where they say what holds by default."""
-    from dataclasses import fields, is_dataclass
-
-    from .options.conditions import refuse_idle
-
-    refuse_idle(settings, {name.replace("-", "_") for name in given})
-    for field in fields(settings):
-        if is_dataclass(group := getattr(settings, field.name)):
-            _refuse_idle(group, given)
-
-
-def _refuse_repeated_flags(words: list[str]) -> None:
-    """A flag given twice is an error: the parser would take the last and say nothing.
-
-    Spellings of one flag count together: ``--k-t 1``, ``--k_t=1``, ``--cache`` and ``--no-cache``.
-    """
-    seen: dict[str, str] = {}
-    for word in words:
-        if word == "--":
-            break
-        if word.startswith("--"):
-            flag = word.partition("=")[0]
-            if (first := seen.get(_setting(flag))) is not None:
-                what = (
-                    f"{flag} is given twice" if flag == first else f"{first} and {flag} are given"
-                )
-                raise UserError(
-                    f"{what}, and only the last would count: give it once, with all its values"
-                )
-            seen[_setting(flag)] = flag
-
-
-def _setting(flag: str) -> str:
-    """The setting that a flag is for, as one spelling."""
-    return flag.removeprefix("--").replace("_", "-").removeprefix("no-")
-
-
-def _valued(words: list[str]) -> list[str]:
-    """``--rebalance`` without a number as ``--rebalance 1``, and ``--no-rebalance`` as 0: it was a switch."""
-    made: list[str] = []
-    for word, after in zip(words, [*words, ""][1:], strict=True):
-        made.append("--rebalance=0" if word == "--no-rebalance" else word)
-        if word == "--rebalance" and not _number(after):
-            made[-1] = "--rebalance=1"
-    return made
-
-
-def _number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
-
-
-def _with_config(rest: list[str], command: Any, name: str) -> list[str]:
-    """``--config FILE.yaml`` as the flags it stands for, without what the command line says itself."""
-    at = next((i for i, word in enumerate(rest) if word.partition("=")[0] == "--config"), None)
-    if at is None:
-        return rest
-    equals, file = rest[at].partition("=")[1:]
-    after = at + 1 if equals else at + 2
-    file = file if equals else "".join(rest[at + 1 : after])
-    if not file or (not equals and file.startswith("--")):
-        raise UserError("--config needs a YAML file")
-    from .runs.config_flags import flags
-
-    rest = rest[:at] + rest[after:]
-    said = {_setting(word.partition("=")[0]) for word in rest if word.startswith("--")}
-    told = flags(Path(file), command, name)
-    more = [word for key, words in told.items() if _setting(key) not in said for word in words]
-    return [*rest, *more]
 
 
 def _help(group: str | None = None) -> str:

@@ -41,6 +41,8 @@ class Cells:
     """There is a column ``classes``, but the row that held the list is gone."""
     kindless: int | None
     """The first row that does not say its kind where others do, from 0."""
+    nulls: int = 0
+    """Rows of a column of lists in which there is a null, not a list."""
 
 
 def read_parquet(path: Path) -> Cells:
@@ -86,6 +88,7 @@ def read_parquet(path: Path) -> Cells:
         texts,
         "classes" in wanted and len(items) > 0 and not lists,
         _first_empty(table["kind"].to_pylist()) if said.get("kind") else None,
+        0 if from_csv else table["labels"].null_count,
     )
 
 
@@ -274,6 +277,14 @@ def split_weights(cell: Any, where: str) -> list[float]:
 
 
 def _need_columns(path: Path, columns: Sequence[str]) -> None:
+    """Refuse a table without items or labels, or with a second column of such a name but for its case."""
+    for name in _COLUMNS:
+        other = next((c for c in columns if c != name and c.strip().lower() == name), None)
+        if name in columns and other is not None:
+            raise UserError(
+                f"{path}: the columns {name!r} and {other!r} differ in case alone, and {name!r} would be "
+                "read: remove or rename one of them"
+            )
     for name in ("item", "labels"):
         if name not in columns:
             found = ", ".join(columns) or "none"

@@ -140,6 +140,12 @@ def read_labels(
         kind = raw.kind or _inferred(path, raw)
     elif kind != raw.kind:
         _say_otherwise(path, raw, kind)
+    if raw.nulls:
+        meaning = "having none of the classes" if kind == "multi" else "not labelled"
+        note(
+            f"{path}: {raw.nulls:,} of {len(raw.items):,} rows have a null in place of a list of labels: "
+            f"taken as {meaning}"
+        )
     missing = used - set(table_classes)
     if missing:
         raise UserError(f"{path}: class {min(missing)!r} is not in the file's own class list")

@@ -45,11 +45,15 @@ class Unreadable:
         _, rows = from_csv(file, "list")
         return cls.of(file, [(row["item"], row["reason"]) for _, row in rows])
 
-    def listed(self, where: Path) -> Unreadable:
-        """Write the list to ``where`` and say so on stderr; a list of an earlier time does not outlive it."""
+    def written(self, where: Path) -> Unreadable:
+        """Write the list to ``where``; a list of an earlier time does not outlive it."""
         if self.entries or where.exists():
             write_csv(where, self.entries)
-        self.tell()
+        return self
+
+    def listed(self, where: Path) -> Unreadable:
+        """The same, and say so on stderr."""
+        self.written(where).tell()
         return self
 
     def tell(self) -> None:

@@ -152,6 +152,18 @@ def test_photos_are_judged_on_frozen_features_and_the_commands_take_them(
     assert again == found
 
 
+def test_a_broken_photo_is_said_once(photos, capsys, monkeypatch):
+    monkeypatch.setattr(probe, "at_hand", lambda: True)
+    monkeypatch.setattr(sample, "of_network", small_eyes)
+    (photos / "photos/red/broken.png").write_bytes(b"no image")
+    advised_on = "advise --images photos --workers 0 --folds 2 --steps 2 --out advice.html --json"
+    assert main(advised_on.split()) == 0
+    said = capsys.readouterr()
+    assert said.err.count("could not be read") == 1
+    assert "advice/quarantine.csv" in said.err
+    assert json.loads(said.out)["unreadable"]["count"] == 1
+
+
 def test_of_more_photos_than_the_sample_a_random_part_is_judged(photos, capsys, monkeypatch):
     monkeypatch.setattr(probe, "at_hand", lambda: True)
     monkeypatch.setattr(sample, "of_network", small_eyes)

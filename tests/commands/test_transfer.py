@@ -66,6 +66,29 @@ def test_fc_only(world, tmp_path, capsys):
     assert judged["model"]["accuracy"] > 0.8
 
 
+def test_freeze_is_train_softmax_freeze_from_the_run(world, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RETEACH_FEATURES", str(tmp_path / "cache"))
+    how = ["--steps", "12", "--batch-size", "8", "--lr", "0.1", "--weight-decay", "0.001"]
+    assert main(command(world, "full-ft", tmp_path / "one", "--freeze", *how)) == 0
+    words = ["train", "softmax", "--images", f"{world}/birds", "--init", f"{world}/run", "--freeze"]
+    words += [*SMALL, "--val-fraction", "0.25", *how, "--schedule", "drops"]
+    assert main([*words, "--out", f"{tmp_path}/two"]) == 0
+    one, two = (load_file(tmp_path / n / "models/model/model.safetensors") for n in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    before = load_models(world / "run", "cpu").predictor.models[0].state_dict()
+    same = [n for n, t in before.items() if n in one and torch.equal(t, one[n])]
+    assert len(same) >= len(before) - 2, "all but the output layer"
+    capsys.readouterr()
+    for more, said in {
+        ("fc-only", "--freeze"): "--freeze has no effect without --mode full-ft",
+        ("full-ft", "--freeze", "--predictor", "model"): "--predictor has no effect with --freeze",
+        ("full-ft", "--freeze", "--augment", "crop"): "--augment has no effect with --freeze",
+    }.items():
+        assert main(command(world, more[0], tmp_path / "no", *more[1:])) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_the_held_out_images_have_no_say(world, tmp_path):
     """Other labels on them change the judgement, and nothing else."""
     items = sorted(open_source(world / "birds").items)

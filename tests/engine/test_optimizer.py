@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from reteach.engine.setup import _optimizer
+from reteach.engine.optimizer import optimizer_of
 from reteach.errors import UserError
 from reteach.options.shared import Training
 from tests.options.test_options_matter import trained
@@ -19,7 +19,7 @@ def test_sgd_is_nesterovs_or_plain_momentum(nesterov):
     """v ← 0.9 v + g; the step is along v, and with Nesterov's along g + 0.9 v (Sutskever et al. 2013)."""
     torch.manual_seed(0)
     model = nn.Linear(3, 2, bias=False, dtype=torch.float64)
-    optimizer = _optimizer(model, Training(nesterov=nesterov, weight_decay=DECAY))
+    optimizer = optimizer_of(model, Training(nesterov=nesterov, weight_decay=DECAY))
     w, v = model.weight.detach().clone(), torch.zeros(2, 3, dtype=torch.float64)
     for _ in range(4):
         g = torch.randn(2, 3, dtype=torch.float64)

@@ -25,8 +25,8 @@ class Writing:
     name: str
     folder: Path
 
-    def __call__(self, tell: Callable[[int], None]) -> dict[str, str]:
-        tell(3)
+    def __call__(self, on_progress: Callable[[int], None]) -> dict[str, str]:
+        on_progress(3)
         (self.folder / self.name).write_text(str(torch.get_num_threads()))
         return {f"{self.name}.jpg": "broken"}
 
@@ -36,7 +36,7 @@ class Failing:
     name: str
     how: str
 
-    def __call__(self, tell: Callable[[int], None]) -> dict[str, str]:
+    def __call__(self, on_progress: Callable[[int], None]) -> dict[str, str]:
         if self.how == "user":
             raise UserError("the loss is not finite")
         if self.how == "bug":
@@ -52,7 +52,7 @@ class Waiting:
     name: str
     folder: Path
 
-    def __call__(self, tell: Callable[[int], None]) -> dict[str, str]:
+    def __call__(self, on_progress: Callable[[int], None]) -> dict[str, str]:
         told = []
         signal.signal(signal.SIGTERM, lambda *_: told.append(1))
         (self.folder / "begun").touch()

@@ -102,7 +102,12 @@ def test_recipes():
     names = [line.split()[0] for line in listed.splitlines()]
     assert {"imagenet-r50-mile", "webvision-r50d-mile", "finetune-0.01-mile"} <= set(names)
     assert "model" in run("recipes.py", "webvision-r50-mile")
-    for name in ("imagenet-r18-elr", "finetune-0.01-softmax"):
+    for name in (
+        "imagenet-r18-elr",
+        "semi-r50-balanced-with-tags",
+        "cpsd-coco-r101",
+        "nct-webvision50",
+    ):
         run("recipes.py", name)
 
 

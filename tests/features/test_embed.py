@@ -30,6 +30,7 @@ from reteach.models import zoo
 from reteach.models.features import pooled
 from reteach.options.embed import EmbedOptions
 from reteach.runs.checkpoint import save_models
+from reteach.scoring.embedding import EmbeddingTask, EmbeddingWorker, extractor_for
 
 SIDE = 16
 
@@ -230,3 +231,49 @@ def test_class_folders_keep_their_labels_in_the_table(tmp_path):
     assert open_source(tmp_path / "z").class_of == ["p", "q", "p"]
     with pytest.raises(UserError, match="of other images"):
         embed(eyes(), str(tmp_path / "other.npz"), tmp_path / "z")
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> list[str]:
+    """Words that name a network by a file of its weights."""
+    torch.save(zoo.create("test_resnet", 3, seed=1).state_dict(), tmp_path / "w.pth")
+    return ["--model", "test_resnet", "--init", f"{tmp_path}/w.pth", "--image-size", "32"]
+
+
+def test_ray_gives_the_same_bytes_and_goes_on(photos, weights, tmp_path, capsys):
+    pytest.importorskip("ray", reason="ray is not installed")
+    words = ["embed", "--images", f"{photos}", *weights, "--block", "3", "--batch-size", "2"]
+    words += ["--backend", "folded", "--device", "cpu", "--workers", "0"]
+    assert main([*words, "--out", f"{tmp_path}/here"]) == 0
+    shared = [*words, "--out", f"{tmp_path}/ray", "--ray", "local", "--embedders", "2"]
+    assert main(shared) == 0
+    expected = contents(tmp_path / "here")
+    assert len(expected) == 5
+    assert contents(tmp_path / "ray") == expected
+    next((tmp_path / "ray").glob("*2.parquet")).unlink()  # as after a kill
+    capsys.readouterr()
+    assert main(shared) == 0
+    assert contents(tmp_path / "ray") == expected
+    assert "(3 computed now" in capsys.readouterr().out
+
+
+def test_embed_without_ray_names_the_extra(photos, weights, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    words = ["embed", "--images", f"{photos}", *weights, "--workers", "0", "--device", "cpu"]
+    assert main([*words, "--out", f"{tmp_path}/x", "--ray", "local"]) == 2
+    assert "pip install 'reteach[ray]'" in capsys.readouterr().err
+    assert main([*words, "--out", f"{tmp_path}/x", "--embedders", "2"]) == 2
+    assert "--embedders has no effect without --ray" in capsys.readouterr().err
+
+
+def test_a_worker_with_another_network_is_refused(photos, weights, tmp_path):
+    options = EmbedOptions(
+        images=str(photos),
+        model="test_resnet",
+        init=tmp_path / "w.pth",
+        image_size=32,
+        device="cpu",
+    )
+    settings = module.making(extractor_for(options)) | {"weights": "of another", "backend": "eager"}
+    with pytest.raises(UserError, match="a worker has another network than the command"):
+        EmbeddingWorker(EmbeddingTask(options, 4, settings, 0, 1))

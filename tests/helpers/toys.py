@@ -11,7 +11,7 @@ from torch import nn
 
 from reteach.data.dataset import Dataset
 from reteach.data.loading.augment import CropFlip, Plain
-from reteach.data.loading.batch import Normalize
+from reteach.data.loading.batch import Batch, Normalize
 from reteach.data.loading.samplers import AlternatingSampler, Epochs
 from reteach.data.loading.stream import Scan, Stream
 from reteach.data.sources.base import ArraySource
@@ -21,7 +21,8 @@ from reteach.labels import Single
 from reteach.losses.asymmetric import Asymmetric
 from reteach.losses.standard import mean_squared_error, sigmoid_bce, softmax_xent
 from reteach.methods.assume_negative import Smoothed, weak
-from reteach.methods.cpsd import Cpsd, Merged
+from reteach.methods.cpsd import Cpsd
+from reteach.methods.cpsd_teachers import Merged
 from reteach.methods.distill import Distill, Targets, make_targets
 from reteach.methods.elr import Elr
 from reteach.methods.entropy_max import UNKNOWN, EntropyMaximisation, Rounds
@@ -88,6 +89,12 @@ def stream(data: Dataset | None = None, batch_size: int = 8, seed: int = 0, **mo
     order = more.pop("order", Epochs(np.arange(len(data)), seed))
     augment = more.pop("augment", CropFlip(8, padding=2))
     return Stream(data, order, batch_size, augment, PREPARE, seed, **more)
+
+
+def given(batch: Batch) -> list[int]:
+    """The labels of a batch of :func:`dataset`, as that has them."""
+    index: list[int] = dataset().labels.index[batch.rows.numpy()].tolist()
+    return index
 
 
 def scan(data: Dataset | None = None) -> Scan:

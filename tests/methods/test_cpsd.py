@@ -23,6 +23,8 @@ from reteach.labels import Multi
 from reteach.losses.asymmetric import Asymmetric
 from reteach.losses.standard import bernoulli_kl, mean_squared_error, squared_error
 from reteach.methods import cpsd
+from reteach.methods.cpsd_plan import plan_sides, plan_teachers, student_share
+from reteach.methods.cpsd_teachers import Merged
 from reteach.methods.supervised import Supervised, train_asl
 from reteach.options import shared as options
 from reteach.options.methods import AslOptions, CpsdOptions
@@ -91,14 +93,14 @@ class Constant(nn.Module):
 def test_merged_logits_stand_in_class_order():
     subsets = (("e", "a", "c"), ("f",), ("b", "d"))
     teachers = [Constant(5, 1, 3), Constant(6), Constant(2, 4)]
-    merged = cpsd.Merged(teachers, subsets, CLASSES)
+    merged = Merged(teachers, subsets, CLASSES)
     assert merged(torch.zeros(2, 1, 4, 4)).tolist() == [[1, 2, 3, 4, 5, 6]] * 2
 
 
 @pytest.mark.parametrize("subsets", [(("a", "b"), ("b", "c")), (("a",), ("c",))])
 def test_a_class_without_its_one_teacher_is_refused(subsets):
     with pytest.raises(ValueError, match="one teacher per side"):
-        cpsd.Merged([Constant(0), Constant(0)], subsets, ("a", "b", "c"))
+        Merged([Constant(0), Constant(0)], subsets, ("a", "b", "c"))
 
 
 def slow_asl(x: float, y: float) -> float:
@@ -170,6 +172,21 @@ def test_no_teachers_is_the_baseline():
     baseline = train_asl(setup(AslOptions()), AslOptions(), Run.memory())
     assert none.sides == ()
     assert equal(student(none), baseline.learner.model.state_dict())
+
+
+def test_teacher_epochs_are_those_of_each_teacher():
+    """The paper's 20 and 80 epochs: of 280 for ten teachers of all images, five per side."""
+    settings = CpsdOptions(subsets=2, teacher_epochs=20)
+    whole = setup(settings)
+    passes = whole.total * whole.training.batch_size / len(whole.train)
+    few = CpsdOptions(subsets=2, teacher_epochs=passes / 8)  # four teachers, half of the budget
+    plans, _ = plan_teachers(whole, few, plan_sides(whole, few, Run.memory()))
+    assert [plan.steps for plan in plans] == [round(whole.total / 8)] * len(plans)
+    assert student_share(whole, few, plans) == pytest.approx(
+        1 - len(plans) * round(whole.total / 8) / whole.total
+    )
+    with pytest.raises(UserError, match="none of 12 for the student: raise --epochs"):
+        trained(settings)
 
 
 @pytest.mark.parametrize("augment", ["crop-flip", "none"])
@@ -452,6 +469,11 @@ def test_other_settings_are_refused_on_resume(tmp_path):
         ({"subsets": 7}, "--subsets 7 is more than the 6 classes: take 6 or fewer"),
         ({"sides": "random", "subsets": 7}, "--subsets 7 is more than the 6 classes"),
         ({"teacher_share": 1}, r"--teacher-share must lie in \(0, 1\), got 1"),
+        (
+            {"teacher_share": 0.3, "teacher_epochs": 2.0},
+            "--teacher-share has no effect with --teacher-epochs",
+        ),
+        ({"teacher_epochs": 0}, "--teacher-epochs must be positive"),
         ({"imitation_weight": -1}, "--imitation-weight must not be negative"),
         (
             {"partition_method": "spectral", "sides": "random"},

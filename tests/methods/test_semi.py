@@ -20,7 +20,7 @@ from reteach.engine.run import Run
 from reteach.engine.setup import Frozen, Setup
 from reteach.errors import UserError
 from reteach.labels import Single, Soft
-from reteach.methods import semi, semi_candidates, semi_plan, semi_selection
+from reteach.methods import semi, semi_candidates, semi_finetune, semi_plan, semi_selection
 from reteach.methods.supervised import Supervised
 from reteach.options.methods import SemiOptions
 from reteach.options.shared import Model, Training
@@ -204,7 +204,9 @@ def test_in_a_second_round_the_student_selects(monkeypatch, tmp_path):
 def test_a_sweep_takes_the_rate_that_is_best_on_held_out_images(monkeypatch, capsys):
     seen = watched(monkeypatch)
     monkeypatch.setattr(
-        semi, "_accuracy", lambda _, model, held: 1 / (1 + abs(model.learner.rate(0) - 0.01))
+        semi_finetune,
+        "_accuracy",
+        lambda _, model, held: 1 / (1 + abs(model.learner.rate(0) - 0.01)),
     )
     options = replace(QUICK, finetune_lr=(0.1, 0.01, 0.001), finetune_steps=2)
     semi.train(setup(), options, Run.memory(3))

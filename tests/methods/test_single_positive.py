@@ -96,7 +96,7 @@ def test_expected_positive_is_its_equation():
     algorithm = ExpectedPositive(toys.learner(), 1.5)
     for batch in toys.stream().batches(0, 4):
         logits = logits_before(algorithm.learner, batch.x)
-        named = sum(bce(z[c], 1) / 3 for z, c in zip(logits, batch.labels.index, strict=True)) / 8
+        named = sum(bce(z[c], 1) / 3 for z, c in zip(logits, toys.given(batch), strict=True)) / 8
         count = ((sum(sigmoid(z) for row in logits for z in row) / 8 - 1.5) / 3) ** 2
         measured = algorithm.step(batch)
         assert measured["loss"].item() == pytest.approx(named, rel=1e-4)
@@ -117,7 +117,7 @@ def test_role_is_its_equations():
 
 def role_loss(mine: Any, other: Any, batch: Batch, k: float = 1.5) -> float:
     total, count = 0.0, 0.0
-    for a, b, c in zip(mine, other, batch.labels.index, strict=True):
+    for a, b, c in zip(mine, other, toys.given(batch), strict=True):
         total += sum(bce(x, sigmoid(y)) for x, y in zip(a, b, strict=True)) / 3 + bce(a[c], 1) / 3
         count += sum(map(sigmoid, a))
     n = len(mine)
@@ -182,7 +182,7 @@ def test_large_loss_is_its_definition(surprise):
     for batch in toys.stream().batches(0, 6):
         logits = logits_before(algorithm.learner, batch.x)
         entries = []
-        for row, zs, label in zip(batch.rows.tolist(), logits, batch.labels.index, strict=True):
+        for row, zs, label in zip(batch.rows.tolist(), logits, toys.given(batch), strict=True):
             for c, z in enumerate(zs):
                 y = float(c == label or (row, c) in corrected)
                 entries.append([row, c, z, y])

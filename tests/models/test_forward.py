@@ -24,11 +24,11 @@ def network(name: str) -> nn.Module:
     return model.eval()
 
 
-@pytest.mark.parametrize("backend", ["folded", "openvino"])
+@pytest.mark.parametrize("backend", ["folded", "openvino", "onnx"])
 @pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet", "reteach_tiny", "test_vit"])
 def test_same_features_to_a_thousandth(name, backend):
-    if backend == "openvino":
-        pytest.importorskip("openvino", reason="openvino is not installed")
+    if backend != "folded":
+        needed(backend)
     model = network(name)
     size = 160 if name == "test_vit" else 64
     if name == "test_vit":
@@ -74,16 +74,31 @@ def test_a_backend_that_gives_other_features_is_passed_over(monkeypatch):
         forward(model, (3, 16, 16), "folded")
 
 
-def test_without_openvino_the_extra_is_named_or_the_next_is_taken(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+NEEDS = {"openvino": ("openvino",), "onnx": ("onnxruntime", "onnx")}
+
+
+def needed(backend: str) -> None:
+    """Skip without what a backend needs."""
+    for package in NEEDS[backend]:
+        pytest.importorskip(package, reason=f"{package} is not installed")
+
+
+@pytest.mark.parametrize("backend", NEEDS)
+def test_without_a_backend_the_extra_is_named_or_the_next_is_taken(monkeypatch, backend):
+    for package in ("openvino", "onnxruntime"):
+        monkeypatch.setitem(__import__("sys").modules, package, None)
     model = network("test_resnet")
     assert forward(model, (3, 64, 64)).backend == "folded"
-    with pytest.raises(UserError, match=r"pip install 'reteach\[openvino\]'"):
-        forward(model, (3, 64, 64), "openvino")
+    with pytest.raises(UserError, match=rf"pip install 'reteach\[{backend}\]'"):
+        forward(model, (3, 64, 64), backend)
 
 
-def test_compiling_for_a_few_images_is_not_worth_its_time():
-    pytest.importorskip("openvino", reason="openvino is not installed")
+@pytest.mark.parametrize("backend", NEEDS)
+def test_compiling_for_a_few_images_is_not_worth_its_time(monkeypatch, backend):
+    needed(backend)
+    monkeypatch.setattr(module, "FASTEST_FIRST", (backend, "folded", "eager"))
     model = network("test_resnet")
-    assert forward(model, (3, 64, 64), images=module.WORTH_COMPILING - 1).backend == "folded"
-    assert forward(model, (3, 64, 64), images=module.WORTH_COMPILING).backend == "openvino"
+    assert (
+        forward(model, (3, 64, 64), images=module.WORTH_COMPILING[backend] - 1).backend == "folded"
+    )
+    assert forward(model, (3, 64, 64), images=module.WORTH_COMPILING[backend]).backend == backend

@@ -17,10 +17,10 @@ from PIL import Image
 from reteach.data.loading.clips import evaluation
 from reteach.data.loading.stream import Normalize
 from reteach.errors import UserError
+from reteach.features.extractor import expected_interpolation
 from reteach.models import packages, zoo
 from reteach.models.packages import Package
 from reteach.options.shared import Model
-from reteach.runs.setup import expected_interpolation
 
 NAME = "a_package_of_weights"
 

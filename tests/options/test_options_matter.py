@@ -29,9 +29,10 @@ from reteach.models import small
 from reteach.options import shared as options
 from reteach.options.methods import METHODS
 from reteach.relabel.partition import cut
+from reteach.runs.checks import check_unlabeled
 from reteach.runs.config import Config
 from reteach.runs.inputs import Inputs
-from reteach.runs.setup import check_unlabeled, load_recipe, make_setup
+from reteach.runs.setup import load_recipe, make_setup
 
 CLASSES = ("a", "b", "c", "d")
 
@@ -111,6 +112,9 @@ OTHERS: dict[str, Any] = {
     "augment": "none",
     "randaugment": 5,
     "cutout": 0.5,
+    "mixup": 0.4,
+    "cutmix": 1.0,
+    "class_weights": "balanced",
     "seed": 1,
     "eval_every": 2,
     # of methods
@@ -153,6 +157,7 @@ OTHERS: dict[str, Any] = {
     "subsets": 1,
     "tau": 8.0,
     "teacher_share": 0.3,
+    "teacher_epochs": 1.33,
     "imitation_weight": 3.0,
 }
 """Another value of a setting; of switches and choices all of them are tried."""
@@ -346,7 +351,10 @@ def settings_of(method: str, context: dict[str, Any]) -> list[tuple[str, Any, An
     return [entry for name, entry in found.items() if name not in left_out]
 
 
-BY_METHOD = ("unlabeled", "rebalance", "balanced_epoch", "schedule", "warmup", "accumulate", "seed")
+BY_METHOD = (
+    *("unlabeled", "rebalance", "balanced_epoch", "schedule", "warmup", "accumulate", "seed"),
+    *("mixup", "cutmix", "class_weights"),
+)
 """Shared settings that a method could lose by itself, tried with each; what all methods get from the same
 place is tried with softmax."""
 APART = {"unlabeled", "teacher", "teacher_run", "generations"}

@@ -5,7 +5,11 @@ function brightness(color) {
   return 0.2126 * r + 0.7152 * g + 0.0722 * b;
 }
 
-const numbers = (css) => css.match(/[\d.]+/g).map(Number);
+// rgb() counts to 255, a mixed color(srgb …) to 1.
+function numbers(css) {
+  const found = css.match(/[\d.]+/g).map(Number);
+  return css.startsWith("color(") ? found.map((v, i) => (i < 3 ? 255 * v : v)) : found;
+}
 
 function behind(element) {
   for (let at = element; at; at = at.parentElement) {

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import bindparam
 
 from rating_kit import Clock, label_plan, new_store
 from reteach.rating.assignment import MANY, Flow, NoImages, NotYours
 from reteach.rating.export import ratings_of
 from reteach.rating.overview import missing_items, progress, rater_rows
 from reteach.rating.raters import add_raters, set_state
+from reteach.rating.schema import tasks
+from reteach.rating.settle import tally
 from reteach.rating.store import Store
 from reteach.rating.views import TaskView, counts, earlier, task_view
 
@@ -252,3 +255,77 @@ def test_many_raters_at_once_never_overfill_a_task(where: str) -> None:
         thread.join(60)
     assert Counter(task for _, task in done) == dict.fromkeys(range(12), 2)
     assert len(ratings_of(store).answer) == 12 * 2 * 3
+
+
+def test_only_disputed_questions_are_asked_on(where: str) -> None:
+    """Three answers that agree settle a question; the others get five. Nobody sees a settled one again."""
+    store = new_store(where, label_plan(6), wanted=5, agree=3)
+    names = [f"r{k}" for k in range(7)]
+    flow, _, people = flow_on(store, *names)
+    asked: Counter[int] = Counter()
+
+    def say(rater: int, question: int) -> int:
+        return (rater + question) % 2 * 2 if question % 3 == 0 else 2 * (question % 2)
+
+    for _ in range(60):
+        for rater in people:
+            held = flow.hand(rater)
+            if held:
+                view = view_of(store, rater, held[0].task)
+                given = {q.id: say(rater, q.id) for q in view.questions}
+                asked.update(list(given))
+                assert flow.submit(rater, view.id, given, 1) == "stored"
+    counts = ratings_of(store).counts()
+    for question, row in enumerate(counts.tolist()):
+        agreed = 0 in (row[0], row[2])
+        assert sum(row) == asked[question]
+        assert (3 <= sum(row) <= 4) if agreed else sum(row) == 5, (question, row)
+    assert {sum(row) for row in counts.tolist()} >= {3, 5}
+    done = progress(store)
+    assert (done.done, done.counted) == (6, done.wanted)
+
+
+def test_an_answer_that_changes_opens_a_question_again(where: str) -> None:
+    store = new_store(where, label_plan(1, width=1), wanted=4, agree=2)
+    flow, _, people = flow_on(store, "a", "b", "c", "d")
+    assert [do(flow, rater, 2) for rater in people] == [0, 0, None, None]
+    assert flow.submit(people[0], 0, {0: 0}, 2) == "stored"
+    assert [do(flow, rater, 2) for rater in people[2:]] == [0, 0]
+    assert ratings_of(store).counts().tolist() == [[1, 0, 3]]
+    set_state(store, people[0], "excluded", 0.0)
+    with store.read() as connection:
+        assert counts(connection, people[1]).left == 0
+
+
+def test_what_was_asked_is_what_is_taken(where: str) -> None:
+    store = new_store(where, label_plan(1, width=2), wanted=3, agree=2)
+    flow, _, (a, b, c) = flow_on(store, "a", "b", "c")
+    for rater, given in ((a, {0: 2, 1: 2}), (b, {0: 2, 1: 0})):
+        flow.hand(rater)
+        assert flow.submit(rater, 0, given, 1) == "stored"
+    assert [held.task for held in flow.hand(c)] == [0]
+    assert [q.id for q in view_of(store, c, 0).questions] == [1]
+    with pytest.raises(ValueError, match="asked"):
+        flow.submit(c, 0, {0: 2, 1: 2}, 1)
+    assert flow.submit(c, 0, {1: 2}, 1) == "stored"
+    assert ratings_of(store).counts().tolist() == [[0, 0, 2], [1, 0, 2]]
+    assert flow.submit(c, 0, {1: 0}, 2) == "stored"  # and can change it
+
+
+def test_golden_tasks_are_asked_whole_whatever_raters_agree_on(where: str) -> None:
+    store = new_store(where, label_plan(1, golden=(0,)), wanted=3, agree=2)
+    flow, _, people = flow_on(store, "a", "b", "c", "d", chance=lambda: 0.0)
+    assert [do(flow, rater, 0) for rater in people] == [0, 0, 0, 0]
+    assert ratings_of(store).counts().sum(1).tolist() == [4, 4, 4]
+
+
+def test_taking_an_answer_looks_at_the_answers_of_its_task_alone(tmp_path: Path) -> None:
+    """However many there are in the store: SQLite tells how it would go about it."""
+    store = new_store(tmp_path / "r.db")
+    query = tally(tasks.c.id == bindparam("this_task", 1))
+    text = str(query.compile(dialect=store.engine.dialect, compile_kwargs={"literal_binds": True}))
+    with store.read() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}")
+        steps = [str(row[-1]) for row in plan]
+    assert any("answers" in step for step in steps)
+    assert not any("SCAN" in step or "MATERIALIZE" in step for step in steps), steps

@@ -153,12 +153,16 @@ def test_answers_from_elsewhere_count(where: str, tmp_path: Path) -> None:
     assert len(Flow(second).hand(3)) == 1
 
 
-def test_half_answered_tasks_are_left_out(tmp_path: Path) -> None:
+def test_half_answered_tasks_count_for_what_was_answered(tmp_path: Path) -> None:
+    """Whoever answers one question of three was not asked the others: they still need two raters."""
     store = new_store(tmp_path / "a.db", label_plan(2))
     given = ratings_of(store).with_rater(
         "ann", np.array([0, 1, 2, 3]), np.array([0, 1, 2, 0], np.int8)
     )
-    assert bring_in(store, given, 0.0) == (3, 1)
+    assert bring_in(store, given, 0.0) == (4, 0)
+    assert ratings_of(store).counts().sum(1).tolist() == [1, 1, 1, 1, 0, 0]
+    rows, _ = task_rows(store, "all", 0)
+    assert {row.id: row.lacking for row in rows} == {0: 1, 1: 2}
 
 
 def test_bad_numbers(tmp_path: Path) -> None:

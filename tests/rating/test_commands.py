@@ -266,12 +266,20 @@ def test_gold_of_consensus_replaces_that_of_the_store_and_says_so(
     ]
 
 
+LATER = ("asked", "active", "skipped_at")
+"""Columns of assignments that version 1 did not have."""
+
+
 def test_a_store_of_version_1_is_read_without_whole_gold_sets_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = new_store(tmp_path / "r.db", label_plan(golden=(1,)))
     with store.write() as connection:
-        connection.exec_driver_sql("DROP TABLE gold_sets")
+        for table in ("gold_sets", "rulings", "remarks", "found"):
+            connection.exec_driver_sql(f"DROP TABLE {table}")
+        for column in ("tasks.lacking", *(f"assignments.{c}" for c in LATER)):
+            table, _, name = column.partition(".")
+            connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {name}")
         connection.exec_driver_sql("UPDATE store SET value = '1' WHERE name = 'version'")
     store.close()
     ratings = read_ratings(tmp_path / "r.db")
@@ -677,8 +685,8 @@ def test_gold_that_judges_nobody_gives_way_to_em_and_gold_without_classes_is_cal
     found = run(ConsensusOptions(str(where), report=page, **options))
     assert found.method == "em"
     assert "all true or all false" in capsys.readouterr().out
-    assert found.outcome.unlabeled == ["0.png"]
-    assert "The gold of 1 item holds none of the classes." in page.read_text()
+    assert (found.outcome.unlabeled, found.emptied_by_gold) == ([], 1)
+    assert "known to hold none of the classes" in page.read_text()
     assert "None of the asked classes reached" not in page.read_text()
     with pytest.raises(UserError, match="--method em"):
         run(ConsensusOptions(str(where), method="golden", **options))
@@ -691,3 +699,24 @@ def test_a_hundred_percent_is_all_of_it_and_none_is_none() -> None:
 
     shown = [whole_percent(x) for x in (0.0, 1e-9, 0.004, 0.5, 0.996, 1 - 1e-9, 1.0)]
     assert shown == ["0%", "1%", "1%", "50%", "99%", "99%", "100%"]
+
+
+def test_rate_as_json_prints_the_object_alone_and_the_links_on_stderr(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from reteach.cli import main
+    from reteach.rating import serve
+
+    class Stopped:
+        def run(self, sockets: list[socket.socket]) -> None:
+            sockets[0].close()
+
+    monkeypatch.setattr(serve, "web_server", lambda site: Stopped())
+    store = tmp_path / "store.db"
+    plan = label_plan()
+    new_store(store, plan).close()
+    folder = photos(tmp_path / "images", list(plan.items))
+    assert main(["rate", str(store), "--images", str(folder), "--port", "0", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"store": str(store)}
+    assert "owner: http://" in said.err

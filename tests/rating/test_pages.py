@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -14,7 +15,7 @@ from rating_hands import TASK, Hands, chromium
 from rating_kit import label_plan, links, new_store, photos, running
 from reteach.rating.app_state import Site
 from reteach.rating.class_descriptions import ClassText
-from reteach.rating.export import ratings_of
+from reteach.rating.export import answers_csv, ratings_of
 
 PROBE = Path(__file__).with_name("probe.js").read_text()
 
@@ -153,7 +154,8 @@ def test_every_page_can_be_seen_and_reached(
     )
     page = hands.page
     owner = f"{site.public}/o/{site.owner_token}"
-    for path in ("/instructions", "/rate", "/paused", owner, "/owner/tasks"):
+    paths = ("/instructions", "/rate", "/paused", owner, "/owner/tasks", "/owner/tasks/0")
+    for path in paths:
         page.goto(path if path == owner else site.public + path)
         if path == "/rate":
             for row, key in enumerate("ymn"):
@@ -215,3 +217,147 @@ def test_the_owners_page_keeps_itself_up_to_date(browser: Any, site: Site) -> No
     hands.page.wait_for_selector("text=50% of the work")
     assert "ann" in hands.page.inner_text("table")
     hands.close()
+
+
+def shown(hands: Hands) -> str:
+    """The answers on the page, a dash where there is none."""
+    return "".join(
+        hands.page.evaluate(
+            "[...document.querySelectorAll('[data-row]')]"
+            ".map(r => r.querySelector('input:checked')?.dataset.key ?? '-')"
+        )
+    )
+
+
+def test_the_rest_are_no_by_one_key(browser: Any, site: Site) -> None:
+    hands = Hands(browser, links(site, "ann")["ann"])
+    hands.turn("Enter")
+    hands.page.keyboard.press("y")
+    hands.page.keyboard.press("m")
+    hands.page.keyboard.press("r")
+    assert shown(hands) == "ymnnnnnn"
+    hands.turn("Enter")
+    assert shown(hands) == "--------"
+    hands.page.click("[data-rest]")
+    assert shown(hands) == "nnnnnnnn"
+    hands.close()
+
+
+def test_zoom_by_key_pointer_and_wheel_keeps_within_the_image(browser: Any, site: Site) -> None:
+    hands = Hands(browser, links(site, "ann")["ann"], viewport={"width": 1280, "height": 720})
+    hands.turn("Enter")
+    page = hands.page
+
+    def scale() -> float:
+        found = page.evaluate("getComputedStyle(document.querySelector('[data-photo]')).transform")
+        return 1.0 if found == "none" else float(found.split("(")[1].split(",")[0])
+
+    def middle() -> tuple[float, float]:
+        box = page.locator("[data-photo]").bounding_box()
+        return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    page.keyboard.press("z")
+    assert scale() == 3
+    start = middle()
+    page.mouse.move(300, 400)
+    page.mouse.down()
+    page.mouse.move(330, 410, steps=4)
+    page.mouse.up()
+    assert scale() == 3  # a drag is no click
+    assert middle()[0] == pytest.approx(start[0] + 30, abs=2)
+    dragged = middle()
+    page.keyboard.press("ArrowRight")
+    assert middle()[0] < dragged[0]
+    for _ in range(40):
+        page.keyboard.press("ArrowLeft")
+    box, frame = (page.locator(w).bounding_box() for w in ("[data-photo]", "[data-frame]"))
+    assert box["x"] <= frame["x"] + frame["width"] / 2
+    page.mouse.click(300, 400)
+    assert scale() == 1
+    page.mouse.wheel(0, -300)
+    page.wait_for_function("document.querySelector('[data-frame]').hasAttribute('data-zoomed')")
+    page.mouse.wheel(0, 900)
+    page.wait_for_function("!document.querySelector('[data-frame]').hasAttribute('data-zoomed')")
+    assert shown(hands) == "--------"
+    hands.close()
+
+
+def test_something_else_is_added_by_typing_part_of_its_name(browser: Any, tmp_path: Path) -> None:
+    plan = label_plan(
+        1, 3, starts=np.array([0, 2]), asked=np.array([0, 1]), gold=np.full(2, np.nan)
+    )
+    store = new_store(tmp_path / "r.db", plan, wanted=2)
+    with running(store, photos(tmp_path / "photos", list(plan.items))) as site:
+        hands = Hands(browser, links(site, "ann")["ann"])
+        hands.turn("Enter")
+        page = hands.page
+        page.keyboard.press("a")
+        page.keyboard.type("class 2 ")
+        page.locator("[data-hit]").first.wait_for()
+        page.keyboard.press("Enter")
+        assert page.inner_text("[data-chosen]").strip() == "class 2"
+        page.keyboard.press("Escape")
+        page.keyboard.press("f")
+        page.keyboard.type("y is no answer here")
+        assert shown(hands) == "--"
+        page.keyboard.press("Escape")
+        page.keyboard.press("y")
+        page.keyboard.press("r")
+        hands.turn("Enter")
+        hands.close()
+        ratings = ratings_of(store)
+        assert [ratings.classes[c] for c in ratings.pair_class] == [f"class {c}" for c in range(3)]
+        assert ratings.counts().tolist() == [[0, 0, 1], [1, 0, 0], [0, 0, 1]]
+        text = answers_csv(store, 1)
+        assert "y is no answer here" in text
+        active = float(text.splitlines()[1].split(",")[8])
+        assert 0 < active < 60
+
+
+def test_a_skip_needs_no_answers_and_a_wrong_name_loses_none(browser: Any, site: Site) -> None:
+    hands = Hands(browser, links(site, "ann")["ann"])
+    hands.turn("Enter")
+    first = hands.page.evaluate(TASK)
+    hands.turn("s")
+    assert hands.page.evaluate(TASK) != first
+    hands.page.keyboard.press("r")
+    hands.page.click("[data-other] summary")
+    hands.page.fill("[data-find]", "no such class")
+    hands.page.keyboard.press("Escape")
+    hands.page.click("[data-save]")
+    hands.page.wait_for_function(
+        "document.querySelector('#problem').textContent.includes('no such')"
+    )
+    assert shown(hands) == "nnnnnnnn"  # still there
+    assert not len(ratings_of(site.store).answer)
+    assert all("422" in text for text in hands.problems)
+    hands.problems.clear()
+    hands.close()
+
+
+def test_eight_labels_with_descriptions_fit_on_one_laptop_screen(
+    browser: Any, tmp_path: Path
+) -> None:
+    names = [f"class number {k}" for k in range(8)]
+    about = "a description that says in some words what the label means to somebody who rates"
+    plan = label_plan(
+        3,
+        8,
+        classes=names,
+        texts={name: ClassText(f"{name}, also so called", about) for name in names},
+        examples=[(c, i) for c in range(8) for i in (1, 2)],
+    )
+    store = new_store(tmp_path / "r.db", plan)
+    with running(store, photos(tmp_path / "photos", list(plan.items))) as site:
+        hands = Hands(browser, links(site, "ann")["ann"], viewport={"width": 1280, "height": 720})
+        hands.turn("Enter")
+        page = hands.page
+        assert page.locator("[data-row]").count() == 8
+        end = page.locator(".beside").bounding_box()
+        bar = page.locator(".actions").bounding_box()
+        assert end["y"] + end["height"] <= bar["y"] + 1
+        for box in (row.bounding_box() for row in page.locator("[data-row] .about").all()):
+            assert box["height"] > 15
+            assert box["width"] > 200
+        assert page.evaluate("document.documentElement.scrollHeight") <= 721
+        hands.close()

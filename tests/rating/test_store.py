@@ -11,6 +11,8 @@ from sqlalchemy import inspect, select, text
 from rating_kit import label_plan, new_store
 from reteach.errors import UserError
 from reteach.rating import migrations, schema
+from reteach.rating.assignment import Flow
+from reteach.rating.export import ratings_of
 from reteach.rating.raters import add_raters, by_token, new_link
 from reteach.rating.store import open_store
 
@@ -48,7 +50,7 @@ def test_a_store_of_a_newer_version_is_refused(where: str) -> None:
     with store.write() as connection:
         connection.execute(text("UPDATE store SET value = '99' WHERE name = 'version'"))
     store.close()
-    with pytest.raises(UserError, match="version 99, this reteach knows versions up to 2: update"):
+    with pytest.raises(UserError, match="version 99, this reteach knows versions up to 3: update"):
         open_store(where)
 
 
@@ -63,7 +65,7 @@ def test_an_older_store_is_brought_up_to_date(where: str, monkeypatch: pytest.Mo
     for _ in range(2):
         store = open_store(where)
         with store.read() as connection:
-            assert migrations.version(connection) == 3
+            assert migrations.version(connection) == 4
         store.close()
     assert len(applied) == 1
 
@@ -82,7 +84,7 @@ def test_a_failed_migration_changes_nothing(where: str, monkeypatch: pytest.Monk
     store = open_store(where)
     with store.read() as connection:
         assert not inspect(connection).has_table("half")
-        assert migrations.version(connection) == 2
+        assert migrations.version(connection) == 3
 
 
 def test_a_store_in_use_is_not_built_over(where: str) -> None:
@@ -171,3 +173,50 @@ def test_names_of_raters(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=said):
             add_raters(store, names)
     assert list(add_raters(store, ["b"])) == ["b"]  # what failed left nothing
+
+
+OLD = """
+INSERT INTO store VALUES ('version', '2'), ('id', 'abcd'), ('kind', 'labels'), ('wanted', '2'),
+    ('gold_rate', '0.0');
+INSERT INTO classes VALUES (0, 'cat', 'cat', ''), (1, 'dog', 'dog', '');
+INSERT INTO items VALUES (0, 'a.png', 0, NULL), (1, 'b.png', 1, NULL), (2, 'c.png', 1, NULL);
+INSERT INTO tasks VALUES (0, 0, false, 0, 'done'), (1, 1, false, 1, 'open'),
+    (2, 2, false, 2, 'open');
+INSERT INTO questions VALUES (0, 0, 0, 0, NULL), (1, 0, 1, 1, NULL), (2, 1, 0, 1, NULL), (3, 2, 0, 1, NULL);
+INSERT INTO raters VALUES (1, 'ann', NULL, 'active'), (2, 'ben', NULL, 'active'),
+    (3, 'eve', NULL, 'excluded');
+INSERT INTO assignments VALUES (0, 1, 1, 1, 1, 2, 1, 1), (0, 2, 1, 1, 1, 2, 1, 1), (1, 1, 1, 1, 1, 2, 1, 1),
+    (1, 3, 1, 1, 1, 2, 1, 1);
+INSERT INTO answers VALUES (0, 1, 2), (1, 1, 0), (0, 2, 2), (1, 2, 1), (2, 1, 2), (2, 3, 0);
+"""
+
+
+def test_a_store_of_the_first_edition_goes_on_where_it_stood(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answers, and what each task lacks: the excluded rater's answer does not count."""
+    store = open_store(where, "new")
+    store.close()
+    with store.engine.begin() as connection:
+        for name in inspect(connection).get_table_names():
+            connection.exec_driver_sql(
+                f"DROP TABLE {name}" + (" CASCADE" if "postgresql" in where else "")
+            )
+        for step in migrations.STEPS[:2]:
+            step(connection)
+        for statement in OLD.split(";"):
+            if statement.strip():
+                connection.exec_driver_sql(statement)
+    store = open_store(where)
+    with store.read() as connection:
+        assert migrations.version(connection) == 3
+        lacking = dict(connection.execute(select(schema.tasks.c.id, schema.tasks.c.lacking)).all())
+    assert lacking == {0: 0, 1: 1, 2: 2}
+    assert (store.settings.wanted, store.settings.agree) == (2, None)
+    assert ratings_of(store).counts().tolist() == [[0, 0, 2], [1, 1, 0], [0, 0, 1], [0, 0, 0]]
+    flow = Flow(store)
+    assert sorted(held.task for held in flow.hand(2)) == [1, 2]
+    assert flow.submit(2, 1, {2: 2}, 1) == "stored"
+    with store.read() as connection:
+        row = connection.execute(select(schema.tasks).where(schema.tasks.c.id == 1)).one()
+    assert (row.lacking, row.state) == (0, "done")

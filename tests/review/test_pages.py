@@ -18,7 +18,8 @@ from reteach.review.web import serve_review
 from reteach.review.web.reviewers import FILE, Reviewers
 from reteach.review.web.serving import close, new_site, review_app
 from reteach.review.web.site import ReviewSite
-from review_kit import SHAPES, review_site, shape_review, truth_of
+from reteach.tables import read_labels
+from review_kit import SHAPES, review_site, shape_review, truth_of, wrong_of
 
 COUNT = 40
 NASTY = '<img src=x onerror="alert(1)">&\u202egpj'
@@ -70,7 +71,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReviewSite]:
     close(found)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def guest(untouched: ReviewSite) -> Reviewer:
     return Reviewer(untouched)
 
@@ -105,6 +106,7 @@ def test_filters_stand_in_the_address_and_combine(site: ReviewSite, ann: Reviewe
         ("given=circle&predicted=square", Query(given="circle", predicted="square")),
         ("q=001", Query(text="001")),
         ("status=all&order=random", Query(status="all", order="random")),
+        ("order=margin%2Bbalanced", Query(order="margin+balanced")),
         ("like=5&status=all", Query(like=5, status="all")),
         ("label=circle&q=00", Query(label="circle", text="00")),
     ):
@@ -309,6 +311,22 @@ def test_learning_again_is_asked_for_and_told(site: ReviewSite, ann: Reviewer) -
     assert "Wrong labels" in head
 
 
+def test_the_next_hundred_are_those_of_the_order_on_the_page(
+    site: ReviewSite, ann: Reviewer
+) -> None:
+    page = ann.get("/?order=random").text
+    assert 'data-order="random"' in page
+    for head in (
+        ann.get("/live?order=random").json()["head"],
+        ann.do("decide", rows=[1], kind="right", order="random").json()["head"],
+        ann.do("undo", order="random").json()["head"],
+    ):
+        assert 'data-order="random"' in head
+    assert 'data-order="self-confidence"' in ann.get("/live?order=best").json()["head"]
+    site.session.progress("random")
+    assert str(round(site.session.progress("random").next_100.value)) in page
+
+
 def test_progress_names_every_class_and_the_worth_of_going_on(
     site: ReviewSite, ann: Reviewer
 ) -> None:
@@ -386,6 +404,8 @@ def test_other_requests_that_cannot_be(guest: Reviewer, path: str, fields: dict[
         "/?label=pentagon",
         "/?given=pentagon",
         "/?order=best",
+        "/?order=random%2Bbest",
+        "/?order=random%2Bdiverse%2Bdiverse",
         "/?status=done",
         "/?tag=none",
         "/?saved=none",
@@ -555,3 +575,20 @@ def test_without_images_there_are_names(tmp_path: Path) -> None:
     assert ann.get("/thumb/3").status_code == 404
     assert ann.get("/item/3").status_code == 200
     close(site)
+
+
+def test_the_way_out(site: ReviewSite, ann: Reviewer) -> None:
+    wrong = np.flatnonzero(wrong_of(COUNT) != truth_of(COUNT)).tolist()
+    for row in wrong:
+        ann.do("decide", rows=[row], kind="is", label=SHAPES[truth_of(COUNT)[row]])
+    answer = ann.do("export").json()
+    assert f"{len(wrong)} changed" in answer["html"]
+    assert "reteach train" in answer["html"]
+    files = re.findall(r'href="(/export/[^"]+)"', answer["html"])
+    assert len(files) == 2
+    for file in files:
+        assert len(ann.get(file).content) > 100
+    table = read_labels(site.session.prepared.folder / "export" / files[0].rpartition("/")[2])
+    rows, columns, _ = table.labels.pairs()
+    found = dict(zip((table.items[r] for r in rows), columns.tolist(), strict=True))
+    assert found == {f"{i:04d}.png": c for i, c in enumerate(truth_of(COUNT).tolist())}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reteach import cli
+from reteach import cli, command_line
 from reteach.errors import UserError
 from reteach.options.methods import METHODS
 from reteach.options.shared import Data, Model, Output, Training
@@ -22,7 +22,7 @@ def command(name: str) -> Any:
 
 
 def parsed(name: str, *words: str) -> Any:
-    return cli._parse(command(name), name, list(words))
+    return command_line.parse(command(name), name, list(words))
 
 
 def other(hint: Any) -> Any:
@@ -46,6 +46,8 @@ def changed(group: Any, but: tuple[str, ...] = ()) -> Any:
     values = {f.name: other(hints[f.name]) for f in fields(group) if f.name not in but}
     if "minimum" in values:
         values["minimum"] = -2.5e-07  # the one number that may be below zero
+    if "drop_at" in values:
+        values["schedule"] = "drop"  # beside which alone it has effect
     return replace(group, **values)
 
 
@@ -63,6 +65,17 @@ def test_a_runs_own_config_trains_the_same_again(method, usual, spelling, tmp_pa
     for group in ("settings", "data", "model", "training"):
         assert getattr(made, group) == getattr(told, group)
     assert made.output == replace(told.output, out=None), "the run's own folder is taken"
+
+
+def test_a_files_idle_setting_is_refused_where_it_is_changed(tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text("drop-at: 0.9\nnesterov: true\n")
+    file = ("--config", str(tmp_path / "mine.yaml"))
+    assert parsed("train elr", *file, "--optimizer", "adam").training.nesterov
+    with pytest.raises(UserError, match="--drop-at has no effect without --schedule drop"):
+        parsed("train elr", *file, "--drop-at", "0.9")
+    (tmp_path / "mine.yaml").write_text("drop-at: 0.5\n")
+    with pytest.raises(UserError, match="--drop-at has no effect without --schedule drop"):
+        parsed("train elr", *file)
 
 
 def test_a_copy_of_a_runs_config_keeps_the_folder_that_it_names(tmp_path: Path):

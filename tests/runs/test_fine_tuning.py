@@ -14,8 +14,8 @@ from reteach.data.dataset import Dataset
 from reteach.data.sources.base import ArraySource
 from reteach.engine import linear_probe
 from reteach.engine.learner import Learner
+from reteach.engine.optimizer import optimizer_of
 from reteach.engine.run import Run
-from reteach.engine.setup import _optimizer
 from reteach.errors import UserError
 from reteach.labels import Multi, Single
 from reteach.methods.supervised import train_softmax
@@ -251,7 +251,7 @@ def test_layer_decay_multiplies_the_rate_once_per_layer():
         scales[k] for k in ("cls_token", "blocks.0.attn.qkv.weight", "blocks.1.attn.qkv.weight")
     ]
     assert depths[0] < depths[1] == depths[2] / 2 < scales["head.weight"] == 1
-    optimizer = _optimizer(model, options.Training(layer_decay=0.5, head_lr_scale=3.0))
+    optimizer = optimizer_of(model, options.Training(layer_decay=0.5, head_lr_scale=3.0))
     learner = Learner(model, optimizer, Constant(0.1))
     rates = {id(p): g["lr_scale"] for g in learner.optimizer.param_groups for p in g["params"]}
     assert rates[id(model.head.weight)] == 3.0

@@ -15,7 +15,7 @@ from reteach.data.dataset import Dataset
 from reteach.data.loading.views import DrawnView, FirstView
 from reteach.data.sources.base import ArraySource
 from reteach.data.sources.feature_table import FORMAT, INDEX, FeatureShard, write_shard
-from reteach.engine.setup import schedule_of
+from reteach.engine.optimizer import schedule_of
 from reteach.labels import Multi, Single
 from reteach.models.feature_heads import LENGTH
 from reteach.options.shared import Training

@@ -17,7 +17,7 @@ def summed_logits(
     tables: Sequence[ScoreTable],
     items: ItemIndex,
     classes: Sequence[str],
-    tell: Callable[[int], None] = lambda rows: None,
+    on_progress: Callable[[int], None] = lambda rows: None,
 ) -> NDArray[np.float32]:
     """(N, C) the models' logits added up; tables without logits give log-probabilities.
 
@@ -39,7 +39,7 @@ def summed_logits(
             np.add.at(total, (batch.item, batch.cls), values)
             seen += np.bincount(batch.item, minlength=len(items))
             rows += len(values)
-            tell(rows)
+            on_progress(rows)
         short = np.flatnonzero(seen != len(classes))
         if len(short):
             raise UserError(

@@ -13,12 +13,9 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.loading.decode import ImageError
-from ..data.sources.base import Source, shrunk
-from ..data.sources.videos import still
+from ..data.loading.measure import measure_images
+from ..data.sources.base import Source
 from ..labels import Rows
-from ..processes import WorkerFailure, each, readers
-from ..progress import progress
 
 SIDE = 64
 """Longer side in pixels at which blur is looked at: what is sharp there is sharp enough for a network."""
@@ -106,28 +103,8 @@ def measured(source: Source, workers: int | None = None) -> Values:
     NaN where an image cannot be read, for the sharpness of a flat one, and for the colours of a grey array.
     """
     out = np.full((len(source), len(KINDS)), np.nan)
-    with progress("image issues", len(source)) as on_progress:
-        work = _Measure(shrunk(source, 2 * SIDE))
-        rows = each(work, range(len(source)), readers(workers, len(source)))
-        for done, (row, values) in enumerate(rows, 1):
-            if not isinstance(values, WorkerFailure) and values is not None:
-                out[row] = values
-            on_progress(done)
+    measure_images("image issues", source, measures, out, 2 * SIDE, workers)
     return out
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class _Measure:
-    """row -> the measures of its image; None: it cannot be read."""
-
-    source: Source
-
-    def __call__(self, row: int) -> list[float] | None:
-        try:
-            return measures(still(self.source.read(row)))
-        except ImageError:
-            return None
 
 
 def measures(pixels: NDArray[np.uint8]) -> list[float]:

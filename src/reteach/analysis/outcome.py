@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..labels import Multi
+from ..relabel.raters.agreement import Agreement
 from ..relabel.raters.consensus import EXPERTS, Consensus
 from ..relabel.raters.ratings import YES, Ratings
 from .curves import OperatingPoint, Point, point
@@ -21,6 +22,7 @@ class Sources:
     """What the raters said, and what is known beside it."""
 
     ratings: Ratings
+    """In an :class:`Outcome` without the owner's rulings, which decide labels and judge nobody."""
     calibration: Ratings | None = None
     """Answers on golden pairs, where they are kept apart from the others."""
     experts: NDArray[np.int8] | None = None
@@ -29,6 +31,8 @@ class Sources:
     """(C,) classes for which the original label is one more rater."""
     wanted: int = 1
     """Answers that a pair needs before its item is decided."""
+    agree: int | None = None
+    """Answers that settle a pair on which raters agree; None: ``wanted``."""
     gold_is_final: bool = False
     """Gold is the owner's own word, which goes into the labels whatever raters say; experts' answers on the
     published golden pairs only calibrate."""
@@ -49,11 +53,15 @@ class Outcome:
     """What the labels are about: all items but those of which nothing is known."""
     labels: Multi
     unlabeled: list[str]
-    """Decided items without any label."""
+    """Items without any label because no asked class reached the threshold: left to decide by hand."""
     pending: list[str]
     """Items of which some class lacks answers."""
     gold_items: int
     """Items whose labels are gold."""
+    ruled: int
+    """Pairs that the owner decided after looking at their answers."""
+    agreement: Agreement
+    """Of the raters on the pairs that were answered."""
     point: OperatingPoint | None
     """None without golden pairs."""
     golden_score: NDArray[np.float64] | None = None
@@ -61,7 +69,7 @@ class Outcome:
     gold_unanswered: int = 0
     """Golden pairs, where nobody has answered any of them."""
     emptied_by_gold: int = 0
-    """Items without any label because gold, the owner's own word on all their classes, holds none."""
+    """Items whose gold, the owner's own word on all their classes, holds none; not in ``unlabeled``."""
 
     def experts(self) -> list[Point]:
         """Each expert against the majority of all experts, in which the expert has a part."""

@@ -31,7 +31,7 @@ def top_classes(
     items: ItemIndex,
     classes: Sequence[str],
     k: int,
-    tell: Callable[[int], None] = lambda rows: None,
+    on_progress: Callable[[int], None] = lambda rows: None,
 ) -> Indices:
     """(N, k) the classes of the k largest scores of each item; ties go to the smaller class.
 
@@ -39,7 +39,7 @@ def top_classes(
 
     Args:
         items: the closed index of the N items.
-        tell: called with the number of rows read so far.
+        on_progress: called with the number of rows read so far.
 
     Raises:
         UserError: an item has no score.
@@ -57,7 +57,7 @@ def top_classes(
         best[present] = np.take_along_axis(values, order, axis=1)
         top[present] = np.take_along_axis(columns, order, axis=1)
         rows += len(batch.item)
-        tell(rows)
+        on_progress(rows)
     missing = np.flatnonzero(top[:, 0] == len(classes))
     if len(missing):
         raise UserError(

@@ -105,8 +105,8 @@ def reassess(
     judge = _Judge(labels, original)
     found = []
     for name, table in tables.items():
-        with watch(name, table.rows) as tell:
-            found.append(judge(name, top_classes(table, index, labels.classes, k, tell)))
+        with watch(name, table.rows) as on_progress:
+            found.append(judge(name, top_classes(table, index, labels.classes, k, on_progress)))
     found.sort(key=lambda model: model.original.value)
     together = []
     best = [model.name for model in found[-ensemble:]][::-1] if 2 <= ensemble <= len(found) else []
@@ -115,8 +115,8 @@ def reassess(
     if best and lacking is None:
         name = " + ".join(best)
         members = [tables[n] for n in best]
-        with watch(name, sum(table.rows for table in members)) as tell:
-            total = summed_logits(members, index, labels.classes, tell)
+        with watch(name, sum(table.rows for table in members)) as on_progress:
+            total = summed_logits(members, index, labels.classes, on_progress)
         top = np.argsort(-total, axis=1, kind="stable")[:, :k]
         together = [judge(name, top)]
     oracle = oracle_accuracy(original.index, labels)

@@ -55,7 +55,7 @@ def logistic(
     y: Rows,
     classes: int,
     fold: Rows,
-    tell: Progress,
+    on_progress: Progress,
     grid: Sequence[float] = GRID,
 ) -> Regression:
     """Choose the strength over the folds, then fit all images with it.
@@ -64,7 +64,7 @@ def logistic(
         x: (N, D) features.
         y: (N,) class of each.
         fold: (N,) the fold of each, 0, 1 …
-        tell: is told of each fit; there are ``len(grid) * folds + 1``.
+        on_progress: is told of each fit; there are ``len(grid) * folds + 1``.
         grid: rising.
     """
     folds = int(fold.max()) + 1
@@ -75,11 +75,13 @@ def logistic(
         for at, strength in enumerate(grid):
             start = _fit(x[~held], y[~held], classes, strength, start)
             right[at] += (start.logits(x[held]).argmax(-1) == y[held]).sum()
-            tell(number * len(grid) + at + 1, f"fold {number + 1} of {folds}, C = {strength:g}")
+            on_progress(
+                number * len(grid) + at + 1, f"fold {number + 1} of {folds}, C = {strength:g}"
+            )
     accuracy = dict(zip(grid, (right / len(y)).tolist(), strict=True))
     strength = grid[int(np.argmax(right))]
     last = _fit(x, y, classes, strength, None)
-    tell(folds * len(grid) + 1)
+    on_progress(folds * len(grid) + 1)
     return Regression(last.weight, last.bias, strength, accuracy)
 
 

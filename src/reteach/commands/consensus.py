@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
@@ -13,18 +13,29 @@ from numpy.typing import NDArray
 
 from ..analysis.curves import OperatingPoint, operating_point, threshold_for
 from ..analysis.outcome import Outcome, Sources
+from ..data.loading.decode import ImageError
+from ..data.sources.base import open_source
 from ..errors import UserError
 from ..files import atomic_write
 from ..options.relabel import ConsensusOptions
-from ..relabel.raters import consensus as agree
+from ..progress import note
+from ..relabel.raters import consensus as pooled
 from ..relabel.raters import reassessed
+from ..relabel.raters.agreement import Agreement, agreement
 from ..relabel.raters.golden_scores import golden_scores
+from ..relabel.raters.pair_models import by_crowdlab, by_glad, by_mace, model_probabilities
 from ..relabel.raters.rating_tables import RatingTable, pairs_of, read_rating_table, votes_of
+from ..relabel.raters.ratings import Ratings
 from ..relabel.raters.reference_labels import gold_changed, with_gold, with_originals
 from ..scores.classes import read_classes
 from ..scores.table import ScoreWriter
 from ..tables import LabelTable, read_labels, write_labels
-from .consensus_classes import ClassConsensusResult, consensus_of_classes, write_unlabeled
+from .consensus_classes import (
+    ClassConsensusResult,
+    agreement_lines,
+    consensus_of_classes,
+    write_unlabeled,
+)
 
 
 @final
@@ -34,15 +45,17 @@ class ConsensusResult:
 
     Args:
         out: the label table.
-        unlabeled: label table of the decided items without any label.
+        unlabeled: label table of the items of which no asked class reached the threshold.
         pending: list of the items that still lack answers; None: there is none.
         scores: probability of every rated pair, where it was asked for.
         report: the page, where it was asked for.
-        method: golden, em or majority.
+        method: golden, em, mace, glad, crowdlab or majority.
         threshold: probability of a label at least.
         items: in the table.
         labels: on all of them.
+        emptied_by_gold: items whose gold holds no class; their labels are known to be none.
         point: precision and recall on the golden pairs; None: they cannot tell.
+        agreement: of the raters with each other, on all pairs that were answered.
         notes: what the user should know of the ratings.
         outcome: everything the labels follow from.
     """
@@ -56,7 +69,9 @@ class ConsensusResult:
     threshold: float
     items: int
     labels: int
+    emptied_by_gold: int
     point: OperatingPoint | None
+    agreement: Agreement
     notes: list[str]
     outcome: Outcome = field(repr=False, metadata={"json": False})
 
@@ -71,16 +86,24 @@ class ConsensusResult:
         )
         if likelihood := outcome.found.log_likelihood:
             yield f"log-likelihood {likelihood[-1]:.1f} after {len(likelihood)} iterations"
+        yield from agreement_lines(self.agreement)
         yield from _on_golden_pairs(outcome)
         yield (
-            f"{self.labels:,} labels on {self.items - len(outcome.unlabeled):,} of "
+            f"{self.labels:,} labels on {int((np.diff(outcome.labels.starts) > 0).sum()):,} of "
             f"{self.items:,} items, the raters' at probability ≥ {self.threshold:.6g}: {self.out}"
         )
         if self.scores is not None:
             yield f"scores: {self.scores}"
         if outcome.gold_items:
             yield f"{outcome.gold_items:,} items carry their gold labels"
-        yield f"{len(outcome.unlabeled):,} items without labels: {self.unlabeled}"
+        if outcome.ruled:
+            yield f"{outcome.ruled:,} pairs are as the owner ruled"
+        if self.emptied_by_gold:
+            yield f"{self.emptied_by_gold:,} items have no label by gold: none of the classes is in them"
+        yield (
+            f"{len(outcome.unlabeled):,} items left without labels, no class reached the threshold: "
+            f"{self.unlabeled}"
+        )
         if self.pending is not None:
             yield f"{_lack_answers(outcome)}; listed in {self.pending}"
         if self.report is not None:
@@ -153,7 +176,7 @@ def _sources(
 ) -> tuple[Sources, list[str]]:
     """What there is to decide by, and what the user should know of it."""
     notes: list[str] = []
-    group, experts, calibration = None, None, None
+    group, experts, calibration, agree = None, None, None, options.agree
     wanted, final = options.wanted or 1, options.reassessed is None or options.gold is not None
     if options.reassessed is not None:
         names = None if classes is None else list(classes)
@@ -164,10 +187,12 @@ def _sources(
     else:
         if table is not None:
             ratings, said = pairs_of(table, classes), table.answers_wanted()
+            agree = agree or table.answers_that_agree()
         else:
             from ..rating.read import golden_by_pairs, read_wanted
 
-            ratings, said = read_wanted(str(options.ratings))
+            ratings, (said, settled) = read_wanted(str(options.ratings))
+            agree = agree or settled
             if options.gold is None and (partly := golden_by_pairs(str(options.ratings))):
                 notes.append(
                     f"{partly:,} items have gold for the classes that were asked about alone: if they show "
@@ -200,7 +225,16 @@ def _sources(
         if (ratings.original < 0).all():
             raise UserError("--trust-original needs the original labels (--labels)")
         group = np.array([name in trusted for name in ratings.classes], np.bool_)
-    return Sources(ratings, calibration, experts, group, wanted, final), notes
+    if agree is not None and agree >= wanted:
+        raise UserError(
+            f"--agree {agree} has no effect: every class needs {wanted} answers (--wanted) as it is"
+        )
+    if ratings.ruled:
+        notes.append(
+            f"{len(ratings.ruled):,} pairs are decided by the owner's rulings; they judge no rater, because "
+            "disputed pairs are harder than others"
+        )
+    return Sources(ratings, calibration, experts, group, wanted, agree, final), notes
 
 
 def _say_changed(items: list[str]) -> list[str]:
@@ -214,27 +248,18 @@ def _say_changed(items: list[str]) -> list[str]:
 
 def _decide(options: ConsensusOptions, asked: Sources) -> Outcome:
     full = asked.ratings
-    sources = replace(asked, ratings=full.answered())
-    ratings, group = sources.ratings, sources.group
+    sources = replace(asked, ratings=full.answered().without_rulings())
+    ratings = sources.ratings
     if not len(ratings.answer):
         raise UserError("there are no answers yet")
     golden = ratings.golden
     known = sources.calibration or ratings
-    usable = golden.any() and agree.gold_can_judge(known)
+    usable = golden.any() and pooled.gold_can_judge(known)
     method = options.method or ("golden" if usable else "em")
-    if method == "golden":
-        found = agree.golden(
-            ratings, calibration=sources.calibration, group=group, smoothing=options.smoothing
-        )
-    elif method == "em":
-        found = agree.em(
-            ratings, group=group, iterations=options.iterations, smoothing=options.smoothing
-        )
-    else:
-        found = agree.majority(ratings)
-
+    found = _found(options, method, sources)
     on_gold = _on_gold(options, sources, found)
-    unanswered = 0 if golden.any() else int(full.golden.sum())
+    drawn = full.without_rulings().golden
+    unanswered = 0 if golden.any() else int(drawn.sum())
     threshold = _threshold(options, method, sources, on_gold, unanswered)
     at, truth = None, sources.truth()[golden]
     if on_gold is not None and truth.any():
@@ -242,15 +267,26 @@ def _decide(options: ConsensusOptions, asked: Sources) -> Outcome:
 
     score = np.full(len(full.pair_item), np.nan)
     score[full.counts().sum(1) > 0] = found.score
-    labels = agree.labels(full, score, threshold, wanted=asked.wanted, gold=asked.gold_is_final)
+    labels = pooled.labels(
+        full,
+        score,
+        threshold,
+        wanted=asked.wanted,
+        agree=asked.agree,
+        gold=asked.gold_is_final,
+    )
     rated = np.bincount(full.pair_item, minlength=len(full.items)) > 0
-    decided = agree.decided(full, asked.wanted)
+    decided = pooled.decided(full, asked.wanted, asked.agree)
     pending, original = rated & ~decided, full.original >= 0
     written = decided | (original & ~(pending & (options.pending == "drop")))
     rows = np.flatnonzero(written)
     empty = np.flatnonzero(decided & (np.diff(labels.starts) == 0))
-    by_gold = np.bincount(full.pair_item[~full.golden], minlength=len(full.items)) == 0
-    golden_item = np.bincount(full.pair_item[full.golden], minlength=len(full.items)) > 0
+    if asked.gold_is_final:
+        by_gold = np.bincount(full.pair_item[~full.golden], minlength=len(full.items)) == 0
+        empty, emptied = empty[~by_gold[empty]], empty[by_gold[empty]]
+    else:
+        emptied = empty[:0]
+    golden_item = np.bincount(full.pair_item[drawn], minlength=len(full.items)) > 0
     return Outcome(
         sources,
         found,
@@ -260,15 +296,45 @@ def _decide(options: ConsensusOptions, asked: Sources) -> Outcome:
         [full.items[row] for row in empty.tolist()],
         [full.items[row] for row in np.flatnonzero(pending).tolist()],
         int((golden_item & decided).sum()) if asked.gold_is_final else 0,
+        len(full.ruled),
+        _agreement(ratings),
         at,
         on_gold,
         unanswered,
-        int(by_gold[empty].sum()) if asked.gold_is_final else 0,
+        len(emptied),
+    )
+
+
+def _found(options: ConsensusOptions, method: str, sources: Sources) -> pooled.Consensus:
+    ratings, group, smoothing = sources.ratings, sources.group, options.smoothing
+    if method == "golden":
+        return pooled.golden(
+            ratings, calibration=sources.calibration, group=group, smoothing=smoothing
+        )
+    if method == "em":
+        return pooled.em(ratings, group=group, iterations=options.iterations, smoothing=smoothing)
+    if method == "mace":
+        return by_mace(ratings, group=group, iterations=options.iterations)
+    if method == "glad":
+        return by_glad(ratings, group=group, iterations=options.iterations)
+    if method == "crowdlab":
+        assert options.model_scores is not None
+        return by_crowdlab(ratings, model_probabilities(options.model_scores, ratings), group=group)
+    return pooled.majority(ratings)
+
+
+def _agreement(ratings: Ratings) -> Agreement:
+    return agreement(
+        pooled.answers_of(ratings),
+        ratings.raters,
+        ratings.pair_item,
+        ratings.pair_class,
+        ratings.classes,
     )
 
 
 def _on_gold(
-    options: ConsensusOptions, sources: Sources, found: agree.Consensus
+    options: ConsensusOptions, sources: Sources, found: pooled.Consensus
 ) -> NDArray[np.float64] | None:
     """(D, G) scores of the golden pairs; None where there are too few to say anything."""
     if not sources.ratings.golden.any():
@@ -281,6 +347,7 @@ def _on_gold(
             group=sources.group,
             smoothing=options.smoothing,
             votes=sources.wanted if sources.wanted > 1 else None,
+            agree=sources.agree,
             seed=options.seed,
         )
     except UserError:
@@ -317,12 +384,44 @@ def _threshold(
     return 0.8
 
 
+def _pictures(images: str, ratings: Ratings) -> Callable[[str], str | None]:
+    """Item -> a small picture as a data URL; None where it cannot be read.
+
+    Raises:
+        UserError: no rated item is among the images.
+    """
+    from ..runs.gallery import data_url
+
+    source = open_source(images)
+    at = {item: row for row, item in enumerate(source.items)}
+    rated = [ratings.items[item] for item in np.unique(ratings.pair_item).tolist()]
+    if missing := [item for item in rated if item not in at]:
+        if len(missing) == len(rated):
+            raise UserError(
+                f"--images {images}: none of the rated items is there, as {rated[0]!r}; are they elsewhere?"
+            )
+        note(
+            f"--images {images}: {len(missing):,} of {len(rated):,} rated items are not there, "
+            f"first: {missing[0]!r}"
+        )
+
+    def picture(item: str) -> str | None:
+        try:
+            return data_url(source.read(at[item])) or None if item in at else None
+        except ImageError:
+            return None
+
+    return picture
+
+
 def _source(options: ConsensusOptions, outcome: Outcome) -> str:
     """What the labels come from, in the table's own column."""
     raters = len(outcome.sources.ratings.raters)
     parts = [f"{outcome.found.method} consensus of {raters} raters, ≥ {outcome.threshold:.6g}"]
     if outcome.gold_items:
         parts.append(f"gold on {outcome.gold_items} items")
+    if outcome.ruled:
+        parts.append(f"the owner's ruling on {outcome.ruled} pairs")
     if outcome.pending and options.pending == "keep":
         parts.append(f"original label on {len(outcome.pending)} items still being rated")
     return "; ".join(parts)
@@ -341,7 +440,8 @@ def _write(options: ConsensusOptions, outcome: Outcome, notes: list[str]) -> Con
     if options.report is not None:
         from ..report.pages.consensus import write_consensus
 
-        write_consensus(options.report, outcome)
+        picture = None if options.images is None else _pictures(options.images, ratings)
+        write_consensus(options.report, outcome, picture, options.pictures)
     return ConsensusResult(
         options.out,
         write_unlabeled(options, outcome.unlabeled),
@@ -352,7 +452,9 @@ def _write(options: ConsensusOptions, outcome: Outcome, notes: list[str]) -> Con
         outcome.threshold,
         len(labels),
         len(labels.columns),
+        outcome.emptied_by_gold,
         outcome.point,
+        outcome.agreement,
         notes,
         outcome,
     )

@@ -186,7 +186,7 @@ def show_photos(
 
     folder = _written(options.out, images)
     table = options.out / "photos.features"
-    embed(eyes, str(folder), table, workers=decoders(None))
+    embed(eyes, str(folder), table, workers=decoders(None)).listed.tell()
     pictures = open_source(folder)
     photos = _photos(open_source(table), pictures, probability)
     _write_tables(options.out, photos)
@@ -216,14 +216,14 @@ def _written(out: Path, images: Sequence[NDArray[np.uint8]]) -> Path:
     there = {file.name for file in folder.iterdir()}
     if odd := sorted(there - set(names)):
         raise UserError(f"{folder / odd[0]} is none of the demo's photos; name another --out")
-    with progress("writing photos", len(images)) as show:
+    with progress("writing photos", len(images)) as on_progress:
         for number, (name, pixels) in enumerate(zip(names, images, strict=True)):
             content = io.BytesIO()
             Image.fromarray(pixels).save(content, "PNG", compress_level=1)
             file = folder / name
             if name not in there or file.read_bytes() != content.getvalue():
                 atomic_write(file, content.getvalue())
-            show(number + 1)
+            on_progress(number + 1)
     return folder
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import final
+from typing import Any, final
+
+import torch
 
 from ..data.sources.parts import images_per_part
-from ..features.embed import BLOCK, resized
+from ..features.embed import BLOCK
 from ..features.embed import embed as embed_images
-from ..features.extractor import Extractor
 from ..options.embed import EmbedOptions
-from ..options.shared import PRETRAINED
 from ..processes import decoders
-from ..runs.features import of_network, of_run
+from ..scoring.embedding import EmbeddingTask, embedded, extractor_for
 from ..unreadable import Unreadable
 
 
@@ -72,7 +73,7 @@ def embed(options: EmbedOptions) -> EmbedResult:
         options.images, options.block, BLOCK
     )  # refused before weights are loaded
     found = embed_images(
-        _eyes(options),
+        extractor_for(options),
         options.images,
         options.out,
         views=options.views,
@@ -81,6 +82,7 @@ def embed(options: EmbedOptions) -> EmbedResult:
         batch_size=options.batch_size,
         backend=None if options.backend == "auto" else options.backend,
         workers=decoders(options.workers),
+        elsewhere=None if options.ray is None else partial(_on_ray, options, block, options.ray),
     )
     return EmbedResult(
         options.out,
@@ -97,12 +99,19 @@ def embed(options: EmbedOptions) -> EmbedResult:
     )
 
 
-def _eyes(options: EmbedOptions) -> Extractor:
-    """The network whose features they are."""
-    if options.run_folder is not None:
-        eyes = of_run(options.run_folder, options.device)
-    else:
-        name = PRETRAINED if options.model == "auto" else options.model
-        size = options.image_size
-        eyes = of_network(name, options.init, options.pretrained, size, options.device)
-    return resized(eyes, options.resize)
+def _on_ray(
+    options: EmbedOptions, block: int, address: str, settings: dict[str, Any], todo: list[int]
+) -> Iterator[tuple[int, str]]:
+    """Let workers of Ray write shards."""
+    images = options.images
+    if not images.startswith("hf:"):
+        images = str(Path(images).expanduser().absolute())
+    paths = {
+        name: path.absolute()
+        for name in ("run_folder", "init", "out")
+        if (path := getattr(options, name)) is not None
+    }
+    workers = 1 if options.workers is None else options.workers  # a worker has one core
+    given = replace(options, images=images, **paths)
+    task = EmbeddingTask(given, block, settings, workers, torch.get_num_threads())
+    yield from embedded(task, todo, address, options.embedders)

@@ -73,7 +73,7 @@ def _evaluate_run(options: EvaluateOptions, how: RunEvaluationOptions) -> RunEva
     folder = options.of[0]
     if how.images is None:
         raise UserError(f"--images is missing: which images to judge {folder} on")
-    saved = load_models(folder, how.device)
+    saved = load_models(folder, how.device).with_tta(how.tta)
     source = open_source(how.images)
     data = labelled_dataset(source, options.labels, how.images, saved.classes, kind=options.kind)
     if how.empty is not None and isinstance(data.labels, Single):
@@ -96,7 +96,9 @@ def _evaluate_run(options: EvaluateOptions, how: RunEvaluationOptions) -> RunEva
         for name, predictor in saved.predictors.items()
     }
     name = Path(how.images.rstrip("/")).stem or "images"
+    name = name if how.tta is None else f"{name}-{how.tta}"
     file = how.out or folder / f"evaluation-{name}.json"
     broken = evaluation.scan.broken
-    write_json(file, {"images": how.images, "quarantined": broken, "metrics": metrics})
+    tta = {} if how.tta is None else {"tta": how.tta}
+    write_json(file, {"images": how.images, **tta, "quarantined": broken, "metrics": metrics})
     return RunEvaluation(metrics, file, unreadable(file, broken, source=source))

@@ -20,7 +20,7 @@ from ..errors import UserError
 from ..item_index import rows_among
 from ..labels import Multi, Single
 from ..options.runs import EvaluateOptions
-from ..progress import progress as show
+from ..progress import progress as progress_bar
 from ..report.pages.reassess import write_reassessment
 from ..scores.classes import common_classes, read_classes
 from ..scores.table import open_tables
@@ -86,7 +86,7 @@ def evaluate_scores(options: EvaluateOptions) -> ScoreEvaluation:
         k=how.k,
         ensemble=how.ensemble,
         exclude=exclude,
-        watch=show,
+        watch=progress_bar,
     )
     further = None if published is None else progress(published[0], published[1])
     if how.report is not None:

@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..files import atomic_write
 from ..options.rate import ExportOptions
 from ..rating.export import ratings_csv, verdicts_csv
-from ..rating.interop import CONFIG, label_studio_json
+from ..rating.label_studio_export import CONFIG, label_studio_json
 from ..rating.store import open_store
 
 

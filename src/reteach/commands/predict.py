@@ -66,7 +66,7 @@ def predict(options: PredictOptions) -> PredictResult:
         UserError: no such run, model or images, none that can be read, or a threshold that it does not have.
     """
     check_suffix(options.out)  # before the work, not after it
-    saved = load_models(options.run_folder, options.device)
+    saved = load_models(options.run_folder, options.device).with_tta(options.tta)
     _, predictor = saved.named(options.predictor)
     threshold = _threshold(options, saved, predictor)
     source = open_source(options.images)
@@ -103,6 +103,8 @@ def predict(options: PredictOptions) -> PredictResult:
     cut = "argmax" if threshold is None else f"score > {threshold:g}"
     if predictor.presence is not None:
         cut = f"calibrated {cut}"
+    if options.tta is not None:
+        cut = f"{cut}, flips averaged"
     words = f"{saved.method} {options.run_folder.name}, {cut}"
     write_labels(options.out, LabelTable(tuple(items), labels, words), sure)
     lost = unreadable(options.out, scan.broken, source=source)

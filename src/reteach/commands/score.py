@@ -70,6 +70,7 @@ def score(options: ScoreOptions) -> ScoreResult:
         options.precision,
         options.device,
         torch.get_num_threads(),
+        options.tta,
     )
     found = score_parts(task, options.ray, options.scorers)
     return ScoreResult(

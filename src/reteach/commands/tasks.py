@@ -19,8 +19,8 @@ from ..progress import note
 from ..rating.build import TaskPlan, build, from_mistakes, from_proposals, spread
 from ..rating.class_descriptions import read_names
 from ..rating.importer import bring_in
-from ..rating.interop import LabelStudio, read_label_studio
-from ..rating.read import read_wanted
+from ..rating.label_studio_import import LabelStudio, read_label_studio
+from ..rating.read import Wanted, read_wanted
 from ..rating.store import one_store
 from ..rating.views import EXAMPLES
 from ..relabel.raters.hierarchy import co_proposal, read_hierarchy
@@ -40,13 +40,14 @@ class TasksResult:
         tasks: in it.
         questions: in all tasks.
         images: that they are about.
-        raters: per task.
+        raters: per question, or per question on which they differ.
+        agree: answers that settle a question on which raters agree; None: as many as of others.
         golden: tasks whose answers are known.
         never_asked: classes of gold labels that no question names.
         kept: images that need no rating.
         answers: of earlier raters that were taken over.
         earlier_raters: who gave them.
-        left_out: answers of tasks that their rater did not answer whole.
+        left_out: answers to questions that no task asks.
     """
 
     store: str
@@ -54,6 +55,7 @@ class TasksResult:
     questions: int
     images: int
     raters: int
+    agree: int | None
     golden: int
     never_asked: list[str]
     kept: int
@@ -66,6 +68,7 @@ class TasksResult:
         yield (
             f"{self.tasks:,} tasks with {self.questions:,} questions about "
             f"{self.images:,} images, {self.raters} raters each"
+            + (f", {self.agree} where they agree" if self.agree else "")
             + (f"; {self.golden:,} of them golden" if self.golden else "")
         )
         if self.never_asked:
@@ -78,7 +81,7 @@ class TasksResult:
         if self.earlier_raters:
             left = self.left_out
             yield f"{self.answers:,} answers of {self.earlier_raters} raters taken over" + (
-                f", {left:,} left out: of tasks that the rater did not answer whole" if left else ""
+                f", {left:,} left out: of questions that no task asks" if left else ""
             )
         yield f"store: {self.store}"
 
@@ -105,12 +108,14 @@ def tasks(options: TasksOptions) -> TasksResult:
         )
     if options.predictions:
         plan, given, kept = _mistakes(options), None, 0
-        wanted = options.raters or RATERS
+        wanted, agree = options.raters or RATERS, None
     else:
         plan, given, kept, said = _labels(options)
-        wanted = options.raters or _wanted(said)
+        wanted, agree = _wanted(options, said)
     plan = _with_texts(options, plan)
-    store = build(where, plan, wanted=wanted, gold_rate=options.gold_rate, seed=options.seed)
+    store = build(
+        where, plan, wanted=wanted, agree=agree, gold_rate=options.gold_rate, seed=options.seed
+    )
     earlier = given if given is not None and len(given.answer) else None
     taken, left = (0, 0) if earlier is None else bring_in(store, earlier, time.time())
     store.close()
@@ -120,6 +125,7 @@ def tasks(options: TasksOptions) -> TasksResult:
         len(plan.asked),
         len(np.unique(plan.item)),
         wanted,
+        agree,
         int(plan.golden().sum()),
         _never_asked(plan),
         kept,
@@ -133,12 +139,20 @@ RATERS = 5
 """Per task, where neither the user nor a file says how many."""
 
 
-def _wanted(said: dict[Path, int]) -> int:
-    """The answers that a task needs, as the files that bring answers say it."""
+def _wanted(options: TasksOptions, said: dict[Path, Wanted]) -> tuple[int, int | None]:
+    """The answers that a question needs, and how many settle it where they agree, as the user or else the
+    files that bring answers say it."""
+    if options.raters is not None:
+        return options.raters, options.agree
     if len(set(said.values())) > 1:
-        each = ", ".join(f"{path}: {number}" for path, number in said.items())
+        each = ", ".join(f"{path}: {_words(number)}" for path, number in said.items())
         raise UserError(f"the files want different numbers of answers ({each}): give --raters")
-    return next(iter(said.values()), RATERS)
+    answers, agree = next(iter(said.values()), Wanted(RATERS, None))
+    return answers or RATERS, options.agree or agree
+
+
+def _words(number: Wanted) -> str:
+    return f"{number.answers}" + (f", {number.agree} that agree" if number.agree else "")
 
 
 def _never_asked(plan: TaskPlan) -> list[str]:
@@ -150,20 +164,24 @@ def _never_asked(plan: TaskPlan) -> list[str]:
 
 def _labels(
     options: TasksOptions,
-) -> tuple[TaskPlan, Ratings | None, int, dict[Path, int]]:
+) -> tuple[TaskPlan, Ratings | None, int, dict[Path, Wanted]]:
     """The plan, answers that exist already, the number of images kept unrated, and what files say of the
     answers that each task needs."""
     gold: dict[tuple[int, int], float] = {}
     sets: dict[int, list[int]] = {}
     given = None
-    wanted: dict[Path, int | None] = {}
+    wanted: dict[Path, Wanted] = {}
     if options.label_studio is not None:
         found = read_label_studio(options.label_studio)
         proposals, given = found.proposals(), found.ratings()
         pairs = zip(given.pair_item.tolist(), given.pair_class.tolist(), given.gold, strict=True)
-        gold = {(i, c): float(share) for i, c, share in pairs if not np.isnan(share)}
+        gold = {
+            (i, c): float(share)
+            for row, (i, c, share) in enumerate(pairs)
+            if not np.isnan(share) and row not in given.ruled
+        }
         sets |= found.sets
-        wanted[options.label_studio] = found.wanted
+        wanted[options.label_studio] = Wanted(found.wanted, found.agree)
     else:
         assert options.proposals is not None
         proposals = read_proposals(options.proposals)
@@ -196,7 +214,7 @@ def _labels(
         proposals.pair_class[agreed].tolist(), proposals.pair_item[agreed].tolist(), strict=True
     )
     plan = replace(plan, examples=spread(shown, EXAMPLES + 1, options.seed))
-    said = {path: number for path, number in wanted.items() if number is not None}
+    said = {path: number for path, number in wanted.items() if number.answers is not None}
     return plan, given, int(tasks.kept.sum()), said
 
 
@@ -211,7 +229,7 @@ def _gold_of(
     item = rows_among(ratings.items, proposals.items)[ratings.pair_item]
     label = rows_among(ratings.classes, proposals.classes)[ratings.pair_class]
     asked = set(zip(proposals.pair_item.tolist(), proposals.pair_class.tolist(), strict=True))
-    golden = np.flatnonzero(ratings.golden)
+    golden = np.flatnonzero(ratings.without_rulings().golden)
     found = {(int(item[p]), int(label[p])): float(ratings.gold[p]) for p in golden}
     for (i, c), share in found.items():
         if known.get((i, c), share) != share:

@@ -4,6 +4,8 @@
 the weights, with the settings of the paper's Table 13 by default. Its table says "[100] × 3" drops in 300
 epochs; here they are three equally spaced drops by 0.1, as in the paper's fine-tuning on ImageNet.
 
+With ``--freeze`` that run trains the fresh output layer alone, on features that are computed once.
+
 *fc-only* keeps the network as it is and puts a logistic regression in place of its output layer; see
 :mod:`reteach.analysis.regression`. Of a model of several networks the first counts.
 
@@ -115,7 +117,14 @@ def _training(options: TransferOptions) -> Training:
 
 
 def _full_ft(options: TransferOptions, training: Training) -> TrainResult:
-    """Fine-tune everything."""
+    """Fine-tune everything, or with --freeze the output layer alone."""
+    if options.freeze:
+        frozen = Model(init=options.run_folder, freeze=True, device=options.device)
+        return TrainResult.of(
+            train(
+                Config("softmax", SoftmaxOptions(), options.data, frozen, training, options.output)
+            )
+        )
     saved = load_models(options.run_folder, "cpu")
     place, info = _place(options.run_folder, saved, options.predictor)
     rate = linear_scaling(RATE, training.batch_size) if training.lr is None else training.lr

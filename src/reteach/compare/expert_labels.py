@@ -173,8 +173,8 @@ def expert_study(
     """
     _check(photos)
     outcomes = []
-    with _one_thread(), progress("teaching", seeds * len(TAUGHT)) as show:
-        show(0)
+    with _one_thread(), progress("teaching", seeds * len(TAUGHT)) as on_progress:
+        on_progress(0)
         for seed in range(seeds):
             fold = _folds(photos, folds, seed)
             noisy = by_matrix(photos.hard(), symmetric(2, noise), seed)
@@ -184,7 +184,7 @@ def expert_study(
                 scores[taught] = _held_out(
                     photos.source, labels[taught], fold, seed, model, training
                 )
-                show(seed * len(TAUGHT) + len(scores), taught)
+                on_progress(seed * len(TAUGHT) + len(scores), taught)
             wrong = noisy.index != photos.hard().index
             outcomes.append(SeedOutcome(scores, noisy, wrong))
     return ExpertStudy(photos, outcomes)

@@ -55,16 +55,16 @@ def finished(trials: list[Trial], processes: int) -> list[TrialResult]:
             open_jobs.append(number)
         else:
             done[number] = outcome
-    with progress("training", len(trials)) as show:
-        show(len(done))
+    with progress("training", len(trials)) as on_progress:
+        on_progress(len(done))
         if processes <= 1 or len(open_jobs) <= 1:
             for number in open_jobs:
                 done[number] = run_trial(trials[number])
-                show(len(done), trials[number].variant.name)
+                on_progress(len(done), trials[number].variant.name)
         else:
             for number, found in _in_processes(trials, open_jobs, processes):
                 done[number] = found
-                show(len(done), trials[number].variant.name)
+                on_progress(len(done), trials[number].variant.name)
     return [done[number] for number in range(len(trials))]
 
 

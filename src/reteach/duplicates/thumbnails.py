@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import final
-
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.loading.decode import ImageError
-from ..data.sources.base import Source, need_pixels, shrunk
-from ..data.sources.videos import still
-from ..processes import WorkerFailure, each, readers
-from ..progress import progress
+from ..data.loading.measure import measure_images
+from ..data.sources.base import Source, need_pixels
 from .neighbours import Features
 
 SIDE = 16
@@ -51,28 +45,5 @@ def thumbnails(source: Source, broken: dict[int, str], workers: int | None = Non
     """
     need_pixels(source, "a search for copies by thumbnails")
     out = np.zeros((len(source), SIDE * SIDE), np.float32)
-    with progress("thumbnails", len(source)) as on_progress:
-        small = _Thumbnail(shrunk(source, 4 * SIDE))
-        for done, (row, found) in enumerate(
-            each(small, range(len(source)), readers(workers, len(source))), 1
-        ):
-            if isinstance(found, str | WorkerFailure):
-                broken[row] = found if isinstance(found, str) else found.reason
-            else:
-                out[row] = found
-            on_progress(done)
+    broken |= measure_images("thumbnails", source, thumbnail, out, 4 * SIDE, workers)
     return out
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class _Thumbnail:
-    """row -> its thumbnail, or why there is none."""
-
-    source: Source
-
-    def __call__(self, row: int) -> NDArray[np.float32] | str:
-        try:
-            return thumbnail(still(self.source.read(row)))
-        except ImageError as error:
-            return str(error)

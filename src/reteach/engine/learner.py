@@ -149,7 +149,8 @@ class Learner:
         Of a batch that comes in several parts (gradient accumulation) only the last part moves the
         weights; each counts by its share.
         """
-        loss = loss / batch.parts
+        if batch.parts > 1:
+            loss = loss / batch.parts
         (self.scaler.scale(loss) if self.scaler else loss).backward()  # type: ignore[no-untyped-call]
         if batch.part < batch.parts - 1:
             return

@@ -137,11 +137,11 @@ def _features(model: nn.Module, scan: Scan) -> tuple[NDArray[np.int64], Tensor]:
 
     rows, parts, done = [], [], 0
     try:
-        with progress("features", len(scan.dataset), distributed.rank() > 0) as show:
+        with progress("features", len(scan.dataset), distributed.rank() > 0) as on_progress:
             for at, out in outputs(of, scan):
                 rows.append(at)
                 parts.append(out.cpu())
-                show(done := done + len(at))
+                on_progress(done := done + len(at))
     finally:
         hook.remove()
         model.train(was)

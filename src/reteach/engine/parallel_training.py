@@ -36,7 +36,7 @@ class Work(Protocol):
     def name(self) -> str:
         """What it is called."""
 
-    def __call__(self, tell: Callable[[int], None]) -> dict[str, str]:
+    def __call__(self, on_progress: Callable[[int], None]) -> dict[str, str]:
         """Train, telling the steps done; returns item -> reason of images that cannot be read."""
 
 
@@ -71,10 +71,10 @@ class _Elsewhere:
     def name(self) -> str:
         return self.task.name
 
-    def __call__(self, tell: Callable[[int], None]) -> dict[str, str]:
+    def __call__(self, on_progress: Callable[[int], None]) -> dict[str, str]:
         """Train it; what it learned stays in its stage of the run folder."""
         run = Run(self.folder, self.seed, snapshot_seconds=self.snapshot_seconds, quiet=True)
-        self.task.train(self.setup, run, lambda record: tell(record["step"]))
+        self.task.train(self.setup, run, lambda record: on_progress(record["step"]))
         return self.setup.broken
 
 
@@ -145,7 +145,7 @@ def train_parallel(works: Sequence[Work], processes: int, title: str, total: int
     training = _Training(works, torch.get_num_threads())
     with (
         noting_signals() as interrupted,
-        progress(title, total) as show,
+        progress(title, total) as on_progress,
         WorkerPool(training, range(len(works)), processes, trainings=True, devices=_gpus()) as pool,
     ):
         while pool.workers:
@@ -163,7 +163,7 @@ def train_parallel(works: Sequence[Work], processes: int, title: str, total: int
             if interrupted():
                 raise Interrupted(f"stopped with {left} of {len(works)} to go")
             names = ", ".join(works[worker.rows[0]].name for worker in pool.workers)
-            show(min(total, sum(done.values())), names)
+            on_progress(min(total, sum(done.values())), names)
     return broken
 
 

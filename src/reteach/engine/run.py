@@ -8,12 +8,14 @@ other settings: reuse is never silent.
 from __future__ import annotations
 
 import json
+import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self, TypeVar, final
@@ -262,27 +264,26 @@ class _Loop:
     def run(self, start: int, judge: Evaluator | None, eval_every: int) -> None:
         log_every = max(1, min(50, self.steps // 100))
         alone = distributed.world() == 1
+        seeds = _ahead(self._seed_of, start, self.steps)
         sums = _Sums()
         last_save = time.monotonic()
         with ExitStack() as stack:
             interrupted = stack.enter_context(noting_signals())
-            show = stack.enter_context(
+            on_progress = stack.enter_context(
                 progress(self.name, self.steps, self.owner.quiet or distributed.rank() > 0)
             )
             stack.enter_context(torch.random.fork_rng(devices=[]))
             stack.enter_context(_workers_gone(interrupted))
             words = ""
             for batch in self.stream.batches(start, self.steps):
+                finite = True
                 for part in batch.split(self.parts):
-                    seed = rng.fold(
-                        self.owner.seed, self.name, batch.step, part.part, self.stream.rank
-                    )
-                    _seed(seed, part.x.device)
-                    sums.add(self.algorithm.step(part))
+                    _seed(next(seeds), part.x.device)
+                    finite &= sums.add(self.algorithm.step(part))
+                if alone and not finite:
+                    self._diverged(batch.step)
                 done = batch.step + 1
                 due = done % log_every == 0 or done == self.steps
-                if alone and not sums.on_device and not sums.finite():
-                    self._diverged(batch.step)
                 stop = late = False
                 if alone or due:  # several processes decide at these steps only, and as one
                     late = time.monotonic() - last_save > self.owner.snapshot_seconds
@@ -302,11 +303,16 @@ class _Loop:
                 if done == self.steps or stop or enough or (late and due):
                     self._save(done)
                     last_save = time.monotonic()
-                show(done, words)
+                on_progress(done, words)
                 if enough:
                     return
                 if stop and done < self.steps:
                     raise Interrupted(f"stopped after step {done} of {self.steps} ({self.name})")
+
+    def _seed_of(self, step: int) -> list[int]:
+        """What the parts of a step draw from."""
+        told = (self.owner.seed, self.name, step)
+        return [rng.fold(*told, part, self.stream.rank) for part in range(self.parts)]
 
     def _evaluate(self, step: int, judge: Evaluator) -> None:
         for number, (name, predictor) in enumerate(self.algorithm.predictors().items()):
@@ -345,27 +351,39 @@ class _Loop:
         )
 
 
+_AT_ONCE = 32
+"""Steps whose seeds are made together: a fraction of the work of one after the other."""
+
+
+def _ahead(of: Callable[[int], list[int]], start: int, stop: int) -> Iterator[int]:
+    """The seeds of the steps ``start`` to ``stop`` - 1, one after the other."""
+    for first in range(start, stop, _AT_ONCE):
+        steps = range(first, min(first + _AT_ONCE, stop))
+        yield from [seed for step in steps for seed in of(step)]
+
+
 @final
 class _Sums:
-    """Means of named scalars over some steps, summed on the device without waiting for it."""
+    """Means of named scalars over some steps; those on a device are not waited for."""
 
     def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
-        self.on_device = False
+        self.values: dict[str, list[Tensor]] = {}
 
-    def add(self, measured: dict[str, Tensor]) -> None:
+    def add(self, measured: dict[str, Tensor]) -> bool:
+        """Keep the scalars of a step; False: one on the CPU is NaN or infinite."""
+        finite = True
         for name, value in measured.items():
-            self.on_device = value.device.type != "cpu"
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-            self.counts[name] = self.counts.get(name, 0) + 1
-
-    def finite(self) -> bool:
-        """No sum is NaN or infinite; on a GPU this waits for it."""
-        return all(np.isfinite(value.item()) for value in self.sums.values())
+            self.values.setdefault(name, []).append(value)
+            if value.device.type == "cpu":
+                finite &= math.isfinite(value.item())
+        return finite
 
     def means(self) -> dict[str, float]:
-        return {name: value.item() / self.counts[name] for name, value in self.sums.items()}
+        """By name, over the steps that had it."""
+        return {
+            name: reduce(torch.add, found).item() / len(found)
+            for name, found in self.values.items()
+        }
 
 
 def _seed(seed: int, device: torch.device) -> None:

@@ -14,27 +14,30 @@ from torch import nn
 
 from .. import rng
 from ..data.dataset import Dataset
-from ..data.loading.augment import CropFlip, Flip, Then, Train
 from ..data.loading.balanced import BalancedEpochs
 from ..data.loading.batch import Normalize
-from ..data.loading.clips import EvalClips, TrainClip, at_once, evaluation
+from ..data.loading.clips import at_once, evaluation
+from ..data.loading.mixing import Mix
 from ..data.loading.reader import Augment
 from ..data.loading.samplers import Epochs, Sampler, WeightedSampler
 from ..data.loading.stream import Scan, Stream
-from ..data.loading.views import DrawnView, FirstView
+from ..data.loading.views import FirstView
 from ..data.sources.base import views_of
 from ..data.sources.concat import with_unlabeled
 from ..errors import UserError
 from ..features.frozen import FrozenBackbone
 from ..labels import Single, Soft, rebalanced
-from ..models.blocks import freeze_until, rate_scales
-from ..models.heads import classifier_of, set_prior_bias
+from ..losses.class_weights import Weights, class_weights
+from ..models.blocks import freeze_until
+from ..models.heads import set_prior_bias
 from ..models.presence import Link
 from ..options import shared as options
-from ..schedules import Constant, Cosine, Drop, Drops, Schedule, Warmup, linear_scaling
+from ..schedules import Schedule
 from . import distributed, linear_probe
+from .augmentation import Augmentation
 from .best_model import Patience
 from .learner import Learner, Predictor, Statistics
+from .optimizer import optimizer_of, peak_of, schedule_of
 
 if TYPE_CHECKING:
     from .evaluate import Evaluator
@@ -141,20 +144,12 @@ class Setup:
     @property
     def changes(self) -> bool:
         """Whether the training images are augmented in a way that RandAugment and cutout go with."""
-        return self.frames is None and self._augmentation() in ("crop", "flip")
+        return self.frames is None and self._augmentation.kind in ("crop", "flip")
 
     @property
     def crops(self) -> bool:
         """Whether random crops of photos are trained on."""
-        return self.frames is None and self._augmentation() == "crop"
-
-    def _augmentation(self) -> str:
-        """``--augment``, without *auto*."""
-        if self.training.augment != "auto":
-            return self.training.augment
-        if self.image_size is None:
-            return "none"
-        return "flip" if self.resize == "square" else "crop"
+        return self.frames is None and self._augmentation.kind == "crop"
 
     @property
     def peak(self) -> float:
@@ -221,7 +216,7 @@ class Setup:
             model.load_state_dict(start.models[0].state_dict())
         elif self.probe is not None:
             self._probed(model, self.probe)
-        optimizer = _optimizer(model, self.training)
+        optimizer = optimizer_of(model, self.training)
         return Learner(
             model,
             optimizer,
@@ -262,7 +257,18 @@ class Setup:
             distributed.rank(),
             distributed.world(),
             self.broken,
+            self._mix(name),
         )
+
+    def _mix(self, name: str) -> Mix | None:
+        """How the batches of a stream are mixed; None: not."""
+        mixup, cutmix = self.training.mixup, self.training.cutmix
+        return Mix(mixup, cutmix, self.seed, name) if mixup or cutmix else None
+
+    def class_weights(self, link: Link) -> Weights | None:
+        """(C,) weights of the classes in the loss; None: all weigh the same."""
+        asked = self.training.class_weights
+        return None if asked is None else class_weights(asked, self.train.labels, link)
 
     def order(self, dataset: Dataset, name: str) -> Sampler:
         """Which labelled images come when: in shuffled epochs, or every class equally often.
@@ -290,42 +296,18 @@ class Setup:
         return Scan(dataset, view, seen.prepare, batch_size, self.workers, self.broken)
 
     def augment(self, randaugment: int | None = None) -> Augment:
-        """The training augmentation, with another magnitude of RandAugment where given.
+        """The training augmentation, with another magnitude of RandAugment where given."""
+        return self._augmentation.of(self.train, randaugment)
 
-        RandAugment is for RGB images; where the images are kept small and plain it stays off, and so it
-        does for videos, of which a clip is taken.
-        """
-        kind, size = self._augmentation(), self.image_size
-        if self.frames is not None:
-            assert size is not None
-            if self.training.augment == "none":
-                return EvalClips(size, self.frames, clips=1)
-            return TrainClip(size, self.frames)
-        magnitude = self.training.randaugment if randaugment is None else randaugment
-        by = self.prepare.interpolation
-        view = evaluation(size, None, self.resize, by)
-        if self.views > 1:
-            return DrawnView() if self.training.augment == "auto" else FirstView()
-        if kind == "none":
-            return view
-        if kind == "flip":
-            flip = Flip(magnitude, self.training.cutout)
-            return flip if size is None else Then(view, flip)
-        if size is None:
-            height, width, *_ = self.train.source.read(int(self.train.rows[0])).shape
-            if height != width:
-                raise UserError(f"images of {height}×{width} need an --image-size to be cropped")
-            size = height
-        if kind == "crop-flip":
-            crop = CropFlip(size, interpolation=by)
-            return Then(view, crop) if self.resize == "square" else crop
-        least = self.training.min_crop or 0.08
-        return Train(
-            size,
-            (least, 1.0),
-            randaugment=magnitude,
-            cutout=self.training.cutout,
-            interpolation=by,
+    @property
+    def _augmentation(self) -> Augmentation:
+        return Augmentation(
+            self.training,
+            self.image_size,
+            self.frames,
+            self.resize,
+            self.prepare.interpolation,
+            self.views,
         )
 
     def budget(self, share: float = 1.0) -> dict[str, Any]:
@@ -346,67 +328,3 @@ class Setup:
 
     def _steps(self, share: float) -> int:
         return max(1, round(self.total * share))
-
-
-def _optimizer(model: nn.Module, training: options.Training) -> torch.optim.Optimizer:
-    """The optimiser, without weight decay on biases and normalisation; the head in its own groups."""
-    decay = weight_decay_of(training)
-    head: set[int] = set()
-    of_head = 1.0 if training.head_lr_scale is None else training.head_lr_scale
-    if of_head != 1:
-        head = {id(p) for p in classifier_of(model).parameters()}
-    scales = (
-        rate_scales(model, training.layer_decay) if training.layer_decay not in (None, 1) else {}
-    )
-    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            scale = scales.get(name, 1.0) * (of_head if id(parameter) in head else 1.0)
-            groups.setdefault((parameter.dim() > 1, scale), []).append(parameter)
-    settings: list[dict[str, Any]] = [
-        {
-            "params": parameters,
-            "weight_decay": decay if wide else 0.0,
-            "lr_scale": scale,
-        }
-        for (wide, scale), parameters in groups.items()
-    ]
-    if training.optimizer == "sgd":
-        return torch.optim.SGD(settings, lr=0.1, momentum=0.9, nesterov=training.nesterov)
-    adam = torch.optim.Adam if training.optimizer == "adam" else torch.optim.AdamW
-    return adam(settings, lr=1e-3)
-
-
-def weight_decay_of(training: options.Training) -> float:
-    """``--weight-decay``, or what suits the optimiser."""
-    if training.weight_decay is not None:
-        return training.weight_decay
-    return {"sgd": 1e-4, "adam": 0.0, "adamw": 0.05}[training.optimizer]
-
-
-def peak_of(training: options.Training) -> float:
-    """The highest learning rate: ``--lr``, or what suits optimiser and batch."""
-    peak = training.lr
-    if peak is None:
-        peak = 1e-3
-        if training.optimizer == "sgd":
-            peak = linear_scaling(0.1, training.batch_size)
-    return peak
-
-
-def schedule_of(training: options.Training, steps: int) -> Schedule:
-    """The learning rate over ``steps`` steps."""
-    peak = peak_of(training)
-    schedule: Schedule
-    if training.schedule == "constant":
-        schedule = Constant(peak)
-    elif training.schedule == "cosine":
-        schedule = Cosine(peak, steps)
-    elif training.schedule == "drop":
-        schedule = Drop(peak, round(training.drop_at * steps))
-    elif training.schedule == "drops":
-        schedule = Drops(peak, steps, 3, 0.1)
-    else:
-        schedule = Drops(peak, steps, 13, 0.5)
-    rise = round((training.warmup or 0.0) * steps)
-    return Warmup(schedule, rise) if rise else schedule

@@ -34,9 +34,9 @@ def _logits(setup: Setup, teachers: Sequence[Predictor]) -> Arrays:
     def ask(x: Tensor) -> Tensor:
         return torch.stack([teacher.logits(x) for teacher in teachers], 1)
 
-    with progress("teachers' logits", len(setup.train)) as tell:
+    with progress("teachers' logits", len(setup.train)) as on_progress:
         done = 0
         for rows, said in outputs(ask, setup.scan(setup.train)):
             out[:, rows] = said.cpu().numpy().swapaxes(0, 1)
-            tell(done := done + len(rows))
+            on_progress(done := done + len(rows))
     return {"logits": out}

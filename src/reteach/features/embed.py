@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
@@ -41,7 +41,7 @@ from ..files import remove_parts
 from ..models.forward import Backend, Forward, forward
 from ..models.heads import classifier_of
 from ..progress import note, progress
-from ..unreadable import Unreadable, left_out, unreadable
+from ..unreadable import Unreadable, beside, left_out
 from .extractor import Extractor
 
 BLOCK = 1024
@@ -103,6 +103,11 @@ class EmbeddedTotal:
     """(item, reason) of what is not in the table."""
     listed: Unreadable = field(default_factory=Unreadable)
     """Those and the parts that failed."""
+
+
+Elsewhere = Callable[[dict[str, Any], list[int]], Iterator[tuple[int, str]]]
+"""(settings, numbers of parts) -> each part whose shard is written by another process, and why it is not
+("": it is)."""
 
 
 @final
@@ -210,6 +215,7 @@ def embed(
     batch_size: int | None = None,
     backend: Backend | None = None,
     workers: int = 0,
+    elsewhere: Elsewhere | None = None,
 ) -> EmbeddedTotal:
     """Write the features of all images that have none yet.
 
@@ -221,6 +227,7 @@ def embed(
         block: images per shard where they are not in tar files.
         batch_size: images at a time; None takes that of the table, or what suits the device.
         backend: of the forward pass; None takes that of the table, or the fastest.
+        elsewhere: lets other processes write the shards; None: this one does.
 
     Raises:
         UserError: the folder holds another table, or nothing can be read.
@@ -237,6 +244,7 @@ def embed(
         batch_size=batch_size,
         backend=backend,
         workers=workers,
+        elsewhere=elsewhere,
     )
 
 
@@ -251,6 +259,7 @@ def embed_parts(
     batch_size: int | None = None,
     backend: Backend | None = None,
     workers: int = 0,
+    elsewhere: Elsewhere | None = None,
 ) -> EmbeddedTotal:
     """The same for images that are open; see :func:`embed`."""
     begun = read_index(out)["settings"] if is_table(out) else {}
@@ -259,7 +268,7 @@ def embed_parts(
     device = eyes.seen.prepare.device
     usual = begun.get("batch_size") or (8 if device == "cpu" else 256)
     count = sum(parts.sizes) if parts.unit == "images" else None
-    of = forward(eyes.model, _input(eyes, parts), backend or begun.get("backend"), count)
+    of = forward(eyes.model, input_of(eyes, parts), backend or begun.get("backend"), count)
     settings = making(eyes) | {
         "views": views,
         "seed": seed,
@@ -277,14 +286,18 @@ def embed_parts(
     total.unreadable += left_out(parts.shared)
     digests = _there(embedder, out, total)
     _keep(out, settings, digests, complete=False)
-    _compute(embedder, out, total, digests)
+    if elsewhere is None:
+        _compute(embedder, out, total, digests)
+    else:
+        _gather(embedder, out, total, digests, elsewhere)
     if not total.images:
         name, reason = next(iter([*total.failed, *total.unreadable]), ("", "there are none"))
         raise UserError(f"none of the images can be read, first: {name}: {reason}")
     order = {name: digests[name] for name in parts.names if name in digests}
     _keep(out, settings, order, complete=not total.failed)
     (out / "unreadable.csv").unlink(missing_ok=True)  # where it was in earlier versions
-    total.listed = unreadable(out, total.failed, total.unreadable)
+    listing = beside(out)
+    total.listed = Unreadable.of(listing, total.failed, total.unreadable).written(listing)
     return total
 
 
@@ -294,7 +307,7 @@ def _compute(embedder: Embedder, out: Path, total: EmbeddedTotal, digests: dict[
     start, done = time.monotonic(), 0
     counted = embedder.parts.unit == "images"
     work = sum(embedder.parts.sizes[number] if counted else 1 for number in todo)
-    with progress("features", work) as show:
+    with progress("features", work) as on_progress:
         for number, what in embedder.shards(todo):
             if isinstance(what, Failed):
                 total.failed.append((names[number], what.reason))
@@ -305,7 +318,34 @@ def _compute(embedder: Embedder, out: Path, total: EmbeddedTotal, digests: dict[
                 total.computed += len(what.items)
             done += (what if counted else 0) if isinstance(what, int) else (0 if counted else 1)
             rate = total.computed / max(time.monotonic() - start, 1e-9)
-            show(done, f"{rate:,.1f} images/s" if total.computed else "")
+            on_progress(done, f"{rate:,.1f} images/s" if total.computed else "")
+    total.seconds = time.monotonic() - start
+
+
+def _gather(
+    embedder: Embedder,
+    out: Path,
+    total: EmbeddedTotal,
+    digests: dict[str, str],
+    elsewhere: Elsewhere,
+) -> None:
+    """Let other processes write the missing shards, and read what they wrote."""
+    parts, start = embedder.parts, time.monotonic()
+    todo = [number for number, name in enumerate(parts.names) if name not in digests]
+    done, work = 0.0, sum(parts.sizes[number] for number in todo)
+    with progress("features", round(work)) as show:
+        for number, why in elsewhere(embedder.settings, todo) if todo else ():
+            name = parts.names[number]
+            if why:
+                total.failed.append((name, why))
+                note(f"{name} cannot be read: {why}")
+            else:
+                shard = read_shard(out / f"{name}.parquet")
+                digests[name] = shard.digest()
+                _count(shard, total)
+                total.computed += len(shard.items)
+            done += parts.sizes[number]
+            show(round(done))
     total.seconds = time.monotonic() - start
 
 
@@ -375,7 +415,7 @@ def weights_digest(model: nn.Module) -> str:
     return found.hexdigest()
 
 
-def _input(eyes: Extractor, parts: Parts) -> tuple[int, int, int]:
+def input_of(eyes: Extractor, parts: Parts) -> tuple[int, int, int]:
     """(channels, H, W) of what reaches the network."""
     channels, side = eyes.seen.prepare.channels, eyes.seen.image_size
     if side is not None:

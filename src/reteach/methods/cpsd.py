@@ -37,9 +37,9 @@ What the paper leaves open or misprints, and what we do:
   default. So a teacher of one class learns too (the code's partition of COCO has ``person`` alone). With
   ``theirs`` it would see no negative, which is an error, and others are asked about images of a kind that
   they never saw.
-* *Budget.* The paper gives 20 epochs to each teacher and 80 to the student. Here all share one budget
-  of backward passes: the teachers get ``--teacher-share`` of it, each by the number of its images, so
-  that all make the same number of epochs; the student gets the rest.
+* *Budget.* The paper gives 20 epochs to each teacher and 80 to the student: ``--teacher-epochs 20 --epochs
+  280`` for ten. Here all share one budget of backward passes: the teachers get ``--teacher-share`` of it,
+  each by the number of its images, so that all make the same number of epochs; the student gets the rest.
 * *The schedule* of the code is one cycle, with cutout and RandAugment: ``--warmup``, ``--cutout``,
   ``--randaugment``.
 * *Decoding.* Teachers that run side by side (``--parallel``) and the student share the images that one
@@ -59,60 +59,31 @@ as CPSD has, and ``--subsets 1 --twins``, two whole ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, final
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data.loading.batch import Batch
 from ..data.loading.cache import free_memory
 from ..data.loading.resident import in_memory
-from ..data.loading.samplers import Epochs, SubsetSampler
 from ..data.loading.shared import SharedSource
 from ..engine.algorithm import Algorithm, Specialist
 from ..engine.learner import Learner, Predictor
-from ..engine.log import Sink
 from ..engine.parallel_training import Task, train_tasks
 from ..engine.run import Run
 from ..engine.teacher_logits import fixed_logits
 from ..losses.standard import Loss, bernoulli_kl, mean_squared_error, squared_error
 from ..recorded import recorded
-from ..relabel.partition.class_subsets import Subsets
-from .cpsd_plan import TeacherPlan, check, narrowed, plan_sides, plan_teachers
-from .supervised import Supervised, asymmetric_loss
+from .cpsd_plan import check, plan_sides, plan_teachers, student_share
+from .cpsd_teachers import merge, teach
+from .supervised import asymmetric_loss
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
     from ..options.methods import CpsdOptions as Options
-
-
-@final
-class Merged(nn.Module):
-    """ρ of Eq. 5: the teachers of one side as one network for all classes.
-
-    Args:
-        teachers: for some of the classes each.
-        subsets: their classes; together they hold each of ``classes`` once.
-        classes: the order of the outputs.
-    """
-
-    def __init__(
-        self, teachers: Sequence[nn.Module], subsets: Subsets, classes: tuple[str, ...]
-    ) -> None:
-        super().__init__()
-        self.teachers = nn.ModuleList(teachers)
-        place = {name: i for i, name in enumerate(name for subset in subsets for name in subset)}
-        if len(place) != len(classes) or sum(map(len, subsets)) != len(classes):
-            raise ValueError("each class needs one teacher per side")
-        self.order = [place[name] for name in classes]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, H, W) -> logits (B, C)."""
-        return torch.cat([teacher(x) for teacher in self.teachers], -1)[:, self.order]
 
 
 @final
@@ -174,14 +145,14 @@ def train(setup: Setup, options: Options, run: Run) -> Cpsd:
     loss = asymmetric_loss(options)
     sides = plan_sides(setup, options, run)  # Eqs. 1-2
     plans, whose = plan_teachers(setup, options, sides)
-    tasks = [Task(plan.name, plan.steps, partial(_teach, plan, options)) for plan in plans]
+    share = student_share(setup, options, plans)
+    tasks = [Task(plan.name, plan.steps, partial(teach, plan, options)) for plan in plans]
     train_tasks(tasks, setup, run, options.parallel, "teachers")
     teachers = {
-        plan.name: Specialist(_teach(plan, options, setup, run).predictors()["model"], plan.classes)
+        plan.name: Specialist(teach(plan, options, setup, run).predictors()["model"], plan.classes)
         for plan in plans
     }
-    merged = tuple(_merged([teachers[name] for name in names], setup) for names in whose)
-    share = 1 - options.teacher_share if sides else 1.0
+    merged = tuple(merge([teachers[name] for name in names], setup) for names in whose)
     student = Cpsd(
         setup.learner(steps=share, prior_bias=options.prior_bias),
         merged,
@@ -192,27 +163,6 @@ def train(setup: Setup, options: Options, run: Run) -> Cpsd:
         fixed_logits(setup, merged, run),
     )
     return run.train("train", student, setup.stream(), **setup.budget(share))
-
-
-def _teach(plan: TeacherPlan, options: Options, setup: Setup, run: Run, *sinks: Sink) -> Supervised:
-    """Eq. 3: a teacher, trained now, resumed or loaded."""
-    data = narrowed(setup.train, plan.classes).subset(plan.rows)
-    own = replace(setup, train=data, total=plan.steps, judge=None)
-    learner = own.learner(plan.name, prior_bias=options.prior_bias, classes=plan.classes)
-    order = None
-    if not setup.rebalance:
-        whole = Epochs(np.arange(len(setup.train)), setup.seed, "teachers")
-        order = SubsetSampler(whole, plan.rows)
-    stream = own.stream("teachers", order=order)
-    algorithm = Supervised(learner, asymmetric_loss(options), "sigmoid")
-    return run.branch(plan.name, *sinks).train(plan.name, algorithm, stream, **own.budget())
-
-
-def _merged(teachers: list[Specialist], setup: Setup) -> Predictor:
-    models = [teacher.predictor.models[0] for teacher in teachers]
-    subsets = tuple(teacher.classes for teacher in teachers)
-    model = Merged(models, subsets, setup.train.classes)
-    return Predictor((model,), "sigmoid", setup.model.precision)
 
 
 def _imitation(options: Options) -> Loss:

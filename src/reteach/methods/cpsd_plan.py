@@ -69,13 +69,38 @@ def plan_teachers(
             whose[-1].append(found[classes])
     if len(chosen) == len(found):
         refuse_unused(options, "where no subset stands on both sides", "twins")
-    budget = setup.total * options.teacher_share
-    images = sum(len(rows) for _, _, rows in chosen)
-    plans = [
-        TeacherPlan(name, classes, rows, max(1, round(budget * len(rows) / images)))
-        for name, classes, rows in chosen
-    ]
+    steps = _steps(setup, options, [len(rows) for _, _, rows in chosen])
+    plans = [TeacherPlan(*teacher, count) for teacher, count in zip(chosen, steps, strict=True)]
     return plans, whose
+
+
+def student_share(setup: Setup, options: Options, plans: list[TeacherPlan]) -> float:
+    """What the teachers leave of the budget.
+
+    Raises:
+        UserError: nothing.
+    """
+    if not plans:
+        return 1.0
+    if options.teacher_epochs is None:
+        return 1 - options.teacher_share
+    spent = sum(plan.steps for plan in plans)
+    if spent >= setup.total:
+        raise UserError(
+            f"--teacher-epochs {options.teacher_epochs:g} asks for {spent} steps of {len(plans)} teachers, "
+            f"which leaves none of {setup.total} for the student: raise --epochs (the paper: 20 for each "
+            "of ten teachers and 80 for the student are 280)"
+        )
+    return 1 - spent / setup.total
+
+
+def _steps(setup: Setup, options: Options, images: list[int]) -> list[int]:
+    """Batches of each teacher, by the number of its images."""
+    if options.teacher_epochs is None:
+        per_image = setup.total * options.teacher_share / max(1, sum(images))
+    else:
+        per_image = options.teacher_epochs / setup.training.batch_size
+    return [max(1, round(per_image * count)) for count in images]
 
 
 def narrowed(data: Dataset, classes: tuple[str, ...]) -> Dataset:
@@ -117,7 +142,8 @@ def check(options: Options) -> None:
     elif options.subsets == 0:
         why = "with --subsets 0: there are no teachers"
         refuse_unused(options, why, "sides", *cut, "twins", "teacher_images", "teacher_share")
-        refuse_unused(options, why, "parallel", "imitation", "imitation_weight", "temperature")
+        refuse_unused(options, why, "teacher_epochs", "parallel", "imitation", "imitation_weight")
+        refuse_unused(options, why, "temperature")
     elif options.subsets == 1:
         names = cut if options.twins else ("sides", *cut)
         refuse_unused(options, "with --subsets 1: all sides are alike", *names)

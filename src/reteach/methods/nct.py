@@ -44,7 +44,6 @@ from typing import TYPE_CHECKING, Literal, final
 import torch
 from torch import Tensor
 
-from .. import rng
 from ..data.loading.batch import Batch
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
@@ -55,6 +54,7 @@ from ..losses.standard import soft_xent, softmax_xent
 from ..options.shared import refuse_unused
 from ..recorded import recorded
 from ..schedules import Constant, Schedule
+from .nct_flips import Flip, changed, flips
 from .nct_schedules import balancing, variability
 
 if TYPE_CHECKING:
@@ -62,7 +62,6 @@ if TYPE_CHECKING:
     from ..options.methods import DmlOptions, EnsembleOptions, VariabilityOptions
     from ..options.methods import NctOptions as Options
 
-Flip = Literal["other", "any"]
 Judged = Literal["ensemble", "first", "second"]
 
 
@@ -116,7 +115,7 @@ class Nct(Algorithm):
     def _loss(
         self, batch: Batch, own: Tensor, peer: Tensor, alpha: float, rate: float, name: str
     ) -> Tensor:
-        y = batch.y if rate == 0 else changed(batch.y, rate, self.flip, _generator(name))
+        y = batch.y if rate == 0 else changed(batch.y, rate, self.flip, flips(name))
         loss = softmax_xent(own, y)
         if alpha:
             imitation = soft_xent(own, peer.detach(), self.temperature)
@@ -128,27 +127,6 @@ class Nct(Algorithm):
         both = Predictor((*one.models, *two.models), "softmax", one.precision)  # Eq. 3
         found = {"ensemble": both, "first": one, "second": two}
         return {self.evaluated_model: found[self.evaluated_model]} | found
-
-
-def changed(y: Tensor, rate: float, flip: Flip, generator: torch.Generator) -> Tensor:
-    """Algorithm 2: targets (B, C), of which a share ``rate`` of the rows has moved to random classes.
-
-    A row is moved by a random number of classes, so a one-hot row lands on each other class equally
-    often; a row of zeros (no label) stays one.
-    """
-    rows, classes = y.shape
-    if classes < 2:
-        return y
-    least = 1 if flip == "other" else 0
-    mask = torch.rand(rows, generator=generator) < rate
-    shift = torch.randint(least, classes, (rows,), generator=generator) * mask
-    source = (torch.arange(classes) - shift[:, None]) % classes
-    return y.gather(-1, source.to(y.device, non_blocking=True))
-
-
-def _generator(name: str) -> torch.Generator:
-    """Random numbers for one network at this step; the engine has seeded the step itself."""
-    return torch.Generator().manual_seed(rng.fold(torch.initial_seed(), "flips", name))
 
 
 @recorded("train-nct")

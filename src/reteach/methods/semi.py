@@ -42,7 +42,6 @@ What the paper leaves open, and what we do:
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
@@ -52,9 +51,7 @@ from torch import Tensor
 from ..data.dataset import Dataset
 from ..data.loading.batch import Batch
 from ..data.loading.samplers import Epochs, WeightedSampler
-from ..engine import distributed
 from ..engine.algorithm import Algorithm
-from ..engine.evaluate import scores
 from ..engine.learner import Predictor
 from ..engine.run import Run
 from ..engine.setup import Frozen
@@ -65,16 +62,15 @@ from ..recorded import recorded
 from ..relabel.weak.hashtags import square_root
 from ..relabel.weak.weak_labels import WeakLabels
 from ..schedules import Drops
+from .semi_finetune import finetune
 from .semi_plan import StagePlan, make_plan, pretraining
-from .semi_selection import plan_selection, select
+from .semi_selection import select
+from .semi_selection_plan import plan_selection
 from .supervised import Supervised
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
     from ..options.methods import SemiOptions as Options
-
-HELD_OUT = 0.1
-"""Share of the labelled images that judges the rates of a sweep."""
 
 
 @final
@@ -119,7 +115,7 @@ def train(setup: Setup, options: Options, run: Run) -> Student:
         run.train(f"{stage + 1}-pretrain", student, stream, **_budget(setup, plan.pretrain))  # 3
         if plan.finetune:
             pretrained = student.predictors()["model"]
-            student = _finetune(setup, plan, pretrained, run, f"{stage + 2}-finetune")  # 4
+            student = finetune(setup, plan, pretrained, run, f"{stage + 2}-finetune")  # 4
             earlier = {"pretrained": pretrained, **earlier}
         teacher = Frozen(
             student.predictors()["model"], setup.image_size, setup.prepare, setup.frames
@@ -159,49 +155,6 @@ def _teacher(
     return Frozen(predictor, setup.image_size, setup.prepare, setup.frames, setup.resize), {
         "teacher": predictor
     }
-
-
-def _finetune(
-    setup: Setup, plan: StagePlan, pretrained: Predictor, run: Run, stage: str
-) -> Supervised:
-    """Stage 4: on the labelled images, at the given rate or the best of several."""
-    rate = plan.rates[0]
-    if len(plan.rates) > 1:
-        learn, held = setup.train.split(HELD_OUT, setup.seed)
-        right = [
-            _accuracy(setup, _tuned(setup, plan, pretrained, run, f"{stage}-{r:g}", r, learn), held)
-            for r in plan.rates
-        ]
-        rate = plan.rates[int(np.argmax(right))]
-        if distributed.rank() == 0:
-            shown = ", ".join(
-                f"{r:g}: {100 * a:.1f}%" for r, a in zip(plan.rates, right, strict=True)
-            )
-            print(f"rate of fine-tuning: {rate:g} (on held-out images {shown})", file=sys.stderr)
-    return _tuned(setup, plan, pretrained, run, stage, rate, None)
-
-
-def _tuned(
-    setup: Setup,
-    plan: StagePlan,
-    pretrained: Predictor,
-    run: Run,
-    stage: str,
-    rate: float,
-    part: Dataset | None,
-) -> Supervised:
-    """The student after fine-tuning on all labelled images, or on a part of them without judging."""
-    schedule = Drops(rate, plan.finetune, 3, 0.1)
-    learner = setup.learner("student", rate=schedule, start=pretrained)
-    budget = _budget(setup, plan.finetune) | ({} if part is None else {"judge": None})
-    algorithm = Supervised(learner, softmax_xent, "softmax")
-    return run.train(stage, algorithm, setup.stream("finetune", dataset=part), **budget)
-
-
-def _accuracy(setup: Setup, model: Supervised, held: Dataset) -> float:
-    rows, found = scores(model.predictors()["model"], setup.scan(held))
-    assert isinstance(held.labels, Single)
-    return float((found.argmax(-1) == held.labels.index[rows]).mean())
 
 
 def _budget(setup: Setup, steps: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
 from ..losses.asymmetric import Asymmetric
+from ..losses.class_weights import WeightedBce, WeightedXent
 from ..losses.standard import Loss, sigmoid_bce, sigmoid_bce_sum, smooth, softmax_xent
 from ..models.presence import Link
 from ..options.shared import refuse_unused
@@ -63,7 +64,9 @@ class Supervised(Algorithm):
 @recorded("train-softmax")
 def train_softmax(setup: Setup, options: SoftmaxOptions, run: Run) -> Supervised:
     """The softmax baseline."""
-    algorithm = Supervised(setup.learner(), softmax_xent, "softmax", options.smoothing)
+    weights = setup.class_weights("softmax")
+    loss = softmax_xent if weights is None else WeightedXent(weights)
+    algorithm = Supervised(setup.learner(), loss, "softmax", options.smoothing)
     return run.train("train", algorithm, setup.stream(), **setup.budget())
 
 
@@ -85,7 +88,10 @@ def asymmetric_loss(options: AslOptions) -> Asymmetric:
 @recorded("train-sigmoid")
 def train_sigmoid(setup: Setup, options: SigmoidOptions, run: Run) -> Supervised:
     """The sigmoid baseline."""
-    loss = sigmoid_bce_sum if options.class_sum else sigmoid_bce
+    weights = setup.class_weights("sigmoid")
+    loss: Loss = sigmoid_bce_sum if options.class_sum else sigmoid_bce
+    if weights is not None:
+        loss = WeightedBce(weights, summed=options.class_sum)
     learner = setup.learner(prior_bias=options.prior_bias)
     algorithm = Supervised(learner, loss, "sigmoid", options.smoothing)
     return run.train("train", algorithm, setup.stream(), **setup.budget())

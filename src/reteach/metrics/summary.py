@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UserError
+from . import class_curves
 from .accuracy import Accuracy
 from .batch import Mask, Scores, check, check_known, ratio
 from .calibration import TopCalibration
@@ -210,6 +211,22 @@ class Summary:
     def confusion(self) -> list[tuple[int, int, int]]:
         """(class, first choice, images) by index, where each image has one label; else empty."""
         return self._confusion.cells()
+
+    def class_curves(self) -> list[dict[str, Any]]:
+        """Points of precision and recall of the classes of lowest AP, where each image has one label;
+        else empty."""
+        if not self._confusion.cells():
+            return []
+        found = class_curves.lowest(self._kept, self.ranking.per_class())
+        return [
+            {
+                "class": self.classes[one.place],
+                "recall": one.recall,
+                "precision": one.precision,
+                "threshold": one.threshold,
+            }
+            for one in found
+        ]
 
     def per_class(self) -> list[dict[str, Any]]:
         """A row per class: ``class``, ``support``, ``ap``, and at 0.5 ``precision, recall, f1``."""

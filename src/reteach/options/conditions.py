@@ -22,17 +22,18 @@ class Condition:
         settings: the others, of which one is enough.
         values: that it must have; none: it is given at all.
         met: whether the setting takes effect with them, or without them.
+        unless: values of the setting that are never refused: they say what happens anyway.
     """
 
     settings: tuple[str, ...]
     values: tuple[Any, ...]
     met: bool
+    unless: tuple[Any, ...] = ()
 
-    def holds(self, settings: Any) -> bool:
-        """Whether the setting takes effect among these."""
-        return (
-            any(map(self._there, (getattr(settings, name) for name in self.settings))) == self.met
-        )
+    def holds(self, settings: Any, value: Any) -> bool:
+        """Whether the setting takes effect among these; it does where they are of another group."""
+        there = [getattr(settings, name) for name in self.settings if hasattr(settings, name)]
+        return not there or value in self.unless or any(map(self._there, there)) == self.met
 
     def _there(self, value: Any) -> bool:
         return value in self.values if self.values else value not in (None, False, (), 0)
@@ -46,6 +47,14 @@ class Condition:
         return f"without {named}" if self.met else f"with {named}"
 
 
+@final
+@dataclass(frozen=True)
+class TakenBy:
+    """A setting that some methods take: those for which this field of :class:`.methods.Method` is true."""
+
+    trait: str
+
+
 def OnlyWith(setting: str, *values: Any) -> Condition:
     """Only where the other setting has one of the values, or is given at all."""
     return Condition((setting,), values, met=True)
@@ -56,9 +65,9 @@ def OnlyWithAny(*settings: str) -> Condition:
     return Condition(settings, (), met=True)
 
 
-def NotWith(setting: str, *values: Any) -> Condition:
+def NotWith(setting: str, *values: Any, unless: tuple[Any, ...] = ()) -> Condition:
     """Not where the other setting has one of the values, or is given at all."""
-    return Condition((setting,), values, met=False)
+    return Condition((setting,), values, met=False, unless=unless)
 
 
 def changed(settings: Any) -> Iterator[str]:
@@ -69,17 +78,22 @@ def changed(settings: Any) -> Iterator[str]:
             yield field.name
 
 
-def refuse_idle(settings: Any, given: Collection[str]) -> None:
+def refuse_idle(settings: Any, given: Collection[str], among: Any = None) -> None:
     """Refuse settings that were given although nothing will look at them.
+
+    Args:
+        among: the settings of all groups, which conditions may name; by default those of this group.
 
     Raises:
         UserError: names the flag and why it has no effect.
     """
+    among = settings if among is None else among
     for name, conditions in declared(type(settings)).items():
-        idle = [c for c in conditions if not c.holds(settings)] if name in given else []
+        value = getattr(settings, name)
+        idle = [c for c in conditions if not c.holds(among, value)] if name in given else []
         if idle:
-            off = getattr(settings, name) is False
-            why = idle[0].words(settings)
+            off = value is False
+            why = idle[0].words(among)
             raise UserError(f"{flag(name, off)} has no effect {why}; leave it out")
 
 

@@ -10,6 +10,7 @@ from tyro.conf import Positional
 
 from ..errors import UserError
 from ..files import local
+from .conditions import OnlyWith
 from .ranges import AtLeast, Checked
 from .shared import Resize
 
@@ -47,13 +48,19 @@ class EmbedOptions(Checked):
     """Images per shard where they are not in tar files: what a crash may cost. By default 1,024."""
     batch_size: Annotated[int | None, AtLeast(1)] = None
     """Images at a time; by default 8 on a processor, 256 on a GPU. A table has one."""
-    backend: Literal["auto", "eager", "folded", "openvino"] = "auto"
+    backend: Literal["auto", "eager", "folded", "openvino", "onnx"] = "auto"
     """What computes: auto takes the fastest that is installed and gives the features of eager to 1e-3 (see
-    pip install 'reteach[openvino]'). A table has one."""
+    pip install 'reteach[openvino]' or 'reteach[onnx]'). A table has one."""
     workers: Annotated[int | None, AtLeast(0)] = None
-    """Processes that decode; by default one per core, at most 8; 0: none."""
+    """Processes that decode, for each process that computes; by default one per core, at most 8 (with
+    --ray: 1); 0: none."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
+    ray: str | None = None
+    """Share the work on Ray: local (this machine), auto (the cluster it belongs to), or an address.
+    All machines must see the files under the same paths."""
+    embedders: Annotated[int | None, AtLeast(1), OnlyWith("ray")] = None
+    """With --ray: processes that compute; by default one per GPU, or as many as there are cores for."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

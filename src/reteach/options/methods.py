@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
+from ..errors import UserError
 from ..recorded import recorded
+from .conditions import NotWith, TakenBy, changed, flag
 from .ranges import AtLeast, Checked, Positive, Within
 
 
@@ -315,8 +317,11 @@ class CpsdOptions(AslOptions):
     teacher_images: Literal["all", "theirs"] = "all"
     """What a teacher sees: all images (the authors' code), or those with one of its classes (the paper's
     text)."""
-    teacher_share: Annotated[float, Within(0, 1, "()")] = 0.5
+    teacher_share: Annotated[float, Within(0, 1, "()"), NotWith("teacher_epochs")] = 0.5
     """Share of the budget that all teachers have together, each by the number of its images."""
+    teacher_epochs: Annotated[float | None, Positive()] = None
+    """Epochs of each teacher on its images (20 in the paper), in place of --teacher-share; the student has
+    what they leave of the budget."""
     imitation: Literal["sum", "mean", "kl"] = "sum"
     """Squared error of the logits summed over the classes (Eq. 6 and the authors' code), its mean over
     them, or the KL divergence of the probabilities."""
@@ -343,6 +348,8 @@ class Method:
         unlabeled: whether it also learns from images without labels.
         unknown: whether it leaves out classes of which it is unknown if an image has them.
         networks: that share the steps, where ``head_loss`` is given.
+        mixes: whether it learns from mixed images and targets (--mixup, --cutmix).
+        weighs: whether its loss takes weights of the classes.
         head_loss: its loss, where the rate and the weight decay of a linear layer are chosen by that alone.
     """
 
@@ -355,11 +362,19 @@ class Method:
     unknown: bool = False
     head_loss: Literal["softmax", "sigmoid"] | None = None
     networks: int = 1
+    mixes: bool = False
+    weighs: bool = False
 
 
 METHODS: dict[str, Method] = {
     "softmax": Method(
-        "Softmax", SoftmaxOptions, "supervised:train_softmax", "one", head_loss="softmax"
+        "Softmax",
+        SoftmaxOptions,
+        "supervised:train_softmax",
+        "one",
+        head_loss="softmax",
+        mixes=True,
+        weighs=True,
     ),
     "sigmoid": Method(
         "Sigmoid",
@@ -368,8 +383,10 @@ METHODS: dict[str, Method] = {
         "either",
         unknown=True,
         head_loss="sigmoid",
+        mixes=True,
+        weighs=True,
     ),
-    "asl": Method("ASL", AslOptions, "supervised:train_asl", "sets", unknown=True),
+    "asl": Method("ASL", AslOptions, "supervised:train_asl", "sets", unknown=True, mixes=True),
     "elr": Method("ELR", ElrOptions, "elr:train", "one"),
     "mile": Method(
         "MILe",
@@ -392,7 +409,7 @@ METHODS: dict[str, Method] = {
     ),
     "semi": Method("semi", SemiOptions, "semi:train", "one", network="student", unlabeled=True),
     "nct": Method("NCT", NctOptions, "nct:train", "one"),
-    "dml": Method("Deep mutual learning", DmlOptions, "nct:train_dml", "one"),
+    "dml": Method("Deep mutual learning", DmlOptions, "nct:train_dml", "one", mixes=True),
     "variability": Method(
         "Target variability alone", VariabilityOptions, "nct:train_variability", "one"
     ),
@@ -403,6 +420,7 @@ METHODS: dict[str, Method] = {
         "one",
         head_loss="softmax",
         networks=2,
+        mixes=True,
     ),
     "cpsd": Method("CPSD", CpsdOptions, "cpsd:train", "sets", unknown=True),
 }
@@ -410,6 +428,23 @@ METHODS: dict[str, Method] = {
 
 for _name, _method in METHODS.items():
     recorded(f"{_name}-settings")(_method.settings)
+
+
+def refuse_untaken(method: str, settings: Any) -> None:
+    """Refuse shared settings that were changed although the method does not take them.
+
+    Raises:
+        UserError: names the flag and the methods that do.
+    """
+    hints = get_type_hints(type(settings), include_extras=True)
+    for name in changed(settings):
+        for mark in getattr(hints[name], "__metadata__", ()):
+            if isinstance(mark, TakenBy) and not getattr(METHODS[method], mark.trait):
+                able = [other for other, known in METHODS.items() if getattr(known, mark.trait)]
+                raise UserError(
+                    f"{flag(name)} has no effect with {method}; leave it out, or use "
+                    f"{', '.join(able[:-1])} or {able[-1]}"
+                )
 
 
 def method_title(name: str) -> str:

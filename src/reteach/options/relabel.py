@@ -51,7 +51,12 @@ class ConsensusOptions(Checked):
     scores: Path | None = None
     """Also a score table: the probability of every rated (item, class) pair."""
     report: Path | None = None
-    """Also an HTML page: precision and recall, the raters, the items left without labels."""
+    """Also an HTML page: precision and recall, what changed, how far raters agree, each rater, the items left
+    without labels."""
+    images: Annotated[str | None, OnlyWith("report")] = None
+    """The images, for pictures on the page: changed, added, emptied and disputed labels (with --report)."""
+    pictures: Annotated[int, AtLeast(1), OnlyWith("images")] = 60
+    """Items with a picture in each of these sections of the page."""
     unlabeled: Path | None = None
     """Where the items left without labels are listed; by default beside --out."""
     labels: Path | None = None
@@ -66,10 +71,17 @@ class ConsensusOptions(Checked):
     wanted: Annotated[int | None, AtLeast(1)] = None
     """Answers that a class needs before its item is decided; by default as many as the store asked
     for, and 1 for a file that does not say."""
-    method: Literal["golden", "em", "majority"] | None = None
+    agree: Annotated[int | None, AtLeast(2)] = None
+    """Answers that settle a class where nobody contradicts; by default as the store says, and --wanted
+    where it says nothing."""
+    method: Literal["golden", "em", "mace", "glad", "crowdlab", "majority"] | None = None
     """golden: raters' error rates counted on golden pairs; em: found together with the truth
-    (Dawid & Skene); majority. By default golden where there are golden pairs, true and false
-    ones, else em."""
+    (Dawid & Skene); mace: raters who know or spam; glad: able raters and hard pairs; crowdlab: raters
+    and a model together (--model-scores); majority. By default golden where there are golden pairs, true
+    and false ones, else em."""
+    model_scores: Annotated[Path | None, OnlyWith("method", "crowdlab")] = None
+    """Score table with the probability that a model gives to every rated pair. Held out: a model that was
+    trained on these answers agrees with them."""
     trust_original: Path | None = None
     """A file of class names: for these the original label counts as one more rater. With
     --reassessed: the animals."""
@@ -81,9 +93,13 @@ class ConsensusOptions(Checked):
     """In place of a threshold: the highest precision at this recall on the golden pairs."""
     ties: Annotated[Literal["keep", "drop"], OnlyWith("method", "majority")] = "keep"
     """A majority vote with as many yes as no."""
-    iterations: Annotated[int, AtLeast(1), NotWith("method", "golden", "majority")] = 100
+    iterations: Annotated[int, AtLeast(1), NotWith("method", "golden", "majority", "crowdlab")] = (
+        100
+    )
     """Rounds of EM at most."""
-    smoothing: Annotated[float, AtLeast(0), NotWith("method", "majority")] = 1.0
+    smoothing: Annotated[
+        float, AtLeast(0), NotWith("method", "majority", "mace", "glad", "crowdlab")
+    ] = 1.0
     """Added to each cell of the raters' tables of answers."""
     seed: Annotated[int, AtLeast(0)] = 0
     """Draws the votes by which golden pairs are judged: as many as other pairs have."""
@@ -92,6 +108,8 @@ class ConsensusOptions(Checked):
         super().__post_init__()
         if (self.ratings is None) == (self.reassessed is None):
             raise UserError("name the ratings: a store, a .csv file, or --reassessed FOLDER")
+        if self.method == "crowdlab" and self.model_scores is None:
+            raise UserError("--method crowdlab needs the model's scores (--model-scores)")
         if sum(x is not None for x in (self.threshold, self.precision, self.recall)) > 1:
             raise UserError("give one of --threshold, --precision and --recall")
 

@@ -12,6 +12,7 @@ from ..errors import UserError
 from ..table_files import Kind
 from .conditions import NotWith, OnlyWith
 from .ranges import AtLeast, Checked, Within
+from .shared import Tta
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,10 @@ class RunEvaluationOptions(Checked):
     """What an empty label set says. none: the image has none of the classes, and counts; unknown:
     nobody could tell (ReaL), and it is left out. By default unknown with --original, else none."""
     out: Path | None = None
-    """Where the numbers go as JSON; by default evaluation-NAME.json in the run folder."""
+    """Where the numbers go as JSON; by default evaluation-NAME.json in the run folder (with --tta
+    evaluation-NAME-flip.json)."""
+    tta: Tta | None = None
+    """flip: average the probabilities of each image and its mirror image; twice the work."""
     batch_size: Annotated[int, AtLeast(1)] = 256
     """Images at a time."""
     workers: Annotated[int | None, AtLeast(0)] = None
@@ -110,6 +114,8 @@ class PredictOptions(Checked):
     """Classes per image in the score table. Ensembles need all classes."""
     predictor: str | None = None
     """Which of the run's models, e.g. teacher; by default the first."""
+    tta: Tta | None = None
+    """flip: average the probabilities of each image and its mirror image; twice the work."""
     batch_size: Annotated[int, AtLeast(1)] = 256
     """Images at a time."""
     workers: Annotated[int | None, AtLeast(0)] = None

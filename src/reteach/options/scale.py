@@ -12,6 +12,7 @@ from ..errors import UserError
 from ..files import local
 from .conditions import OnlyWith
 from .ranges import AtLeast, Checked
+from .shared import Tta
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class ScoreOptions(Checked):
     """P: only so many classes of each image are kept; by default 10, or all if there are fewer."""
     predictor: str | None = None
     """Which of the run's models, e.g. teacher; by default the first."""
+    tta: Tta | None = None
+    """flip: average the probabilities of each image and its mirror image; twice the work."""
     block: Annotated[int | None, AtLeast(1)] = None
     """Images per shard where they are not in tar files: what a crash may cost. By default 16,384."""
     batch_size: Annotated[int, AtLeast(1)] = 256

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from ..errors import UserError
 from ..recorded import recorded
 from ..table_files import Kind
-from .conditions import flag
+from .conditions import NotWith, OnlyWith, OnlyWithAny, TakenBy, flag
 from .ranges import AtLeast, Checked, Positive, Within
 
 
@@ -39,6 +39,8 @@ def refuse_unused(settings: Any, why: str, *names: str, usual: Any = None) -> No
 Resize = Literal["square", "shorter"]
 """How a photo becomes a square: as a whole, its sides squeezed; or its shorter side resized and the middle
 cut out."""
+Tta = Literal["flip"]
+"""Test-time augmentation: the probabilities of an image and of its mirror image are averaged."""
 Interpolation = Literal["bilinear", "bicubic"]
 """How photos are resized: as the images were on which the weights were trained."""
 SCRATCH, PRETRAINED = "resnet18", "tf_efficientnet_lite0"
@@ -124,7 +126,7 @@ class Model(Checked):
     features_cache: Path | None = None
     """Folder that keeps the features of --freeze for the next run; by default reteach/features in the user's
     cache folder. RETEACH_FEATURES_GB says how large it may grow (10)."""
-    probe_first: bool = True
+    probe_first: Annotated[bool, OnlyWithAny("pretrained", "init"), NotWith("freeze")] = True
     """With --pretrained or --init: bring a fresh output layer to its optimum on the features of the network
     as it stands, before the first step of training; where it is one linear layer."""
     freeze_until: str | None = None
@@ -147,7 +149,17 @@ class Model(Checked):
     """auto, cpu, cuda, cuda:1, mps."""
 
 
-@recorded("training-settings", since={"layer_decay": 1.0, "min_crop": 0.08, "patience": None})
+@recorded(
+    "training-settings",
+    since={
+        "layer_decay": 1.0,
+        "min_crop": 0.08,
+        "patience": None,
+        "mixup": 0.0,
+        "cutmix": 0.0,
+        "class_weights": None,
+    },
+)
 @dataclass(frozen=True)
 class Training(Checked):
     """Budget, optimiser and augmentation."""
@@ -162,7 +174,7 @@ class Training(Checked):
     """Compute each batch in so many equal parts, to save memory."""
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     """sgd has momentum 0.9."""
-    nesterov: bool = True
+    nesterov: Annotated[bool, NotWith("optimizer", "adam", "adamw")] = True
     """Nesterov's momentum for --optimizer sgd; --no-nesterov is plain momentum, as NCT's authors train."""
     lr: Annotated[float | None, Positive()] = None
     """Learning rate; by default 0.1 per 256 images for sgd, 0.001 for adam and adamw. With --pretrained or
@@ -172,7 +184,7 @@ class Training(Checked):
     """By default 0.0001 for sgd, 0 for adam, 0.05 for adamw; on features chosen as --lr is."""
     schedule: Literal["cosine", "constant", "drop", "drops", "halvings"] = "cosine"
     """drop: once by 0.1, at --drop-at; drops: 3 times by 0.1, equally spaced; halvings: 13 times by 0.5."""
-    drop_at: Annotated[float, Within(0, 1)] = 0.9
+    drop_at: Annotated[float, Within(0, 1), OnlyWith("schedule", "drop")] = 0.9
     """Share of the steps after which --schedule drop lowers the rate."""
     warmup: Annotated[float | None, Within(0, 1)] = None
     """Share of the steps in which the rate rises linearly; by default 0, with --pretrained or --init 0.1."""
@@ -185,7 +197,9 @@ class Training(Checked):
     """Largest gradient norm; 0: no limit, the default; with --pretrained or --init 1."""
     average: Annotated[float | None, Within(0, 1, "[)")] = None
     """Decay of an exponential moving average of the weights, e.g. 0.999."""
-    augment: Literal["auto", "crop", "flip", "crop-flip", "none"] = "auto"
+    augment: Annotated[
+        Literal["auto", "crop", "flip", "crop-flip", "none"], NotWith("freeze", unless=("none",))
+    ] = "auto"
     """crop: random resized crop (see --min-crop: of label sets, objects may fall out) + flip; flip:
     what evaluation sees + flip; crop-flip: shift by 4 pixels + flip, for small images; auto: crop for photos
     with single labels, flip with --resize square, none for arrays of small images."""
@@ -196,6 +210,16 @@ class Training(Checked):
     """Magnitude of RandAugment, on top of --augment crop; 0: off."""
     cutout: Annotated[float, Within(0, 1)] = 0.0
     """Side of the erased square as a share of the image, on top of --augment crop; 0: off."""
+    mixup: Annotated[float, AtLeast(0), TakenBy("mixes")] = 0.0
+    """Mix each image and its target with another of the batch, by a share from Beta(α, α); this is α, 0.2 or
+    so; 0: off."""
+    cutmix: Annotated[float, AtLeast(0), TakenBy("mixes"), NotWith("freeze")] = 0.0
+    """Paste a box of another image of the batch into each, and mix the targets by area; this is α, 1 or so;
+    0: off. Beside --mixup, each batch draws one of the two."""
+    class_weights: Annotated[str | None, TakenBy("weighs")] = None
+    """Let the classes weigh differently in the loss: balanced (by 1 / frequency, as scikit-learn; of sigmoids
+    what is present by absent / present), or a CSV of class, weight. Other than --rebalance, which draws
+    images."""
     patience: Annotated[int | None, AtLeast(1)] = None
     """Stop a stage after so many validations in a row without a better accuracy (of label sets: mAP), and
     keep the model of the best validation beside the last, as "best"."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
+from .conditions import NotWith, OnlyWith
 from .ranges import AtLeast, Checked
 from .shared import Data, Output, Training
 
@@ -28,7 +29,10 @@ class TransferOptions(Checked):
     """The run whose network is taken."""
     mode: Literal["full-ft", "fc-only"] = "full-ft"
     """Fine-tune the whole network, or fit a logistic regression on its frozen features."""
-    predictor: str | None = None
+    freeze: Annotated[bool, OnlyWith("mode", "full-ft")] = False
+    """Keep the network as it is and train a linear layer on its features, which are computed once and kept:
+    train softmax --freeze --init RUN. Rate and augmentation are then those of such a training."""
+    predictor: Annotated[str | None, NotWith("freeze")] = None
     """Which of the run's models, e.g. pretrained; by default the first."""
     folds: Annotated[int, AtLeast(2)] = 5
     """Folds of the cross-validation that chooses fc-only's regularisation."""

@@ -40,6 +40,8 @@ class Site:
     owner_token: str
     public: str
     """The address that raters use, without a slash at the end."""
+    last_ruler: str = "owner"
+    """The name that the owner ruled under last."""
 
     @cached_property
     def door(self) -> Door:

@@ -28,8 +28,9 @@ from sqlalchemy import (
     update,
 )
 
-from .raters import settling
+from .beside import Beside, propose, remark
 from .schema import answers, assignments, items, questions, raters, tasks
+from .settle import open_questions, settle, settle_task
 from .store import Store
 
 HOLD = 2
@@ -95,13 +96,22 @@ class Flow:
                 self.set_aside(item, why)
         raise NoImages
 
-    def submit(self, rater: int, task: int, given: Mapping[int, int], version: int) -> Outcome:
+    def submit(
+        self,
+        rater: int,
+        task: int,
+        given: Mapping[int, int],
+        version: int,
+        also: Beside | None = None,
+    ) -> Outcome:
         """Take the answers to a task; they are durable when this returns.
 
         Args:
-            given: question -> answer, for every question of the task.
+            given: question -> answer, for every question that was asked: those of the task, without the
+                ones that were settled when it was given out.
             version: 1 for a first answer, one more for each change. An answer that is there already
                 is *repeated* if it is equal, else in *conflict*: the stored one stays.
+            also: what the rater says beside the answers.
 
         Raises:
             NotYours: the rater never held the task.
@@ -114,9 +124,14 @@ class Flow:
             row = connection.execute(_ASSIGNMENT, here).first()
             if row is None:
                 raise NotYours
-            stored = {row.id: row.answer for row in connection.execute(_ANSWERS, here)}
+            asked = None if row.asked is None else set(map(int, row.asked.split(",")))
+            stored = {
+                q.id: q.answer
+                for q in connection.execute(_ANSWERS, here)
+                if asked is None or q.id in asked
+            }
             if set(given) != set(stored):
-                raise ValueError("answer every question of the task")
+                raise ValueError("answer every question that was asked")
             if version <= row.version:
                 return "repeated" if stored == dict(given) else "conflict"
             if version > row.version + 1:
@@ -127,12 +142,34 @@ class Flow:
             connection.execute(insert(answers), rows)
             now = self.clock()
             seconds = max(0.0, now - (now if row.shown_at is None else row.shown_at))
-            connection.execute(
-                _SUBMIT, here | {"new_version": version, "now": now, "took": seconds}
-            )
-            connection.execute(_SETTLE, here | {"wanted": self.store.settings.wanted})
+            also = also or Beside()
+            active = None if also.active is None else min(max(also.active, 0.0), seconds)
+            times = {"new_version": version, "now": now, "took": seconds, "used": active}
+            connection.execute(_SUBMIT, here | times)
+            remark(connection, rater, task, also, now)
+            for name in also.others:
+                propose(connection, self.store.settings, rater, task, name, now)
+            settle_task(connection, self.store.settings, task)
             self._claim(connection, rater, now)
         return "stored"
+
+    def skip(self, rater: int, task: int, also: Beside) -> None:
+        """The rater gives no answer to a task, and does not get it again; others do.
+
+        Raises:
+            NotYours: the rater does not hold the task, or has answered it.
+        """
+        here = {"this_task": task, "this_rater": rater}
+        with self.store.write() as connection:
+            row = connection.execute(_ASSIGNMENT, here).first()
+            if row is None or row.version:
+                raise NotYours
+            now = self.clock()
+            connection.execute(_SKIP, here | {"now": now})
+            remark(connection, rater, task, also, now)
+            for name in also.others:
+                propose(connection, self.store.settings, rater, task, name, now)
+            self._claim(connection, rater, now)
 
     def pause(self, rater: int) -> None:
         """Give back what the rater holds."""
@@ -160,7 +197,7 @@ class Flow:
             theirs = tasks.c.item_id.in_(select(items.c.id).where(image))
             aside = and_(theirs, tasks.c.state == "aside")
             connection.execute(update(tasks).where(aside).values(state="open"))
-            connection.execute(settling(theirs), {"wanted": self.store.settings.wanted})
+            settle(connection, self.store.settings, theirs)
             connection.execute(update(items).where(image).values(missing=None))
 
     def _held(self, rater: int) -> list[Held]:
@@ -183,10 +220,16 @@ class Flow:
         until = now + self.lease
         while len(mine) < HOLD and (task := self._pick(connection, rater, now)) is not None:
             here = {"this_task": task, "this_rater": rater}
+            values: dict[str, float | str | None]
             values = {"at": now + 1e-5 * len(mine), "until": until}
+            values["asked"] = self._asked(connection, task)
             if not connection.execute(_CLAIM_AGAIN, here | values).rowcount:
                 connection.execute(_CLAIM, here | values)
             mine.append(task)
+        if mine and self.store.settings.agree is not None:  # answers came while it was waiting
+            asked = self._asked(connection, mine[0])
+            here = {"this_task": mine[0], "this_rater": rater}
+            connection.execute(_ASK_LESS, here | {"asked": asked})
         if mine:
             connection.execute(
                 _RENEW,
@@ -197,7 +240,7 @@ class Flow:
         """The next task for a rater; golden ones turn up at the chosen rate, and in the end those that
         still lack answers."""
         settings = self.store.settings
-        values = {"this_rater": rater, "now": now, "wanted": settings.wanted}
+        values = {"this_rater": rater, "now": now}
         if settings.gold_rate > 0 and self.chance() < settings.gold_rate:
             task = connection.scalar(_FREE_GOLDEN, values)
             if task is not None or settings.gold_rate >= 1:
@@ -206,6 +249,16 @@ class Flow:
         if task is None and settings.gold_rate > 0:
             return connection.scalar(_LACKING_GOLDEN, values)
         return task
+
+    def _asked(self, connection: Connection, task: int) -> str | None:
+        """The questions of a task that are still open, None where all are, and in golden tasks."""
+        settings = self.store.settings
+        if settings.agree is None or connection.scalar(_IS_GOLDEN, {"this_task": task}):
+            return None
+        open_ = open_questions(connection, settings, task)
+        if not open_ or len(open_) == connection.scalar(_HOW_MANY, {"this_task": task}):
+            return None
+        return ",".join(map(str, open_))
 
 
 def _own(connection: Connection, rater: int, now: float) -> list[Held]:
@@ -224,7 +277,11 @@ _mine = and_(assignments.c.task_id == _task, assignments.c.rater_id == _rater)
 _asked = select(questions.c.id).where(questions.c.task_id == _task)
 
 _STATE = select(raters.c.state).where(raters.c.id == _rater)
-_ASSIGNMENT = select(assignments.c.version, assignments.c.shown_at).where(_mine)
+_IS_GOLDEN = select(tasks.c.golden).where(tasks.c.id == _task)
+_HOW_MANY = select(func.count()).select_from(questions).where(questions.c.task_id == _task)
+_ASSIGNMENT = select(
+    assignments.c.version, assignments.c.shown_at, assignments.c.asked, assignments.c.seconds
+).where(_mine)
 _ANSWERS = (  # every question of the task, and what the rater said
     select(questions.c.id, answers.c.answer)
     .join(
@@ -242,16 +299,28 @@ _SUBMIT = (
         version=bindparam("new_version"),
         submitted_at=func.coalesce(assignments.c.submitted_at, _now),
         seconds=func.coalesce(assignments.c.seconds, bindparam("took")),
+        active=func.coalesce(assignments.c.active, bindparam("used")),
+        skipped_at=None,
     )
 )
-_SETTLE = settling(tasks.c.id == _task)
+_SKIP = update(assignments).where(_mine).values(skipped_at=_now, lease_until=_now, shown_at=None)
 _CLAIM_AGAIN = (  # an own lease that had run out
     update(assignments)
     .where(_mine)
-    .values(claimed_at=bindparam("at"), lease_until=_until, shown_at=None)
+    .values(claimed_at=bindparam("at"), lease_until=_until, shown_at=None, asked=bindparam("asked"))
+)
+_ASK_LESS = (
+    update(assignments)
+    .where(_mine, assignments.c.shown_at.is_(None))
+    .values(asked=bindparam("asked"))
 )
 _CLAIM = insert(assignments).values(
-    task_id=_task, rater_id=_rater, claimed_at=bindparam("at"), lease_until=_until, version=0
+    task_id=_task,
+    rater_id=_rater,
+    claimed_at=bindparam("at"),
+    lease_until=_until,
+    version=0,
+    asked=bindparam("asked"),
 )
 _RENEW = (
     update(assignments)
@@ -271,6 +340,7 @@ _RENEW = (
     )
 )
 
+_held = and_(assignments.c.submitted_at.is_(None), assignments.c.lease_until > _now)
 _LEASES = (
     select(
         tasks.c.id,
@@ -284,8 +354,8 @@ _LEASES = (
     .join(items, tasks.c.item_id == items.c.id)
     .where(
         assignments.c.rater_id == _rater,
-        assignments.c.submitted_at.is_(None),
-        assignments.c.lease_until > _now,
+        _held,
+        assignments.c.skipped_at.is_(None),
         tasks.c.state == "open",
     )
     .order_by(assignments.c.claimed_at)
@@ -293,7 +363,7 @@ _LEASES = (
 )
 
 # The first open task that the rater has not, and that lacks raters; golden ones always do.
-_busy = or_(assignments.c.submitted_at.is_not(None), assignments.c.lease_until > _now)
+_busy = or_(assignments.c.submitted_at.is_not(None), assignments.c.skipped_at.is_not(None), _held)
 _free = (
     select(tasks.c.id)
     .where(
@@ -305,18 +375,19 @@ _free = (
     .order_by(tasks.c.place)
     .limit(1)
 )
-_taken = (
+_at_work = (  # others who hold it now
     select(func.count())
     .select_from(assignments.join(raters, assignments.c.rater_id == raters.c.id))
     .where(
         assignments.c.task_id == tasks.c.id,
         assignments.c.rater_id != _rater,
         raters.c.state != "excluded",
-        _busy,
+        assignments.c.skipped_at.is_(None),
+        _held,
     )
     .correlate(tasks)
     .scalar_subquery()
 )
 _FREE_GOLDEN = _free.where(tasks.c.golden.is_(True))
-_LACKING_GOLDEN = _FREE_GOLDEN.where(_taken < bindparam("wanted"))
-_FREE = _free.where(tasks.c.golden.is_(False), _taken < bindparam("wanted"))
+_LACKING_GOLDEN = _FREE_GOLDEN.where(_at_work < tasks.c.lacking)
+_FREE = _free.where(tasks.c.golden.is_(False), _at_work < tasks.c.lacking)

@@ -153,12 +153,19 @@ def spread(pairs: Iterable[tuple[int, int]], each: int, seed: int = 0) -> list[t
 
 
 def build(
-    where: str | Path, plan: TaskPlan, *, wanted: int = 5, gold_rate: float = 0.1, seed: int = 0
+    where: str | Path,
+    plan: TaskPlan,
+    *,
+    wanted: int = 5,
+    agree: int | None = None,
+    gold_rate: float = 0.1,
+    seed: int = 0,
 ) -> Store:
     """A new store with these tasks, in random order; everything or nothing.
 
     Args:
-        wanted: raters per task that is not golden.
+        wanted: answers to each question, or to those on which raters differ.
+        agree: answers that settle a question on which they agree; None: ``wanted``.
         gold_rate: share of golden tasks among those that a rater sees; 1 if there are no others.
 
     Raises:
@@ -168,6 +175,10 @@ def build(
         raise UserError("there is nothing to rate: all models agree with all labels")
     if wanted < 1:
         raise UserError(f"a task needs at least 1 rater, got {wanted}")
+    if agree is not None and not 2 <= agree < wanted:
+        raise UserError(
+            f"answers that agree settle a question from 2 to fewer than the {wanted} of others, got {agree}"
+        )
     if not 0 <= gold_rate <= 1:
         raise UserError(f"the rate of golden tasks lies between 0 and 1, got {gold_rate}")
     for name in (*plan.items, *plan.classes):
@@ -180,18 +191,20 @@ def build(
         "wanted": str(wanted),
         "gold_rate": repr(float(rate)),
     }
+    if agree is not None:
+        settings["agree"] = str(agree)
     store = open_store(where, "new")
     with store.write() as connection:
         rows = [{"name": name, "value": value} for name, value in settings.items()]
         connection.execute(insert(schema.store), rows)
-        for table, entries in _rows(plan, golden, seed):
+        for table, entries in _rows(plan, golden, seed, wanted if agree is None else agree):
             for start in range(0, len(entries), CHUNK):
                 connection.execute(insert(table), entries[start : start + CHUNK])
     return store
 
 
 def _rows(
-    plan: TaskPlan, golden: NDArray[np.bool_], seed: int
+    plan: TaskPlan, golden: NDArray[np.bool_], seed: int, first: int
 ) -> Iterator[tuple[Table, list[dict[str, object]]]]:
     texts = [plan.texts.get(name, ClassText(name, "")) for name in plan.classes]
     yield (
@@ -218,7 +231,14 @@ def _rows(
     yield (
         schema.tasks,
         [
-            {"id": t, "item_id": item, "golden": known, "place": order[t], "state": "open"}
+            {
+                "id": t,
+                "item_id": item,
+                "golden": known,
+                "place": order[t],
+                "state": "open",
+                "lacking": first,
+            }
             for t, (item, known) in enumerate(zip(plan.item.tolist(), golden.tolist(), strict=True))
         ],
     )

@@ -29,7 +29,14 @@ def _gold_sets(connection: Connection) -> None:
     )
 
 
-STEPS: tuple[Callable[[Connection], None], ...] = (_tables, _gold_sets)
+def _second_edition(connection: Connection) -> None:
+    """Rulings, remarks, skips, active time, classes that raters found, and what each task lacks."""
+    for statement in _VERSION_3.split(";"):
+        if statement.strip():
+            connection.exec_driver_sql(statement)
+
+
+STEPS: tuple[Callable[[Connection], None], ...] = (_tables, _gold_sets, _second_edition)
 """Step k turns version k into version k + 1; version 0 is an empty database."""
 
 
@@ -135,5 +142,38 @@ CREATE TABLE answers (
     rater_id INTEGER NOT NULL REFERENCES raters (id),
     answer SMALLINT NOT NULL,
     PRIMARY KEY (question_id, rater_id)
+);
+"""
+
+_VERSION_3 = """
+ALTER TABLE tasks ADD COLUMN lacking INTEGER NOT NULL DEFAULT 0;
+UPDATE tasks SET lacking = CAST((SELECT value FROM store WHERE name = 'wanted') AS INTEGER) - (
+    SELECT count(*) FROM assignments JOIN raters ON assignments.rater_id = raters.id
+    WHERE assignments.task_id = tasks.id
+    AND assignments.submitted_at IS NOT NULL
+    AND raters.state <> 'excluded'
+);
+UPDATE tasks SET lacking = 0 WHERE lacking < 0;
+ALTER TABLE assignments ADD COLUMN asked TEXT;
+ALTER TABLE assignments ADD COLUMN active DOUBLE PRECISION;
+ALTER TABLE assignments ADD COLUMN skipped_at DOUBLE PRECISION;
+CREATE TABLE rulings (
+    question_id INTEGER NOT NULL PRIMARY KEY REFERENCES questions (id),
+    answer SMALLINT NOT NULL,
+    ruled_by TEXT NOT NULL,
+    ruled_at DOUBLE PRECISION NOT NULL
+);
+CREATE TABLE remarks (
+    task_id INTEGER NOT NULL REFERENCES tasks (id),
+    rater_id INTEGER NOT NULL REFERENCES raters (id),
+    flagged BOOLEAN NOT NULL,
+    comment TEXT NOT NULL,
+    made_at DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (task_id, rater_id)
+);
+CREATE TABLE found (
+    task_id INTEGER NOT NULL PRIMARY KEY REFERENCES tasks (id),
+    rater_id INTEGER NOT NULL REFERENCES raters (id),
+    found_at DOUBLE PRECISION NOT NULL
 );
 """

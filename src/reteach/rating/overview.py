@@ -10,11 +10,24 @@ from sqlalchemy import ColumnElement, Select, and_, case, exists, func, select
 from ..analysis.intervals import wilson
 from ..relabel.raters.consensus import EXPERTS
 from ..relabel.raters.ratings import MAYBE, YES
-from .schema import RaterState, answers, assignments, classes, items, questions, raters, tasks
+from .adjudication import disputed
+from .schema import (
+    RaterState,
+    answers,
+    assignments,
+    classes,
+    found,
+    items,
+    questions,
+    raters,
+    remarks,
+    rulings,
+    tasks,
+)
 from .store import Store
 
 PAGE = 50
-Filter = Literal["all", "open", "done", "golden", "aside"]
+Filter = Literal["all", "disputed", "flagged", "found", "ruled", "open", "done", "golden", "aside"]
 FILTERS: tuple[Filter, ...] = get_args(Filter)
 
 
@@ -31,9 +44,14 @@ class WorkDone:
     answers: int
     """Answers to all tasks."""
     wanted: int
-    """Answers wanted of the tasks that are not set aside; golden ones need as many, if they are given out."""
+    """Answers to the tasks that are not set aside, and those that they lack as things stand; golden ones
+    need as many as others on which raters differ, if they are given out."""
     counted: int
     """Answers to the same tasks, no more than are wanted of each."""
+    disputed: int
+    """Tasks on which raters differ, and nobody has ruled."""
+    flagged: int
+    """Tasks with a rater's remark."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +103,13 @@ class TaskRow:
     classes: tuple[str, ...]
     """The first name of each."""
     missing: str | None
+    lacking: int
+    """Answers to come, as things stand."""
+    disputed: bool
+    """Raters said both yes and no to a question, and nobody has ruled on it."""
+    flagged: bool
+    """A rater flagged it, or left a comment."""
+    ruled: bool
 
 
 def progress(store: Store) -> WorkDone:
@@ -105,12 +130,19 @@ def progress(store: Store) -> WorkDone:
             func.count().label("tasks"),
             func.sum(n).label("answers"),
             func.sum(case((n > wanted, wanted), else_=n)).label("counted"),
+            func.sum(tasks.c.lacking).label("lacking"),
         )
         .join(each, each.c.task_id == tasks.c.id, isouter=True)
         .group_by(tasks.c.golden, tasks.c.state)
     )
     with store.read() as connection:
         rows = connection.execute(query).all()
+        kinds = {
+            kind: connection.scalar(
+                select(func.count()).select_from(tasks).where(tasks_that_are(kind))
+            )
+            for kind in ("disputed", "flagged")
+        }
     regular = [row for row in rows if not row.golden]
     work = rows if store.settings.gold_rate > 0 else regular
     active = [row for row in work if row.state != "aside"]
@@ -120,8 +152,10 @@ def progress(store: Store) -> WorkDone:
         aside=sum(row.tasks for row in rows if row.state == "aside"),
         golden=sum(row.tasks for row in rows if row.golden),
         answers=sum(int(row.answers) for row in rows),
-        wanted=wanted * sum(row.tasks for row in active),
+        wanted=sum(int(row.counted) + int(row.lacking) for row in active),
         counted=sum(int(row.counted) for row in active),
+        disputed=kinds["disputed"] or 0,
+        flagged=kinds["flagged"] or 0,
     )
 
 
@@ -155,13 +189,7 @@ def rater_rows(store: Store) -> list[RaterRow]:
 
 def task_rows(store: Store, which: Filter, page: int) -> tuple[list[TaskRow], int]:
     """One page of tasks in the order in which they are given out, and the number of pages."""
-    chosen: ColumnElement[bool] = {
-        "all": tasks.c.id >= 0,
-        "open": and_(tasks.c.state == "open", tasks.c.golden.is_(False)),
-        "done": tasks.c.state == "done",
-        "golden": tasks.c.golden.is_(True),
-        "aside": tasks.c.state == "aside",
-    }[which]
+    chosen = tasks_that_are(which)
     with store.read() as connection:
         total = connection.scalar(select(func.count()).select_from(tasks).where(chosen)) or 0
         rows = connection.execute(
@@ -181,6 +209,14 @@ def task_rows(store: Store, which: Filter, page: int) -> tuple[list[TaskRow], in
             .order_by(questions.c.task_id, questions.c.place)
         ):
             titles.setdefault(task, []).append(title.partition(", ")[0])
+        of_kind = {
+            kind: set(
+                connection.scalars(
+                    select(tasks.c.id).where(tasks.c.id.in_(ids), tasks_that_are(kind))
+                )
+            )
+            for kind in ("disputed", "flagged", "ruled")
+        }
         taken: dict[int, list[bool]] = {}
         counts = exists().where(raters.c.id == assignments.c.rater_id, raters.c.state != "excluded")
         for task, submitted in connection.execute(
@@ -202,10 +238,31 @@ def task_rows(store: Store, which: Filter, page: int) -> tuple[list[TaskRow], in
             len(taken.get(row.id, [])) - sum(taken.get(row.id, [])),
             tuple(titles.get(row.id, [])),
             row.missing,
+            row.lacking,
+            row.id in of_kind["disputed"],
+            row.id in of_kind["flagged"],
+            row.id in of_kind["ruled"],
         )
         for row in rows
     ]
     return out, max(1, -(-total // PAGE))
+
+
+def tasks_that_are(which: Filter) -> ColumnElement[bool]:
+    """The tasks of a kind."""
+    ruled = select(questions.c.task_id).join(rulings, rulings.c.question_id == questions.c.id)
+    chosen: dict[Filter, ColumnElement[bool]] = {
+        "all": tasks.c.id >= 0,
+        "disputed": disputed(),
+        "flagged": tasks.c.id.in_(select(remarks.c.task_id)),
+        "found": tasks.c.id.in_(select(found.c.task_id)),
+        "ruled": tasks.c.id.in_(ruled),
+        "open": and_(tasks.c.state == "open", tasks.c.golden.is_(False)),
+        "done": tasks.c.state == "done",
+        "golden": tasks.c.golden.is_(True),
+        "aside": tasks.c.state == "aside",
+    }
+    return chosen[which]
 
 
 def missing_items(store: Store) -> list[tuple[int, str, str]]:
@@ -223,9 +280,12 @@ def _work() -> Select[*tuple[int, ...]]:
             assignments.c.seconds,
             assignments.c.submitted_at,
             func.row_number()
-            .over(partition_by=assignments.c.rater_id, order_by=assignments.c.seconds)
+            .over(
+                partition_by=assignments.c.rater_id,
+                order_by=(assignments.c.seconds.is_(None), assignments.c.seconds),
+            )
             .label("rank"),
-            func.count().over(partition_by=assignments.c.rater_id).label("n"),
+            func.count(assignments.c.seconds).over(partition_by=assignments.c.rater_id).label("n"),
         )
         .where(assignments.c.submitted_at.is_not(None))
         .subquery()

@@ -12,10 +12,18 @@ from starlette.responses import RedirectResponse, Response
 from ..errors import UserError
 from ..web.door import Number, RequestRefused
 from ..web.security import same
+from .adjudication import next_task, opened, rule
 from .app_state import Form, Here, Site, Visitor, check_form
-from .export import ratings_csv, verdicts_csv
-from .interop import label_studio_json
-from .overview import FILTERS, missing_items, progress, rater_rows, task_rows
+from .export import answers_csv, iso, ratings_csv, rulings_csv, verdicts_csv
+from .label_studio_export import label_studio_json
+from .overview import (
+    FILTERS,
+    missing_items,
+    progress,
+    rater_rows,
+    task_rows,
+    tasks_that_are,
+)
 from .pages import page
 from .raters import add_raters, new_link, set_state
 from .schema import RaterState
@@ -55,6 +63,37 @@ def tasks(request: Request, site: Here, show: str = "all", at: int = 1) -> Respo
         pages=pages,
         wanted=site.store.settings.wanted,
     )
+
+
+@router.get("/owner/tasks/{task}")
+def open_task(request: Request, task: Number, site: Here, show: str = "all") -> Response:
+    """One task: the image, every answer, and the owner's word."""
+    return _task(site, site.owner(request), task, show)
+
+
+@router.post("/owner/tasks/{task}")
+def adjudicate(request: Request, task: Number, site: Here, form: Form) -> Response:
+    """Keep the owner's word on the questions of a task, and open the next one of the kind."""
+    visitor = site.owner(request)
+    check_form(visitor, form)
+    show = form.get("show", "all")
+    words = {key[1:]: value for key, value in form.items() if key[:1] == "q"}
+    try:
+        given = {int(q): int(value) if value else None for q, value in words.items()}
+        rule(site.store, task, given, form.get("by", ""), time.time())
+        site.last_ruler = form["by"].strip()
+    except UserError as error:
+        return _task(site, visitor, task, show, problem=str(error), status=422)
+    except ValueError:
+        raise RequestRefused(
+            422, "This form is damaged", "Nothing was saved. Please load the page again."
+        ) from None
+    if form.get("do") == "next" and show in FILTERS:
+        following = next_task(site.store, tasks_that_are(show), task)
+        if following is None:
+            return RedirectResponse(f"/owner/tasks?show={show}", 303)
+        task = following
+    return RedirectResponse(f"/owner/tasks/{task}?show={show}", 303)
 
 
 @router.post("/owner/raters")
@@ -104,15 +143,26 @@ def put_back(request: Request, item: Number, site: Here, form: Form) -> Response
     return RedirectResponse("/owner", 303)
 
 
-Export = Literal["ratings.csv", "crowd-kit.csv", "label-studio.json", "verdicts.csv"]
+Export = Literal[
+    "ratings.csv",
+    "crowd-kit.csv",
+    "label-studio.json",
+    "verdicts.csv",
+    "rulings.csv",
+    "answers.csv",
+]
 
 
 @router.get("/owner/export/{name}")
-def export(request: Request, name: Export, site: Here) -> Response:
-    """All answers so far."""
+def export(request: Request, name: Export, site: Here, rater: int | None = None) -> Response:
+    """All answers so far; *answers.csv* also those of one rater."""
     site.owner(request)
     try:
-        if name == "label-studio.json":
+        if name == "answers.csv":
+            text, kind = answers_csv(site.store, rater), "text/csv"
+        elif name == "rulings.csv":
+            text, kind = rulings_csv(site.store), "text/csv"
+        elif name == "label-studio.json":
             text, kind = label_studio_json(site.store), "application/json"
         elif name == "verdicts.csv":
             text, kind = verdicts_csv(site.store), "text/csv"
@@ -124,6 +174,33 @@ def export(request: Request, name: Export, site: Here) -> Response:
         raise RequestRefused(404, "There is no such export", str(error)) from None
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(text, media_type=f"{kind}; charset=utf-8", headers=headers)
+
+
+def _task(
+    site: Site,
+    visitor: Visitor,
+    task: int,
+    show: str,
+    *,
+    problem: str | None = None,
+    status: int = 200,
+) -> Response:
+    found = opened(site.store, task)
+    if found is None or show not in FILTERS:
+        raise HTTPException(404)
+    by = next((q.ruled_by for q in found.questions if q.ruled_by), site.last_ruler)
+    return page(
+        "adjudicate",
+        status,
+        task=found,
+        show=show,
+        following=next_task(site.store, tasks_that_are(show), task),
+        kind=site.store.settings.kind,
+        by=by,
+        form=visitor.form,
+        problem=problem,
+        iso=iso,
+    )
 
 
 def _overview(
@@ -140,6 +217,7 @@ def _overview(
         kind=site.store.settings.kind,
         where=site.store.where,
         wanted=site.store.settings.wanted,
+        agree=site.store.settings.agree,
         progress=progress(site.store),
         raters=rater_rows(site.store),
         missing=missing_items(site.store),

@@ -6,21 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Update,
-    bindparam,
-    case,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Connection, func, insert, select, update
 
 from ..errors import UserError
 from ..web.security import digest, new_token
 from .schema import RaterState, assignments, raters, tasks
+from .settle import settle
 from .store import Store
 
 
@@ -92,26 +83,4 @@ def set_state(store: Store, rater: int, state: RaterState, now: float) -> None:
         theirs = select(assignments.c.task_id).where(
             assignments.c.rater_id == rater, assignments.c.submitted_at.is_not(None)
         )
-        connection.execute(settling(tasks.c.id.in_(theirs)), {"wanted": store.settings.wanted})
-
-
-def settling(which: ColumnElement[bool]) -> Update:
-    """A statement that sets the state of the tasks ``which`` by the answers that count.
-
-    Golden tasks stay open. Parameter ``wanted``: answers that a task needs.
-    """
-    counted = (
-        select(func.count())
-        .select_from(assignments.join(raters, assignments.c.rater_id == raters.c.id))
-        .where(
-            assignments.c.task_id == tasks.c.id,
-            assignments.c.submitted_at.is_not(None),
-            raters.c.state != "excluded",
-        )
-        .scalar_subquery()
-    )
-    return (
-        update(tasks)
-        .where(which, tasks.c.golden.is_(False), tasks.c.state != "aside")
-        .values(state=case((counted >= bindparam("wanted"), "done"), else_="open"))
-    )
+        settle(connection, store.settings, tasks.c.id.in_(theirs))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy import func, select
 
 from ..relabel.raters.rating_tables import pairs_of, read_rating_table
 from ..relabel.raters.ratings import Ratings
 from .export import ratings_of
-from .interop import read_label_studio
+from .label_studio_import import read_label_studio
 from .schema import gold_sets, questions, tasks
 from .store import open_store
 
@@ -23,17 +24,25 @@ def read_ratings(where: str | Path) -> Ratings:
     return read_wanted(where)[0]
 
 
-def read_wanted(where: str | Path) -> tuple[Ratings, int | None]:
-    """As :func:`read_ratings`, and how many answers each pair needs: None where a file does not say."""
+class Wanted(NamedTuple):
+    """How many answers each pair needs; None where a file does not say."""
+
+    answers: int | None
+    agree: int | None
+    """Those that settle a pair on which raters agree."""
+
+
+def read_wanted(where: str | Path) -> tuple[Ratings, Wanted]:
+    """As :func:`read_ratings`, and how many answers each pair needs."""
     if str(where).lower().endswith(".csv"):
         table = read_rating_table(Path(where))
-        return pairs_of(table), table.answers_wanted()
+        return pairs_of(table), Wanted(table.answers_wanted(), table.answers_that_agree())
     if str(where).lower().endswith(".json"):
         found = read_label_studio(Path(where))
-        return found.ratings(), found.wanted
+        return found.ratings(), Wanted(found.wanted, found.agree)
     store = open_store(where)
     try:
-        return ratings_of(store), store.settings.wanted
+        return ratings_of(store), Wanted(store.settings.wanted, store.settings.agree)
     finally:
         store.close()
 

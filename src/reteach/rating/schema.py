@@ -3,8 +3,8 @@
 Two kinds of questions share them. *labels*: "is this class in this image?", up to eight classes to
 a task. *mistakes*: "is this prediction a mistake?", one prediction to a task (ReaL, Section 5).
 
-Numbers of items, classes, tasks and questions are given when the store is built, and never change;
-times are seconds since 1970.
+Numbers of items, classes, tasks and questions are given when the store is built, or when a rater names a
+class that nobody was asked about, and never change; times are seconds since 1970.
 """
 
 from __future__ import annotations
@@ -78,6 +78,8 @@ tasks = Table(
     Column("golden", Boolean, nullable=False),
     Column("place", Integer, nullable=False),  # tasks are given out in this order
     Column("state", Text, nullable=False),  # open, done (enough answers), aside (no image)
+    # answers that the question with the fewest still needs
+    Column("lacking", Integer, nullable=False),
     Index("tasks_by_place", "golden", "state", "place"),
     Index("tasks_by_item", "item_id"),
 )
@@ -130,6 +132,9 @@ assignments = Table(  # a task in the hands of a rater: leased, then submitted
     Column("submitted_at", Double),
     Column("seconds", Double),  # from being shown to being submitted
     Column("version", Integer, nullable=False),  # 0 before the first answer, then counts changes
+    Column("asked", Text),  # numbers of the questions that were still open, with commas; none: all
+    Column("active", Double),  # seconds of ``seconds`` in which the page was seen and used
+    Column("skipped_at", Double),
     Index("assignments_by_rater", "rater_id", "submitted_at"),
 )
 answers = Table(
@@ -138,6 +143,30 @@ answers = Table(
     _key("question_id", "questions.id"),
     _key("rater_id", "raters.id"),
     Column("answer", SmallInteger, nullable=False),
+)
+rulings = Table(  # the owner's own word on a question, whatever the raters say
+    "rulings",
+    metadata,
+    _key("question_id", "questions.id"),
+    Column("answer", SmallInteger, nullable=False),
+    Column("ruled_by", Text, nullable=False),
+    Column("ruled_at", Double, nullable=False),
+)
+remarks = Table(  # what a rater says of a task beside the answers
+    "remarks",
+    metadata,
+    _key("task_id", "tasks.id"),
+    _key("rater_id", "raters.id"),
+    Column("flagged", Boolean, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("made_at", Double, nullable=False),
+)
+found = Table(  # tasks about a class that no model proposed, but a rater
+    "found",
+    metadata,
+    _key("task_id", "tasks.id"),
+    _link("rater_id", "raters.id"),
+    Column("found_at", Double, nullable=False),
 )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import isnan
+
 from fastapi import APIRouter, FastAPI, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from ..data.loading.decode import ImageError
 from ..web.app import new_app
@@ -12,11 +14,14 @@ from ..web.door import Number, RequestRefused
 from . import owner
 from .app_state import Form, Here, Site, Visitor, check_form
 from .assignment import HOLD, NoImages, NotYours
+from .beside import Beside, called, exist, matching
 from .pages import PAGES, page
 from .raters import Rater, by_token
 from .views import counts, earlier, item_name, task_view
 
 router = APIRouter()
+OTHERS = 8
+"""Most classes that a rater can add to an image at once."""
 
 
 def create_app(site: Site) -> FastAPI:
@@ -84,8 +89,12 @@ def submit(request: Request, task: Number, site: Here, form: Form) -> Response:
     visitor, rater = site.rater(request)
     check_form(visitor, form)
     try:
+        also = _beside(site, form)
+        if form.get("do") == "skip":
+            site.flow.skip(rater.id, task, also)
+            return RedirectResponse("/rate", 303)
         given = {int(k[1:]): int(v) for k, v in form.items() if k[:1] == "q"}
-        outcome = site.flow.submit(rater.id, task, given, int(form.get("version", "")))
+        outcome = site.flow.submit(rater.id, task, given, int(form.get("version", "")), also)
     except NotYours:
         raise _not_yours() from None
     except ValueError:
@@ -95,6 +104,15 @@ def submit(request: Request, task: Number, site: Here, form: Form) -> Response:
     if outcome == "conflict":
         return _task_page(site, visitor, rater, task, status=409)
     return RedirectResponse("/rate", 303)
+
+
+@router.get("/classes")
+def classes(request: Request, site: Here, q: str = "") -> Response:
+    """The classes whose title has these words."""
+    site.anyone(request)
+    with site.store.read() as connection:
+        found = matching(connection, q[:100])
+    return JSONResponse([{"id": c, "title": title, "about": about} for c, title, about in found])
 
 
 @router.post("/pause")
@@ -154,6 +172,38 @@ def _task_page(
         upcoming=upcoming,
         form=visitor.form,
         conflict=status == 409,
+    )
+
+
+def _beside(site: Site, form: dict[str, str]) -> Beside:
+    """What a form says beside the answers.
+
+    Raises:
+        RequestRefused: it names a class that is none.
+        ValueError: it is damaged.
+    """
+    others = [int(c) for c in form.get("others", "").split(",") if c]
+    with site.store.read() as connection:
+        if site.store.settings.kind != "labels" and (others or form.get("other")):
+            raise ValueError("mistakes are about one prediction")
+        if name := form.get("other", "").strip():  # typed, without a script that looks it up
+            known = called(connection, name)
+            if known is None:
+                raise RequestRefused(
+                    422,
+                    "There is no such class",
+                    f"Nothing was saved: no class, or more than one, is called “{name[:80]}”. Go back and "
+                    "type another name.",
+                )
+            others.append(known)
+        if len(others) > OTHERS or not exist(connection, others):
+            raise ValueError("no such classes")
+    active = float(form.get("active") or "nan")
+    return Beside(
+        form.get("flag") == "on",
+        form.get("comment", ""),
+        tuple(dict.fromkeys(others)),
+        None if isnan(active) else active,
     )
 
 

@@ -28,9 +28,11 @@ class Settings:
     """Random; tells the cookies of two stores on one host apart."""
     kind: Kind
     wanted: int
-    """Answers to each task that is not golden."""
+    """Answers to each question, or to those on which raters differ."""
     gold_rate: float
     """The share of golden tasks among those that a rater sees."""
+    agree: int | None = None
+    """Answers that settle a question on which raters agree; None: ``wanted``."""
 
 
 class Store:
@@ -55,6 +57,7 @@ class Store:
                     cast(Kind, found["kind"]),
                     int(found["wanted"]),
                     float(found["gold_rate"]),
+                    int(found["agree"]) if "agree" in found else None,
                 )
             except KeyError as error:
                 raise UserError(f"{self.where} has no tasks ({error} is not set)") from None

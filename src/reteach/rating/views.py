@@ -6,7 +6,17 @@ from dataclasses import dataclass
 
 from sqlalchemy import BindParameter, Connection, and_, bindparam, exists, func, select
 
-from .schema import answers, assignments, classes, examples, given, items, questions, tasks
+from .schema import (
+    answers,
+    assignments,
+    classes,
+    examples,
+    given,
+    items,
+    questions,
+    remarks,
+    tasks,
+)
 
 EXAMPLES = 6
 
@@ -51,6 +61,8 @@ class TaskView:
     """Mistakes: the labels by which the prediction is wrong."""
     version: int
     """Version of the rater's answer; 0: none yet."""
+    flagged: bool = False
+    comment: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,7 +71,7 @@ class AnswerCounts:
 
     answered: int
     left: int
-    """Open tasks that the rater has not answered, golden ones aside; others may take some."""
+    """Open tasks that the rater has not answered or skipped, golden ones aside; others may take some."""
 
     @property
     def total(self) -> int:
@@ -72,7 +84,10 @@ def task_view(connection: Connection, rater: int, task: int) -> TaskView | None:
     given_to = connection.execute(_GIVEN_TO, {"rater": rater, "task": task}).first()
     if given_to is None:
         return None
-    asked = connection.execute(_ASKED, {"rater": rater, "task": task}).all()
+    every = connection.execute(_ASKED, {"rater": rater, "task": task}).all()
+    open_ = None if given_to.asked is None else set(map(int, given_to.asked.split(",")))
+    asked = [each for each in every if open_ is None or each.id in open_]
+    said = connection.execute(_REMARK, {"rater": rater, "task": task}).first()
     right = connection.scalars(_RIGHT, {"task": task}).all()
     views = _classes(connection, {each.class_id for each in asked} | set(right), given_to.item_id)
     return TaskView(
@@ -81,6 +96,8 @@ def task_view(connection: Connection, rater: int, task: int) -> TaskView | None:
         tuple(Question(each.id, views[each.class_id], each.answer) for each in asked),
         tuple(views[c] for c in right),
         given_to.version,
+        said is not None and said.flagged,
+        "" if said is None else said.comment,
     )
 
 
@@ -122,7 +139,7 @@ _own = assignments.c.rater_id == _rater
 _submitted = assignments.c.submitted_at.is_not(None)
 
 _GIVEN_TO = (
-    select(tasks.c.item_id, assignments.c.version)
+    select(tasks.c.item_id, assignments.c.version, assignments.c.asked)
     .join(tasks, assignments.c.task_id == tasks.c.id)
     .where(assignments.c.task_id == _task, _own)
 )
@@ -135,6 +152,9 @@ _ASKED = (
     )
     .where(questions.c.task_id == _task)
     .order_by(questions.c.place)
+)
+_REMARK = select(remarks.c.flagged, remarks.c.comment).where(
+    remarks.c.task_id == _task, remarks.c.rater_id == _rater
 )
 _RIGHT = select(given.c.class_id).where(given.c.task_id == _task).order_by(given.c.class_id)
 
@@ -158,7 +178,7 @@ _COUNTS = select(
     select(func.count()).select_from(tasks).where(_regular_open).scalar_subquery(),
     select(func.count())
     .select_from(assignments.join(tasks, assignments.c.task_id == tasks.c.id))
-    .where(_own, _submitted, _regular_open)
+    .where(_own, _submitted | assignments.c.skipped_at.is_not(None), _regular_open)
     .scalar_subquery(),
 )
 

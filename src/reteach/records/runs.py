@@ -61,6 +61,17 @@ class ClassRow:
 
 @final
 @dataclass(frozen=True)
+class ClassCurve:
+    """Points of a class's precision–recall curve, from the highest threshold down."""
+
+    class_: str = ""
+    recall: tuple[float, ...] = ()
+    precision: tuple[float, ...] = ()
+    threshold: tuple[float, ...] = ()
+
+
+@final
+@dataclass(frozen=True)
 class LabelsHistogram:
     """How many images have 0, 1, 2 … predicted labels, and true ones."""
 
@@ -98,6 +109,7 @@ class PredictorEvaluation:
     Args:
         confusion: (class, first choice, images), by their places in ``per_class``, where images have one
             label each; empty where they do not, and in files of earlier versions.
+        class_curves: of the classes of lowest AP, where there is a confusion.
     """
 
     metrics: dict[str, Number] = field(default_factory=dict)
@@ -106,6 +118,7 @@ class PredictorEvaluation:
     reliability: ReliabilityBins = ReliabilityBins()
     examples: tuple[Example, ...] = ()
     confusion: tuple[tuple[int, int, int], ...] = ()
+    class_curves: tuple[ClassCurve, ...] = ()
 
 
 @final

@@ -164,24 +164,29 @@ class NoiseCurve:
         found = expit(self.mean[0] + self.mean[1] * _logit(guessed))
         return np.asarray(np.where(guessed > 0, found, 0), np.float32)
 
-    def total(self, guessed: Floats, *, offered: bool = False) -> Doubles:
+    def total(
+        self, guessed: Floats, count: NDArray[np.int64] | None = None, *, offered: bool = False
+    ) -> Doubles:
         """Draws of how many of M items are wrong, ascending.
 
         Args:
+            count: (M,) how many items each guess stands for; None: one.
             offered: they are next in the order, and so like what people have just looked at.
         """
-        some = _logit(guessed[guessed > 0])
+        many = np.ones(len(guessed), np.int64) if count is None else count
+        keep = (guessed > 0) & (many > 0)
+        some, many = _logit(guessed[keep]), many[keep]
         if not len(some):
             return np.zeros(_DRAWS)
         rng = np.random.default_rng(0)
-        count, edges = np.histogram(some, min(_BINS, 8 * len(some)))
+        weight, edges = np.histogram(some, min(_BINS, 8 * len(some)), weights=many)
         draws = rng.multivariate_normal(self.mean, self.spread, _DRAWS)
         p = expit(draws[:, :1] + draws[:, 1:] * (edges[1:] + edges[:-1]) / 2)
-        expected = p @ count
-        chance = np.sqrt((p * (1 - p)) @ count) * rng.standard_normal(_DRAWS)
+        expected = p @ weight
+        chance = np.sqrt((p * (1 - p)) @ weight) * rng.standard_normal(_DRAWS)
         shape = NEXT if offered else SHAPE * min(1.0, self.decided / MANY)
         found = (expected + chance) * np.exp(shape * rng.standard_normal(_DRAWS))
-        return np.sort(np.clip(found, 0, len(some)))
+        return np.sort(np.clip(found, 0, many.sum()))
 
 
 def calibrated(

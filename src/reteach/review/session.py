@@ -47,12 +47,11 @@ from .heads import Lesson, Moments, folds_of, out_of_fold
 from .order import ARRANGEMENTS, DEFAULT, Evidence, order_rows, usable_orders
 from .prepared import Entries, Floats, Learned, LearnedRecord, Opinion, Prepared
 from .store import NO_ROWS, Action, ReviewStore, append, open_review_store, request_of
+from .tally import Tally
 
 T = TypeVar("T")
 STORE = "decisions.sqlite"
 SUGGESTIONS = 5
-AHEAD = 20_000
-"""Open items whose guesses say where people are about to look."""
 MOST_ALIKE = 1000
 """How many images "more like this" offers."""
 Status = Literal["open", "reviewed", "all"]
@@ -236,6 +235,9 @@ class ReviewSession:
         self._error = ""
         self._cache: dict[Any, Any] = {}
         self._orders: dict[str, Rows] = {}
+        self._near: dict[int, Rows] = {}
+        self._tallied: tuple[int, Tally] | None = None
+        self._confused: tuple[int, NDArray[np.int64]] | None = None
         self._texts: dict[str, NDArray[np.bool_]] = {}
 
     # --- views -------------------------------------------------------------------------------------
@@ -262,7 +264,9 @@ class ReviewSession:
     def confusion(self) -> NDArray[np.int64]:
         """(C, C) how many items were given class i (row) and are most likely class j (column)."""
         with self._lock:
-            return self._cached(("confusion",), self._confusion)
+            if self._confused is None or self._confused[0] != self._learned.number:
+                self._confused = self._learned.number, self._confusion()
+            return self._confused[1]
 
     def conflicts(self) -> list[Rows]:
         """Groups of copies whose labels now differ, the rows of each."""
@@ -574,7 +578,9 @@ class ReviewSession:
         return keep
 
     def _given(self, column: int) -> NDArray[np.bool_]:
-        return self.prepared.given.having(column)
+        found = np.zeros(self.count, np.bool_)
+        found[self.prepared.given.rows[self.prepared.given.columns == column]] = True
+        return found
 
     def _chosen(self, rows: Rows) -> NDArray[np.bool_]:
         found = np.zeros(self.count, np.bool_)
@@ -588,15 +594,29 @@ class ReviewSession:
         if text not in self._texts:
             if len(self._texts) > 32:
                 self._texts.clear()
-            found = pc.match_substring(self.prepared.lower_names, text.lower())
+            found = pc.match_substring(self.prepared.names, text, ignore_case=True)
             self._texts[text] = np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
         return self._texts[text]
 
     def _alike(self, row: int) -> Rows:
         """The rows whose features point most nearly in the same direction, nearest first."""
         (at,) = self._checked_rows([row])
+        if at not in self._near:
+            if len(self._near) > 256:
+                self._near.clear()
+            self._near[at] = self._nearest(at)
+        return self._near[at]
+
+    @cached_property
+    def _squares(self) -> Floats:
+        """(N,) squared lengths of the features in few directions."""
         near = self.prepared.near
-        apart = self._lengths - 2 * (near @ near[at])
+        found: Floats = np.einsum("ij,ij->i", near, near)
+        return found
+
+    def _nearest(self, at: int) -> Rows:
+        near = self.prepared.near
+        apart = self._squares - 2 * (near @ near[at])
         some = np.argpartition(apart, min(2 * MOST_ALIKE, self.count - 1))[: 2 * MOST_ALIKE]
         some = np.sort(some)
         x = np.asarray(self.prepared.features[some], np.float32)
@@ -604,12 +624,6 @@ class ReviewSession:
         cosine = x @ own / np.maximum(np.linalg.norm(x, axis=1) * np.linalg.norm(own), 1e-12)
         cosine[some == at] = np.inf
         return some[np.argsort(-cosine, kind="stable")][:MOST_ALIKE]
-
-    @cached_property
-    def _lengths(self) -> Floats:
-        """(N,) squared, of the features in few directions."""
-        near = self.prepared.near
-        return np.asarray(np.einsum("ij,ij->i", near, near), np.float32)
 
     def _evidence(self) -> Evidence:
         return Evidence(
@@ -637,10 +651,13 @@ class ReviewSession:
 
         def make() -> NoiseCurve:
             rows, status = self._decisions.judged(), self._decisions.status
-            guessed = self._learned.guess
-            some = slice(None, None, max(1, self.count // AHEAD))  # enough for a quantile
-            ahead = np.asarray(guessed[some])[status[some] == OPEN]
-            return calibrated(self.kind, np.asarray(guessed[rows]), status[rows] == CHANGED, ahead)
+            left, _ = self._tally().left(np.flatnonzero(status))
+            return calibrated(
+                self.kind,
+                np.asarray(self._learned.guess[rows]),
+                status[rows] == CHANGED,
+                self._tally().sample(left),
+            )
 
         return self._cached(("calibration",), make)
 
@@ -710,14 +727,20 @@ class ReviewSession:
         return [order[start : start + size] for start, size in several]
 
     def _counts(self) -> list[ClassCount]:
-        now, open_ = self._decisions.current(), self._decisions.status == OPEN
-        wrong = np.where(open_, self._wrong(np.arange(self.count)), 0)
-        width = len(self.classes)
-        items = np.bincount(now.columns, minlength=width)
-        left = np.bincount(now.columns, open_[now.rows], width)
-        expected = np.bincount(now.columns, wrong[now.rows], width)
+        tally = self._tally()
+        _, table = tally.left(np.flatnonzero(self._decisions.status))
+        left, expected = table.sum(1), table @ self._calibration()(tally.middle)
+        now = [c for labels in self._decisions.labels.values() for c in labels]
+        items = left + np.bincount(np.array(now, np.int64), minlength=len(self.classes))
         each = zip(self.classes, items.tolist(), left.tolist(), expected.tolist(), strict=True)
-        return [ClassCount(name, n, int(k), w) for name, n, k, w in each]
+        return [ClassCount(*one) for one in each]
+
+    def _tally(self) -> Tally:
+        """The given labels by class and by guess."""
+        if self._tallied is None or self._tallied[0] != self._learned.number:
+            found = Tally.of(self.prepared.given, self._learned.guess, len(self.classes))
+            self._tallied = self._learned.number, found
+        return self._tallied[1]
 
     def _progress(self, order: str) -> ReviewProgress:
         status, guessed = self._decisions.status, self._learned.guess
@@ -725,13 +748,14 @@ class ReviewSession:
         before = now = found = coming = None
         judged = number[RIGHT] + number[CHANGED]
         if self.kind == "single" or judged >= LEAST_SETS:
-            open_ = status == OPEN
             ahead = self._order(order)
-            ahead = ahead[open_[ahead]][:100]
-            curve = self._calibration()
-            usable = self._labelled & (status != UNCLEAR) & (status != UNUSABLE)
+            ahead = ahead[status[ahead] == OPEN][:100]
+            curve, tally, decided = self._calibration(), self._tally(), np.flatnonzero(status)
+            left, _ = tally.left(decided)
+            aside = decided[np.isin(status[decided], (UNCLEAR, UNUSABLE))]
+            usable = self._labelled_count - np.count_nonzero(self._labelled[aside])
             before, now, found = shares(
-                curve.total(np.asarray(guessed[open_])), number[CHANGED], max(int(usable.sum()), 1)
+                curve.total(tally.middle, left), number[CHANGED], max(int(usable), 1)
             )
             coming = interval(curve.total(np.asarray(guessed[ahead]), offered=True))
         return ReviewProgress(
@@ -751,6 +775,10 @@ class ReviewSession:
     def _labelled(self) -> NDArray[np.bool_]:
         """(N,) the items whose given labels can be wrong."""
         return self._evidence().labelled()
+
+    @cached_property
+    def _labelled_count(self) -> int:
+        return int(np.count_nonzero(self._labelled))
 
     def _learn(self) -> None:
         began = time.monotonic()

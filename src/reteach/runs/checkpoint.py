@@ -21,9 +21,10 @@ from ..errors import UserError, closest
 from ..features.preprocessing import Preprocessing
 from ..models import export
 from ..models.class_heads import class_head_of
+from ..models.flips import Flipped
 from ..models.presence import load_presence
 from ..models.video import VideoNet
-from ..options.shared import Resize
+from ..options.shared import Resize, Tta
 from ..records.runs import MODELS, ModelIndex, SavedPredictor
 
 
@@ -72,6 +73,22 @@ class TrainedModel:
                 f"the run has no model {name!r}{closest(name, known)} (it has: {', '.join(known)})"
             )
         return name, self.predictors[name]
+
+    def with_tta(self, tta: Tta | None) -> TrainedModel:
+        """The same models, asked about each image and its mirror image; None: as they are.
+
+        Raises:
+            UserError: models of features, which have no mirror image.
+        """
+        if tta is None:
+            return self
+        if self.features is not None:
+            raise UserError("--tta flip has no effect on features; leave it out")
+        flipped = {
+            name: replace(one, models=tuple(map(Flipped, one.models)))
+            for name, one in self.predictors.items()
+        }
+        return replace(self, predictors=flipped)
 
     @property
     def seen(self) -> Preprocessing:

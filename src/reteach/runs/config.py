@@ -16,7 +16,7 @@ from ..data.sources.feature_table import is_table
 from ..errors import UserError, closest
 from ..files import atomic_write
 from ..options import shared as options
-from ..options.methods import METHODS
+from ..options.methods import METHODS, refuse_untaken
 from ..options.renamed import current_names
 from ..records.runs import MODELS
 
@@ -47,6 +47,7 @@ class Config:
     output: options.Output = field(default_factory=options.Output)
 
     def __post_init__(self) -> None:
+        refuse_untaken(self.method, self.training)
         name = METHODS[self.method].network
         network = None if name is None else getattr(self.settings, name)
         model = with_network(self.model, self.data.images)

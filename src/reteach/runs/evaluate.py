@@ -147,6 +147,7 @@ def evaluation(
         "metrics": summary.compute(),
         "per_class": summary.per_class(),
         "confusion": summary.confusion(),
+        "class_curves": summary.class_curves(),
         "labels_histogram": summary.labels_histogram(),
         "reliability": summary.reliability(),
     }

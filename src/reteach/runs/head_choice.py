@@ -23,7 +23,8 @@ from .. import rng, sealed
 from ..data.dataset import Dataset
 from ..data.sources.base import features_of
 from ..engine import distributed
-from ..engine.setup import Setup, peak_of, schedule_of, weight_decay_of
+from ..engine.optimizer import peak_of, schedule_of, weight_decay_of
+from ..engine.setup import Setup
 from ..labels import Single, Soft
 from ..models.feature_heads import LENGTH
 from ..options import shared as options
@@ -127,9 +128,9 @@ def choose(
     if training.weight_decay is None:
         decays = sorted({usual[1] * slow, usual[1], *(decay * slow for decay in DECAYS)})
     seen: dict[Pair, NDArray[np.float64]] = {}
-    with progress("rate and weight decay", 2 * FOLDS) as show:
-        best = search.best([usual, *((rate, usual[1]) for rate in rates)], seen, show)
-        best = search.best([(best[0], decay) for decay in decays], seen, show)
+    with progress("rate and weight decay", 2 * FOLDS) as on_progress:
+        best = search.best([usual, *((rate, usual[1]) for rate in rates)], seen, on_progress)
+        best = search.best([(best[0], decay) for decay in decays], seen, on_progress)
     gain = seen[usual] - seen[best]
     least = LEAST * float(seen[usual].mean())
     if gain.mean() <= max(least, SURE * float(gain.std()) / len(gain) ** 0.5):
@@ -178,24 +179,26 @@ class _Search:
         return _Search(x, y, known, fold, training, loss, steps, scale)
 
     def best(
-        self, grid: Sequence[Pair], seen: dict[Pair, NDArray[np.float64]], show: Progress
+        self, grid: Sequence[Pair], seen: dict[Pair, NDArray[np.float64]], on_progress: Progress
     ) -> Pair:
         """The best of a grid and of what was seen before; adds the grid to that."""
         new = [pair for pair in dict.fromkeys(grid) if pair not in seen]
         before = FOLDS if seen else 0
         if new:
-            losses = self.losses(new, lambda done: show(before + done))
+            losses = self.losses(new, lambda done: on_progress(before + done))
             seen |= dict(zip(new, losses, strict=True))
         return min(seen, key=lambda pair: float(seen[pair].mean()))
 
-    def losses(self, grid: list[Pair], tell: Callable[[int], None]) -> list[NDArray[np.float64]]:
+    def losses(
+        self, grid: list[Pair], on_progress: Callable[[int], None]
+    ) -> list[NDArray[np.float64]]:
         """The held-out loss (N,) of each image for each (rate, weight decay)."""
         found = np.zeros((len(grid), len(self.y)))
         for number in range(FOLDS):
             held = torch.from_numpy(self.fold == number)
             z = self._fit(~held, grid, number)(self.x[held])
             found[:, held.numpy()] = self._loss(z, self.y[held], self.known[held]).numpy()
-            tell(number + 1)
+            on_progress(number + 1)
         return list(found)
 
     def _loss(self, z: Tensor, y: Tensor, known: Tensor) -> Tensor:

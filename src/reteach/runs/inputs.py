@@ -179,12 +179,12 @@ def set_aside(
     """
     wanted = np.unique(dataset.rows if also is None else np.append(dataset.rows, also))
     quiet = isinstance(dataset.source, ArraySource)
-    with progress("checking images", len(wanted), quiet=quiet) as show:
+    with progress("checking images", len(wanted), quiet=quiet) as on_progress:
         found = examine(
             dataset.source,
             rows=wanted,
             workers=decoders(data.workers),
-            progress=show,
+            on_progress=on_progress,
             cache=cache_folder(),
         )
     found = _agreed(found)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
 
@@ -38,6 +39,7 @@ class Probe:
         image_size: side of its input; None: that of the images.
         table: the feature table that was made for it; None: none was made.
         whole: that has all images, not a sample.
+        broken: item -> reason of images of which it has no features.
     """
 
     data: Dataset
@@ -47,6 +49,7 @@ class Probe:
     image_size: int | None = None
     table: Path | None = None
     whole: bool = True
+    broken: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def on_features(self) -> bool:
@@ -108,10 +111,11 @@ def choose_probe(
 def _frozen(images: str, data: Dataset, folder: Path, most: int, seed: int, workers: int) -> Probe:
     table = folder / "photos.features"
     whole = len(data.source) <= most
-    seen, rows, _ = frozen_features(images, data, table, most, seed, workers)
+    seen, rows, total = frozen_features(images, data, table, most, seed, workers)
     of = "" if whole else f", on a random sample of {len(seen):,} of {len(data):,} images"
     words = f"a linear head on frozen features of {PRETRAINED}{of}"
-    return Probe(seen, rows, "linear", words, input_size(data), table, whole)
+    broken = dict(total.listed.entries)
+    return Probe(seen, rows, "linear", words, input_size(data), table, whole, broken)
 
 
 def small_network(data: Dataset) -> str:

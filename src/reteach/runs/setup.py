@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
-import numpy as np
 import torch
 from torch.backends import cpu
 
 from ..data.dataset import Dataset
 from ..data.loading.batch import Normalize
-from ..data.loading.cache import CachedSource
-from ..data.loading.resident import ResidentSource
-from ..data.sources.base import ArraySource, features_of, is_video, shrunk
+from ..data.sources.base import ArraySource
 from ..engine.evaluate import Evaluation, Evaluator
 from ..engine.setup import Frozen, Setup
 from ..errors import UserError
 from ..features.extractor import expected_interpolation
-from ..features.preprocessing import differing
-from ..labels import Multi, Single, as_multi
-from ..models import blocks, zoo
+from ..labels import Multi
+from ..models import zoo
 from ..models.class_tokens import read_vectors
 from ..options import shared as options
 from ..options.methods import METHODS
 from ..options.shared import refuse_unused
 from ..processes import decoders
-from ..progress import note, progress
 from . import config as configs
 from . import fine_tuning
 from .checkpoint import load_models
+from .checks import check_epochs, check_features, check_fine_tuning, check_labels, clip_frames
+from .decoded import decoded
 from .frozen import frozen_backbone, head_of, on_features
 from .head_choice import choice_for
 from .inputs import Inputs
+from .networks import Networks
 from .sizes import chosen_size, misfit, sizes_of
 
 
@@ -74,11 +71,6 @@ def make_setup(
     data, model, training = config.data, config.model, config.training
     if training.steps is not None:
         refuse_unused(training, "beside --steps, which says how long", "epochs")
-    if training.schedule != "drop":
-        refuse_unused(training, "without --schedule drop", "drop_at")
-    if training.optimizer != "sgd":
-        why = f"with --optimizer {training.optimizer}, which has no such momentum"
-        refuse_unused(training, why, "nesterov")
     check_labels(config.method, inputs.train)
     check_epochs(data, inputs.train)
     source = inputs.train.source
@@ -186,225 +178,3 @@ def frozen(path: Path, classes: tuple[str, ...], device: torch.device) -> Frozen
 def usual_resize(dataset: Dataset) -> options.Resize:
     """Whole photos where every object in them is labelled, the middle where one label names it."""
     return "square" if isinstance(dataset.labels, Multi) else "shorter"
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Networks:
-    """Fresh networks for the classes of a training, on its device; can go to another process.
-
-    Args:
-        model: as it was asked for.
-        classes: of the labels.
-        channels: of the images.
-        image_size: side of the input, where it is fixed.
-        frames: of a clip, where the images are videos.
-        device: where the networks go.
-        vectors: (C, V) word vectors of the classes, or None.
-    """
-
-    model: options.Model
-    classes: tuple[str, ...]
-    channels: int
-    image_size: int | None
-    frames: int | None
-    device: str
-    vectors: torch.Tensor | None = None
-
-    def __call__(
-        self,
-        seed: int,
-        network: str | None = None,
-        classes: tuple[str, ...] | None = None,
-        **architecture: Any,
-    ) -> torch.nn.Module:
-        """A network; another architecture, or for some of the classes only, where asked for."""
-        model, vectors = self.model, self.vectors
-        names = self.classes if classes is None else classes
-        if vectors is not None:
-            vectors = vectors[[self.classes.index(name) for name in names]]
-        if self.frames is not None:
-            architecture["frames"] = self.frames
-        made = zoo.create(
-            network or model.model,
-            len(names),
-            in_chans=self.channels,
-            image_size=self.image_size,
-            pretrained=model.pretrained,
-            init=model.init,
-            vectors=vectors,
-            seed=seed,
-            **architecture,
-        )
-        layout = torch.contiguous_format
-        if model.channels_last:
-            layout = torch.channels_last if self.frames is None else torch.channels_last_3d
-        return made.to(self.device, memory_format=layout)  # type: ignore[call-overload,no-any-return]
-
-
-def clip_frames(model: options.Model, training: options.Training, inputs: Inputs) -> int | None:
-    """The frames of a clip where the images are videos, else None.
-
-    Raises:
-        UserError: a network for the other kind, or settings that are for the other kind.
-    """
-    takes = zoo.clip_frames(model.model)
-    parts = {"--images": inputs.train, "--val-images": inputs.val, "--unlabeled": inputs.unlabeled}
-    for name, part in parts.items():
-        if part is not None and is_video(part.source) != (takes is not None):
-            if takes is None:
-                raise UserError(
-                    f"{name} are videos and {model.model} takes still images: use --model r2plus1d_18"
-                )
-            raise UserError(f"{model.model} takes videos and {name} are still images")
-    if takes is None:
-        if model.frames is not None:
-            raise UserError("--frames is for videos, and these are still images")
-        return None
-    if training.randaugment or training.cutout:
-        raise UserError("--randaugment and --cutout are for still images, and these are videos")
-    return takes if model.frames is None else model.frames
-
-
-def check_features(model: options.Model, training: options.Training, inputs: Inputs) -> None:
-    """Refuse a network for the other kind of images, settings for pixels, and features of two makings.
-
-    Raises:
-        UserError: one of these.
-    """
-    takes = zoo.takes_features(model.model)
-    made = features_of(inputs.train.source)
-    parts = {"--images": inputs.train, "--val-images": inputs.val, "--unlabeled": inputs.unlabeled}
-    for name, part in parts.items():
-        own = None if part is None else features_of(part.source)
-        if part is not None and (own is not None) != takes:
-            if takes:
-                raise UserError(
-                    f"{model.model} takes features and {name} are images: reteach embed makes a table of them"
-                )
-            raise UserError(
-                f"{name} are features and {model.model} takes images: use --model linear or mlp"
-            )
-        if own is not None and made is not None and (told := differing(made, own)):
-            raise UserError(f"{name} are other features than --images ({told})")
-    if not takes:
-        return
-    why = "on features"
-    refuse_unused(model, why, "image_size", "resize", "pretrained", "channels_last")
-    if training.augment not in ("auto", "none"):
-        raise UserError(f"--augment {training.augment} has no effect {why}; leave it out")
-    if (
-        made is not None
-        and made.get("resize") == "shorter"
-        and isinstance(inputs.train.labels, Multi)
-    ):
-        note(
-            "these features are of the middle of each photo (embed --resize shorter), and label sets may "
-            "name what stands outside it: reteach embed --resize square takes the whole photo"
-        )
-
-
-def check_fine_tuning(
-    model: options.Model, training: options.Training, network: torch.nn.Module
-) -> None:
-    """Refuse settings of fine-tuning that would do nothing, or cannot be met.
-
-    Raises:
-        UserError: one of these.
-    """
-    if not fine_tuning.fine_tuned(model):
-        refuse_unused(model, "without --pretrained or --init", "probe_first")
-    if model.freeze_until is not None:
-        if not fine_tuning.fine_tuned(model):
-            raise UserError(
-                "--freeze-until keeps weights that --pretrained or --init brings: give one of them"
-            )
-        blocks.freeze_until(copy.deepcopy(network), model.freeze_until)
-    if model.batch_norm == "keep" and not fine_tuning.fine_tuned(model):
-        raise UserError(
-            "--batch-norm keep keeps statistics that --pretrained or --init brings: give one of them"
-        )
-    normed = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in network.modules())
-    if not normed:
-        refuse_unused(model, f"with {model.model}, which has no batch normalisation", "batch_norm")
-    if training.layer_decay is not None:
-        blocks.rate_scales(network, training.layer_decay)
-
-
-def check_unlabeled(method: str, data: options.Data) -> None:
-    """Refuse unlabelled images where the method has no use for them."""
-    if data.unlabeled is not None and not METHODS[method].unlabeled:
-        able = [name for name, other in METHODS.items() if other.unlabeled]
-        raise UserError(
-            f"--unlabeled has no effect with {method}, which learns from --images alone; leave it out, or "
-            f"use {', '.join(able[:-1])} or {able[-1]}"
-        )
-
-
-def check_labels(method: str, dataset: Dataset) -> None:
-    """Refuse labels that a method cannot learn from, and say what can."""
-    wanted = METHODS[method].labels
-    sets = isinstance(dataset.labels, Multi)
-    if wanted == "one" and sets:
-        raise UserError(
-            f"{method} needs one label per image and these are label sets; use sigmoid or mile"
-        )
-    if wanted == "sets" and not sets:
-        raise UserError(
-            f"{method} needs label sets and these are single labels; grow sets with mile first "
-            "(reteach predict writes them as a label table), or give a table with several labels "
-            "per image"
-        )
-    if sets and as_multi(dataset.labels).unknown is not None and not METHODS[method].unknown:
-        knowing = [name for name, other in METHODS.items() if other.unknown]
-        raise UserError(
-            f"{method} would take classes that are unknown in an image for absent; "
-            f"use {', '.join(knowing[:-1])} or {knowing[-1]}"
-        )
-
-
-def check_epochs(data: options.Data, dataset: Dataset) -> None:
-    """Refuse draws and epochs by class that cannot be made."""
-    if data.balanced_epoch is None:
-        return
-    if data.rebalance:
-        raise UserError(
-            "--rebalance and --balanced-epoch both balance the classes: give one of them"
-        )
-    if not isinstance(dataset.labels, Single):
-        raise UserError("--balanced-epoch needs one label per image")
-
-
-def decoded(
-    dataset: Dataset,
-    image_size: int | None,
-    data: options.Data,
-    device: torch.device,
-    interpolation: options.Interpolation = "bilinear",
-) -> Dataset:
-    """The data set with a faster way to its pixels: from memory, or large JPEGs at reduced size.
-
-    Photos are read at no less than twice the side of the input, so that crops keep their detail.
-    """
-    if data.resident:
-        if not isinstance(dataset.source, ArraySource):
-            raise UserError(
-                "--resident keeps arrays on the device: give --images as .npz or cifar:…"
-            )
-        if image_size is not None:
-            raise UserError("--resident keeps images as they are: leave out --image-size")
-        return replace(dataset, source=ResidentSource(dataset.source, device))
-    if isinstance(dataset.source, ArraySource) or image_size is None:
-        return dataset
-    if not data.cache:
-        return replace(dataset, source=shrunk(dataset.source, 2 * image_size))
-    rows = np.unique(dataset.rows)
-    with progress("decoding into memory", len(rows)) as show:
-        source = CachedSource(
-            dataset.source,
-            image_size * 256 // 224,
-            interpolation=interpolation,
-            rows=rows,
-            progress=show,
-        )
-    return replace(dataset, source=source)

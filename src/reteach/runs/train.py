@@ -31,11 +31,12 @@ from . import collapse
 from . import config as configs
 from . import evaluate as finish
 from .checkpoint import choose_device
+from .checks import check_unlabeled
 from .fine_tuning import fine_tuned
 from .folder import new_folder, open_run_folder
 from .inputs import Inputs, open_inputs
 from .originals import Originals, originals_of
-from .setup import check_unlabeled, load_recipe, make_setup
+from .setup import load_recipe, make_setup
 from .sizes import SMALL, sizes_of
 
 

@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from ..errors import UserError, missing_extra
 from ..scores.columns import one_line
@@ -26,12 +26,42 @@ _TRIES = 3
 """Times that a part may kill its worker."""
 
 
+class Task(Protocol):
+    """What a worker is told; it travels to other processes."""
+
+    @property
+    def device(self) -> str:
+        """Where networks are."""
+
+    @property
+    def workers(self) -> int:
+        """Processes that decode, for each worker."""
+
+
+class Work(Protocol):
+    """What a worker is."""
+
+    def score(self, numbers: Sequence[int]) -> Iterator[Step | ScoringReport]:
+        """Make the shards of some parts; each is on disk when its report comes."""
+
+
+T = TypeVar("T", bound=Task)
+
+
 def scored(
     task: ScoringTask, numbers: Sequence[int], address: str, scorers: int | None
 ) -> Iterator[Step | Again | ScoringReport]:
-    """What :meth:`.scorer.Scorer.score` yields, from several workers at once, and which parts begin again.
+    """What :meth:`.scorer.Scorer.score` yields, from several workers; see :func:`shared_out`."""
+    return shared_out(Scorer, task, numbers, address, scorers)
+
+
+def shared_out(
+    of: Callable[[T], Work], task: T, numbers: Sequence[int], address: str, scorers: int | None
+) -> Iterator[Step | Again | ScoringReport]:
+    """What :meth:`Work.score` yields, from several workers at once, and which parts begin again.
 
     Args:
+        of: makes a worker of the task, once in each process.
         numbers: parts that have no shard yet.
         address: ``local`` starts Ray on this machine; ``auto`` finds the cluster this machine belongs
             to; or the address of one (``ray://…``).
@@ -45,27 +75,27 @@ def scored(
         count = min(count, len(numbers))
         share = {"num_gpus": 1} if gpus else {"num_cpus": min(each, max(1, cores // count))}
         kind = ray.remote(max_restarts=0, **share)(_Worker)
-        yield from _shared_out(ray, lambda: kind.remote(task), count, deque(numbers))
+        yield from _given_out(ray, lambda: kind.remote(of, task), count, deque(numbers))
 
 
 class _Worker:
     """An actor: a scorer that is made once."""
 
-    def __init__(self, task: ScoringTask) -> None:
-        self.scorer: Scorer | UserError
+    def __init__(self, of: Callable[[Any], Work], task: Any) -> None:
+        self.scorer: Work | UserError
         try:
-            self.scorer = Scorer(task)
+            self.scorer = of(task)
         except UserError as error:
             self.scorer = error  # told when there is somebody to tell it to
 
     def score(self, numbers: Sequence[int]) -> Iterator[Step | ScoringReport]:
-        """Score some parts."""
+        """Make the shards of some parts."""
         if isinstance(self.scorer, UserError):
             raise self.scorer
         yield from self.scorer.score(numbers)
 
 
-def _shared_out(
+def _given_out(
     ray: Any, hire: Callable[[], Any], count: int, todo: deque[int]
 ) -> Iterator[Step | Again | ScoringReport]:
     """Give out the parts, take what comes back, and give out again what was lost."""

@@ -19,6 +19,7 @@ from ..data.sources.parts import Failed, Read, open_parts, read_parts
 from ..engine.evaluate import top_classes
 from ..engine.learner import Precision
 from ..errors import UserError
+from ..options.shared import Tta
 from ..relabel.selection.score_shards import TEACHER, TOP
 from ..runs.checkpoint import fingerprint, load_models
 from ..scores.table import ScoreWriter
@@ -46,6 +47,7 @@ class ScoringTask:
         batch_size: images at a time; another size rounds differently.
         workers: processes that decode, for each process that scores.
         threads: of the forward pass; None: as many as torch takes.
+        tta: test-time augmentation.
     """
 
     run: Path
@@ -59,6 +61,7 @@ class ScoringTask:
     precision: Precision = "fp32"
     device: str = "auto"
     threads: int | None = None
+    tta: Tta | None = None
 
 
 @final
@@ -99,7 +102,7 @@ class Scorer:
             torch.set_num_threads(task.threads)
         self.task = task
         self.parts = open_parts(task.images, task.block)
-        self.saved = load_models(task.run, task.device)
+        self.saved = load_models(task.run, task.device).with_tta(task.tta)
         self.saved.seen.check(self.parts.shared)
         name, predictor = self.saved.named(task.predictor)
         self.predictor = replace(predictor, precision=task.precision)

@@ -6,6 +6,7 @@ belongs to other images is begun again. A picture whose file has changed since i
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -87,7 +88,7 @@ class Thumbnails:
         Raises:
             ImageError: it cannot be shown.
         """
-        self._asked = time.monotonic()
+        self.wait()
         name = self.name_of(row)
         stamp = self.images.stamp(name)
         with self._lock:
@@ -101,6 +102,10 @@ class Thumbnails:
         if data is None:
             raise ImageError(str(why))
         return bytes(data)
+
+    def wait(self) -> None:
+        """Somebody is served: the maker waits a moment."""
+        self._asked = time.monotonic()
 
     def fill(self, rows: Callable[[], Iterable[int]]) -> None:
         """Make the pictures of rows in the background, in their order, while nobody asks for others."""
@@ -158,6 +163,8 @@ class Thumbnails:
         self._cache.execute("UPDATE about SET bytes = bytes - ?", (int(less),))
 
     def _fill(self, rows: Callable[[], Iterable[int]]) -> None:
+        with suppress(OSError, AttributeError):  # Linux: of this thread alone
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 15)
         batch: list[int] = []
         with suppress(sqlite3.ProgrammingError):  # closed meanwhile
             for row in rows():

@@ -30,7 +30,7 @@ def images(tmp_path: Path) -> Path:
 def test_the_same_images(images: Path, workers: int) -> None:
     source = open_source(images)
     seen: list[int] = []
-    cached = CachedSource(source, workers=workers, progress=seen.append)
+    cached = CachedSource(source, workers=workers, on_progress=seen.append)
     assert len(cached) == 13
     assert cached.items == source.items
     assert cached.class_of == source.class_of
@@ -101,7 +101,7 @@ def test_too_large_is_known_after_a_sample(tmp_path: Path) -> None:
     seen: list[int] = []
     one = 24 * 32 * 3
     with pytest.raises(UserError, match=r"0\.00461 GB of memory, and 0\.00346 GB"):
-        CachedSource(open_source(root), max_bytes=1500 * one, workers=0, progress=seen.append)
+        CachedSource(open_source(root), max_bytes=1500 * one, workers=0, on_progress=seen.append)
     assert len(seen) == 199
 
 

@@ -46,7 +46,7 @@ FORMATS = "not an image in a known format"
 def test_all_broken_images_are_found(damaged: Path, workers: int) -> None:
     source = open_source(damaged)
     seen: list[int] = []
-    found = verify(source, workers=workers, progress=seen.append)
+    found = verify(source, workers=workers, on_progress=seen.append)
     assert [(b.row, b.item) for b in found] == [
         (3, "a/03.jpg"),
         (7, "a/07.jpg"),
@@ -90,7 +90,7 @@ def test_the_second_time_only_what_changed(
 
     monkeypatch.setattr(type(source), "read", counting)
     seen: list[int] = []
-    assert verify(source, rows=range(20), workers=0, cache=cache, progress=seen.append) == first
+    assert verify(source, rows=range(20), workers=0, cache=cache, on_progress=seen.append) == first
     assert read == [3, 7, 12]  # what was broken may be mended
     assert seen == [18, 19, 20]
     read.clear()

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 import toys
+from reteach.data.loading import dense_labels
+from reteach.data.loading import stream as stream_module
 from reteach.data.loading.batch import Normalize
 from reteach.data.loading.samplers import AlternatingSampler, Epochs, WeightedSampler
 from reteach.errors import UserError
-from reteach.labels import rebalanced
+from reteach.labels import Multi, Single, Soft, rebalanced
 from reteach.schedules import Cycles
 
 
@@ -36,6 +38,41 @@ def test_workers_and_restarts_change_nothing(workers):
     before = torch.random.get_rng_state()
     batches(toys.stream(workers=workers))
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("size", [8, 7])  # of 8 images a batch is aligned in memory, of 7 it is not
+def test_batches_made_together_are_those_made_alone(monkeypatch, size):
+    monkeypatch.setattr(stream_module, "_BYTES", 4 * 5 * size * 64)
+    stream = toys.stream(batch_size=size)
+    assert stream._at_once(size) == 5
+    together, middle = batches(stream), batches(stream, 3, 12)
+    assert all(b.x.data_ptr() % 64 == 0 for b in together)
+    monkeypatch.setattr(stream_module, "_BYTES", 0)
+    alone = batches(stream)
+    assert same(alone, together)
+    assert same(alone[3:], middle)
+    assert all(b.complete and torch.equal(b.readable, torch.ones(size)) for b in together)
+
+
+@pytest.mark.parametrize("kind", ["single", "multi", "unknown", "soft"])
+@pytest.mark.parametrize("entries", [2**24, 0])
+def test_targets_are_the_labels_of_the_rows(monkeypatch, kind, entries):
+    monkeypatch.setattr(dense_labels, "ENTRIES", entries)
+    present = np.random.default_rng(0).integers(0, 2, (40, 3)).astype(bool)
+    known = np.random.default_rng(1).integers(0, 2, (40, 3)).astype(bool)
+    labels = {
+        "single": Single(np.arange(40) % 4 - 1, toys.CLASSES),
+        "multi": Multi.from_dense(present, toys.CLASSES),
+        "unknown": Multi.from_dense(present, toys.CLASSES, known),
+        "soft": Soft.from_dense(present * 0.3, toys.CLASSES),
+    }[kind]
+    order = Epochs(np.arange(40), 0)
+    for batch in toys.stream(toys.dataset().with_labels(labels), order=order).batches(0, 12):
+        rows = batch.rows.numpy()
+        assert np.array_equal(batch.y.numpy(), labels.array()[rows])
+        assert (batch.known is None) == (kind != "unknown")
+        if batch.known is not None:
+            assert np.array_equal(batch.known.numpy(), known[rows])
 
 
 def test_seed_and_name_matter():

@@ -56,6 +56,13 @@ def test_single_labels_have_a_confusion_matrix_and_no_label_set_metrics(
         "Accuracy", "mAP", "Calibration error",
     ]  # fmt: skip
     names = [row["class"] for row in entry["per_class"]]
+    curves = entry["class_curves"]
+    assert [one["class"] for one in curves] == names
+    charts = section(tree, "classes").all("figure")
+    assert len(charts) == 3
+    for one, chart in zip(curves, charts, strict=True):
+        assert one["class"] in chart.text
+        assert one["recall"][-1] == 1
     grid = section(tree, "confusion").all("table")[0].all("tbody")[0].all("tr")
     for t, line in enumerate(grid):
         counts = [sum(n for a, b, n in cells if (a, b) == (t, c)) for c in range(3)]

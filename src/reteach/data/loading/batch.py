@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache
 from typing import final
 
 import torch
 from torch import Tensor
 
-from ...labels import LabelSet
 from ...options.shared import Interpolation
 from ...recorded import recorded
 
@@ -23,47 +22,41 @@ class Batch:
     Args:
         step: the number t of the batch.
         x: (B, channels, H, W) float images, normalised; of videos (B, channels, T, H, W).
-        labels: their label set, B items.
+        y: (B, C) float32 targets: one-hot, multi-hot or soft.
+        known: (B, C) bool: where it is known whether a class is present; None where that is everywhere.
         rows: (B,) their rows in the data set, on the device.
         readable: (B,) 0 where an image could not be read after all (its pixels are 0), else 1.
+        complete: all of them could be read.
         part, parts: a batch that is too large for the device comes in ``parts`` equal parts.
     """
 
     step: int
     x: Tensor
-    labels: LabelSet
+    y: Tensor
+    known: Tensor | None
     rows: Tensor
     readable: Tensor
+    complete: bool = False
     part: int = 0
     parts: int = 1
 
-    @cached_property
-    def y(self) -> Tensor:
-        """(B, C) float32 targets: one-hot, multi-hot or soft."""
-        return self.labels.dense(self.x.device)
-
-    @cached_property
-    def known(self) -> Tensor | None:
-        """(B, C) bool: where it is known whether a class is present; None where that is everywhere."""
-        entries = self.labels.known_entries()
-        return None if entries is None else torch.from_numpy(entries).to(self.x.device)
-
     def mean(self, loss: Tensor) -> Tensor:
         """The mean of a loss per example (B,) over the batch; an image that was not read adds 0."""
-        return (loss * self.readable).mean()
+        return (loss if self.complete else loss * self.readable).mean()
 
     def split(self, parts: int) -> Iterator[Batch]:
         """The batch in equal parts, for gradient accumulation."""
         if parts == 1:
             yield self
             return
-        size = len(self.labels) // parts
+        size = len(self.rows) // parts
         for part in range(parts):
             at = slice(part * size, (part + 1) * size)
             yield replace(
                 self,
                 x=self.x[at],
-                labels=self.labels.take(at),
+                y=self.y[at],
+                known=None if self.known is None else self.known[at],
                 rows=self.rows[at],
                 readable=self.readable[at],
                 part=part,

@@ -34,7 +34,7 @@ class CachedSource(SourceWrapper):
         rows: which images to keep; by default all. The others cannot be read.
         max_bytes: the most memory to take; by default three quarters of what is free.
         workers: processes that decode.
-        progress: told how many images are done.
+        on_progress: told how many images are done.
 
     Raises:
         UserError: the images do not fit. A random sample tells that early.
@@ -49,7 +49,7 @@ class CachedSource(SourceWrapper):
         rows: Sequence[int] | NDArray[np.int64] | None = None,
         max_bytes: int | None = None,
         workers: int | None = None,
-        progress: Callable[[int], object] | None = None,
+        on_progress: Callable[[int], object] | None = None,
     ) -> None:
         if size is not None and size < 1:
             raise UserError(f"images cannot be cached at a size of {size} pixels")
@@ -78,8 +78,8 @@ class CachedSource(SourceWrapper):
                 raise UserError(
                     f"no memory for more decoded images after {self.nbytes / 1e9:.3g} GB: leave out --cache"
                 )
-            if progress is not None:
-                progress(done)
+            if on_progress is not None:
+                on_progress(done)
 
     @property
     def nbytes(self) -> int:

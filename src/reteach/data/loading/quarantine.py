@@ -69,7 +69,7 @@ def examine(
     rows: Sequence[int] | NDArray[np.int64] | None = None,
     *,
     workers: int = 2,
-    progress: Callable[[int], object] | None = None,
+    on_progress: Callable[[int], object] | None = None,
     cache: Path | None = None,
     patience: float = 60.0,
 ) -> Examined:
@@ -81,7 +81,7 @@ def examine(
     Args:
         rows: which images; by default all.
         workers: processes; 0 works right here, without protection against crashes.
-        progress: told how many are done.
+        on_progress: told how many are done.
         cache: folder that remembers the answer for files that have not changed.
     """
     lost = [Broken(-1, name, reason) for name, reason in getattr(source, "lost", ())]
@@ -106,8 +106,8 @@ def examine(
             digests[row] = np.frombuffer(result, np.uint8)
             if memory is not None:
                 memory.learn(row, result)
-        if progress is not None:
-            progress(start + done)
+        if on_progress is not None:
+            on_progress(start + done)
     if memory is not None:
         for row in wanted:
             if (known := memory.digest(row)) is not None:

@@ -6,9 +6,11 @@ of workers, and several processes take equal parts of the same batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import final
+from itertools import repeat
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -20,13 +22,16 @@ from ...errors import UserError
 from ...labels import Rows
 from ...recorded import recorded
 from ..dataset import Dataset
+from ..sources.arrays import ArraySource
 from .batch import Batch, Normalize
+from .dense_labels import DenseLabels
+from .mixing import Mix
 from .reader import Augment, read
 from .samplers import Sampler
 
 
 @final
-@recorded("stream", free={"broken", "rank", "workers", "world"})
+@recorded("stream", free={"broken", "rank", "workers", "world"}, since={"mix": None})
 @dataclass(frozen=True, eq=False)
 class Stream:
     """Augmented batches of a data set, for ever.
@@ -39,6 +44,7 @@ class Stream:
         workers: processes that decode; 0 decodes in this one. The batches are the same.
         rank, world: this process takes the ``rank``-th of ``world`` equal parts of each batch.
         broken: collects item -> reason for images that could not be read during training.
+        mix: mixup and cutmix of each batch; None: neither.
     """
 
     dataset: Dataset
@@ -52,6 +58,7 @@ class Stream:
     rank: int = 0
     world: int = 1
     broken: dict[str, str] = field(default_factory=dict, repr=False)
+    mix: Mix | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -70,30 +77,63 @@ class Stream:
         share = self.batch_size // self.world
         mine = slice(self.rank * share, (self.rank + 1) * share)
         key = rng.fold(self.seed, self.name, "augment")
-        ahead: list[Rows] = []
+        device = torch.device(self.prepare.device)
+        labels = DenseLabels(self.dataset.labels, device)
+        groups = _groups(start, stop, self._at_once(share))
+        ahead: deque[tuple[range, Rows]] = deque()
 
         def jobs() -> Iterator[tuple[Rows, NDArray[np.int64]]]:
-            for step in range(start, stop):
-                places = self.order.places(step, self.batch_size)
-                ahead.append(self.rows(step)[mine])
-                yield self.dataset.rows[ahead[-1]], rng.seeds(key, places[mine])
+            for steps in groups:
+                rows = np.concatenate([self.rows(step)[mine] for step in steps])
+                places = [self.order.places(step, self.batch_size)[mine] for step in steps]
+                ahead.append((steps, rows))
+                yield self.dataset.rows[rows], rng.seeds(key, np.concatenate(places))
 
-        pixels = read(
-            self.dataset.source, self.augment, jobs(), self.workers, self.prepare.device != "cpu"
-        )
-        for step, (images, unread) in enumerate(pixels, start):
-            rows = ahead.pop(0)
+        for images, unread in read(
+            self.dataset.source, self.augment, jobs(), self.workers, device.type != "cpu"
+        ):
+            steps, rows = ahead.popleft()
             if len(unread) == len(rows):
-                raise UserError(f"none of the images of step {step} can be read: {unread[0][1]}")
+                why = unread[0][1]
+                raise UserError(f"none of the images of step {steps[0]} can be read: {why}")
             readable = torch.ones(len(rows))
-            readable[_noted(self.dataset, rows, unread, self.broken)] = 0
-            yield Batch(
-                step,
-                self.prepare(images),
-                self.dataset.labels.take(rows),
-                torch.from_numpy(rows).to(self.prepare.device, non_blocking=True),
-                readable.to(self.prepare.device, non_blocking=True),
-            )
+            if unread:
+                readable[_noted(self.dataset, rows, unread, self.broken)] = 0
+            at = torch.from_numpy(rows).to(device, non_blocking=True)
+            y, known = labels.of(rows, at)
+            tensors = (self.prepare(images), y, known, at, readable.to(device, non_blocking=True))
+            made = zip(steps, *(_parts(t, share) for t in tensors), strict=False)
+            for step, x, y, known, at, readable in made:
+                batch = Batch(step, x, y, known, at, readable, complete=not unread)
+                yield batch if self.mix is None else self.mix(batch)
+
+    def _at_once(self, share: int) -> int:
+        """How many batches are made together: several of vectors and small images in memory, where the work
+        around them takes longer than the pixels do. They are the same batches."""
+        source = self.dataset.source
+        if self.prepare.device != "cpu" or self.workers or not isinstance(source, ArraySource):
+            return 1
+        return max(1, _BYTES // (4 * share * int(source.images[0].size)))
+
+
+_BYTES = 2**21
+"""Of float pixels that are made together: what stays in a processor's cache."""
+_ALIGNMENT = 64
+"""Bytes to which PyTorch aligns a tensor of its own, and on which the last bit of a product may depend."""
+
+
+def _groups(start: int, stop: int, size: int) -> Iterator[range]:
+    for first in range(start, stop, size):
+        yield range(first, min(first + size, stop))
+
+
+def _parts(tensor: Tensor | None, size: int) -> Iterable[Any]:
+    """The batches of ``size`` rows in a tensor, each placed in memory as one that was made alone."""
+    if tensor is None:
+        return repeat(None)
+    parts = torch.split(tensor, size)
+    odd = size * tensor[0].nbytes % _ALIGNMENT and len(parts) > 1
+    return [part.clone() for part in parts] if odd else parts
 
 
 @final

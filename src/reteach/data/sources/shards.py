@@ -160,13 +160,13 @@ def open_shards(where: str, cache: Path | None = None) -> ShardSource:
     keys = [f"{item_id(shard)}\n{_stamp(shard)}" for shard in shards]
     fresh = {key: known[key] for key in keys if key in known}
     todo = [number for number, key in enumerate(keys) if key not in fresh]
-    with progress("indexing shards", len(todo), quiet=len(todo) < _FEW) as show:
+    with progress("indexing shards", len(todo), quiet=len(todo) < _FEW) as on_progress:
         crew = 0 if len(todo) < _FEW else cores()
         for done, (number, found) in enumerate(each(_Indexer(shards), todo, crew, _PATIENCE), 1):
             fresh[keys[number]] = (
                 _Index([], found.reason, []) if isinstance(found, WorkerFailure) else found
             )
-            show(done)
+            on_progress(done)
     if file is not None and todo:
         _save(file, fresh)
     indices = [fresh[key] for key in keys]

@@ -46,6 +46,160 @@ function answer(key) {
   return true;
 }
 
+// All labels that have no answer yet are not there.
+function restAreNo() {
+  const open = rows().filter((row) => !answered(row));
+  if (!open.length) return;
+  for (const row of open) $('input[data-key="n"]', row).checked = true;
+  problem("");
+  say(`${open.length} answered with no.`);
+  $("[data-save]").focus({ preventScroll: true });
+  mark();
+}
+
+// Zoom: the image at its own size or three times what fits, moved by dragging, scrolling or arrow keys.
+
+let zoomed = null; // {scale, x, y}: y and x in shares of the image from its middle
+
+function place() {
+  const photo = $("[data-photo]");
+  if (!photo) return;
+  photo.style.transform = zoomed ? `scale(${zoomed.scale}) translate(${zoomed.x}%, ${zoomed.y}%)` : "";
+  $("[data-frame]").toggleAttribute("data-zoomed", Boolean(zoomed));
+  const button = $("[data-zoom]");
+  button.setAttribute("aria-pressed", String(Boolean(zoomed)));
+  $("[data-zoom-word]").textContent = zoomed ? "Whole" : "Zoom";
+}
+
+function zoom(scale, event) {
+  const photo = $("[data-photo]");
+  if (!photo) return;
+  const before = zoomed ?? { scale: 1, x: 0, y: 0 };
+  const to = Math.min(Math.max(scale, 1), 12);
+  if (to <= 1.01) zoomed = null;
+  else {
+    const box = $("[data-frame]").getBoundingClientRect();
+    // what is under the pointer stays there
+    const dx = event ? (event.clientX - box.left - box.width / 2) / photo.offsetWidth : 0;
+    const dy = event ? (event.clientY - box.top - box.height / 2) / photo.offsetHeight : 0;
+    const shift = 100 * (1 / to - 1 / before.scale);
+    zoomed = { scale: to, x: before.x + dx * shift, y: before.y + dy * shift };
+    move(0, 0);
+  }
+  place();
+}
+
+function move(dx, dy) {
+  if (!zoomed) return;
+  const within = (value) => Math.min(Math.max(value, -50), 50); // its edge comes to the middle at most
+  zoomed.x = within(zoomed.x + dx / zoomed.scale);
+  zoomed.y = within(zoomed.y + dy / zoomed.scale);
+  place();
+}
+
+const toggleZoom = (event) => zoom(zoomed ? 1 : 3, event);
+
+// Something else is here: classes found as one types.
+
+const chosen = new Map(); // class -> title
+let hits = [];
+let at = -1;
+let asked = 0;
+
+function showHits(found) {
+  hits = found.filter((hit) => !chosen.has(hit.id));
+  at = hits.length ? 0 : -1;
+  const list = $("#hits");
+  list.replaceChildren(...hits.map((hit, k) => {
+    const line = document.createElement("li");
+    line.id = `hit${k}`;
+    line.setAttribute("role", "option");
+    line.dataset.hit = k;
+    const name = document.createElement("b");
+    name.textContent = hit.title;
+    line.append(name);
+    if (hit.about) {
+      const about = document.createElement("small");
+      about.textContent = ` ${hit.about}`;
+      line.append(about);
+    }
+    return line;
+  }));
+  list.hidden = !hits.length;
+  point();
+}
+
+function point() {
+  const input = $("[data-find]");
+  all("[data-hit]").forEach((line, k) => line.setAttribute("aria-selected", String(k === at)));
+  input.setAttribute("aria-expanded", String(hits.length > 0));
+  if (at >= 0) {
+    input.setAttribute("aria-activedescendant", `hit${at}`);
+    $(`#hit${at}`).scrollIntoView({ block: "nearest" });
+  } else input.removeAttribute("aria-activedescendant");
+}
+
+async function look(words) {
+  const mine = ++asked;
+  if (!words.trim()) return showHits([]);
+  try {
+    const reply = await fetch(`/classes?q=${encodeURIComponent(words)}`);
+    const found = reply.ok ? await reply.json() : [];
+    if (mine === asked) {
+      showHits(found);
+      if (!found.length) say("No class has this name.");
+    }
+  } catch { /* no connection: the name can be typed whole */ }
+}
+
+function choose(hit) {
+  if (!hit) return;
+  chosen.set(hit.id, hit.title);
+  $("[data-find]").value = "";
+  asked += 1;
+  showHits([]);
+  listChosen();
+  say(`${hit.title} added.`);
+}
+
+function listChosen() {
+  const field = $("[data-others]");
+  if (!field) return;
+  field.value = [...chosen.keys()].join(",");
+  $("[data-chosen]").replaceChildren(...[...chosen].map(([id, title]) => {
+    const line = document.createElement("li");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.dataset.drop = id;
+    button.textContent = title.split(", ")[0];
+    button.setAttribute("aria-label", `Remove ${title}`);
+    line.append(button);
+    return line;
+  }));
+}
+
+// Time in which the page is seen and used.
+
+const IDLE = 30000; // ms without a sign of life
+let used = 0;
+let last = performance.now();
+let sign = last;
+
+function tick(alive) {
+  const now = performance.now();
+  if (!document.hidden && now - sign < IDLE) used += now - last;
+  last = now;
+  if (alive) sign = now;
+}
+
+for (const name of ["pointermove", "pointerdown", "keydown", "wheel", "scroll", "touchmove"]) {
+  document.addEventListener(name, () => tick(true), { passive: true, capture: true });
+}
+document.addEventListener("visibilitychange", () => { // time away is not counted from either side
+  if (document.hidden) used += Math.max(0, performance.now() - sign < IDLE ? performance.now() - last : 0);
+  last = sign = performance.now();
+});
+
 function problem(text) {
   const place = $("#problem");
   if (!place) return;
@@ -66,15 +220,18 @@ async function post(form, body) {
 }
 
 // Sends until the server has answered: the same answers again are one answer to it.
-async function save(form) {
+async function save(form, what = "save") {
   if (unsaved) return;
   const open = rows().find((row) => !answered(row));
-  if (open) {
+  if (open && what === "save") {
     problem("Please answer every label first.");
     enter(open);
     return;
   }
+  tick(false);
+  $("[data-active-time]").value = (used / 1000).toFixed(1);
   const body = new URLSearchParams(new FormData(form));
+  body.set("do", what);
   unsaved = true;
   form.setAttribute("aria-busy", "true");
   form.inert = true;
@@ -84,6 +241,13 @@ async function save(form) {
       if (reply.status < 500 && reply.status !== 429) {
         const text = await reply.text();
         unsaved = false;
+        if (reply.status === 422) { // the answers are still here: mend what was typed, and save again
+          form.inert = false;
+          form.removeAttribute("aria-busy");
+          const page = new DOMParser().parseFromString(text, "text/html");
+          problem($(".lead", page)?.textContent ?? "Nothing was saved.");
+          return;
+        }
         show(text, reply.url);
         return;
       }
@@ -108,6 +272,12 @@ function show(text, url) {
 
 // Once per page, loaded or swapped in.
 function begin() {
+  used = 0;
+  last = sign = performance.now();
+  zoomed = null;
+  chosen.clear();
+  hits = [];
+  for (const button of all("[data-rest], [data-zoom]")) button.hidden = false;
   const photo = $("[data-photo]");
   if (photo) {
     const gone = () => {
@@ -133,8 +303,53 @@ function begin() {
 document.addEventListener("submit", (event) => {
   if (!event.target.matches("[data-task]")) return;
   event.preventDefault();
-  save(event.target);
+  save(event.target, event.submitter?.value === "skip" ? "skip" : "save");
 });
+
+document.addEventListener("click", (event) => {
+  const target = event.target;
+  if (target.closest("[data-rest]")) restAreNo();
+  else if (target.closest("[data-zoom]")) toggleZoom();
+  else if (target.closest("[data-hit]")) choose(hits[Number(target.closest("[data-hit]").dataset.hit)]);
+  else if (target.closest("[data-drop]")) {
+    chosen.delete(Number(target.closest("[data-drop]").dataset.drop));
+    listChosen();
+    $("[data-find]").focus();
+  }
+});
+
+document.addEventListener("input", (event) => {
+  if (event.target.matches("[data-find]")) look(event.target.value);
+});
+
+let drag = null;
+document.addEventListener("pointerdown", (event) => {
+  const frame = event.target.closest("[data-frame]");
+  if (!frame || event.target.closest("[data-zoom]") || event.button) return;
+  drag = { x: event.clientX, y: event.clientY, moved: false, id: event.pointerId, touch: event.pointerType !== "mouse" };
+  if (zoomed) event.preventDefault();
+});
+document.addEventListener("pointermove", (event) => {
+  if (!drag || event.pointerId !== drag.id) return;
+  const dx = event.clientX - drag.x;
+  const dy = event.clientY - drag.y;
+  if (Math.abs(dx) + Math.abs(dy) > 4) drag.moved = true;
+  if (!zoomed || !drag.moved) return;
+  const photo = $("[data-photo]");
+  move((100 * dx) / photo.offsetWidth, (100 * dy) / photo.offsetHeight);
+  drag.x = event.clientX;
+  drag.y = event.clientY;
+});
+document.addEventListener("pointerup", (event) => {
+  if (drag && event.pointerId === drag.id && !drag.moved) toggleZoom(event);
+  drag = null;
+});
+document.addEventListener("pointercancel", () => { drag = null; });
+document.addEventListener("wheel", (event) => {
+  if (!event.target.closest?.("[data-frame]") || !(zoomed || event.ctrlKey || event.deltaY < 0)) return;
+  event.preventDefault();
+  zoom((zoomed?.scale ?? 1) * Math.exp(-event.deltaY / 300), event);
+}, { passive: false });
 
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-shortcuts]")) {
@@ -147,10 +362,44 @@ document.addEventListener("change", (event) => {
 
 document.addEventListener("focusin", mark);
 
+function unfold(details, where) {
+  details.open = true;
+  const field = $(where, details);
+  field.focus({ preventScroll: true });
+  details.scrollIntoView({ block: "nearest" });
+}
+
+// Keys in the field of classes; whether one was used up there.
+function inFinder(event) {
+  if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+    if (!hits.length) return true;
+    at = (at + (event.key === "ArrowDown" ? 1 : hits.length - 1)) % hits.length;
+    point();
+    return true;
+  }
+  if (event.key === "Enter") {
+    if (hits.length) choose(hits[at]);
+    return true;
+  }
+  if (event.key === "Escape" && hits.length) {
+    showHits([]);
+    return true;
+  }
+  return false;
+}
+
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || !shortcuts()) return;
-  const at = event.target;
-  if (at.closest("a, button, summary") && (event.key === "Enter" || event.key === " ")) return;
+  const on = event.target;
+  if (on.matches("[data-find]") && inFinder(event)) return event.preventDefault();
+  if (on.matches("textarea, input[type=text]")) {
+    if (event.key === "Escape") {
+      on.closest("details").open = false;
+      on.closest("details").querySelector("summary").focus();
+    }
+    return;
+  }
+  if (on.closest("a, button, summary") && (event.key === "Enter" || event.key === " ")) return;
   const form = $("[data-task]");
   const key = event.key.toLowerCase();
   let used = true;
@@ -162,6 +411,14 @@ document.addEventListener("keydown", (event) => {
   else if (key === "backspace") {
     if ($("[data-back]")) $("[data-back]").click();
   } else if (key === "p") $("[data-pause]").click();
+  else if (key === "z" && $("[data-zoom]")) toggleZoom();
+  else if (key === "s" && $("[data-skip]")) save(form, "skip");
+  else if (key === "r" && $("[data-rest]")) restAreNo();
+  else if (key === "a" && $("[data-other]")) unfold($("[data-other]"), "[data-find]");
+  else if (key === "f" && $("[data-remark]")) unfold($("[data-remark]"), "textarea");
+  else if (zoomed && key.startsWith("arrow") && !on.matches("input[type=radio]")) {
+    move({ arrowleft: 15, arrowright: -15 }[key] ?? 0, { arrowup: 15, arrowdown: -15 }[key] ?? 0);
+  }
   else if (key === "e") {
     const more = $("details", current() ?? document.createElement("p"));
     if (more) more.open = !more.open;

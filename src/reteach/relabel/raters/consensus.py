@@ -1,6 +1,8 @@
 """From answers to labels: one probability per (item, class) pair, and the labels above a threshold.
 
-Beyer et al., "Are we done with ImageNet?", Section 3.3. Three ways from answers to probabilities:
+Beyer et al., "Are we done with ImageNet?", Section 3.3. Three ways from answers to probabilities (three
+more are in
+:mod:`.pair_models`):
 
 * :func:`golden` — the raters' error rates are counted on golden pairs, then the E-step of Dawid &
   Skene is done once. The labels published with the paper are made so, although its text speaks of
@@ -11,7 +13,8 @@ Beyer et al., "Are we done with ImageNet?", Section 3.3. Three ways from answers
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +24,7 @@ from ...item_index import rows_among
 from ...labels import Multi
 from .dawid_skene import FLOOR, Answers, count_confusions, dawid_skene, normalize, truths_given
 from .ratings import ANSWERS, NO, YES, Ratings
+from .stopping import lacking
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -45,12 +49,24 @@ class Tables:
 
 @dataclass(frozen=True, eq=False)
 class Consensus(Tables):
-    """What the raters agree on; ``raters`` is empty for a majority vote."""
+    """What the raters agree on; ``raters`` is empty for a majority vote, and ``confusion`` where the method
+    has no such tables."""
 
     score: Floats
     """(P,) probability that the pair's class is in the image."""
     method: str
     log_likelihood: tuple[float, ...] = ()
+    rater_quality: Floats | None = None
+    """(W,) what the method found of each rater: MACE's competence, GLAD's ability, CROWDLAB's weight."""
+    model_weight: float | None = None
+    """CROWDLAB: beside the raters' weights."""
+    again: Callable[[Ratings], Floats] | None = field(default=None, repr=False)
+    """Scores other answers of the same raters to some of the same pairs, by what was found; None: the tables
+    have to be counted anew, because they have seen the truth of golden pairs."""
+
+    def scored_again(self, by: Callable[[Ratings], Floats]) -> Consensus:
+        """The same, with ``again``."""
+        return replace(self, again=by)
 
 
 def answers_of(ratings: Ratings) -> Answers:
@@ -178,22 +194,22 @@ def em(
         group: (C,) classes for which the original label answers too; default: none.
         iterations, tolerance, smoothing: see :func:`reteach.relabel.raters.dawid_skene.dawid_skene`.
     """
-    if group is not None and group.any():
-        ratings = with_original(ratings, group)
-    answers = answers_of(ratings)
-    present = vote(ratings)
+    full = ratings if group is None or not group.any() else with_original(ratings, group)
+    answers = answers_of(full)
+    present = vote(full)
     start = np.stack([1 - present, present], axis=1)
     found = dawid_skene(
         answers, start, iterations=iterations, tolerance=tolerance, smoothing=smoothing
     )
-    return Consensus(
-        ratings.raters,
+    fit = Consensus(
+        full.raters,
         found.confusion,
         float(found.prior[1]),
         found.posterior[:, 1],
         "em",
         found.log_likelihood,
     )
+    return fit.scored_again(lambda draw: judge(draw, fit, group))
 
 
 def vote(ratings: Ratings) -> Floats:
@@ -211,13 +227,18 @@ def majority(ratings: Ratings) -> Consensus:
 
     Keeping ties gives the paper's 90.8% precision at 71.8% recall.
     """
-    return Consensus([], np.empty((0, 2, 3)), float("nan"), vote(ratings), "majority")
+    none = np.empty((0, 2, 3))
+    return Consensus([], none, float("nan"), vote(ratings), "majority").scored_again(vote)
 
 
-def decided(ratings: Ratings, wanted: int = 1) -> Mask:
-    """(N items) where every asked class has at least ``wanted`` answers, or a golden one; False for items
-    that nobody was asked about."""
-    open_ = (ratings.counts().sum(1) < wanted) & ~ratings.golden
+def decided(ratings: Ratings, wanted: int = 1, agree: int | None = None) -> Mask:
+    """(N items) where every asked class has at least ``wanted`` answers, fewer that agree, or a golden one;
+    False for items that nobody was asked about.
+
+    Args:
+        agree: answers that settle a class on which raters agree, see :mod:`.stopping`.
+    """
+    open_ = (lacking(ratings.counts(), wanted, agree) > 0) & ~ratings.golden
     asked = np.zeros(len(ratings.items), np.bool_)
     asked[ratings.pair_item] = True
     asked[ratings.pair_item[open_]] = False
@@ -225,7 +246,13 @@ def decided(ratings: Ratings, wanted: int = 1) -> Mask:
 
 
 def labels(
-    ratings: Ratings, score: Floats, threshold: float, *, wanted: int = 1, gold: bool = False
+    ratings: Ratings,
+    score: Floats,
+    threshold: float,
+    *,
+    wanted: int = 1,
+    agree: int | None = None,
+    gold: bool = False,
 ) -> Multi:
     """(N items) the classes scored at least ``threshold``; items not :func:`decided` keep the original label.
 
@@ -233,10 +260,10 @@ def labels(
 
     Args:
         score: (P,) probabilities; NaN where nobody answered.
-        wanted: answers that a pair needs before its item is decided.
+        wanted, agree: answers that a pair needs before its item is decided, see :func:`decided`.
         gold: golden pairs are kept where gold says so, whatever the score.
     """
-    known = decided(ratings, wanted)
+    known = decided(ratings, wanted, agree)
     keep = score >= threshold
     if gold:
         keep = np.where(ratings.golden, ratings.gold > EXPERTS, keep)

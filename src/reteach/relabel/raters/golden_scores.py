@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError
-from .consensus import Consensus, Tables, count_tables, judge, vote
-from .ratings import Ratings
+from .consensus import Consensus, Tables, count_tables, judge
+from .ratings import ANSWERS, Ratings
+from .stopping import lacking
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -34,6 +35,7 @@ def golden_scores(
     group: Mask | None = None,
     smoothing: float = 1.0,
     votes: int | None = None,
+    agree: int | None = None,
     seed: int = 0,
 ) -> Floats:
     """(D, G) scores of the G golden pairs of ``ratings`` in D draws of their votes.
@@ -42,6 +44,7 @@ def golden_scores(
         found: the consensus of ``ratings``, whose method is used again.
         calibration, group, smoothing: as :func:`reteach.relabel.raters.consensus.golden` had them.
         votes: of each pair; by default the median of the pairs that are not golden.
+        agree: fewer where they agree, see :mod:`.stopping`.
         seed: of the draws and of the folds.
 
     Raises:
@@ -51,15 +54,15 @@ def golden_scores(
     rng = np.random.default_rng(seed)
     golden = ratings.take(ratings.golden)
     most = golden.counts().sum(1).max()
-    once = votes is None or most <= votes
+    once = (votes is None or most <= votes) and agree is None
     draws = [
-        golden if once else golden.take(golden.golden, _drawn(golden, ratings, votes or most, rng))
+        golden
+        if once
+        else golden.take(golden.golden, _drawn(golden, ratings, votes or most, rng, agree))
         for _ in range(1 if once else DRAWS)
     ]
-    if found.method == "majority":
-        return np.stack([vote(draw) for draw in draws])
-    if found.method == "em":
-        return np.stack([judge(draw, found, group) for draw in draws])
+    if found.again is not None:
+        return np.stack([found.again(draw) for draw in draws])
     known = ratings if calibration is None else calibration
 
     def tables(left_out: list[str]) -> Tables:
@@ -97,7 +100,13 @@ def _cross_fitted(
     return scores
 
 
-def _drawn(golden: Ratings, ratings: Ratings, votes: int, rng: np.random.Generator) -> Mask:
+def _drawn(
+    golden: Ratings,
+    ratings: Ratings,
+    votes: int,
+    rng: np.random.Generator,
+    agree: int | None = None,
+) -> Mask:
     """(R,) the answers of ``votes`` raters for each pair, the same raters for all pairs of an image.
 
     Raters are drawn without replacement, with the weight of their answers on the rest (Efraimidis & Spirakis,
@@ -111,7 +120,15 @@ def _drawn(golden: Ratings, ratings: Ratings, votes: int, rng: np.random.Generat
     starts = np.searchsorted(golden.pair[order], np.arange(len(golden.pair_item)))
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order)) - starts[golden.pair[order]]
-    return np.asarray(rank < votes)
+    if agree is None:
+        return np.asarray(rank < votes)
+    counts = np.zeros((len(golden.pair_item), len(ANSWERS)), np.int64)
+    keep = np.zeros(len(rank), np.bool_)
+    for place in range(votes):
+        keep |= (rank == place) & (lacking(counts, votes, agree) > 0)[golden.pair]
+        now = keep & (rank == place)
+        np.add.at(counts, (golden.pair[now], golden.answer[now]), 1)
+    return keep
 
 
 def _without_gold_of(known: Ratings, items: list[str]) -> Ratings:

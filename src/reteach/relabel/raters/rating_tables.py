@@ -5,7 +5,9 @@ Two kinds of tables are told apart by their answers:
 * answers *no, maybe, yes*: each task is a question about one class of one item. Columns ``item``
   and ``class`` name them; without these columns a task reads ``item#class``. Optional columns:
   ``gold`` (share of experts who said yes; empty where unknown), ``original`` (the item's
-  original class) and ``wanted`` (answers that each pair needs, the same in all rows);
+  original class), ``wanted`` (answers that each pair needs, the same in all rows), ``agree``
+  (those that settle a pair on which raters agree, alike), ``ruled_by`` and ``ruled_at`` (whose
+  word the gold is, where the owner decided a pair after looking at its answers);
 * any other answers: each task is an item, each answer the class that the rater sees in it.
 
 A row without rater and answer tells no answer but what there is: a pair that nobody has answered yet (item
@@ -20,7 +22,7 @@ before it, which readers take away again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -32,11 +34,11 @@ from ...files import atomic_write
 from ...item_index import ItemIndex
 from ...spreadsheet import csv_table, to_csv, unguard
 from .dawid_skene import Answers
-from .ratings import ANSWERS, Indices, Ratings
+from .ratings import ANSWERS, Indices, Ratings, Ruling
 
 Dialect = Literal["reteach", "crowd-kit"]
 _ALIASES = {"rater": "worker", "answer": "label"}
-_MAY_BE_EMPTY = ("gold", "original", "wanted")
+_MAY_BE_EMPTY = ("gold", "original", "wanted", "agree", "ruled_by", "ruled_at")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,9 @@ class RatingTable:
     gold: list[str]
     original: list[str]
     wanted: list[str]
+    agree: list[str] = field(default_factory=list)
+    ruled_by: list[str] = field(default_factory=list)
+    ruled_at: list[str] = field(default_factory=list)
 
     @property
     def binary(self) -> bool:
@@ -72,13 +77,24 @@ class RatingTable:
         Raises:
             UserError: no number, or two.
         """
-        said = {cell for cell in self.wanted if cell}
+        return self._number("wanted", self.wanted)
+
+    def answers_that_agree(self) -> int | None:
+        """Answers that settle a pair on which raters agree, None where the table does not say.
+
+        Raises:
+            UserError: as :meth:`answers_wanted`.
+        """
+        return self._number("agree", self.agree)
+
+    def _number(self, name: str, cells: list[str]) -> int | None:
+        said = {cell for cell in cells if cell}
         if not said:
             return None
         cell = min(said)
         if len(said) > 1 or not (cell.isascii() and cell.isdigit() and int(cell)):
             raise UserError(
-                f"{self.path}: the column 'wanted' should have one number of answers in all rows, "
+                f"{self.path}: the column {name!r} should have one number of answers in all rows, "
                 f"got {', '.join(sorted(said))[:60]}"
             )
         return int(cell)
@@ -133,6 +149,7 @@ def _rating_table(
         raise UserError(f"{path}: there are no ratings in it")
     table = RatingTable(path, *(columns[name] for name in columns))
     table.answers_wanted()  # refuses a column that does not say it
+    table.answers_that_agree()
     return table
 
 
@@ -185,6 +202,14 @@ def pairs_of(table: RatingTable, classes: Sequence[str] | None = None) -> Rating
     for row, cell in enumerate(table.gold):
         if cell and pair[row] >= 0:
             gold[pair[row]] = _share(path, cell)
+    ruled: dict[int, Ruling] = {}
+    for row, by in enumerate(table.ruled_by):
+        if by and pair[row] >= 0:
+            if not table.gold[row : row + 1] or not table.gold[row]:
+                raise UserError(
+                    f"{path}: {by!r} ruled on {item_names[row]!r}, but the cell 'gold' is empty"
+                )
+            ruled[int(pair[row])] = Ruling(by, table.ruled_at[row] if table.ruled_at else "")
     for row, name in enumerate(table.original):
         if item[row] < 0:
             continue
@@ -208,6 +233,7 @@ def pairs_of(table: RatingTable, classes: Sequence[str] | None = None) -> Rating
         answer,
         gold,
         original,
+        ruled,
     )
 
 
@@ -244,13 +270,18 @@ def votes_of(table: RatingTable) -> Votes:
 
 
 def write_ratings(
-    path: Path, ratings: Ratings, dialect: Dialect = "reteach", wanted: int | None = None
+    path: Path,
+    ratings: Ratings,
+    dialect: Dialect = "reteach",
+    wanted: int | None = None,
+    agree: int | None = None,
 ) -> None:
     """Write ratings as CSV: the classes, the items, and a row per answer or unanswered pair.
 
     Args:
         dialect: *crowd-kit*'s tables have no rows but those of answers.
         wanted: answers that each pair needs.
+        agree: answers that settle a pair on which raters agree; None: ``wanted``.
     """
     names, extra = ("worker", "label"), ["item", "class", "gold", "original"]
     cells = [row for row in _pair_rows(ratings) if row[1]]
@@ -258,10 +289,26 @@ def write_ratings(
         names, extra = ("rater", "answer"), [*extra, "wanted"]
         rows = [*_class_rows(ratings), *_item_rows(ratings), *_pair_rows(ratings)]
         cells = [(*row, "" if wanted is None else wanted) for row in rows]
+        if agree is not None:
+            extra, cells = [*extra, "agree"], [(*row, agree) for row in cells]
+        if ratings.ruled:
+            extra, cells = [*extra, "ruled_by", "ruled_at"], _with_rulings(ratings, cells)
     atomic_write(path, to_csv(["task", *names, *extra], cells))
 
 
 Row = tuple[str | int, ...]
+
+
+def _with_rulings(ratings: Ratings, cells: list[Row]) -> list[Row]:
+    """The rows with who ruled on their pair, and when."""
+    said = {
+        (
+            ratings.items[ratings.pair_item[pair]],
+            ratings.classes[ratings.pair_class[pair]],
+        ): ruling
+        for pair, ruling in ratings.ruled.items()
+    }
+    return [(*row, *said.get((str(row[3]), str(row[4])), ("", ""))) for row in cells]
 
 
 def _class_rows(ratings: Ratings) -> Iterator[Row]:

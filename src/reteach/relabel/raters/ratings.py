@@ -7,7 +7,8 @@ the numbers of the votes released with ReaL (Beyer et al., "Are we done with Ima
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,13 @@ NO, MAYBE, YES = 0, 1, 2
 Indices = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+
+
+class Ruling(NamedTuple):
+    """Who decided a question that raters disputed, and when (ISO 8601, UTC)."""
+
+    by: str
+    at: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +61,9 @@ class Ratings:
     """(P,) share of the experts who said *yes* (so 0 or 1 for one expert); NaN where not golden."""
     original: Indices
     """(N,) index of the item's original class, -1 where there is none."""
+    ruled: dict[int, Ruling] = field(default_factory=dict)
+    """Pair -> ruling, where the gold is the owner's word on a pair that was looked at for its answers. Such
+    gold is in the labels, but does not tell how good raters are: disputed pairs are harder than others."""
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -74,6 +85,14 @@ class Ratings:
     def golden(self) -> NDArray[np.bool_]:
         """(P,) where experts' answers are known."""
         return ~np.isnan(self.gold)
+
+    def without_rulings(self) -> Ratings:
+        """The same ratings, golden only where the gold was known before anybody answered."""
+        if not self.ruled:
+            return self
+        gold = self.gold.copy()
+        gold[list(self.ruled)] = np.nan
+        return replace(self, gold=gold, ruled={})
 
     def pair_original(self) -> NDArray[np.bool_]:
         """(P,) where the asked class is the item's original one."""
@@ -120,6 +139,7 @@ class Ratings:
             pair=position[self.pair[keep]],
             answer=self.answer[keep],
             gold=self.gold[pairs],
+            ruled={int(position[p]): by for p, by in self.ruled.items() if pairs[p]},
         )
 
     def with_rater(self, name: str, pairs: Indices, answers: NDArray[np.int8]) -> Ratings:
@@ -146,15 +166,18 @@ def together(parts: Sequence[Ratings]) -> Ratings:
     gold: dict[int, float] = {}
     original: dict[int, int] = {}
     said: dict[tuple[int, int], int] = {}
+    ruled: dict[int, Ruling] = {}
     for part in parts:
         item, cls = items.rows(part.items, ""), classes.rows(part.classes, "")
         who = raters.rows(part.raters, "")
         both = list(zip(item[part.pair_item].tolist(), cls[part.pair_class].tolist(), strict=True))
         pair = pairs.rows([f"{i}#{c}" for i, c in both], "")
         asked |= dict(zip(pair.tolist(), both, strict=True))
-        for p, share in zip(pair.tolist(), part.gold.tolist(), strict=True):
-            if share == share:
-                gold.setdefault(p, share)
+        for row, (p, share) in enumerate(zip(pair.tolist(), part.gold.tolist(), strict=True)):
+            if share == share and p not in gold:
+                gold[p] = share
+                if row in part.ruled:
+                    ruled[p] = part.ruled[row]
         for i, label in zip(item.tolist(), part.original.tolist(), strict=True):
             if label >= 0:
                 original.setdefault(i, int(cls[label]))
@@ -177,6 +200,7 @@ def together(parts: Sequence[Ratings]) -> Ratings:
         np.array(list(said.values()), np.int8),
         np.array([gold.get(p, np.nan) for p in range(len(pairs))], np.float64),
         np.array([original.get(i, -1) for i in range(len(items))], np.int64),
+        ruled,
     )
 
 

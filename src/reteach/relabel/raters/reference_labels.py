@@ -101,6 +101,7 @@ def with_gold_sets(
         pair_item=np.append(ratings.pair_item, [item for item, _, _ in more]),
         pair_class=np.append(ratings.pair_class, [name for _, name, _ in more]),
         gold=np.append(gold, [share for _, _, share in more]),
+        ruled={p: by for p, by in ratings.ruled.items() if int(ratings.pair_item[p]) not in row_of},
         original=original,
     )
 

@@ -9,7 +9,19 @@ from typing import final
 from ... import formatting
 from ...records.runs import ClassRow, PredictorEvaluation
 from ..glossary import abbr
-from ..kit.blocks import bar, columns, head, more, named, row, scrolling, table
+from ..kit.blocks import (
+    bar,
+    columns,
+    head,
+    more,
+    named,
+    panel,
+    panels,
+    row,
+    scrolling,
+    table,
+)
+from ..kit.charts import Line, lines
 from ..kit.html import Html, join, tag
 from ..kit.page import Section
 
@@ -124,6 +136,7 @@ def single_classes(predictor: str, entry: PredictorEvaluation) -> Section:
         "class's score. In percent, the lowest F1 first.",
     )  # fmt: skip
     first = _table(found[:WORST], f"The {WORST} lowest" if len(found) > WORST else "All classes")
+    first = join(first, _curves(entry))
     if len(found) <= WORST:
         return Section("classes", "Per class", lead, first)
     title = f"All {len(found):,} classes"
@@ -131,6 +144,27 @@ def single_classes(predictor: str, entry: PredictorEvaluation) -> Section:
     return Section(
         "classes", "Per class", join(lead, f" The first {WORST}."), join(first, everything)
     )
+
+
+def _curves(entry: PredictorEvaluation) -> Html | None:
+    """Precision against recall of the classes of lowest AP, a chart for each."""
+    if not entry.class_curves:
+        return None
+    ap = {each.class_: each.ap for each in entry.per_class}
+    charts = []
+    for one in entry.class_curves:
+        x, y = ([100 * value for value in values] for values in (one.recall, one.precision))
+        value = formatting.percent(ap.get(one.class_))
+        label = f"Precision of {one.class_} against recall, AP {value}"
+        chart = lines([Line(one.class_, x, y)], label, x_label="recall, percent", shares=True)
+        charts.append(panel(named(one.class_), chart, f"AP {value}"))
+    some = len(entry.class_curves) < len([1 for each in entry.per_class if each.ap is not None])
+    words = (
+        "Precision (up) against recall (right) in percent, as the threshold on the class's score goes "
+        f"down{', of the classes of lowest AP' if some else ''}. Of the share of a class's images that you "
+        "want to find, it says how many of those taken for it are."
+    )
+    return join(tag("h3", "Precision and recall"), tag("p", words), panels(charts))
 
 
 def _classes(rows: Sequence[ClassRow], cells: Cells) -> list[_Class]:

@@ -10,7 +10,7 @@ import numpy as np
 from ...analysis.curves import curve
 from ...analysis.outcome import Outcome
 from ...analysis.quality import RaterQuality, Share
-from ...formatting import count, general, percent, plural
+from ...formatting import count, decimal, general, percent, plural
 from ..kit.blocks import (
     big_numbers,
     columns,
@@ -27,6 +27,8 @@ from ..kit.charts import Line, histogram, lines
 from ..kit.html import Child, Html, join, tag
 from ..kit.page import Section, top, write_page
 from ..kit.plane import Points, keys, plane
+from .agreement import agreement_section
+from .label_changes import Picture, change_sections
 
 SHOWN = 300
 """Items without labels on the page; all are in the file beside the labels."""
@@ -35,16 +37,35 @@ _METHODS = {
     "golden": "The raters' error rates were counted on golden pairs, whose answer is known; one step "
     "of Dawid & Skene then gives the probability of every pair.",
     "em": "Error rates and truth were found together by EM after Dawid & Skene, without gold.",
+    "mace": "MACE: each rater knows the answer, or spams; how often each knows was found together with "
+    "the truth.",
+    "glad": "GLAD: the abler the rater and the easier the pair, the likelier an answer is right; both were "
+    "found together with the truth.",
+    "crowdlab": "CROWDLAB: a model's probability and the raters' answers, weighted by how well each agrees "
+    "with the others.",
     "majority": "The share of yes among the answers, a maybe counting half.",
 }
 
 
-def write_consensus(path: Path, outcome: Outcome) -> None:
-    """Write the page."""
+_QUALITY = {"mace": "competence", "glad": "ability", "crowdlab": "weight"}
+"""What a method calls what it found of a rater."""
+
+
+def write_consensus(
+    path: Path, outcome: Outcome, picture: Picture | None = None, most: int = 0
+) -> None:
+    """Write the page.
+
+    Args:
+        picture: of an item; None: there are no pictures.
+        most: items with a picture in each section.
+    """
     ratings = outcome.sources.ratings
     title = f"Consensus of {plural(len(ratings.raters), 'rater')}"
     sections = [
         _gold(outcome),
+        *change_sections(outcome, picture, most),
+        agreement_section(outcome.agreement, _asked_on(outcome)),
         _raters(outcome),
         _convergence(outcome),
         _per_item(outcome),
@@ -59,6 +80,9 @@ def _header(title: str, outcome: Outcome) -> Html:
         ("Labels", count(len(labels.columns)), "", f"on {count(len(labels))} items"),
         ("Items without labels", count(len(outcome.unlabeled)), "", "listed below"),
     ]
+    if outcome.emptied_by_gold:
+        remark = "known to hold none of the classes"
+        numbers.append(("Empty by gold", count(outcome.emptied_by_gold), "", remark))
     if outcome.pending:
         numbers.append(("Items lacking answers", count(len(outcome.pending)), "", "not decided"))
     if at is not None:
@@ -132,19 +156,46 @@ def _gold(outcome: Outcome) -> Section | None:
 
 def _raters(outcome: Outcome) -> Section:
     quality, by_gold = outcome.quality()
+    found, own = outcome.found.rater_quality, _QUALITY.get(outcome.found.method)
+    of = {} if found is None else dict(zip(outcome.found.raters, found.tolist(), strict=True))
     heads = columns(
-        "rater", "answers judged", "maybe, %", "precision, %", "recall, %", "specificity, %"
+        "rater",
+        "answers judged",
+        "maybe, %",
+        "precision, %",
+        "recall, %",
+        "specificity, %",
+        *([own] if own else []),
     )
-    rows = [_rater(q) for q in sorted(quality, key=_f1, reverse=True)]
+    rows = [
+        _rater(q, [decimal(of[q.name])] if own else [])
+        for q in sorted(quality, key=_f1, reverse=True)
+    ]
     against = "the golden pairs" if by_gold else "the consensus itself, for want of golden pairs"
     return Section(
         "raters",
         "Raters",
         f"Judged by {against}. Precision: of what they said yes to, how much is there; recall: of "
         "what is there, how much they said yes to; specificity: of what is not there, how much "
-        "they said no to. Ranges hold the true value with 95%.",
+        f"they said no to. Ranges hold the true value with 95%.{_model_weight(outcome)}",
         table(heads, [rows], "Raters and their quality", sortable=True, filter_="Find a rater"),
     )
+
+
+def _asked_on(outcome: Outcome) -> str:
+    if outcome.sources.agree is None:
+        return ""
+    return (
+        f"Questions were asked on only where the first {outcome.sources.agree} answers left them open, so "
+        f"disputed "
+        "ones have more answers and weigh more here: all numbers are lower than those of as many answers "
+        "to each."
+    )
+
+
+def _model_weight(outcome: Outcome) -> str:
+    weight = outcome.found.model_weight
+    return "" if weight is None else f" The model's own weight is {decimal(weight)}."
 
 
 def _f1(q: RaterQuality) -> float:
@@ -153,9 +204,9 @@ def _f1(q: RaterQuality) -> float:
     return 2 * p * r / (p + r) if p > 0 and r > 0 else 0.0
 
 
-def _rater(q: RaterQuality) -> Html:
+def _rater(q: RaterQuality, more: list[str]) -> Html:
     shares = [_share(s) for s in (q.precision, q.recall, q.specificity)]
-    return row(q.name, count(q.answers), percent(q.maybe), *shares)
+    return row(q.name, count(q.answers), percent(q.maybe), *shares, *more)
 
 
 def _share(share: Share) -> Html:
@@ -198,19 +249,12 @@ def _unlabeled(outcome: Outcome) -> Section | None:
     if not items:
         return None
     shown = tag("ul", [tag("li", named(item)) for item in items[:SHOWN]])
-    by_gold = outcome.emptied_by_gold
-    why = []
-    if len(items) > by_gold:
-        why.append(
-            f"None of the asked classes reached the threshold on {plural(len(items) - by_gold, 'item')}."
-        )
-    if by_gold:
-        why.append(f"The gold of {plural(by_gold, 'item')} holds none of the classes.")
     rest = len(items) - SHOWN
     return Section(
         "unlabeled",
         "Left without labels",
-        f"{' '.join(why)} They have rows with empty labels in the table; metrics leave them out.",
+        f"None of the asked classes reached the threshold on {plural(len(items), 'item')}. They have rows "
+        "with empty labels in the table; metrics leave them out.",
         more(
             f"Show {min(len(items), SHOWN)} of them",
             shown,

@@ -13,8 +13,9 @@ from ...errors import UserError
 from ...formatting import plural
 from ...web.door import RequestRefused
 from ..decisions import ReviewVerdict, VerdictKind
+from ..order import DEFAULT
 from ..session import Query, Receipt
-from .asking import asked_of
+from .asking import asked_of, is_order
 from .cards import cards_of
 from .reviewers import checked_name
 from .site import MOST_SHOWN, PAGES, Here, ReviewSite, Spoken, Who, answered
@@ -107,7 +108,7 @@ def lasso(site: Here, guest: Who, said: Spoken) -> Response:
 def learn(site: Here, guest: Who, said: Spoken) -> Response:
     """Let the heads learn again from the labels as they are now."""
     site.session.relearn()
-    return JSONResponse({"said": "Learning again", "head": _head(site)})
+    return JSONResponse({"said": "Learning again", "head": _head(site, said.fields.get("order"))})
 
 
 @router.post("/do/export")
@@ -115,7 +116,7 @@ def export(site: Here, guest: Who, said: Spoken) -> Response:
     """Write the labels, the changes, and how to go on."""
     out = site.session.prepared.folder / EXPORTS
     found = answered(lambda: site.session.export(out))
-    values = {field: getattr(found, field) for field in ("changed", "left_out", "train")}
+    values = {field: getattr(found, field) for field in ("changed", "unclear", "left_out", "train")}
     html = PAGES.page(
         "exported",
         labels=str(found.labels),
@@ -151,11 +152,12 @@ def rows(request: Request, site: Here, guest: Who) -> Response:
 
 
 @router.get("/live")
-def live(site: Here, guest: Who, seen: str = "") -> Response:
+def live(site: Here, guest: Who, seen: str = "", order: str = DEFAULT) -> Response:
     """What has changed of the cards on a page since they were made.
 
     Args:
         seen: ``row:stamp`` of each, with commas between them.
+        order: in which the page's images come.
     """
     known = {}
     for part in seen.split(",")[:MOST_SHOWN] if seen else ():
@@ -163,7 +165,7 @@ def live(site: Here, guest: Who, seen: str = "") -> Response:
         if not row.isascii() or not row.isdigit() or int(row) >= site.session.count:
             raise RequestRefused(422, "This request is damaged", "")
         known[int(row)] = stamp
-    return JSONResponse({"head": _head(site), "cards": _cards(site, known)})
+    return JSONResponse({"head": _head(site, order), "cards": _cards(site, known)})
 
 
 def _done(site: ReviewSite, said: Spoken, receipt: Receipt, words: str) -> Response:
@@ -173,7 +175,7 @@ def _done(site: ReviewSite, said: Spoken, receipt: Receipt, words: str) -> Respo
             "said": words,
             "rows": len(receipt.rows),
             "cards": _cards(site, dict.fromkeys(sorted(rows), "")),
-            "head": _head(site),
+            "head": _head(site, said.fields.get("order")),
         }
     )
 
@@ -182,12 +184,16 @@ def _turned(
     site: ReviewSite, said: Spoken, receipt: Receipt | None, words: str, nothing: str
 ) -> Response:
     if receipt is None:
-        return JSONResponse({"said": nothing, "rows": 0, "cards": {}, "head": _head(site)})
+        return JSONResponse(
+            {"said": nothing, "rows": 0, "cards": {}, "head": _head(site, said.fields.get("order"))}
+        )
     return _done(site, said, receipt, f"{words}: {plural(len(receipt.rows), 'image')}")
 
 
-def _head(site: ReviewSite) -> str:
-    return bytes(PAGES.page("head", head=head_of(site.session)).body).decode()
+def _head(site: ReviewSite, order: object) -> str:
+    known = isinstance(order, str) and is_order(order, site.session)
+    head = head_of(site.session, str(order) if known else DEFAULT)
+    return bytes(PAGES.page("head", head=head).body).decode()
 
 
 def _cards(site: ReviewSite, known: dict[int, str]) -> Json:

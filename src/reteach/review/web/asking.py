@@ -13,6 +13,8 @@ from ..session import Query, ReviewSession
 
 SIZES = (30, 60, 120, 240)
 DEFAULT_SIZE = 60
+ARRANGED: tuple[tuple[str, ...], ...] = ((), ("balanced",), ("diverse",), ("balanced", "diverse"))
+"""What can be done to an order, in names of :data:`..order.ARRANGEMENTS`."""
 STATUSES = ("open", "reviewed", "all")
 LONGEST = 300
 _TEXTS = ("label", "given", "predicted", "tag", "saved", "order", "status")
@@ -56,6 +58,16 @@ class Asked:
             found["size"] = size
         return path + (f"?{urlencode(found)}" if found else "")
 
+    @property
+    def base(self) -> str:
+        """The order without its arrangements."""
+        return self.query.order.partition("+")[0]
+
+    @property
+    def arranged(self) -> str:
+        """The arrangements of the order, with plus signs before them."""
+        return self.query.order[len(self.base) :]
+
     def filters(self) -> list[tuple[str, str]]:
         """(field, words) of the filters that are on, without class, status and order."""
         q = self.query
@@ -88,7 +100,7 @@ def asked_of(given: Mapping[str, str], session: ReviewSession) -> Asked:
     for key in ("label", "given", "predicted"):
         if key in text and text[key] not in session.classes:
             raise UserError(f"there is no class {text[key]!r}")
-    if "order" in text and text["order"] not in session.orders():
+    if "order" in text and not is_order(text["order"], session):
         raise UserError(f"there is no order {text['order']!r}")
     if "tag" in text and text["tag"] not in session.tags():
         raise UserError(f"there is no tag {text['tag']!r}")
@@ -101,6 +113,12 @@ def asked_of(given: Mapping[str, str], session: ReviewSession) -> Asked:
     query = Query(**text, status=status, text=given.get("q", ""), like=like)  # type: ignore[arg-type]
     start = _number(given, "start", 0) or 0
     return Asked(query, start, size if size in SIZES else DEFAULT_SIZE)
+
+
+def is_order(name: str, session: ReviewSession) -> bool:
+    """Whether images can come in an order of this name."""
+    base, *arranged = name.split("+")
+    return base in session.orders() and tuple(arranged) in ARRANGED
 
 
 def some_of(rows: Rows, asked: Asked) -> tuple[list[int], int]:

@@ -70,6 +70,8 @@ class ReviewSite:
             RequestRefused: nobody, or a link that ended.
         """
         token = self.door.token(request, ROLE)
+        if self.thumbnails is not None:
+            self.thumbnails.wait()
         name = self.reviewers.by_token(token) if token else None
         if name is None:
             raise RequestRefused(
@@ -97,7 +99,7 @@ Who = Annotated[Guest, Depends(guest_of)]
 
 
 @dataclass(frozen=True)
-class Said:
+class SentForm:
     """What a script sent: a JSON object from a page that was made for this reviewer."""
 
     fields: dict[str, Any]
@@ -139,7 +141,7 @@ class Said:
         return frozenset(self.rows("shown")[:MOST_SHOWN])
 
 
-async def said_by(request: Request) -> Said:
+async def said_by(request: Request) -> SentForm:
     """The JSON object of a request.
 
     Raises:
@@ -156,12 +158,12 @@ async def said_by(request: Request) -> Said:
         raise damaged() from None
     if not isinstance(found, dict):
         raise damaged()
-    said = Said(found)
+    said = SentForm(found)
     _ = said.shown  # refused before anything is done
     return said
 
 
-Spoken = Annotated[Said, Depends(said_by)]
+Spoken = Annotated[SentForm, Depends(said_by)]
 
 
 def answered(ask: Callable[[], T]) -> T:

@@ -13,7 +13,8 @@ from starlette.responses import RedirectResponse, Response
 from ...data.loading.decode import ImageError
 from ...errors import UserError
 from ...web.door import Number, RequestRefused
-from ..session import ClassCount, Query, ReviewSession
+from ..order import DEFAULT
+from ..session import ClassCount, LearningState, Query, ReviewProgress, ReviewSession
 from .asking import SIZES, Asked, asked_of, some_of
 from .cards import cards_of, when
 from .site import PAGES, ROLE, Guest, Here, ReviewSite, Who
@@ -26,7 +27,7 @@ MATRIX_SIDE = 30
 GROUPS_SHOWN = 20
 ALIKE_SHOWN = 8
 MAP_POINTS = 150_000
-DAY = {"Cache-Control": "private, max-age=86400"}
+KEEP = {"Cache-Control": "private, max-age=600"}
 
 
 @router.get("/r/{token}")
@@ -54,7 +55,7 @@ def images(request: Request, site: Here, guest: Who) -> Response:
         found=len(rows),
         start=start,
         sizes=SIZES,
-        orders=site.session.orders(),
+        orders=[name for name in site.session.orders() if "+" not in name],
         classes=class_rows(site.session),
         class_count=len(site.session.classes),
         like=like,
@@ -149,12 +150,12 @@ def embedding_map(request: Request, site: Here, guest: Who) -> Response:
 def points(request: Request, site: Here, guest: Who) -> Response:
     """The points of a view: row u4, x and y u2 each, class u2, doubt u1, status u1; little-endian.
 
-    Of more than the page can draw, some at random, the same ones each time.
+    Of more than the page can draw, every second, third … in the order of the view.
     """
     asked = _asked(request, site.session)
     rows = np.asarray(_rows(site.session, asked), np.int64)
     if len(rows) > MAP_POINTS:
-        rows = np.random.default_rng(0).choice(rows, MAP_POINTS, replace=False)
+        rows = rows[np.linspace(0, len(rows) - 1, MAP_POINTS).astype(np.int64)]
     return Response(_packed(site.session, rows), media_type="application/octet-stream")
 
 
@@ -194,7 +195,7 @@ def thumb(row: Number, site: Here, guest: Who) -> Response:
         data = site.thumbnails.get(row)
     except ImageError as error:
         raise RequestRefused(404, "This image cannot be shown", str(error)) from None
-    return Response(data, media_type="image/jpeg", headers=DAY)
+    return Response(data, media_type="image/jpeg", headers=KEEP)
 
 
 @router.get("/image/{row}")
@@ -206,7 +207,7 @@ def image(row: Number, site: Here, guest: Who) -> Response:
         picture = site.gallery.picture(site.session.prepared.name(row))
     except ImageError as error:
         raise RequestRefused(404, "This image cannot be shown", str(error)) from None
-    return Response(picture.data, media_type=picture.media_type, headers=DAY)
+    return Response(picture.data, media_type=picture.media_type, headers=KEEP)
 
 
 @router.get("/classes.json")
@@ -230,23 +231,25 @@ def shown(site: ReviewSite, guest: Guest, template: str, **values: Any) -> Respo
         form=guest.form,
         pictures=site.gallery is not None,
         sets_of_labels=site.session.kind == "multi",
-        head=head_of(site.session),
+        head=head_of(site.session, values["asked"].query.order if "asked" in values else DEFAULT),
         **values,
     )
 
 
 @final
 @dataclass(frozen=True)
-class Head:
+class PageHead:
     """What the top of every page says."""
 
-    progress: Any
-    learning: Any
+    progress: ReviewProgress
+    learning: LearningState
+    order: str
+    """In which the next images come."""
 
 
-def head_of(session: ReviewSession) -> Head:
+def head_of(session: ReviewSession, order: str = DEFAULT) -> PageHead:
     """The state of the work."""
-    return Head(session.progress(), session.learning())
+    return PageHead(session.progress(order), session.learning(), order)
 
 
 def class_rows(session: ReviewSession) -> list[ClassCount]:

@@ -22,6 +22,12 @@ function chooseNone() {
   changed();
 }
 
+function chooseGroup(group) {
+  for (const card of all(".card", group)) choose(card, true);
+  stand($(".card", group), false);
+  changed();
+}
+
 function changed() {
   document.dispatchEvent(new Event("chosen"));
 }
@@ -90,6 +96,7 @@ document.addEventListener("keydown", (event) => {
     } else if (key === "ArrowRight") return;
   } else if (key === " " && grid.contains(at)) press(card, event.shiftKey);
   else if (key === "Enter" && grid.contains(at)) closer(rowOf(card));
+  else if (plainKey(event) === "k" && card?.closest(".group")) chooseGroup(card.closest(".group"));
   else if (key === "Escape" && chosen.size) chooseNone();
   else if (plainKey(event) === "all" && card) {
     for (const each of cards()) choose(each, true);
@@ -157,11 +164,8 @@ for (const end of ["pointerup", "pointercancel"]) {
 
 grid?.addEventListener("click", (event) => {
   if (dragged) { event.preventDefault(); return; }
-  const group = event.target.closest("[data-group]");
-  if (group) {
-    for (const card of all(".card", group.parentElement)) choose(card, true);
-    stand($(".card", group.parentElement), false);
-    changed();
+  if (event.target.closest("[data-group]")) {
+    chooseGroup(event.target.closest(".group"));
     return;
   }
   const card = event.target.closest(".card");

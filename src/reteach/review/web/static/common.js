@@ -58,7 +58,7 @@ let queue = Promise.resolve();
 
 // One after the other, in the order of the keys; null: the server has refused.
 function send(path, fields = {}) {
-  const body = JSON.stringify({ ...fields, request: fresh(), shown: shownRows() });
+  const body = JSON.stringify({ ...fields, request: fresh(), shown: shownRows(), order: order() });
   unsaved += 1;
   document.body.classList.add("saving");
   const answer = queue.then(() => deliver(path, body));
@@ -69,6 +69,7 @@ function send(path, fields = {}) {
   return answer.then((found) => { if (found) take(found); return found; });
 }
 
+const order = () => $("#head").dataset.order;
 const shownRows = () => all("[data-row]").map((card) => Number(card.dataset.row));
 
 // The news in an answer: cards that look different now, and the state of the work.
@@ -126,7 +127,7 @@ async function look() {
   if (document.hidden || unsaved) return;
   const seen = all("[data-row]").map((card) => `${card.dataset.row}:${card.dataset.stamp}`).join(",");
   try {
-    const reply = await fetch(`/live?seen=${seen}`, { headers: { Accept: "application/json" } });
+    const reply = await fetch(`/live?${new URLSearchParams({ seen, order: order() })}`, { headers: { Accept: "application/json" } });
     if (reply.ok && !unsaved) take(await reply.json());
   } catch { /* the server is away; the next round will see */ }
 }

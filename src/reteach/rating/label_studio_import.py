@@ -1,52 +1,26 @@
-"""Label Studio's JSON: tasks and annotations, in and out.
+"""Label Studio's JSON read back, as :mod:`.label_studio_export` writes it or with one group of choices.
 
-Out, each task asks about the classes in ``data.classes`` by three multiple choices named *yes*,
-*maybe* and *no*: paste :data:`CONFIG` into the project's labelling interface. What experts said is
-an annotation marked as ground truth. Label Studio knows annotators by its own accounts, so the
-rater's name stands in the ``meta`` of each result.
-
-``data.gold`` has the share of experts who said yes, and ``data.original`` the original label: what
-Label Studio has no place for. The first task's ``data.reteach`` has what belongs to no task: all classes and
-items in order (those that nobody is asked about too), whole gold sets, and how many answers a pair needs.
-
-In, the same is read back, each task as it stands in the file, and also the usual single group of
-choices: there a ticked class is *yes*, and one that was offered but not ticked is *no*. Offered are
-the classes in ``data.classes``, or, if that is missing, those that any annotation or prediction of
-the task names.
+Each task is read as it stands in the file. In the usual single group of choices a ticked class is *yes*,
+and one that was offered but not ticked is *no*. Offered are the classes in ``data.classes``, or, if that
+is missing, those that any annotation or prediction of the task names.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, select
 
 from ..errors import UserError
 from ..item_index import ItemIndex
 from ..progress import note
 from ..relabel.raters.proposals import Proposals
-from ..relabel.raters.ratings import ANSWERS, NO, YES, Ratings
+from ..relabel.raters.ratings import ANSWERS, NO, YES, Ratings, Ruling
 from ..relabel.raters.reference_labels import with_gold_sets
-from .schema import answers, assignments, classes, gold_sets_of, items, questions, raters, tasks
-from .store import Store
-
-CONFIG = """<View>
-  <Image name="image" value="$image"/>
-  <Header value="Yes: surely in the image (95%)"/>
-  <Choices name="yes" toName="image" choice="multiple" value="$classes"/>
-  <Header value="Maybe"/>
-  <Choices name="maybe" toName="image" choice="multiple" value="$classes"/>
-  <Header value="No: surely not in the image (95%)"/>
-  <Choices name="no" toName="image" choice="multiple" value="$classes"/>
-</View>
-"""
-EXPERT = "experts"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +45,10 @@ class LabelStudio:
     """Item -> its whole gold set, where the file tells it."""
     wanted: int | None = None
     """Answers that each pair needs; None where the file does not say, nor which items had no task."""
+    agree: int | None = None
+    """Answers that settle a pair on which raters agree."""
+    ruled: dict[tuple[int, int], tuple[float, Ruling]] = field(default_factory=dict)
+    """Pair -> the owner's ruling: whether the class is there, by whom and when."""
 
     def ratings(self) -> Ratings:
         """The answers; a golden pair's share is that of the experts who said yes."""
@@ -95,7 +73,12 @@ class LabelStudio:
             np.array(original, np.int64),
         )
         sets = [[self.classes[c] for c in names] for names in self.sets.values()]
-        return with_gold_sets(found, [self.items[item] for item in self.sets], sets)
+        whole = with_gold_sets(found, [self.items[item] for item in self.sets], sets)
+        known, before = whole.gold.copy(), whole.golden
+        for pair, (there, _) in self.ruled.items():
+            known[row[pair]] = there
+        ruled = {row[pair]: by for pair, (_, by) in self.ruled.items() if not before[row[pair]]}
+        return replace(whole, gold=known, ruled=ruled)
 
     def proposals(self) -> Proposals:
         """The questions, to be split into tasks."""
@@ -143,6 +126,7 @@ def read_label_studio(path: Path) -> LabelStudio:
         if label is not None
     }
     shares: dict[tuple[int, int], float] = {}
+    ruled: dict[tuple[int, int], tuple[float, Ruling]] = {}
     tasks_: list[list[tuple[int, int]]] = []
     not_offered: list[str] = []
     for number, entry in enumerate(entries, start=1):
@@ -160,6 +144,8 @@ def read_label_studio(path: Path) -> LabelStudio:
         data = entry["data"]
         if isinstance(label := data.get("original"), str) and label:
             original[item] = int(names.rows([label], where)[0])
+        if isinstance(said_by := data.get("rulings"), dict):
+            ruled |= _ruled(said_by, pair, where)
         if isinstance(known := data.get("gold"), dict):
             shares |= _shares(known, pair, where)
         for annotation in _dicts(entry.get("annotations")):
@@ -192,6 +178,8 @@ def read_label_studio(path: Path) -> LabelStudio:
         shares,
         dict(zip(gold_items, sets, strict=True)),
         whole.wanted,
+        whole.agree,
+        ruled,
     )
 
 
@@ -205,6 +193,7 @@ class _Whole:
     """(name, original label)."""
     gold: list[tuple[str, list[str]]] = field(default_factory=list)
     """(item, its classes)."""
+    agree: int | None = None
 
 
 def _whole(entries: list[dict[str, Any]], path: Path) -> _Whole:
@@ -220,22 +209,26 @@ def _whole(entries: list[dict[str, Any]], path: Path) -> _Whole:
             [str(name) for name in block["classes"]],
             [(str(name), None if label is None else str(label)) for name, label in block["items"]],
             [(str(name), [str(each) for each in own]) for name, own in block["gold"]],
+            int(block["agree"]) if block.get("agree") is not None else None,
         )
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{path}: data.reteach is not as reteach writes it: export again") from None
     return found
 
 
-def _beside_tasks(connection: Connection, wanted: int) -> dict[str, Any]:
-    """The ``data.reteach`` of :class:`_Whole`."""
-    label = select(items.c.name, classes.c.name)
-    label = label.join(classes, items.c.original == classes.c.id, isouter=True)
-    return {
-        "wanted": wanted,
-        "classes": list(connection.scalars(select(classes.c.name).order_by(classes.c.id))),
-        "items": [list(row) for row in connection.execute(label.order_by(items.c.id))],
-        "gold": [[item, own] for item, own in gold_sets_of(connection).items()],
-    }
+def _ruled(
+    said: dict[Any, Any], pair: dict[str, tuple[int, int]], where: str
+) -> dict[tuple[int, int], tuple[float, Ruling]]:
+    """Pair -> the owner's ruling, from ``data.rulings``."""
+    try:
+        return {
+            pair[name]: (float(there), Ruling(str(by), str(at)))
+            for name, (there, by, at) in said.items()
+        }
+    except (KeyError, TypeError, ValueError):
+        raise UserError(
+            f"{where}: data.rulings should be classes of the task with [true or false, who, when]"
+        ) from None
 
 
 def _shares(
@@ -249,105 +242,6 @@ def _shares(
                 "and a share from 0 to 1"
             )
     return {pair[name]: float(share) for name, share in known.items()}
-
-
-def label_studio_json(store: Store) -> str:
-    """All tasks with the answers that count, as Label Studio imports them.
-
-    Raises:
-        UserError: the raters judged mistakes.
-    """
-    if store.settings.kind != "labels":
-        raise UserError("only label tasks can be written for Label Studio; write a .csv instead")
-    return json.dumps(list(_exported(store)), ensure_ascii=False, indent=1)
-
-
-def _exported(store: Store) -> Iterator[dict[str, Any]]:
-    with store.read() as connection:
-        asked: dict[int, list[Any]] = {}
-        for row in connection.execute(
-            select(questions.c.task_id, questions.c.id, questions.c.gold, classes.c.name)
-            .join(classes, questions.c.class_id == classes.c.id)
-            .order_by(questions.c.id)
-        ):
-            asked.setdefault(row.task_id, []).append(row)
-        said: dict[int, dict[str, dict[int, int]]] = {}
-        for row in connection.execute(
-            select(questions.c.task_id, raters.c.name, answers.c.question_id, answers.c.answer)
-            .join(questions, answers.c.question_id == questions.c.id)
-            .join(raters, answers.c.rater_id == raters.c.id)
-            .where(raters.c.state != "excluded")
-            .order_by(raters.c.id)
-        ):
-            by_rater = said.setdefault(row.task_id, {}).setdefault(row.name, {})
-            by_rater[row.question_id] = row.answer
-        times = {
-            (row.task_id, row.name): row
-            for row in connection.execute(
-                select(
-                    assignments.c.task_id,
-                    raters.c.name,
-                    assignments.c.seconds,
-                    assignments.c.submitted_at,
-                )
-                .join(raters, assignments.c.rater_id == raters.c.id)
-                .where(assignments.c.submitted_at.is_not(None))
-            )
-        }
-        images = connection.execute(
-            select(tasks.c.id, items.c.name, classes.c.name)
-            .join(items, tasks.c.item_id == items.c.id)
-            .join(classes, items.c.original == classes.c.id, isouter=True)
-            .order_by(tasks.c.id)
-        ).all()
-        beside = _beside_tasks(connection, store.settings.wanted)
-    for task, image, label in images:
-        offered = asked[task]
-        annotations = []
-        if any(q.gold is not None for q in offered):
-            known = {q.name: YES if q.gold > 0.5 else NO for q in offered if q.gold is not None}
-            annotations.append(_annotation(EXPERT, known) | {"ground_truth": True})
-        for rater, given in said.get(task, {}).items():
-            at = times[task, rater]
-            annotations.append(
-                _annotation(rater, {q.name: given[q.id] for q in offered if q.id in given})
-                | {
-                    "ground_truth": False,
-                    "lead_time": at.seconds,
-                    "created_at": datetime.fromtimestamp(at.submitted_at, UTC).isoformat(),
-                }
-            )
-        data: dict[str, Any] = {"image": image, "classes": [{"value": q.name} for q in offered]}
-        if label is not None:
-            data["original"] = label
-        if any(q.gold is not None for q in offered):
-            data["gold"] = {q.name: q.gold for q in offered if q.gold is not None}
-        if task == images[0][0]:
-            data["reteach"] = beside
-        yield {
-            "id": task + 1,
-            "data": data,
-            "annotations": annotations,
-        }
-
-
-def _annotation(rater: str, given: dict[str, int]) -> dict[str, Any]:
-    groups = {word: [name for name, a in given.items() if ANSWERS[a] == word] for word in ANSWERS}
-    return {
-        "was_cancelled": False,
-        "result": [
-            {
-                "id": word,
-                "from_name": word,
-                "to_name": "image",
-                "type": "choices",
-                "value": {"choices": names},
-                "meta": {"text": [rater]},
-            }
-            for word, names in groups.items()
-            if names
-        ],
-    }
 
 
 def _task(entry: dict[str, Any], where: str) -> tuple[str, list[str]]:

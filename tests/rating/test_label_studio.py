@@ -17,7 +17,8 @@ from reteach.errors import UserError
 from reteach.options.rate import TasksOptions
 from reteach.rating.assignment import Flow
 from reteach.rating.export import ratings_csv, ratings_of
-from reteach.rating.interop import CONFIG, label_studio_json, read_label_studio
+from reteach.rating.label_studio_export import CONFIG, label_studio_json
+from reteach.rating.label_studio_import import read_label_studio
 from reteach.rating.raters import add_raters, set_state
 from reteach.rating.read import read_ratings
 from reteach.rating.store import Store

@@ -1,0 +1,141 @@
+"""The words of a command line as the options of its command; what is refused of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from .errors import UserError
+
+
+def parse(command: Any, name: str, rest: list[str]) -> Any:
+    """The options in these words.
+
+    Args:
+        command: makes the options: a dataclass.
+        name: of the command.
+
+    Raises:
+        UserError: a flag twice, one without effect, an address where a file is named, a bad ``--config``.
+    """
+    import tyro
+
+    from .options.ranges import show_ranges
+    from .options.renamed import current_flags
+
+    show_ranges(command)
+    rest = current_flags(name, rest)
+    _refuse_repeated_flags(rest)  # before --config puts its flags beside them
+    words = _valued(_with_config(rest, command, name))
+    options = tyro.cli(
+        command,
+        args=words,
+        prog=f"reteach {name}",
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+    )
+    # a run's own file says every setting: what it has by default was not asked for
+    _refuse_idle(options, {_setting(w.partition("=")[0]) for w in rest if w.startswith("--")})
+    _local(options)
+    return options
+
+
+def _refuse_idle(settings: Any, given: set[str]) -> None:
+    """Refuse flags without effect even where they say what holds by default."""
+    from .options.conditions import refuse_idle
+
+    groups = list(_groups(settings))
+    everything = {name: value for group in groups for name, value in vars(group).items()}
+    for group in groups:
+        among = SimpleNamespace(**everything | vars(group))  # its own go before others of a name
+        refuse_idle(group, {name.replace("-", "_") for name in given}, among)
+
+
+def _groups(settings: Any) -> Iterator[Any]:
+    """The settings of a command, and those of the groups in them."""
+    from dataclasses import is_dataclass
+
+    yield settings
+    for value in vars(settings).values():
+        if is_dataclass(value):
+            yield from _groups(value)
+
+
+def _refuse_repeated_flags(words: list[str]) -> None:
+    """A flag given twice is an error: the parser would take the last and say nothing.
+
+    Spellings of one flag count together: ``--k-t 1``, ``--k_t=1``, ``--cache`` and ``--no-cache``.
+    """
+    seen: dict[str, str] = {}
+    for word in words:
+        if word == "--":
+            break
+        if word.startswith("--"):
+            flag = word.partition("=")[0]
+            if (first := seen.get(_setting(flag))) is not None:
+                what = (
+                    f"{flag} is given twice" if flag == first else f"{first} and {flag} are given"
+                )
+                raise UserError(
+                    f"{what}, and only the last would count: give it once, with all its values"
+                )
+            seen[_setting(flag)] = flag
+
+
+def _setting(flag: str) -> str:
+    """The setting that a flag is for, as one spelling."""
+    return flag.removeprefix("--").replace("_", "-").removeprefix("no-")
+
+
+def _valued(words: list[str]) -> list[str]:
+    """``--rebalance`` without a number as ``--rebalance 1``, and ``--no-rebalance`` as 0: it was a switch."""
+    made: list[str] = []
+    for word, after in zip(words, [*words, ""][1:], strict=True):
+        made.append("--rebalance=0" if word == "--no-rebalance" else word)
+        if word == "--rebalance" and not _number(after):
+            made[-1] = "--rebalance=1"
+    return made
+
+
+def _number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _with_config(rest: list[str], command: Any, name: str) -> list[str]:
+    """``--config FILE.yaml`` as the flags it stands for, without what the command line says itself."""
+    at = next((i for i, word in enumerate(rest) if word.partition("=")[0] == "--config"), None)
+    if at is None:
+        return rest
+    equals, file = rest[at].partition("=")[1:]
+    after = at + 1 if equals else at + 2
+    file = file if equals else "".join(rest[at + 1 : after])
+    if not file or (not equals and file.startswith("--")):
+        raise UserError("--config needs a YAML file")
+    from .runs.config_flags import flags
+
+    rest = rest[:at] + rest[after:]
+    said = {_setting(word.partition("=")[0]) for word in rest if word.startswith("--")}
+    told = flags(Path(file), command, name)
+    more = [word for key, words in told.items() if _setting(key) not in said for word in words]
+    return [*rest, *more]
+
+
+def _local(settings: Any, flag: str = "") -> None:
+    """Refuse addresses where files are named, before anything is done."""
+    from dataclasses import fields, is_dataclass
+
+    from .files import local
+
+    if isinstance(settings, tuple):
+        for entry in settings:
+            _local(entry, flag)
+    elif isinstance(settings, Path):
+        local(settings, flag)
+    elif is_dataclass(settings):
+        for field in fields(settings):
+            _local(getattr(settings, field.name), f"--{field.name.replace('_', '-')}")
