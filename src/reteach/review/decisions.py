@@ -135,8 +135,7 @@ class Decisions:
 
     def having(self, column: int) -> NDArray[np.bool_]:
         """(N,) the items that have a class now."""
-        found = np.zeros(len(self.given), np.bool_)
-        found[self.given.rows[self.given.columns == column]] = True
+        found = self.given.having(column)
         for row, labels in self.labels.items():
             found[row] = column in labels
         return found

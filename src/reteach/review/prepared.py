@@ -180,6 +180,13 @@ class Prepared:
             raise UserError(f"{self.folder} is damaged: {len(table):,} items in items.parquet")
         return table["item"].combine_chunks()
 
+    @cached_property
+    def lower_names(self) -> Any:
+        """The names in small letters, to look for text in."""
+        import pyarrow.compute as pc
+
+        return pc.utf8_lower(self.names)
+
     def name(self, row: int) -> str:
         """The name of one item."""
         return str(self.names[row].as_py())
@@ -302,6 +309,14 @@ class Entries:
     def rows(self) -> NDArray[np.int32]:
         """(E,) the item of each entry."""
         return np.repeat(np.arange(len(self), dtype=np.int32), self.sizes)
+
+    def having(self, column: int) -> NDArray[np.bool_]:
+        """(N,) the items that have a class."""
+        if len(self.columns) == len(self) and (self.sizes == 1).all():
+            return np.asarray(self.columns == column)
+        found = np.zeros(len(self), np.bool_)
+        found[self.rows[self.columns == column]] = True
+        return found
 
     @cached_property
     def first(self) -> NDArray[np.int32]:

@@ -594,7 +594,7 @@ class ReviewSession:
         if text not in self._texts:
             if len(self._texts) > 32:
                 self._texts.clear()
-            found = pc.match_substring(self.prepared.names, text, ignore_case=True)
+            found = pc.match_substring(self.prepared.lower_names, text.lower())
             self._texts[text] = np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
         return self._texts[text]
 
