@@ -49,6 +49,7 @@ def held_out_scores(
     fold: Rows,
     run: Run,
     beside: Sequence[Judge] = (),
+    tuned: bool = False,
 ) -> NDArray[np.float32]:
     """(N, C) scores of every image by the model that has not seen it; NaN for an unreadable image.
 
@@ -59,14 +60,16 @@ def held_out_scores(
         setup: of a training on all N images of ``setup.train``.
         fold: (N,) the fold of each image.
         beside: further judges of features; the scores are the mean of all.
+        tuned: where rate and weight decay of a head are open, each model's are chosen by its own images.
     """
-    judges = {"beside": [judge.__name__ for judge in beside]} if beside else {}
+    extra: dict[str, Any] = {"beside": [judge.__name__ for judge in beside]} if beside else {}
+    extra |= {"tuned": True} if tuned else {}
     out = np.full((len(setup.train), setup.train.labels.num_classes), np.nan, np.float32)
     for number in range(int(fold.max()) + 1):
         inner = _inner(run, number)
         found = run.once(
             f"fold-{number + 1}",
-            partial(_held_out, setup, recipe, settings, fold, number, inner, beside),
+            partial(_held_out, setup, recipe, settings, fold, number, inner, beside, tuned),
             recipe=recipe,
             settings=settings,
             architecture=setup.model.model,
@@ -75,7 +78,7 @@ def held_out_scores(
             images=setup.train,
             folds=int(fold.max()) + 1,
             split=fold,
-            **judges,
+            **extra,
         )
         out[found["rows"]] = found["scores"]
         if inner.folder is not None and distributed.rank() == 0:
@@ -101,6 +104,7 @@ def _held_out(
     number: int,
     run: Run,
     beside: Sequence[Judge],
+    tuned: bool,
 ) -> Arrays:
     """Train without one fold, and score it: ``rows`` (M,) of the whole data set, ``scores`` (M, C)."""
     learn, held = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
@@ -108,6 +112,8 @@ def _held_out(
     if setup.training.steps is None:
         steps = max(1, round(steps * len(learn) / len(fold)))
     part = replace(setup, train=setup.train.subset(learn), total=steps, judge=None)
+    if tuned and part.tune is not None:
+        part = replace(part, training=part.tune(part.train, steps))
     algorithm = recipe(part, settings, run)
     predictor = next(iter(algorithm.predictors().values()))
     rows, found = scores(predictor, setup.scan(setup.train.subset(held)))
