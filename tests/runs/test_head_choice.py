@@ -18,11 +18,12 @@ from reteach.data.sources.base import ArraySource
 from reteach.data.sources.feature_table import FORMAT, INDEX, FeatureShard, write_shard
 from reteach.engine.optimizer import schedule_of
 from reteach.labels import Multi, Single
+from reteach.methods import head_trials
 from reteach.models.feature_heads import LENGTH
 from reteach.options import shared as options
 from reteach.options.methods import METHODS, ElrOptions
 from reteach.options.shared import Training
-from reteach.runs import head_choice, head_trials
+from reteach.runs import head_choice
 from reteach.runs.config import Config
 from reteach.runs.head_choice import choose
 from reteach.runs.setup import load_recipe
@@ -226,7 +227,6 @@ def trial(
         grid,
         Training(batch_size=16, seed=3),
         12,
-        options.Data("x"),
     )
 
 

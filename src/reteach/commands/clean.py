@@ -206,14 +206,14 @@ def _held_out(
 def _rule(options: CleanOptions, data: Dataset) -> rules.Rule:
     if options.rule != "auto":
         return options.rule
-    return "agreement" if features_of(data.source) is None else "ratio"
+    return "agreement" if features_of(data.source) is None else "posterior"
 
 
 def _judges(options: CleanOptions, data: Dataset) -> tuple[Judge, ...]:
     """Those beside the method's model."""
     features = features_of(data.source) is not None
-    if options.judge == "three" and not features:
-        raise UserError("--judge three is for features: embed the images first (reteach embed)")
+    if options.judge == "all" and not features:
+        raise UserError("--judge all is for features: embed the images first (reteach embed)")
     return JUDGES if features and options.judge != "model" else ()
 
 
@@ -335,8 +335,12 @@ def _cleaning(
 
 
 def _judged_by(options: CleanOptions, data: Dataset) -> str:
-    others = [judge.__name__ for judge in _judges(options, data)]
-    return options.method if not others else f"the mean of {options.method}, {' and '.join(others)}"
+    others = [judge.__name__.replace("_", " ") for judge in _judges(options, data)]
+    return (
+        options.method
+        if not others
+        else f"the geometric mean of {options.method}, {', '.join(others[:-1])} and {others[-1]}"
+    )
 
 
 def _suspect(held_out: HeldOutScores, row: int, truth: Rows | None) -> Suspect:

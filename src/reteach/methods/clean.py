@@ -11,7 +11,7 @@ The paper is silent on the seeds of the K models: here all start from the same w
 epochs means passes over the K − 1 folds; a budget in steps is the same for each fold. Of a method with
 several models, the first predictor counts.
 
-Of features, the scores may be the mean of that model's and those of other judges
+Of features, the scores may be the geometric mean of that model's and those of other judges
 (:mod:`reteach.methods.clean_judges`).
 """
 
@@ -33,7 +33,7 @@ from ..engine.evaluate import scores
 from ..engine.log import Log
 from ..engine.run import Arrays, Run
 from ..labels import Rows, Single
-from .clean_judges import Judge, Matrix
+from .clean_judges import Judge, Matrix, pooled
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
@@ -59,10 +59,10 @@ def held_out_scores(
     Args:
         setup: of a training on all N images of ``setup.train``.
         fold: (N,) the fold of each image.
-        beside: further judges of features; the scores are the mean of all.
+        beside: further judges of features; the scores are the geometric mean of all.
         tuned: where rate and weight decay of a head are open, each model's are chosen by its own images.
     """
-    extra: dict[str, Any] = {"beside": [judge.__name__ for judge in beside]} if beside else {}
+    extra: dict[str, Any] = {"pooled": [judge.__name__ for judge in beside]} if beside else {}
     extra |= {"tuned": True} if tuned else {}
     out = np.full((len(setup.train), setup.train.labels.num_classes), np.nan, np.float32)
     for number in range(int(fold.max()) + 1):
@@ -119,7 +119,7 @@ def _held_out(
     rows, found = scores(predictor, setup.scan(setup.train.subset(held)))
     if beside:
         others = _judged(beside, setup.train.subset(learn), setup.train.subset(held[rows]))
-        found = np.mean([found, *others], axis=0)
+        found = pooled([found, *others])
     return {"rows": held[rows], "scores": found}
 
 

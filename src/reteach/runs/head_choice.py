@@ -6,8 +6,8 @@ training images and judged by the mean loss on the last third, three times over.
 others are better by two standard errors of the paired difference and by 0.2% of the loss. Labels of
 validation or test images have no say.
 
-A method with a loss of its own is trained by itself (:mod:`.head_trials`) and judged by first choices; see
-:class:`_OwnLoss`.
+A method with a loss of its own is trained by itself (:mod:`reteach.methods.head_trials`) and judged by first
+choices; see :class:`_OwnLoss`.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from ..engine.optimizer import peak_of, schedule_of, weight_decay_of
 from ..engine.setup import Setup
 from ..labels import Single, Soft
 from ..methods.clean import Recipe
+from ..methods.head_trials import Pair, trained_grid
 from ..models.feature_heads import LENGTH
 from ..options import shared as options
 from ..options.methods import METHODS
 from ..progress import Progress, progress
 from .config import Config
-from .head_trials import Pair, trained_grid
 
 FILE = "head.json"
 RATES = (0.3, 1.0, 3.0, 10.0, 30.0)
@@ -103,7 +103,13 @@ def choice_for(
         assert file is not None
         return HeadChoice(**sealed.read_json(file, "train again with another --out", old=False))
     if method.head_loss == "own":
-        own = partial(trained_grid, recipe, config.settings, weights=config.data)
+        own = partial(
+            trained_grid,
+            recipe,
+            config.settings,
+            rebalance=config.data.rebalance,
+            balanced_epoch=config.data.balanced_epoch,
+        )
         found = _chosen(_OwnLoss.of(train, training, total, own), training, 1.0)
     else:
         summed = bool(getattr(config.settings, "class_sum", False))
@@ -276,7 +282,7 @@ class _OwnLoss:
         data: N labelled images.
         x: (N, D) their features, float32.
         fold: (N,).
-        train: :func:`~.head_trials.trained_grid` of the method.
+        train: :func:`~reteach.methods.head_trials.trained_grid` of the method.
     """
 
     data: Dataset

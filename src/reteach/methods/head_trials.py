@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, final
+from typing import TYPE_CHECKING, Any, NoReturn, final
 
 import numpy as np
 import torch
@@ -29,10 +29,12 @@ from ..engine import distributed
 from ..engine.run import Run
 from ..engine.setup import Setup
 from ..labels import Rows
-from ..methods.clean import Recipe
 from ..models.feature_heads import LENGTH
 from ..options import shared as options
 from ..recorded import recorded
+
+if TYPE_CHECKING:
+    from .clean import Recipe
 
 Pair = tuple[float, float]
 """A rate and a weight decay."""
@@ -112,7 +114,8 @@ def trained_grid(
     grid: Sequence[Pair],
     training: options.Training,
     steps: int,
-    weights: options.Data,
+    rebalance: float = 0.0,
+    balanced_epoch: int | None = None,
 ) -> Tensor:
     """(G, M, C) logits of the images that are not learned from, in their order, for each point of the grid.
 
@@ -122,7 +125,7 @@ def trained_grid(
         learn: (L,) rows to learn from.
         training: batch size, schedule, momentum and seed.
         steps: of the training.
-        weights: how classes are weighted.
+        rebalance, balanced_epoch: how often classes are drawn, as in :class:`~reteach.options.shared.Data`.
     """
     count, points = len(x), len(grid)
     mean, var = x[learn].mean(0), x[learn].var(0, correction=0)
@@ -153,8 +156,8 @@ def trained_grid(
         prepare=Normalize((0.0,) * 3, (1 / 255,) * 3),
         total=steps,
         seed=training.seed,
-        rebalance=weights.rebalance,
-        balanced_epoch=weights.balanced_epoch,
+        rebalance=rebalance,
+        balanced_epoch=balanced_epoch,
         trial=points,
     )
     with distributed.alone():
