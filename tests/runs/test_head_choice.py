@@ -16,9 +16,9 @@ from reteach.data.dataset import Dataset
 from reteach.data.loading.views import DrawnView, FirstView
 from reteach.data.sources.base import ArraySource
 from reteach.data.sources.feature_table import FORMAT, INDEX, FeatureShard, write_shard
+from reteach.engine import head_trials
 from reteach.engine.optimizer import schedule_of
 from reteach.labels import Multi, Single
-from reteach.methods import head_trials
 from reteach.models.feature_heads import LENGTH
 from reteach.options import shared as options
 from reteach.options.methods import METHODS, ElrOptions

@@ -20,7 +20,7 @@ from ..errors import Interrupted, UserError
 from ..files import write_json
 from ..labels import Rows, Single, as_multi
 from ..methods.clean import held_out_scores
-from ..methods.clean_judges import JUDGES, Judge
+from ..methods.clean_judges import JUDGES, Judge, early_learning_of
 from ..options.methods import METHODS
 from ..options.relabel import CleanOptions
 from ..options.shared import Data, Output
@@ -214,7 +214,9 @@ def _judges(options: CleanOptions, data: Dataset) -> tuple[Judge, ...]:
     features = features_of(data.source) is not None
     if options.judge == "all" and not features:
         raise UserError("--judge all is for features: embed the images first (reteach embed)")
-    return JUDGES if features and options.judge != "model" else ()
+    if not features or options.judge == "model":
+        return ()
+    return (*JUDGES, early_learning_of(load_recipe(METHODS["elr"].recipe)))
 
 
 def _write(

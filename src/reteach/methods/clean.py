@@ -17,7 +17,7 @@ Of features, the scores may be the geometric mean of that model's and those of o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,18 +28,15 @@ from numpy.typing import NDArray
 from ..data.dataset import Dataset
 from ..data.sources.base import ArraySource
 from ..engine import distributed
-from ..engine.algorithm import Algorithm
 from ..engine.evaluate import scores
 from ..engine.log import Log
+from ..engine.recipe import Recipe
 from ..engine.run import Arrays, Run
 from ..labels import Rows, Single
 from .clean_judges import Judge, Matrix, pooled
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
-
-Recipe = Callable[["Setup", Any, Run], Algorithm]
-"""What trains a method: (setup, its settings, run) -> the trained algorithm."""
 
 
 def held_out_scores(

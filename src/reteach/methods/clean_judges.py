@@ -1,7 +1,7 @@
 """Three quick judges of features, beside the network that a method trains: their errors are others.
 
 ``discriminant`` is linear discriminant analysis with a shrunk covariance, ``neighbours`` the vote of the
-nearest images by the cosine, ``early_learning`` a linear layer that ELR trains. All are functions
+nearest images by the cosine, ``early_learning_of`` a linear layer that ELR trains. All are functions
 (X, y, Z, C) -> (M, C): probabilities of Z (M, D), from X (N, D) with labels y (N,) in [0, C). Class means
 and votes average wrong labels out.
 """
@@ -18,11 +18,11 @@ from scipy.linalg import solve
 from scipy.special import softmax
 
 from ..data.dataset import Dataset
+from ..engine.head_trials import pictures, trained_grid
+from ..engine.recipe import Recipe
 from ..labels import Rows, Single
 from ..options.methods import ElrOptions
 from ..options.shared import Training
-from . import elr
-from .head_trials import pictures, trained_grid
 
 Matrix = NDArray[np.float32]
 Judge = Callable[[Matrix, Rows, Matrix, int], Matrix]
@@ -90,22 +90,30 @@ def neighbours(x: Matrix, y: Rows, z: Matrix, classes: int) -> Matrix:
     return out
 
 
-def early_learning(x: Matrix, y: Rows, z: Matrix, classes: int) -> Matrix:
-    """A linear layer under early-learning regularisation (:mod:`.elr`), which holds back wrong labels."""
-    features = np.concatenate([x, z]).astype(np.float32)
-    names = tuple(str(c) for c in range(classes))
-    labels = Single(np.concatenate([y, np.zeros(len(z), np.int64)]), names)
-    logits = trained_grid(
-        elr.train,
-        ElrOptions(),
-        Dataset.of(pictures(len(features)), labels),
-        torch.from_numpy(features),
-        np.arange(len(x)),
-        [(ELR_RATE, ELR_DECAY)],
-        Training(batch_size=ELR_BATCH),
-        max(ELR_STEPS, ELR_PASSES * len(x) // ELR_BATCH),
-    )
-    return np.asarray(logits[0].softmax(-1).numpy(), np.float32)
+def early_learning_of(recipe: Recipe) -> Judge:
+    """A linear layer under early-learning regularisation, which holds back wrong labels.
+
+    Args:
+        recipe: that of ``elr``.
+    """
+
+    def early_learning(x: Matrix, y: Rows, z: Matrix, classes: int) -> Matrix:
+        features = np.concatenate([x, z]).astype(np.float32)
+        names = tuple(str(c) for c in range(classes))
+        labels = Single(np.concatenate([y, np.zeros(len(z), np.int64)]), names)
+        logits = trained_grid(
+            recipe,
+            ElrOptions(),
+            Dataset.of(pictures(len(features)), labels),
+            torch.from_numpy(features),
+            np.arange(len(x)),
+            [(ELR_RATE, ELR_DECAY)],
+            Training(batch_size=ELR_BATCH),
+            max(ELR_STEPS, ELR_PASSES * len(x) // ELR_BATCH),
+        )
+        return np.asarray(logits[0].softmax(-1).numpy(), np.float32)
+
+    return early_learning
 
 
 def pooled(judged: Sequence[Matrix]) -> Matrix:
@@ -118,7 +126,7 @@ def pooled(judged: Sequence[Matrix]) -> Matrix:
     return np.asarray(softmax(total / len(judged), axis=1), np.float32)
 
 
-JUDGES: tuple[Judge, ...] = (discriminant, neighbours, early_learning)
+JUDGES: tuple[Judge, ...] = (discriminant, neighbours)
 
 
 def _directions(features: Matrix) -> Matrix:

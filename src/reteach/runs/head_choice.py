@@ -6,7 +6,7 @@ training images and judged by the mean loss on the last third, three times over.
 others are better by two standard errors of the paired difference and by 0.2% of the loss. Labels of
 validation or test images have no say.
 
-A method with a loss of its own is trained by itself (:mod:`reteach.methods.head_trials`) and judged by first
+A method with a loss of its own is trained by itself (:mod:`reteach.engine.head_trials`) and judged by first
 choices; see :class:`_OwnLoss`.
 """
 
@@ -27,11 +27,11 @@ from .. import rng, sealed
 from ..data.dataset import Dataset
 from ..data.sources.base import features_of
 from ..engine import distributed
+from ..engine.head_trials import Pair, trained_grid
 from ..engine.optimizer import peak_of, schedule_of, weight_decay_of
+from ..engine.recipe import Recipe
 from ..engine.setup import Setup
 from ..labels import Single, Soft
-from ..methods.clean import Recipe
-from ..methods.head_trials import Pair, trained_grid
 from ..models.feature_heads import LENGTH
 from ..options import shared as options
 from ..options.methods import METHODS
@@ -153,9 +153,7 @@ def _chosen(search: _Search | _OwnLoss, training: options.Training, slow: float)
         decays = sorted({usual[1] * slow, usual[1], *(decay * slow for decay in DECAYS)})
     seen: dict[Pair, NDArray[np.float64]] = {}
     with progress("rate and weight decay", 2 * FOLDS) as on_progress:
-        best = _best(
-            search, [usual, *((rate, usual[1]) for rate in rates)], seen, on_progress
-        )
+        best = _best(search, [usual, *((rate, usual[1]) for rate in rates)], seen, on_progress)
         best = _best(search, [(best[0], decay) for decay in decays], seen, on_progress)
     gain = seen[usual] - seen[best]
     least = max(LEAST * float(seen[usual].mean()), SURE * float(gain.std()) / len(gain) ** 0.5)
@@ -282,7 +280,7 @@ class _OwnLoss:
         data: N labelled images.
         x: (N, D) their features, float32.
         fold: (N,).
-        train: :func:`~reteach.methods.head_trials.trained_grid` of the method.
+        train: :func:`~reteach.engine.head_trials.trained_grid` of the method.
     """
 
     data: Dataset

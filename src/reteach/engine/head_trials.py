@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, final
+from typing import Any, NoReturn, final
 
 import numpy as np
 import torch
@@ -25,16 +25,14 @@ from torch.nn import functional as F
 from ..data.dataset import Dataset
 from ..data.loading.batch import Normalize
 from ..data.sources.base import ArraySource
-from ..engine import distributed
-from ..engine.run import Run
-from ..engine.setup import Setup
 from ..labels import Rows
 from ..models.feature_heads import LENGTH
 from ..options import shared as options
 from ..recorded import recorded
-
-if TYPE_CHECKING:
-    from .clean import Recipe
+from . import distributed
+from .recipe import Recipe
+from .run import Run
+from .setup import Setup
 
 Pair = tuple[float, float]
 """A rate and a weight decay."""
@@ -150,6 +148,8 @@ def trained_grid(
             average=None,
             accumulate=1,
             patience=None,
+            mixup=0.0,
+            cutmix=0.0,
             augment="none",
         ),
         image_size=None,
