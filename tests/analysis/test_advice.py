@@ -21,7 +21,14 @@ from reteach.analysis.advice import (
     matching,
     plain_command,
 )
-from reteach.analysis.facts import Facts, ShareRange, confused, effective_classes, noise_range
+from reteach.analysis.facts import (
+    Facts,
+    ShareRange,
+    confused,
+    effective_classes,
+    human,
+    noise_range,
+)
 from reteach.analysis.lapse import lapse
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -276,3 +283,22 @@ def test_the_range_on_features_is_narrow_and_begins_with_the_lapse():
         assert found.value == pytest.approx(wrong.mean(), abs=0.06)
         assert found.high - found.low <= 0.15 + 1e-9
     assert noise_range(sure, (true + 1) % 5, strong=True) is None
+
+
+@pytest.mark.parametrize(
+    ("likely", "least", "most"), [(0.0, 0.0, 0.15), (0.5, 0.99, 1.0), (1.0, 0.99, 1.0)]
+)
+def test_mistakes_of_people_are_told_from_random_ones(likely, least, most):
+    """Of wrong labels a share is what the model finds second likeliest, the others any class."""
+    draw = np.random.default_rng(4)
+    true = draw.integers(0, 10, 6000)
+    second = (true + draw.integers(1, 10, 6000)) % 10
+    scores = draw.dirichlet(np.full(10, 0.3), 6000).astype(np.float32) * 0.05
+    scores[np.arange(6000), true] += 0.8
+    scores[np.arange(6000), second] += 0.15
+    at_random = (true + draw.integers(1, 10, 6000)) % 10
+    wrong = np.where(draw.random(6000) < likely, second, at_random)
+    given = np.where(draw.random(6000) < 0.3, wrong, true)
+    assert least <= human(scores, given) <= most
+    assert human(scores[:, :2], np.minimum(given, 1)) == 0, "two classes tell nothing"
+    assert human(scores, scores.argmax(1)) == 0, "nothing is contradicted"

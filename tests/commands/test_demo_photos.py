@@ -52,7 +52,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> module.PhotosResult:
 def test_it_finds_what_was_put_in_and_says_so(shown):
     assert shown.photos == 60
     assert shown.rule == module.RULE
-    assert list(shown.rules) == ["agreement", "per-class", "confidence", "ratio"]
+    assert list(shown.rules) == ["agreement", "per-class", "confidence", "ratio", "posterior"]
     assert len(shown.rules[shown.rule].f1.values) == 2
     assert shown.rules["agreement"].recall.mean > 0.5
     assert list(shown.taught) == ["hard labels", "soft labels", "noisy labels"]

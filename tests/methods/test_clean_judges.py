@@ -9,6 +9,7 @@ import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from reteach.methods import clean_judges as judges
+from reteach.methods import elr
 
 
 def features(seed: int = 0, n: int = 120, width: int = 8, classes: int = 3):
@@ -59,7 +60,7 @@ def test_neighbours_vote_by_their_cosines():
         np.testing.assert_allclose(row, np.array(votes) / sum(votes), atol=2e-4)
 
 
-@pytest.mark.parametrize("judge", judges.JUDGES)
+@pytest.mark.parametrize("judge", [*judges.JUDGES, judges.early_learning_of(elr.train)])
 def test_a_class_without_images_and_constant_features_are_no_trouble(judge):
     x, y = features(2)
     x[:, 3] = 5
@@ -67,3 +68,24 @@ def test_a_class_without_images_and_constant_features_are_no_trouble(judge):
     assert found.shape == (7, 4)
     assert np.isfinite(found).all()
     assert found[:, 3].max() < 0.01
+
+
+def test_judges_are_pooled_by_the_geometric_mean():
+    """One judge that is sure a class is out counts, however little the others say."""
+    sure, vague = np.array([[0.001, 0.999]], np.float32), np.array([[0.6, 0.4]], np.float32)
+    found = judges.pooled([sure, vague, vague])
+    product = [
+        math.prod(float(each[0, c]) for each in (sure, vague, vague)) ** (1 / 3) for c in (0, 1)
+    ]
+    np.testing.assert_allclose(found[0], np.array(product) / sum(product), rtol=1e-5)
+    assert np.mean([sure, vague, vague], axis=0)[0, 0] > 0.4 > 0.2 > found[0, 0]
+
+
+def test_early_learning_holds_wrong_labels_back():
+    """Of images it learned from under wrong labels its first choice is more often right than wrong."""
+    x, true = features(5, 600, 40, 5)
+    y = np.where(np.random.default_rng(1).random(600) < 0.4, (true + 1) % 5, true)
+    found = judges.early_learning_of(elr.train)(x[:400], y[:400], x, 5)
+    assert np.mean(found[400:].argmax(1) == true[400:]) > 0.9
+    again = judges.early_learning_of(elr.train)(x[:400], y[:400], x, 5)
+    np.testing.assert_array_equal(found, again)

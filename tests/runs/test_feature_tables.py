@@ -297,14 +297,14 @@ def test_cleaning_on_features_keeps_copies_together_and_finds_wrong_labels(world
     with np.load(file, allow_pickle=False) as split:
         np.testing.assert_array_equal(split["fold"][-3:], split["fold"][[3, 7, 11]])
     numbers = json.loads((tmp_path / "clean" / "clean.json").read_text())
-    assert numbers["rule"] == "ratio"
+    assert numbers["rule"] == "posterior"
     assert numbers["copies"] >= 3
-    assert numbers["rules"]["ratio"]["f1"] > 0.6
+    assert numbers["rules"]["posterior"]["f1"] > 0.6
     page = (tmp_path / "clean" / "suspects.html").read_text()
     for said in (
         "There are no pictures: the models looked at features",
         "equal features; at length 1 within 0.08",
-        "the mean of softmax, discriminant and neighbours",
+        "the geometric mean of softmax, discriminant, neighbours and early learning",
     ):
         assert said in page
     assert "<img" not in page
@@ -315,13 +315,13 @@ def test_cleaning_on_features_keeps_copies_together_and_finds_wrong_labels(world
     assert "Judged by" in (tmp_path / "alone" / "suspects.html").read_text()
 
 
-def test_three_judges_are_for_features(tmp_path, capsys):
+def test_all_judges_are_for_features(tmp_path, capsys):
     folder(tmp_path / "photos" / "cat", ["a.png", "b.png"])
     folder(tmp_path / "photos" / "dog", ["c.png", "d.png"])
     words = ["relabel", "clean", "--images", f"{tmp_path}/photos", "--folds", "2", "--steps", "1"]
-    words += ["--model", "reteach_tiny", "--out", f"{tmp_path}/c.csv", "--judge", "three"]
+    words += ["--model", "reteach_tiny", "--out", f"{tmp_path}/c.csv", "--judge", "all"]
     assert main(words) == 2
-    assert "--judge three is for features" in capsys.readouterr().err
+    assert "--judge all is for features" in capsys.readouterr().err
 
 
 def test_dedup_of_feature_tables_compares_their_features(world, tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,17 @@ from reteach.data.dataset import Dataset
 from reteach.data.loading.views import DrawnView, FirstView
 from reteach.data.sources.base import ArraySource
 from reteach.data.sources.feature_table import FORMAT, INDEX, FeatureShard, write_shard
+from reteach.engine import head_trials
 from reteach.engine.optimizer import schedule_of
 from reteach.labels import Multi, Single
 from reteach.models.feature_heads import LENGTH
+from reteach.options import shared as options
+from reteach.options.methods import METHODS, ElrOptions
 from reteach.options.shared import Training
 from reteach.runs import head_choice
+from reteach.runs.config import Config
 from reteach.runs.head_choice import choose
+from reteach.runs.setup import load_recipe
 
 D, CLASSES = 12, tuple("abcdefgh")
 
@@ -227,3 +233,99 @@ def test_training_draws_views_and_resumes_exactly(tmp_path, monkeypatch):
     assert weights("a") == weights("b")
     predict = ["predict", f"{tmp_path}/a", *images, "--out", f"{tmp_path}/p.csv"]
     assert main(predict) == 0
+
+
+def trial(
+    method: str, data: Dataset, grid: list[tuple[float, float]], learn: np.ndarray, **settings
+):
+    """Logits (G, M, C) of what is not learned from, 12 steps of 16 images."""
+    row = METHODS[method]
+    x = torch.from_numpy(head_choice._features(data))
+    return head_trials.trained_grid(
+        load_recipe(row.recipe),
+        row.settings(**settings),
+        data,
+        x,
+        learn,
+        grid,
+        Training(batch_size=16, seed=3),
+        12,
+    )
+
+
+def test_elr_is_searched_by_its_own_loss_literally():
+    """Each point beside the equations of ELR in a loop, with torch.optim.SGD."""
+    from reteach import rng
+    from reteach.data.loading.samplers import Epochs
+
+    data, learn = features(64), np.arange(48)  # whole epochs: no row twice in a batch
+    grid = [(0.3, 0.0), (1.0, 0.01), (3.0, 0.1)]
+    found = trial("elr", data, grid, learn, lam=2.0)
+    x = torch.from_numpy(head_choice._features(data))
+    z = (x - x[:48].mean(0)) * (LENGTH * D**-0.5 / (x[:48].var(0, correction=0) + 1e-5).sqrt())
+    y = torch.eye(8)[torch.from_numpy(data.labels.index)]  # type: ignore[attr-defined]
+    for at, (rate, decay) in enumerate(grid):
+        draw = torch.Generator().manual_seed(rng.fold(3, "weights", "model"))
+        w = ((torch.rand((8, D), generator=draw) * 2 - 1) * D**-0.5).requires_grad_()
+        b = torch.zeros(8, requires_grad=True)
+        groups = [{"params": [w], "weight_decay": decay}, {"params": [b], "weight_decay": 0.0}]
+        sgd = torch.optim.SGD(groups, lr=1.0, momentum=0.9, nesterov=True)
+        memory, order = torch.zeros(48, 8), Epochs(learn, 3, "train")
+        for step in range(12):
+            rows = torch.from_numpy(order.rows(step, 16))
+            logits = z[rows] @ w.T + b
+            p = logits.softmax(-1).clamp(1e-4, 1 - 1e-4)
+            for row, one in zip(rows.tolist(), p.detach(), strict=True):
+                memory[row] = 0.7 * memory[row] + 0.3 * one / one.sum()
+            held_to = (1 - (p * memory[rows]).sum(-1)).log()
+            loss = (-(y[rows] * logits.log_softmax(-1)).sum(-1) + 2.0 * held_to).mean()
+            for group in sgd.param_groups:
+                group["lr"] = schedule_of(Training(lr=rate), 12)(step)
+            sgd.zero_grad()
+            loss.backward()
+            sgd.step()
+        torch.testing.assert_close(found[at], (z[48:] @ w.T + b).detach(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["nct", "dml", "variability", "noisy-student"])
+def test_points_of_a_grid_do_not_see_each_other(method):
+    """A point beside others is that point alone; where labels are changed at random, none are here."""
+    quiet = {"variability": {"target_variability": 0.0}, "nct": {"target_variability": 0.0}}
+    settings = quiet.get(method, {})
+    if method == "noisy-student":
+        settings = {"dropout": 0.0, "generations": 2, "least": 0.0}
+    data, learn = features(60), np.arange(5, 45)
+    grid = [(0.3, 0.0), (1.0, 0.01), (3.0, 0.1)]
+    together = trial(method, data, grid, learn, **settings)
+    alone = [trial(method, data, [point], learn, **settings)[0] for point in grid]
+    torch.testing.assert_close(together, torch.stack(alone), rtol=1e-3, atol=1e-4)
+    assert (together[0] - together[2]).abs().max() > 0.1
+
+
+def test_a_robust_loss_is_judged_by_first_choices_and_gets_its_own_rate(capsys):
+    data, training = features(400, wrong=0.4), Training(batch_size=32)
+    config = Config("elr", ElrOptions(), data=options.Data("x"), model=options.Model("linear"))
+    config = replace(config, training=training)
+    found = head_choice.choice_for(config, data, 60, None, load_recipe("elr:train"))
+    assert found is not None
+    assert found.lr > 0.1 * 32 / 256, "the memory holds the usual rate back"
+    assert all(0 <= missed <= 1 for missed in found.loss.values())
+    assert found == head_choice.choice_for(config, data, 60, None, load_recipe("elr:train"))
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_each_fold_of_calibrate_chooses_its_own_rate_by_its_own_images(tmp_path, monkeypatch):
+    images = ["--images", str(table(tmp_path / "x.features", features(160), classes=True))]
+    steps = ["--steps", "30", "--batch-size", "16"]
+    assert main(["train", "sigmoid", *images, *steps, "--out", f"{tmp_path}/run"]) == 0
+    seen: list[set[str]] = []
+
+    def noted(train: Dataset, *others: object) -> head_choice.HeadChoice:
+        seen.append(set(train.items))
+        return head_choice.HeadChoice(0.5, 0.001, {}, len(train))
+
+    monkeypatch.setattr(head_choice, "choose", noted)
+    assert main(["calibrate", f"{tmp_path}/run", "--folds", "2", "--anyway"]) == 0
+    assert len(seen) == 2
+    assert not seen[0] & seen[1], "what is held out had a say"
+    assert len(seen[0] | seen[1]) == 144, "a tenth is for validation"

@@ -91,23 +91,24 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "head",
-        "Plain training on features, ten passes and no more",
+        "ELR on features, ten passes and no more",
         lambda f: f.noisy(0.1) and f.features,
-        "train softmax {data} {model} --epochs 10",
-        "With 40% of raters' labels wrong a linear head on features reaches 71.0 in ten epochs, and 74.5 on "
-        "right labels; in forty it loses 2 points, and NCT and ELR with forty are not better.",
-        "photos.md",
-        "Measured: CIFAR-10N on features",
+        "train elr {data} {model} --epochs 10",
+        "With 40% of raters' labels wrong a linear head on features that ELR trains reaches 71.2, plain "
+        "training 71.0, with 9% wrong 76.2 and 75.7, each at its own rate. With 40% wrong its scores are far "
+        "better, too: ECE 3 beside 28 and mAP 80.7 beside 78.3.",
+        "results-features.md",
+        "CIFAR-10N, 5,000 photos",
     ),
     Rule(
         "suspects",
         "Look at the labels that held-out heads do not confirm",
         lambda f: f.noisy(0.01) and f.features,
-        "relabel clean {table} --model linear --folds 5 --rule per-class --out clean.parquet",
-        "On features wrong labels cost a head little: it reaches 71.0 with 40% wrong, 74.2 with 9% and 74.5 "
-        "with none. Cleaning is for the labels' own sake.",
-        "photos.md",
-        "Measured: CIFAR-10N on features",
+        "relabel clean {table} --model linear --folds 5 --out clean.parquet",
+        "On features wrong labels cost a head little: 71.0 with 40% wrong, 75.7 with 9%. Cleaning is for the "
+        "labels' own sake.",
+        "results-features.md",
+        "CIFAR-10N, 5,000 photos",
     ),
     Rule(
         "augment",

@@ -251,13 +251,13 @@ def _held_out(
     data = inputs.train
     if not isinstance(data.labels, Single):
         raise UserError("--folds needs training images with one label each")
-    setup = make_setup(config, inputs, torch.device(saved.prepare.device))
+    setup = make_setup(config, inputs, torch.device(saved.prepare.device), choose=False)
     run = Run(options.run_folder / "calibration", config.training.seed)
     settings = {"images": data, "folds": options.folds}
     split = run.once("split", lambda: split_of(data, options.folds, config), **settings)
     recipe = load_recipe(METHODS[config.method].recipe)
     try:
-        scores = held_out_scores(setup, recipe, config.settings, split["fold"], run)
+        scores = held_out_scores(setup, recipe, config.settings, split["fold"], run, tuned=True)
     except Interrupted as error:
         raise Interrupted(f"{error}; to go on, give the same command again") from None
     broken |= inputs.quarantine | setup.broken

@@ -20,7 +20,7 @@ from ..errors import Interrupted, UserError
 from ..files import write_json
 from ..labels import Rows, Single, as_multi
 from ..methods.clean import held_out_scores
-from ..methods.clean_judges import JUDGES, Judge
+from ..methods.clean_judges import JUDGES, Judge, early_learning_of
 from ..options.methods import METHODS
 from ..options.relabel import CleanOptions
 from ..options.shared import Data, Output
@@ -206,15 +206,17 @@ def _held_out(
 def _rule(options: CleanOptions, data: Dataset) -> rules.Rule:
     if options.rule != "auto":
         return options.rule
-    return "agreement" if features_of(data.source) is None else "ratio"
+    return "agreement" if features_of(data.source) is None else "posterior"
 
 
 def _judges(options: CleanOptions, data: Dataset) -> tuple[Judge, ...]:
     """Those beside the method's model."""
     features = features_of(data.source) is not None
-    if options.judge == "three" and not features:
-        raise UserError("--judge three is for features: embed the images first (reteach embed)")
-    return JUDGES if features and options.judge != "model" else ()
+    if options.judge == "all" and not features:
+        raise UserError("--judge all is for features: embed the images first (reteach embed)")
+    if not features or options.judge == "model":
+        return ()
+    return (*JUDGES, early_learning_of(load_recipe(METHODS["elr"].recipe)))
 
 
 def _write(
@@ -335,8 +337,12 @@ def _cleaning(
 
 
 def _judged_by(options: CleanOptions, data: Dataset) -> str:
-    others = [judge.__name__ for judge in _judges(options, data)]
-    return options.method if not others else f"the mean of {options.method}, {' and '.join(others)}"
+    others = [judge.__name__.replace("_", " ") for judge in _judges(options, data)]
+    return (
+        options.method
+        if not others
+        else f"the geometric mean of {options.method}, {', '.join(others[:-1])} and {others[-1]}"
+    )
 
 
 def _suspect(held_out: HeldOutScores, row: int, truth: Rows | None) -> Suspect:

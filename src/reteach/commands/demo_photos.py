@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 EXTRA = "demo-photos"
 CLASSES = ("fine", "defect")
 RULE: Rule = "ratio"
-"""That of ``relabel clean`` on features."""
+"""Of one model's scores: between the strict rules and the gentle one."""
 PICTURES = 36
 """So many of the suspects, and of the most doubtful photos, are shown."""
 CREDIT = (

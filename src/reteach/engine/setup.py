@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
@@ -19,7 +19,7 @@ from ..data.loading.batch import Normalize
 from ..data.loading.clips import at_once, evaluation
 from ..data.loading.mixing import Mix
 from ..data.loading.reader import Augment
-from ..data.loading.samplers import Epochs, Sampler, WeightedSampler
+from ..data.loading.samplers import Epochs, Sampler, TiledSampler, WeightedSampler
 from ..data.loading.stream import Scan, Stream
 from ..data.loading.views import FirstView
 from ..data.sources.base import views_of
@@ -95,6 +95,9 @@ class Setup:
         batch_norm: what becomes of its running statistics.
         probe: how logits become scores in the linear probe before training; None: no probe.
         keep: folder in which the probe is kept; None: nowhere.
+        tune: (some of the images, steps) -> the settings for a training on them; None: ``training``.
+        trial: how many trainings are tried side by side, which say nothing; ``train`` stands as often behind
+            itself. None: this is the training.
     """
 
     train: Dataset
@@ -122,6 +125,8 @@ class Setup:
     batch_norm: Statistics = "update"
     probe: Link | None = None
     keep: Path | None = None
+    tune: Callable[[Dataset, int], options.Training] | None = None
+    trial: int | None = None
 
     @property
     def device(self) -> torch.device:
@@ -158,6 +163,8 @@ class Setup:
 
     def warn(self, text: str) -> None:
         """Say what the user should know, and keep it for the run folder."""
+        if self.trial is not None:
+            return
         self.warnings.append(text)
         if distributed.rank() == 0:
             print(f"warning: {text}", file=sys.stderr, flush=True)
@@ -275,6 +282,11 @@ class Setup:
 
         Of soft labels the most likely class counts in class-balanced epochs.
         """
+        if self.trial is not None:
+            first = dataset.subset(slice(len(dataset) // self.trial))
+            return TiledSampler(
+                replace(self, trial=None).order(first, name), self.trial, len(first)
+            )
         labels = dataset.labels
         if self.balanced_epoch is not None:
             one = labels.argmax() if isinstance(labels, Soft) else labels

@@ -11,13 +11,13 @@ The paper is silent on the seeds of the K models: here all start from the same w
 epochs means passes over the K − 1 folds; a budget in steps is the same for each fold. Of a method with
 several models, the first predictor counts.
 
-Of features, the scores may be the mean of that model's and those of other judges
+Of features, the scores may be the geometric mean of that model's and those of other judges
 (:mod:`reteach.methods.clean_judges`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,18 +28,15 @@ from numpy.typing import NDArray
 from ..data.dataset import Dataset
 from ..data.sources.base import ArraySource
 from ..engine import distributed
-from ..engine.algorithm import Algorithm
 from ..engine.evaluate import scores
 from ..engine.log import Log
+from ..engine.recipe import Recipe
 from ..engine.run import Arrays, Run
 from ..labels import Rows, Single
-from .clean_judges import Judge, Matrix
+from .clean_judges import Judge, Matrix, pooled
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
-
-Recipe = Callable[["Setup", Any, Run], Algorithm]
-"""What trains a method: (setup, its settings, run) -> the trained algorithm."""
 
 
 def held_out_scores(
@@ -49,6 +46,7 @@ def held_out_scores(
     fold: Rows,
     run: Run,
     beside: Sequence[Judge] = (),
+    tuned: bool = False,
 ) -> NDArray[np.float32]:
     """(N, C) scores of every image by the model that has not seen it; NaN for an unreadable image.
 
@@ -58,15 +56,17 @@ def held_out_scores(
     Args:
         setup: of a training on all N images of ``setup.train``.
         fold: (N,) the fold of each image.
-        beside: further judges of features; the scores are the mean of all.
+        beside: further judges of features; the scores are the geometric mean of all.
+        tuned: where rate and weight decay of a head are open, each model's are chosen by its own images.
     """
-    judges = {"beside": [judge.__name__ for judge in beside]} if beside else {}
+    extra: dict[str, Any] = {"pooled": [judge.__name__ for judge in beside]} if beside else {}
+    extra |= {"tuned": True} if tuned else {}
     out = np.full((len(setup.train), setup.train.labels.num_classes), np.nan, np.float32)
     for number in range(int(fold.max()) + 1):
         inner = _inner(run, number)
         found = run.once(
             f"fold-{number + 1}",
-            partial(_held_out, setup, recipe, settings, fold, number, inner, beside),
+            partial(_held_out, setup, recipe, settings, fold, number, inner, beside, tuned),
             recipe=recipe,
             settings=settings,
             architecture=setup.model.model,
@@ -75,7 +75,7 @@ def held_out_scores(
             images=setup.train,
             folds=int(fold.max()) + 1,
             split=fold,
-            **judges,
+            **extra,
         )
         out[found["rows"]] = found["scores"]
         if inner.folder is not None and distributed.rank() == 0:
@@ -101,6 +101,7 @@ def _held_out(
     number: int,
     run: Run,
     beside: Sequence[Judge],
+    tuned: bool,
 ) -> Arrays:
     """Train without one fold, and score it: ``rows`` (M,) of the whole data set, ``scores`` (M, C)."""
     learn, held = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
@@ -108,12 +109,14 @@ def _held_out(
     if setup.training.steps is None:
         steps = max(1, round(steps * len(learn) / len(fold)))
     part = replace(setup, train=setup.train.subset(learn), total=steps, judge=None)
+    if tuned and part.tune is not None:
+        part = replace(part, training=part.tune(part.train, steps))
     algorithm = recipe(part, settings, run)
     predictor = next(iter(algorithm.predictors().values()))
     rows, found = scores(predictor, setup.scan(setup.train.subset(held)))
     if beside:
         others = _judged(beside, setup.train.subset(learn), setup.train.subset(held[rows]))
-        found = np.mean([found, *others], axis=0)
+        found = pooled([found, *others])
     return {"rows": held[rows], "scores": found}
 
 

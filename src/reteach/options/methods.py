@@ -347,10 +347,11 @@ class Method:
         network: the setting that, where it is given, stands for --model.
         unlabeled: whether it also learns from images without labels.
         unknown: whether it leaves out classes of which it is unknown if an image has them.
-        networks: that share the steps, where ``head_loss`` is given.
+        networks: that share the steps, where ``head_loss`` is softmax or sigmoid.
         mixes: whether it learns from mixed images and targets (--mixup, --cutmix).
         weighs: whether its loss takes weights of the classes.
-        head_loss: its loss, where the rate and the weight decay of a linear layer are chosen by that alone.
+        head_loss: by which the rate and the weight decay of a linear layer are chosen: a common one, or the
+            method's own; None: they are not chosen.
     """
 
     title: str
@@ -360,7 +361,7 @@ class Method:
     network: str | None = None
     unlabeled: bool = False
     unknown: bool = False
-    head_loss: Literal["softmax", "sigmoid"] | None = None
+    head_loss: Literal["softmax", "sigmoid", "own"] | None = None
     networks: int = 1
     mixes: bool = False
     weighs: bool = False
@@ -387,7 +388,7 @@ METHODS: dict[str, Method] = {
         weighs=True,
     ),
     "asl": Method("ASL", AslOptions, "supervised:train_asl", "sets", unknown=True, mixes=True),
-    "elr": Method("ELR", ElrOptions, "elr:train", "one"),
+    "elr": Method("ELR", ElrOptions, "elr:train", "one", head_loss="own"),
     "mile": Method(
         "MILe",
         MileOptions,
@@ -405,13 +406,29 @@ METHODS: dict[str, Method] = {
     "large-loss": Method("Large loss", LargeLossOptions, "large_loss:train", "either"),
     "distill": Method("Distillation", DistillOptions, "distill:train", "one"),
     "noisy-student": Method(
-        "Noisy student", NoisyStudentOptions, "noisy_student:train", "one", unlabeled=True
+        "Noisy student",
+        NoisyStudentOptions,
+        "noisy_student:train",
+        "one",
+        unlabeled=True,
+        head_loss="own",
     ),
     "semi": Method("semi", SemiOptions, "semi:train", "one", network="student", unlabeled=True),
-    "nct": Method("NCT", NctOptions, "nct:train", "one"),
-    "dml": Method("Deep mutual learning", DmlOptions, "nct:train_dml", "one", mixes=True),
+    "nct": Method("NCT", NctOptions, "nct:train", "one", head_loss="own"),
+    "dml": Method(
+        "Deep mutual learning",
+        DmlOptions,
+        "nct:train_dml",
+        "one",
+        mixes=True,
+        head_loss="own",
+    ),
     "variability": Method(
-        "Target variability alone", VariabilityOptions, "nct:train_variability", "one"
+        "Target variability alone",
+        VariabilityOptions,
+        "nct:train_variability",
+        "one",
+        head_loss="own",
     ),
     "ensemble": Method(
         "Two independent networks",

@@ -59,8 +59,8 @@ def make_setup(
         resize: where --resize is not given; by default what suits the labels.
         folder: of the run, where --freeze keeps how the features were made, and a linear probe is kept, so
             that a resumed run need not fit it again.
-        choose: rate and weight decay of a head where they are open, by all of the given labels; who holds
-            some of these out takes the usual ones.
+        choose: rate and weight decay of a head where they are open, by all of the given labels. Who holds
+            some of these out has the usual ones, and ``tune`` of the result to choose by the others.
     """
     backbone = None
     if config.model.freeze:
@@ -109,7 +109,9 @@ def make_setup(
     if total is None:
         epoch = data.balanced_epoch or len(inputs.train) / training.batch_size
         total = max(1, round(training.epochs * epoch))
-    head = choice_for(config, inputs.train, total, folder) if choose else None
+    recipe = load_recipe(METHODS[config.method].recipe)
+    head = choice_for(config, inputs.train, total, folder, recipe) if choose else None
+    untuned = training
     if head is not None:
         training = replace(training, lr=head.lr, weight_decay=head.weight_decay)
     per_epoch = data.balanced_epoch or max(1, len(inputs.train) // training.batch_size)
@@ -139,6 +141,7 @@ def make_setup(
         else None,
         keep=None if folder is None else folder / "probe",
         backbone=backbone,
+        tune=partial(_tuned, config, untuned, recipe),
     )
     if judge is None and inputs.val is not None and len(inputs.val):
         setup = replace(setup, judge=Evaluator((Evaluation("val", setup.scan(inputs.val)),)))
@@ -159,6 +162,14 @@ def make_setup(
             f"this processor computes slowly in {model.precision}: --precision fp32 is faster"
         )
     return setup
+
+
+def _tuned(
+    config: configs.Config, usual: options.Training, recipe: Any, data: Dataset, total: int
+) -> options.Training:
+    """The settings for so many steps on some images, where rate and weight decay are open."""
+    head = choice_for(config, data, total, None, recipe)
+    return usual if head is None else replace(usual, lr=head.lr, weight_decay=head.weight_decay)
 
 
 def frozen(path: Path, classes: tuple[str, ...], device: torch.device) -> Frozen:

@@ -147,3 +147,45 @@ def test_the_same_wrong_labels_as_cleanlab():
     issues = cleanlab.find_label_issues(given, scores, filter_by="confident_learning", n_jobs=1)
     differ = issues == clean.unchallenged(scores, given)
     assert differ.mean() < 0.005  # cleanlab keeps what the model chooses as well; here ties only
+
+
+def literal_posterior(scores: np.ndarray, given: np.ndarray) -> list[float]:
+    """Expectation maximisation item by item: counts of called by true class, Bayes for each image."""
+    n, width = scores.shape
+    called = [[1.0] * width for _ in range(width)]  # [label][true]
+
+    def posterior(i: int) -> list[float]:
+        both = [float(scores[i, j]) * called[given[i]][j] for j in range(width)]
+        return [b / sum(both) for b in both]
+
+    for _ in range(clean.ROUNDS):
+        counts = [[0.0] * width for _ in range(width)]
+        for i in range(n):
+            for j, q in enumerate(posterior(i)):
+                counts[given[i]][j] += q
+        total = [sum(counts[i][j] for i in range(width)) for j in range(width)]
+        called = [[counts[i][j] / total[j] for j in range(width)] for i in range(width)]
+    return [1 - posterior(i)[given[i]] for i in range(n)]
+
+
+def test_the_posterior_of_a_wrong_label_equals_the_literal_version(monkeypatch):
+    scores, given, _ = world(3, 80, 4, 0.3, sharp=1.5)
+    expected = literal_posterior(scores, given)
+    np.testing.assert_allclose(clean.likely_wrong(scores, given), expected, rtol=1e-5)
+    monkeypatch.setattr(clean, "_BLOCK", 28)
+    np.testing.assert_allclose(clean.likely_wrong(scores, given), expected, rtol=1e-5)
+
+
+def test_the_posterior_speaks_against_a_label_that_a_class_is_often_mistaken_for():
+    """Two labels with equal scores: cats are often called dogs, and never ships."""
+    draw = np.random.default_rng(0)
+    true = draw.integers(0, 3, 3000)
+    given = np.where((true == 0) & (draw.random(3000) < 0.4), 1, true)
+    scores = np.full((3000, 3), 0.1, np.float32)
+    scores[np.arange(3000), true] = 0.8
+    scores = np.concatenate([scores, np.array([[0.5, 0.4, 0.1], [0.5, 0.1, 0.4]], np.float32)])
+    wrong = clean.likely_wrong(scores, np.append(given, [1, 2]))
+    assert wrong[-2] > wrong[-1] + 0.2
+    assert clean.outdone(scores, np.append(given, [1, 2]))[-2:].tolist() == pytest.approx(
+        [0.223] * 2, abs=1e-3
+    )

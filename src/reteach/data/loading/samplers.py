@@ -63,6 +63,27 @@ class Epochs(Sampler):
 
 
 @final
+@recorded("tiled-sampler")
+@dataclass(frozen=True, eq=False)
+class TiledSampler(Sampler):
+    """Batches of ``times`` equal parts: of a data set that stands so many times behind itself, the same
+    images of each.
+
+    Args:
+        of: draws from the first of them.
+        size: N of one.
+    """
+
+    of: Sampler
+    times: int
+    size: int
+
+    def rows(self, step: int, batch_size: int) -> Rows:
+        one = self.of.rows(step, batch_size // self.times)
+        return (np.arange(self.times)[:, None] * self.size + one).ravel()
+
+
+@final
 @recorded("subset-sampler")
 @dataclass(frozen=True, eq=False)
 class SubsetSampler(Sampler):

@@ -66,7 +66,8 @@ class Balance:
             )
         if self._too_much():
             return (
-                f"{self.removed:.0%} of the labels are dropped but only about {self.noise:.0%} are "
+                f"{self.removed:.0%} of the labels are dropped but only about "
+                f"{max(self.noise, self.surest):.0%} are "
                 "estimated to be wrong: the rule also drops what the model is bad at, and training "
                 "on the rest may be worse than on all. Use a gentler rule or a better model"
             )
@@ -98,10 +99,14 @@ class Balance:
         return None
 
     def _too_much(self) -> bool:
-        """More than twice the estimated noise: by 20 points, or by 5 and more than any estimate says."""
-        beyond = self.removed - self.noise
+        """More than twice the noise: by 20 points, or by 5 and more than any estimate says.
+
+        The noise is what is estimated, or what the models contradict where they are surest, if that is more.
+        """
+        noise = max(self.noise, self.surest)
+        beyond = self.removed - noise
         many = beyond > 0.2 or self.removed > self.confident + 0.5 / self.labels
-        return beyond > 0.05 and self.removed > 2 * self.noise and many
+        return beyond > 0.05 and self.removed > 2 * noise and many
 
     def _too_weak(self) -> bool:
         """The model contradicts about half of the labels, and that is not what it says where it is surest."""

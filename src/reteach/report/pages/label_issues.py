@@ -137,7 +137,8 @@ def _rules(cleaning: Cleaning) -> Section:
     lead = "The rule that was applied is marked. agreement: the label is the model's first choice. "
     lead += "per-class: no other class scores as much as it usually does on its own images. "
     lead += "confidence: all but the lowest scores, as many as are estimated to be wrong. "
-    lead += "ratio: all but those that another class beats by the largest factor."
+    lead += "ratio: all but those that another class beats by the largest factor. "
+    lead += "posterior: all but those that are more likely wrong than right."
     if known:
         lead += " Precision: of the dropped labels, how many are wrong; recall: of the wrong ones, "
         lead += "how many are dropped."
