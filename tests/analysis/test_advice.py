@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 
 from reteach import cli
-from reteach.analysis.advice import RULES, Given, command, doubt, gaps, matching, plain_command
+from reteach.analysis.advice import (
+    RULES,
+    FeatureCommands,
+    Given,
+    command,
+    doubt,
+    further,
+    gaps,
+    matching,
+    plain_command,
+)
 from reteach.analysis.facts import Facts, ShareRange, confused, effective_classes, noise_range
 from reteach.analysis.lapse import lapse
 
@@ -45,10 +55,12 @@ HEAVY = {"noise": ShareRange(0.4, 0.3, 0.5)}
 SEVERAL = {"per_image": ShareRange(3.4, 3.3, 3.5)}
 FIRES = {
     "leak": {"across": 1},
+    "leak-unlabelled": {"leaked": 1},
     "conflict": {"repeated": 1, "conflicting": 1},
     "leak-alike": {"alike_across": 1},
     "conflict-alike": {"alike": 1, "alike_conflicting": 1},
     "mile": MEMORISED | SEVERAL,
+    "tags": {"per_image": None, "told": True, "features": True},
     "calibrate": {"per_image": None, "told": True},
     "augment": HEAVY | {"mirror": True},
     "nct": HEAVY | MEMORISED,
@@ -61,6 +73,7 @@ FIRES = {
     "rebalance": {"smallest": 10},
 }
 NOT = {
+    "tags": HEAVY | {"features": True, "per_image": None},
     "conflict-alike": {"alike": 3},
     "mile": SEVERAL,
     "calibrate": SEVERAL | {"told": False},
@@ -113,7 +126,7 @@ def test_the_command_is_one_that_the_command_line_takes(rule, arrays, monkeypatc
     facts = replace(ORDINARY, **FIRES[rule.name])
     hostile = "my photos/it's; $(x)"
     tables = (hostile, "the labels.csv", "val set", "val.csv", True)
-    given = Given(*tables, "a pile", "resnet18", arrays)
+    given = Given(*tables, hostile, "resnet18", arrays)
     parsed = []
 
     class Nothing:
@@ -122,11 +135,35 @@ def test_the_command_is_one_that_the_command_line_takes(rule, arrays, monkeypatc
 
     monkeypatch.setattr(cli, "run", lambda options: (parsed.append(options), Nothing())[1])
     for text in (command(rule, facts, given), plain_command(given, facts)):
+        assert hostile in shlex.split(text)
+    texts = (command(rule, facts, given), *further(rule, facts, given), plain_command(given, facts))
+    for text in texts:
         words = shlex.split(text)
-        assert hostile in words
         assert words[0] == "reteach"
         assert cli.main(words[1:]) == 0, text
-    assert len(parsed) == 2
+    assert len(parsed) == len(texts)
+
+
+def test_one_tag_of_several_has_its_whole_way_first_also_where_nobody_said_so():
+    """A head on features contradicts most labels even where it is surest: so it is with street photos."""
+    unclear = {"noise": None, "per_image": None, "features": True, "smallest": 5}
+    assert names(**unclear) == ["tags"]
+    assert names(**unclear, told=False) == ["rebalance"]
+    facts = replace(ORDINARY, **FIRES["tags"])
+    frozen = FeatureCommands("advice", None, True)
+    given = Given("photos", "one.csv", None, None, False, "more", "linear", False, frozen)
+    rule = next(rule for rule in RULES if rule.name == "tags")
+    train = command(rule, facts, given)
+    assert "--images photos --labels one.csv --pretrained --freeze --resize square" in train
+    assert "--val-fraction 0" in train
+    run = train.split("--out ")[1]
+    asked, predict = further(rule, facts, given)
+    assert asked == f"reteach calibrate {run} --folds 5 --label-sets few.csv"
+    assert predict == f"reteach predict {run} --images more --out labels.parquet"
+    assert "How many of the classes does an image hold?" in str(doubt(facts))
+    told = replace(facts, expected=5.6)
+    assert further(rule, told, given)[0] == f"reteach calibrate {run} --folds 5 --expected 5.6"
+    assert doubt(told) is None
 
 
 @pytest.mark.parametrize(

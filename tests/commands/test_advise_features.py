@@ -20,6 +20,7 @@ from reteach.features.preprocessing import Preprocessing
 from reteach.models import zoo
 from reteach.runs import label_judge as probe
 from reteach.runs import sample_features as sample
+from reteach.tables import read_labels
 
 NAMES = ("ant", "bee", "cat", "dog")
 
@@ -99,6 +100,34 @@ def test_a_feature_table_is_judged_by_a_head_and_every_printed_command_runs(tabl
     assert "not looked for in features" in Path("advice.html").read_text()
 
 
+def test_one_tag_each_ends_in_label_sets_at_one_half_without_anyway(tables, capsys):
+    """Every printed command as it is; two features of three clusters in each image, one of them named."""
+    draw = np.random.default_rng(2)
+    sets = np.array([draw.permutation(4)[:2] for _ in range(400)])
+    centres = np.random.default_rng(99).normal(size=(4, 24))
+    values = centres[sets].sum(1) + draw.normal(size=(400, 24))
+    settings = {"backbone": "test", "weights": "w", "mean": [0.5] * 3, "std": [0.5] * 3}
+    items = [f"{i:04}.jpg" for i in range(400)]
+    Path("two.features").mkdir()
+    shard = FeatureShard(settings, "p", items, values[:, None].astype(np.float16))
+    digest = write_shard(Path("two.features/part-000000.parquet"), shard)
+    said = {"format": FORMAT, "settings": settings, "complete": True}
+    sealed.write_json(Path("two.features") / INDEX, said | {"shards": {"part-000000": digest}})
+    table(Path("one.csv"), sets[:, 0])
+    words = ("--images", "two.features", "--labels", "one.csv", "--folds", "2", "--steps", "20")
+    found, said = advised(capsys, *words, "--multi-label", "yes", "--expected", "2")
+    piece = found["advice"][0]
+    assert "--expected 2" in said
+    for text in (piece["command"], *piece["then"]):
+        assert f"   {text}" in said.splitlines()
+        assert "--anyway" not in text
+        assert main([*shlex.split(text)[1:], "--workers", "0"]) == 0, text
+    labels = read_labels(Path("labels.parquet")).labels
+    assert labels.present().sum(1).mean() == pytest.approx(2, abs=0.3)
+    right = labels.present()[np.arange(400)[:, None], sets]
+    assert right.mean() > 0.6
+
+
 def test_right_labels_on_features_get_no_cure(tables, capsys):
     found, _ = advised(
         capsys, "--images", "my photos.features", "--labels", "clean.csv", "--folds", "2"
@@ -120,6 +149,27 @@ def photos(tmp_path, monkeypatch) -> Path:
                 pixels[..., channel] += 120
                 (tmp_path / root / name / f"{root}{i}.png").write_bytes(encoded(pixels))
     return tmp_path
+
+
+def test_validation_images_in_the_unlabelled_pile_are_found(photos, capsys, monkeypatch):
+    monkeypatch.setattr(probe, "at_hand", lambda: True)
+    monkeypatch.setattr(sample, "of_network", small_eyes)
+    Path("pile").mkdir()
+    generator = np.random.default_rng(7)
+    for i in range(3):
+        pixels = generator.integers(0, 255, (20, 24, 3)).astype(np.uint8)
+        Path(f"pile/{i}.png").write_bytes(encoded(pixels))
+    Path("pile/again.png").write_bytes(Path("val/red/val2.png").read_bytes())
+    asked = ("--images", "photos", "--val-images", "val", "--unlabeled", "pile", "--folds", "2")
+    found, _ = advised(capsys, *asked, "--workers", "0", "--steps", "2")
+    assert found["facts"]["leaked"] == 1
+    title = "Take the validation images out of the unlabelled pile"
+    piece = next(piece for piece in found["advice"] if piece["title"] == title)
+    assert main(shlex.split(piece["command"])[1:]) == 0
+    assert "again.png" in Path("duplicates.txt").read_text()
+    Path("pile/again.png").unlink()
+    assert main(["advise", *asked, "--workers", "0", "--steps", "2", "--out", "clean.html"]) == 0
+    assert json.loads(Path("clean.json").read_text())["facts"]["leaked"] == 0
 
 
 def small_eyes(*_: object) -> Extractor:

@@ -134,6 +134,43 @@ def test_expected_stores_with_a_warning_what_the_data_alone_would_not_tell(runs,
     assert (tmp_path / "raw" / "models" / "model.presence.json").exists()
 
 
+def test_a_few_label_sets_say_how_many_labels_pass_the_half_without_anyway(runs, tmp_path, capsys):
+    words = ["train", "softmax", "--images", f"{runs}/learn.npz", "--steps", "20"]
+    assert main([*words, "--batch-size", "64", "--out", f"{tmp_path}/shy", *QUICK]) == 0
+    sets = read_labels(runs / "sets.parquet")
+    few = LabelTable(sets.items[:40], sets.labels.take(np.arange(40)), "made")
+    write_labels(tmp_path / "few.csv", few)
+    mean = float(few.labels.present().sum(1).mean())
+    words = ["calibrate", f"{tmp_path}/shy", "--workers", "0", "--label-sets"]
+    assert main([*words, f"{tmp_path}/few.csv"]) == 0
+    told = capsys.readouterr().out
+    assert f"{mean:.2f} labels per image" in told
+    assert "as many labels pass a score of 0.5 as are expected" in told
+    out = tmp_path / "p.csv"
+    words = ["predict", f"{tmp_path}/shy", "--images", f"{runs}/bare.npz", "--out", str(out)]
+    assert main([*words, "--workers", "0"]) == 0
+    predicted = read_labels(out, kind="multi").labels.present().sum(1).mean()
+    assert predicted == pytest.approx(mean, abs=0.4)
+
+
+@pytest.mark.parametrize(
+    ("table", "more", "says"),
+    [
+        ("one.csv", (), "these are not all labels of each image"),
+        ("sets.parquet", ("--expected", "2"), "give one of them"),
+    ],
+)
+def test_what_is_no_number_of_labels_is_one_line(runs, capsys, table, more, says):
+    words = ["calibrate", f"{runs}/run", "--workers", "0", "--label-sets", f"{runs}/{table}"]
+    assert main([*words, *more]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_the_half_is_a_choice_only_where_a_number_of_labels_is_given(runs, capsys):
+    assert main(["calibrate", f"{runs}/run", "--half", "presence"]) == 2
+    assert "--half has no effect" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("threshold", "says"),
     [

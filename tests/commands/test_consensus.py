@@ -229,6 +229,9 @@ def test_raters_who_name_classes_have_every_method_and_their_agreement(
     assert np.mean([names[t] == g for t, g in zip(truth, got, strict=True)]) > 0.93
     assert 0 < found["agreement"]["alpha"]["value"] < 1
     assert set(found["agreement"]["classes"]) == set(names)
+    for option in ("--agree", "--wanted"):
+        assert main([*map(str, words), option, "2"]) == 2
+        assert "needs answers that are yes, maybe or no" in capsys.readouterr().err
 
 
 def test_fewer_answers_that_agree_decide_an_item_where_the_file_says_so(
@@ -251,5 +254,7 @@ def test_fewer_answers_that_agree_decide_an_item_where_the_file_says_so(
     said(capsys, *words, "--report", page)
     assert read_labels(tmp_path / "o.csv").labels.names() == [["cat"], []]
     assert "disputed ones have more answers and weigh more here" in page.read_text()
+    said(capsys, *words, "--wanted", "3")  # the user's word over the file's
+    assert read_labels(tmp_path / "o.csv").items == ("a.png", "b.png", "c.png")
     assert main([*map(str, words), "--agree", "5"]) == 2
     assert "--agree 5 has no effect" in capsys.readouterr().err

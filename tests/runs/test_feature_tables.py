@@ -362,3 +362,30 @@ def test_dedup_of_features_of_two_kinds_is_one_line(world, tmp_path, capsys):
     }.items():
         assert main(["dedup", *given, "--out", f"{tmp_path}/p.parquet"]) == 2
         assert words in capsys.readouterr().err
+
+
+def test_features_of_other_items_truncated_or_without_their_index_are_one_line(tmp_path, capsys):
+    good = table(tmp_path / "a.features", 24, 0)
+    table(tmp_path / "b.features", 24, 1, prefix="other")
+    shard = good / "part-000000.parquet"
+    whole, index = shard.read_bytes(), (good / INDEX).read_bytes()
+
+    def refusal(labels: str = "a.csv") -> str:
+        words = ["--images", f"{good}", "--labels", f"{tmp_path}/{labels}", "--steps", "2"]
+        assert main(["train", "softmax", *words, "--out", f"{tmp_path}/run"]) == 2
+        said = capsys.readouterr().err.strip().splitlines()
+        assert len(said) == 1
+        return said[0]
+
+    assert "24 of 24 items are not among the images, first: 'other0'" in refusal("b.csv")
+    shard.write_bytes(whole[: len(whole) // 2])
+    assert "part-000000.parquet is damaged" in refusal()
+    shard.write_bytes((tmp_path / "b.features" / shard.name).read_bytes())
+    assert "part-000000.parquet is of other images" in refusal()
+    shard.unlink()
+    assert "part-000000.parquet is missing: run the same reteach embed again" in refusal()
+    shard.write_bytes(whole)
+    (good / INDEX).write_bytes(index[: len(index) // 2])
+    assert f"{INDEX} is damaged" in refusal()
+    (good / INDEX).unlink()
+    assert f"holds shards of features and its {INDEX} is missing" in refusal()

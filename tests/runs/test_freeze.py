@@ -284,6 +284,8 @@ def test_what_has_no_effect_with_freeze_is_one_line(world, tmp_path, monkeypatch
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for told, method, given in (
         ("--freeze needs a trained network to keep as it is", "softmax", []),
+        ("x.pth does not exist", "softmax", ["--init", f"{tmp_path}/x.pth"]),
+        ("is neither a finished run nor", "softmax", ["--init", f"{tmp_path}"]),
         ("pip install 'reteach[pretrained]'", "softmax", ["--pretrained"]),
         ("--randaugment has no effect with --freeze", "softmax", [*own, "--randaugment", "5"]),
         ("--augment has no effect with --freeze", "softmax", [*own, "--augment", "flip"]),

@@ -45,6 +45,29 @@ def test_the_mean_of_sigmoids_gets_a_higher_rate_and_their_sum_does_not():
     assert mean.lr > total.lr
 
 
+def test_the_rates_of_a_mean_of_many_sigmoids_reach_as_far_as_those_of_their_sum():
+    """53 classes, as in street photos: 30 times the usual rate is not yet enough."""
+    draw = np.random.default_rng(4)
+    index = draw.integers(0, 53, 400)
+    x = np.random.default_rng(9).normal(0, 1, (53, D))[index] + draw.normal(0, 1, (400, D))
+    source = ArraySource(x.astype(np.float16), features={"backbone": "x"})
+    data = Dataset.of(source, Single(index, tuple(f"c{i:02}" for i in range(53))))
+    found = choose(data, Training(batch_size=32, weight_decay=0.0), "sigmoid", 60)
+    assert found.lr > 30 * 0.1 * 32 / 256
+    summed = choose(data, Training(batch_size=32, weight_decay=0.0), "sigmoid", 60, summed=True)
+    best = min(min(found.loss.values()), min(summed.loss.values()))
+    assert min(found.loss.values()) < 1.02 * best
+
+
+def test_a_higher_rate_is_tried_where_weight_decay_bears_it():
+    """Many passes over noisy labels: a low rate is best without decay, and a higher one with it."""
+    data, training = features(150, wrong=0.6), Training(batch_size=32)
+    found = choose(data, training, "softmax", 400)
+    lr, decay = found.lr, found.weight_decay
+    assert f"lr {3 * lr:g}, weight decay {decay:g}" in found.loss or decay == 1e-4
+    assert found.loss[f"lr {lr:g}, weight decay {decay:g}"] == min(found.loss.values())
+
+
 def test_many_steps_on_noise_get_more_weight_decay_or_a_lower_rate():
     data, training = features(150, wrong=0.6), Training(batch_size=32, lr=1.0)
     found = choose(data, training, "softmax", 400)

@@ -75,6 +75,8 @@ class Facts:
         confused: the classes that held-out models confuse most, the worst first; none where the models are
             doubted.
         told: whether images hold several classes, if the user says so.
+        expected: labels per image, if the user says so.
+        leaked: unlabelled images that are validation images, or look like them; None: not looked for.
         mirror: a mirrored image keeps its class.
         weights: of ``model``, the network that is to be trained.
         judge: what judged the labels, in words.
@@ -110,12 +112,20 @@ class Facts:
     judged: int = 0
     features: bool = False
     augmented: bool = False
+    expected: float | None = None
+    leaked: int | None = None
 
     @property
     def several(self) -> bool:
         """Images hold several classes and carry one label."""
         seen = self.per_image is not None and self.per_image.low > SEVERAL
         return not self.sets and (seen if self.told is None else self.told)
+
+    @property
+    def perhaps_several(self) -> bool:
+        """So, or it looks like it: a head on features contradicts most labels even where it is surest."""
+        unclear = self.told is None and self.noise is None and self.per_image is None
+        return self.several or (self.features and unclear and not self.sets)
 
     @property
     def memorises(self) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, final
+
+import numpy as np
 
 from ..analysis import advice
 from ..analysis.advice import Given
@@ -85,7 +87,7 @@ class AdviseResult:
         for number, piece in enumerate(self.advice[:SHOWN], 1):
             where = f"docs/{piece.page}{', ' if piece.section else ''}{piece.section}"
             yield f"{number}. {piece.title}  ({where})"
-            yield f"   {piece.command}"
+            yield from (f"   {command}" for command in (piece.command, *piece.then))
         if not self.advice:
             yield "Nothing that was measured speaks for more than plain training:"
             yield f"   {self.plain}"
@@ -121,6 +123,7 @@ def advise(options: AdviseOptions) -> AdviseResult:
     other = None if options.val_images is None else open_source(options.val_images)
     within, across = _copies(data.source, other, options.workers)
     pile = None if options.unlabeled is None else open_source(options.unlabeled)
+    leaked = _leaked(pile, other, options.workers)
     listing = folder / "quarantine.csv"
     lost = Unreadable.of(
         listing,
@@ -130,6 +133,7 @@ def advise(options: AdviseOptions) -> AdviseResult:
         _from("--unlabeled", left_out(pile)),
     ).listed(listing)
     facts = facts_of(options, data, probe, held, fitted, per_image, within, across, pile)
+    facts = replace(facts, leaked=leaked)
     given = _given(options, facts, probe, folder, data, bool(inputs.quarantine), other)
     pieces = [
         AdvicePiece(
@@ -138,6 +142,7 @@ def advise(options: AdviseOptions) -> AdviseResult:
             rule.finding,
             rule.page,
             rule.section,
+            advice.further(rule, facts, given),
         )
         for rule in advice.matching(facts)
     ]
@@ -228,6 +233,13 @@ def _copies(
         return None, None
     across = None if other is None else find(source, other, workers)
     return find(source, workers=workers), across
+
+
+def _leaked(pile: Source | None, other: Source | None, workers: int | None) -> int | None:
+    """Unlabelled images that are validation images, or look like them; None: not looked for."""
+    if pile is None or other is None or features_of(pile) is not None:
+        return None
+    return len(np.unique(find(pile, other, workers).all().row))
 
 
 def _given(

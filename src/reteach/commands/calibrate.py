@@ -20,7 +20,7 @@ from ..engine.evaluate import outputs
 from ..engine.run import Run
 from ..errors import Interrupted, UserError
 from ..item_index import rows_among
-from ..labels import Rows, Single
+from ..labels import Multi, Rows, Single
 from ..methods.clean import held_out_scores
 from ..models.presence import odds
 from ..options.calibrate import CalibrateOptions
@@ -39,6 +39,8 @@ from ..runs.setup import load_recipe, make_setup
 from ..tables import read_labels
 from ..unreadable import Unreadable, left_out, unreadable
 
+FEWEST_SETS = 20
+"""Images with all labels from which their mean number is taken."""
 _SURE = 1e-7
 """How near to 0 and 1 a float32 probability is taken at its word."""
 
@@ -55,6 +57,7 @@ class CalibrateResult:
         named: how many of them have a label.
         labels_per_image: estimated mean number of classes that are present.
         predicted: mean number of classes above 0.5.
+        half: the probability of presence that a score of 0.5 stands for.
         warnings: why the scores may not tell present from absent.
         classes: C.
         unreadable: what could not be read.
@@ -66,6 +69,7 @@ class CalibrateResult:
     named: int
     labels_per_image: float
     predicted: float
+    half: float
     warnings: tuple[str, ...]
     unreadable: Unreadable
     classes: int
@@ -87,8 +91,13 @@ class CalibrateResult:
         source = "labels" if self.named >= presence.FEW else "the model's own probabilities for"
         yield (
             f"{self.images} images, {source} {self.named or self.images} of them: "
-            f"{self.labels_per_image:.2f} labels per image, {self.predicted:.2f} of them above 0.5"
+            f"{self.labels_per_image:.2f} labels per image, {self.predicted:.2f} above 0.5"
         )
+        if self.half != 0.5:
+            yield (
+                "as many labels pass a score of 0.5 as are expected; it stands for a probability of presence "
+                f"of {self.half:.2f} (--half presence keeps probabilities)"
+            )
         yield from (f"but: {doubt}" for doubt in self.warnings)
         if (trivial := self.trivial) is not None:
             yield f"but: {trivial}"
@@ -107,6 +116,7 @@ def calibrate(options: CalibrateOptions) -> CalibrateResult:
     name, predictor = saved.named(options.predictor)
     if len(saved.classes) < 2:
         raise UserError("calibration is about which classes are present: it needs two or more")
+    expected = _expected(options, saved.classes)
     histogram = LogitHistogram(saved.classes)
     broken: dict[str, str] = {}
     for scores, named in _scores(options, saved, name, broken):
@@ -116,14 +126,15 @@ def calibrate(options: CalibrateOptions) -> CalibrateResult:
         predictor.link,
         scope=options.scope,
         present=None if options.present == "auto" else int(options.present),
-        expected=options.expected,
+        expected=expected,
         prior_strength=options.prior_strength,
+        half=options.half,
     )
     page = options.report or options.run_folder / "calibration.html"
     write_calibration(page, calibration, f"{saved.method}, {options.run_folder.name}")
     lost = unreadable(page, broken)
     # who says how many labels an image has gives what the data lack: that is worth storing, with a warning
-    wanted = options.anyway or options.expected is not None
+    wanted = options.anyway or expected is not None
     if calibration.warnings and not wanted:
         raise UserError(
             f"the scores cannot tell present from absent: {'; '.join(calibration.warnings)}. Nothing was "
@@ -139,10 +150,32 @@ def calibrate(options: CalibrateOptions) -> CalibrateResult:
         calibration.named,
         calibration.labels_per_image,
         calibration.predicted,
+        calibration.half,
         tuple(calibration.warnings),
         lost,
         len(saved.classes),
     )
+
+
+def _expected(options: CalibrateOptions, classes: tuple[str, ...]) -> float | None:
+    """Labels per image, where they are known.
+
+    Raises:
+        UserError: a table of other labels than whole sets of these classes, or of too few images.
+    """
+    if options.label_sets is None:
+        return options.expected
+    table = read_labels(options.label_sets, classes=classes)
+    if not isinstance(table.labels, Multi) or table.labels.unknown is not None:
+        raise UserError(
+            f"--label-sets {options.label_sets}: these are not all labels of each image"
+        )
+    if len(table.items) < FEWEST_SETS:
+        raise UserError(
+            f"--label-sets {options.label_sets}: {len(table.items)} images are too few to say how many "
+            f"labels an image has; label {FEWEST_SETS}"
+        )
+    return float(table.labels.present().sum(1).mean())
 
 
 def _scores(

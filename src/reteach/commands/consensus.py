@@ -225,7 +225,7 @@ def _sources(
         if (ratings.original < 0).all():
             raise UserError("--trust-original needs the original labels (--labels)")
         group = np.array([name in trusted for name in ratings.classes], np.bool_)
-    if agree is not None and agree >= wanted:
+    if options.agree is not None and options.agree >= wanted:
         raise UserError(
             f"--agree {agree} has no effect: every class needs {wanted} answers (--wanted) as it is"
         )
@@ -234,6 +234,8 @@ def _sources(
             f"{len(ratings.ruled):,} pairs are decided by the owner's rulings; they judge no rater, because "
             "disputed pairs are harder than others"
         )
+    if agree is not None and agree >= wanted:
+        agree = None  # --wanted asks for no more than that of any class
     return Sources(ratings, calibration, experts, group, wanted, agree, final), notes
 
 

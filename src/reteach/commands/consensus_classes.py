@@ -90,7 +90,7 @@ def consensus_of_classes(options: ConsensusOptions, votes: Votes) -> ClassConsen
     Raises:
         UserError: a setting for answers that are yes, maybe or no to one class.
     """
-    for option in ("gold", "trust_original", "precision", "recall", "report"):
+    for option in ("gold", "trust_original", "precision", "recall", "report", "wanted", "agree"):
         if getattr(options, option) is not None:
             flag = option.replace("_", "-")
             raise UserError(f"--{flag} needs answers that are yes, maybe or no to one class")

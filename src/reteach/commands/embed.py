@@ -84,6 +84,7 @@ def embed(options: EmbedOptions) -> EmbedResult:
         workers=decoders(options.workers),
         elsewhere=None if options.ray is None else partial(_on_ray, options, block, options.ray),
     )
+    found.listed.tell()
     return EmbedResult(
         options.out,
         found.images,

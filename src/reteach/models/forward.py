@@ -30,11 +30,11 @@ from ..errors import UserError, missing_extra
 from .features import pooled
 
 Backend = Literal["eager", "folded", "openvino", "onnx"]
-FASTEST_FIRST: tuple[Backend, ...] = ("openvino", "onnx", "folded", "eager")
+FASTEST_FIRST: tuple[Backend, ...] = ("onnx", "openvino", "folded", "eager")
 TOLERANCE = 1e-3
 WORTH_COMPILING: dict[Backend, int] = {"openvino": 500, "onnx": 100}
-"""Images: OpenVINO compiles for seconds, ONNX Runtime for one, and of EfficientNet-Lite0 each image takes 10 to
-14 ms less than ``folded``."""
+"""Images: OpenVINO compiles for three seconds, ONNX Runtime for one, and then both take as long for an
+image of EfficientNet-Lite0, about 15 ms less than ``folded``."""
 _Features = Callable[[Tensor], Tensor]
 
 
@@ -69,8 +69,7 @@ def forward(
         model: in evaluation mode, on its device.
         size: (channels, H, W) of the images.
         backend: None takes the fastest that gives the features of ``eager``.
-        images: how many there are; None: very many. For fewer than :data:`WORTH_COMPILING` says, a backend does
-            not compile.
+        images: how many there are; None: very many. A backend compiles from :data:`WORTH_COMPILING` on.
 
     Raises:
         UserError: the backend is not installed, does not run on this device or gives other features; or the

@@ -52,6 +52,8 @@ class AdviseOptions(Checked):
     """Does a mirrored image keep its class? auto: colour images yes, grey ones (digits, letters) no."""
     multi_label: Literal["auto", "yes", "no"] = "auto"
     """Can an image hold several of the classes? auto: what the scores say, which often cannot tell."""
+    expected: Annotated[float | None, AtLeast(1), OnlyWith("multi_label", "yes")] = None
+    """Labels per image, where you know it, for the commands: label sets are then made of that size."""
     out: Path = Path("advice.html")
     """The page; advice.json and the folder with the work, which is resumed, stand beside it."""
     workers: Annotated[int | None, AtLeast(0)] = None

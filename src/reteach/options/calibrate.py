@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional
 
 from ..errors import UserError
-from .conditions import OnlyWith
+from .conditions import OnlyWith, OnlyWithAny
 from .ranges import AtLeast, Checked
 
 
@@ -37,8 +37,14 @@ class CalibrateOptions(Checked):
     present: Literal["auto", "1", "2"] = "auto"
     """Components for classes that are present: often and seldom named ones apart, or together."""
     expected: Annotated[float | None, AtLeast(1)] = None
-    """Labels per image, where you know it. The result is then stored even if the data alone do not tell
-    present from absent, with a warning."""
+    """Labels per image, where you know it; so many then pass 0.5, and the result is stored even if the data
+    alone do not tell present from absent, with a warning."""
+    label_sets: Path | None = None
+    """In place of --expected: label table with all labels of a few images, 20 or more, whose mean number it
+    takes; no matter which images, if they are like the others."""
+    half: Annotated[Literal["count", "presence"], OnlyWithAny("expected", "label_sets")] = "count"
+    """What a score of 0.5 is. count: as many labels per image pass it as are expected; presence: the class is
+    as likely present as absent, and scores are probabilities. Without a number of labels it is the latter."""
     anyway: bool = False
     """Keep the result even if the data do not tell present from absent."""
     predictor: str | None = None
@@ -58,3 +64,7 @@ class CalibrateOptions(Checked):
             raise UserError("--folds takes the training images: leave --images and --labels out")
         if self.labels is not None and self.images is None:
             raise UserError("--labels needs --images: which images are they of?")
+        if self.label_sets is not None and self.expected is not None:
+            raise UserError(
+                "--expected and --label-sets both say how many labels: give one of them"
+            )

@@ -114,6 +114,12 @@ def _check(config: Config, inputs: Inputs) -> None:
 
 
 def _extractor(model: options.Model, device: torch.device) -> Extractor:
+    folder = None if model.init is None or _is_run(model) else model.init
+    if folder is not None and folder.is_dir() and not (folder / "model.safetensors").is_file():
+        raise UserError(
+            f"--init {folder} is neither a finished run nor a folder with model.safetensors: name a "
+            "finished run or a weight file"
+        )
     if not _is_run(model):
         return extractor_of(model.model, model.init, model.pretrained, model.image_size, device)
     assert model.init is not None

@@ -1,10 +1,11 @@
 """The rate and the weight decay of a linear layer on features, chosen on held-out *given* labels.
 
 One rate does not suit every loss: the mean of C sigmoids moves C times slower than a softmax. Where neither
-is given, a grid is trained with the loss, the batch size and the schedule of the run on two thirds of the
-training images and judged by the mean loss on the last third, three times over. The usual values stay unless
-others are better by two standard errors of the paired difference and by 0.2% of the loss. Labels of
-validation or test images have no say.
+is given, a grid of rates, then of weight decays at the best, then of higher rates at the best of these, is
+trained with the loss, the batch size and the schedule of the run on two thirds of the training images and
+judged by the mean loss on the last third, three times over. The usual values stay unless others are better by
+two standard errors of the paired difference and by 0.2% of the loss. Labels of validation or test images have
+no say.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ from .config import Config
 
 FILE = "head.json"
 RATES = (0.3, 1.0, 3.0, 10.0, 30.0)
-"""Multiples of the usual rate."""
+"""Multiples of the usual rate; of a mean over C classes of C times it."""
+HIGHER = (3.0, 10.0)
+"""Multiples of the best of them, at the weight decay that is chosen for it."""
 DECAYS = (1e-3, 3e-3, 1e-2, 3e-2)
 """Beside the usual one; of a mean over C classes a C-th of them."""
 FOLDS = 3
@@ -122,15 +125,17 @@ def choose(
     """
     search = _Search.of(train, training, loss, total, summed)
     usual = (peak_of(training), weight_decay_of(training))
-    rates = [usual[0]] if training.lr is not None else [usual[0] * m for m in RATES]
     slow = 1.0 if loss == "softmax" or summed else 1 / len(train.classes)
+    rates = [usual[0]] if training.lr is not None else [usual[0] * m / slow for m in RATES]
     decays = [usual[1]]
     if training.weight_decay is None:
         decays = sorted({usual[1] * slow, usual[1], *(decay * slow for decay in DECAYS)})
     seen: dict[Pair, NDArray[np.float64]] = {}
-    with progress("rate and weight decay", 2 * FOLDS) as on_progress:
-        best = search.best([usual, *((rate, usual[1]) for rate in rates)], seen, on_progress)
-        best = search.best([(best[0], decay) for decay in decays], seen, on_progress)
+    with progress("rate and weight decay", 3 * FOLDS) as on_progress:
+        best = search.best([usual, *((rate, usual[1]) for rate in rates)], seen, on_progress, 0)
+        best = search.best([(best[0], decay) for decay in decays], seen, on_progress, 1)
+        if training.lr is None:  # with more decay a higher rate does no harm, and comes further
+            best = search.best([(best[0] * m, best[1]) for m in HIGHER], seen, on_progress, 2)
     gain = seen[usual] - seen[best]
     least = LEAST * float(seen[usual].mean())
     if gain.mean() <= max(least, SURE * float(gain.std()) / len(gain) ** 0.5):
@@ -179,13 +184,16 @@ class _Search:
         return _Search(x, y, known, fold, training, loss, steps, scale)
 
     def best(
-        self, grid: Sequence[Pair], seen: dict[Pair, NDArray[np.float64]], on_progress: Progress
+        self,
+        grid: Sequence[Pair],
+        seen: dict[Pair, NDArray[np.float64]],
+        on_progress: Progress,
+        number: int,
     ) -> Pair:
-        """The best of a grid and of what was seen before; adds the grid to that."""
+        """The best of the grid of this number and of what was seen before; adds the grid to that."""
         new = [pair for pair in dict.fromkeys(grid) if pair not in seen]
-        before = FOLDS if seen else 0
         if new:
-            losses = self.losses(new, lambda done: on_progress(before + done))
+            losses = self.losses(new, lambda done: on_progress(number * FOLDS + done))
             seen |= dict(zip(new, losses, strict=True))
         return min(seen, key=lambda pair: float(seen[pair].mean()))
 

@@ -87,6 +87,7 @@ def facts_of(
         judged=0 if held is None else int(np.isfinite(held[:, 0]).sum()),
         features=features,
         augmented=not array,
+        expected=options.expected,
     )
 
 

@@ -26,7 +26,7 @@ _TRIES = 3
 """Times that a part may kill its worker."""
 
 
-class Task(Protocol):
+class ShardTask(Protocol):
     """What a worker is told; it travels to other processes."""
 
     @property
@@ -38,14 +38,14 @@ class Task(Protocol):
         """Processes that decode, for each worker."""
 
 
-class Work(Protocol):
+class ShardMaker(Protocol):
     """What a worker is."""
 
     def score(self, numbers: Sequence[int]) -> Iterator[Step | ScoringReport]:
         """Make the shards of some parts; each is on disk when its report comes."""
 
 
-T = TypeVar("T", bound=Task)
+T = TypeVar("T", bound=ShardTask)
 
 
 def scored(
@@ -56,9 +56,13 @@ def scored(
 
 
 def shared_out(
-    of: Callable[[T], Work], task: T, numbers: Sequence[int], address: str, scorers: int | None
+    of: Callable[[T], ShardMaker],
+    task: T,
+    numbers: Sequence[int],
+    address: str,
+    scorers: int | None,
 ) -> Iterator[Step | Again | ScoringReport]:
-    """What :meth:`Work.score` yields, from several workers at once, and which parts begin again.
+    """What :meth:`ShardMaker.score` yields, from several workers at once, and which parts begin again.
 
     Args:
         of: makes a worker of the task, once in each process.
@@ -81,8 +85,8 @@ def shared_out(
 class _Worker:
     """An actor: a scorer that is made once."""
 
-    def __init__(self, of: Callable[[Any], Work], task: Any) -> None:
-        self.scorer: Work | UserError
+    def __init__(self, of: Callable[[Any], ShardMaker], task: Any) -> None:
+        self.scorer: ShardMaker | UserError
         try:
             self.scorer = of(task)
         except UserError as error:

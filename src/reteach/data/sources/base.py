@@ -18,7 +18,7 @@ from ...item_index import first_repeated, rows_among
 from ...progress import note
 from .arrays import ArraySource, open_npz
 from .cifar import open_cifar
-from .feature_table import is_table, read_table
+from .feature_table import is_table, read_table, refuse_lost_index
 from .folders import open_folder
 from .huggingface import is_saved, open_hf
 from .shards import is_shards, open_shards
@@ -264,6 +264,7 @@ def _not_another_kind(folder: Path) -> None:
         raise UserError(f"{folder} is CIFAR as published: write cifar:{folder}")
     if names and all(name.lower().endswith(".tar") for name in names):
         raise UserError(f"{folder} holds tar shards: write '{folder}/*.tar'")
+    refuse_lost_index(folder, names)
 
 
 def _listed(folder: Path, most: int) -> list[str]:

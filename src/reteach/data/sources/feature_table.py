@@ -158,6 +158,32 @@ def is_table(folder: Path) -> bool:
     return index_file(folder).is_file()
 
 
+def refuse_lost_index(folder: Path, names: Sequence[str]) -> None:
+    """Refuse a folder with shards of features and without the index that says what belongs to them.
+
+    Args:
+        names: some in the folder.
+
+    Raises:
+        UserError: it is one.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    shard = next((name for name in names if name.endswith(".parquet")), None)
+    if shard is None:
+        return
+    try:
+        known = pq.read_schema(folder / shard).metadata or {}
+    except (pa.ArrowException, OSError):
+        return
+    if KEY in known:
+        raise UserError(
+            f"{folder} holds shards of features and its {INDEX} is missing: copy that back, or make the "
+            "table again with reteach embed and another --out"
+        )
+
+
 def index_file(folder: Path) -> Path:
     """Where the index of a feature table is, or would be."""
     old = folder / OLD_INDEX

@@ -27,13 +27,14 @@ OddImages = tuple[str, str, int, Sequence[Doubted]]
 @final
 @dataclass(frozen=True)
 class AdvicePiece:
-    """A recommendation: its command, the finding it stands on and where that is in docs/."""
+    """A recommendation: its command, those after it, the finding it stands on and where that is in docs/."""
 
     title: str
     command: str
     finding: str
     page: str
     section: str
+    then: tuple[str, ...] = ()
 
 
 @final
@@ -109,7 +110,7 @@ def _advice(page: Page) -> Section:
         tag(
             "li",
             tag("h3", f"{number}. {piece.title}"),
-            _code(piece.command),
+            *map(_code, (piece.command, *piece.then)),
             tag("p", piece.finding),
             tag(
                 "p",

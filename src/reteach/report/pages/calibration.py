@@ -24,13 +24,15 @@ NAMES = ("absent: never named", "present, seldom named", "present, often named")
 def write_calibration(path: Path, found: Calibration, title: str) -> None:
     """Write the page of a calibration; ``title`` says of what."""
     header = top("calibration", named(title),
-        [notice("It cannot tell present from absent", doubt) for doubt in found.warnings] or None,
+        [notice(_doubted(found), doubt) for doubt in found.warnings] or None,
         big_numbers(
             [
                 ("Labels per image", decimal(found.labels_per_image), "",
-                 "mean sum of an image's probabilities"),
+                 "mean sum of an image's probabilities of presence"),
                 ("Above 0.5", decimal(found.predicted), "",
                  "labels per image that would be predicted"),
+                ("Probability at 0.5", decimal(found.half), "",
+                 "of presence, where a score is 0.5"),
                 ("In order", percent(apart(found.pooled)), "%",
                  "an absent class scores below a seldom named one"),
             ]
@@ -48,6 +50,12 @@ def write_calibration(path: Path, found: Calibration, title: str) -> None:
     write_page(path, f"Calibration of {title} — reteach", header, sections)
 
 
+def _doubted(found: Calibration) -> str:
+    if found.rate is not None:
+        return "The number of labels that was given decides"
+    return "It cannot tell present from absent"
+
+
 def _scores(found: Calibration) -> Section:
     z, total = _coarse(found.z, found.counts.sum((0, 1)))
     share = 100 * total / max(total.sum(), 1)
@@ -59,7 +67,7 @@ def _scores(found: Calibration) -> Section:
     chart = lines(
         curves,
         f"Shares of the scores by log-odds, with {plural(len(names), 'component')} fitted",
-        marks=[] if cut is None else [(cut, "probability 0.5")],
+        marks=[] if cut is None else [(cut, "score 0.5")],
         x_label="log-odds of being named",
         show=lambda _: "",
     )
@@ -78,11 +86,14 @@ def _named(found: Calibration) -> Section | None:
     """How often a score's class was the label, observed and fitted."""
     if not found.counts[NAMED].any():
         return None
+    rate = found.rate
     z, named = _coarse(found.z, found.counts[NAMED].sum(0))
     _, other = _coarse(found.z, found.counts[UNNAMED].sum(0))
     seen = named + other
     parts = found.pooled.density(z)
     fitted = (parts * found.pooled.named).sum(-1) / np.maximum(parts.sum(-1), 1e-300)
+    if rate is not None:
+        fitted = rate.named(z)
     enough = seen >= 20
     observed = np.where(enough, named / np.maximum(seen, 1), np.nan)
     curves = [
@@ -97,7 +108,7 @@ def _named(found: Calibration) -> Section | None:
     )
     keys = legend([(curve.name, curve.look) for curve in curves])
     body = join(keys, panels([panel("Named", chart, "percent of the scores")]))
-    lead = "How often a class with this score is the label of its image, and what the components say of it."
+    lead = "How often a class with this score is the label of its image, and what was fitted to it."
     return Section("named", "The names", lead, body)
 
 
@@ -113,16 +124,22 @@ def _map(found: Calibration) -> Section:
         return [float(v) for v in 100 / (1 + np.exp(-logits))]
 
     curves = [
-        Line("present", knots.tolist(), p(middle), 0, *map(p, band or ())),
+        Line("score", knots.tolist(), p(middle), 0, *map(p, band or ())),
         Line("named, by the model", knots.tolist(), own.tolist(), 1),
     ]
     chart = lines(
         curves,
-        "Probability of presence, and the model's own probability, by log-odds",
+        "The score that a prediction has, and the model's own probability, by log-odds",
         x_label="log-odds of being named",
         show=lambda _: "",
     )
-    lead = "What a score becomes. The order of the images by a class stays as it was."
+    lead = "What the model's score becomes. The order of the images by a class stays as it was."
+    if found.half != 0.5:
+        lead += (
+            " It is no probability: the odds of presence are multiplied by "
+            f"{(1 - found.half) / found.half:.2f}, so that as many classes pass 0.5 as were expected "
+            "(--half presence: probabilities)."
+        )
     if band is not None:
         lead += " The line is the median class, the band reaches over all classes."
     body = join(
@@ -148,6 +165,11 @@ def _components(found: Calibration) -> Section:
         "Shares of all scores; mean and deviation in log-odds; how often a class of the component is the "
         "label of its image."
     )
+    if found.rate is not None:
+        lead += (
+            " Not used: presence is proportional to the rate of being named, a logistic function of the "
+            f"score, times {found.rate.factor:.2f}."
+        )
     if found.counts[UNKNOWN].any() and not found.counts[NAMED].any():
         lead += " No image had a label: the model's own probabilities stood in for the names."
     return Section("components", "The components", lead, table(heads, [rows], "Components"))
