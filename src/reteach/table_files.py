@@ -5,15 +5,23 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, get_args
+from typing import IO, TYPE_CHECKING, Any, Literal, get_args
 
 from .errors import UserError
+from .parquet import read_columns, read_schema
+from .quick_csv import quick_columns
 from .spreadsheet import check_columns, csv_table, unguard
+from .structured import parse_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .name_lists import NameLists
 
 Kind = Literal["single", "multi", "soft"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -29,9 +37,9 @@ class Cells:
     """What stands in a file, row by row, before anything is known of its meaning."""
 
     items: list[str]
-    names: list[list[str]]
+    names: NameLists
     weights: list[list[float]] | None
-    unknown: list[list[str]] | None
+    unknown: NameLists | None
     source: str
     classes: list[str] | None
     kind: Kind | None
@@ -48,16 +56,17 @@ class Cells:
 def read_parquet(path: Path) -> Cells:
     """The cells of a Parquet file; class list and kind from its columns, or from its metadata."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    try:
-        schema = pq.read_schema(path)
-        check_columns(path, schema.names)
-        _need_columns(path, schema.names)
-        wanted = [c for c in _COLUMNS if c in schema.names]
-        table = pq.read_table(path, columns=wanted)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
-        raise UserError(f"{path}: not a readable Parquet file ({_one_line(error)})") from None
+    from .name_lists import NameLists
+
+    schema = read_schema(path)
+    check_columns(path, schema.names)
+    _need_columns(path, schema.names)
+    wanted = [c for c in _COLUMNS if c in schema.names]
+    for name in ("kind", "classes", "source"):
+        if name in wanted and pa.types.is_nested(schema.field(name).type):
+            raise UserError(f"{path}: the column {name!r} is {schema.field(name).type}, not text")
+    table = read_columns(path, wanted)
     texts: set[str] = set()
     names = _lists(path, table["labels"].to_pylist(), texts)
     unknown = _lists(path, table["unknown"].to_pylist(), texts) if "unknown" in wanted else None
@@ -79,9 +88,9 @@ def read_parquet(path: Path) -> Cells:
     items = _items(path, table["item"].to_pylist(), "kind" in said or "classes" in said, from_csv)
     return Cells(
         items,
-        names,
+        NameLists.of(names),
         weights,
-        unknown,
+        None if unknown is None else NameLists.of(unknown),
         unguard(source) if from_csv else source,
         classes,
         _one_kind(path, kinds),
@@ -158,8 +167,8 @@ def _one_list(path: Path, said: Sequence[str]) -> list[str] | None:
     lists = []
     for text in said:
         try:
-            names = json.loads(text)
-        except (json.JSONDecodeError, RecursionError):
+            names = parse_json(text)
+        except ValueError:
             names = None
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise UserError(f"{path}: the class list is damaged: {text[:60]!r}")
@@ -209,6 +218,80 @@ def _rows_of_csv(path: Path, file: IO[str]) -> Cells:
     header, rows = csv_table(path, file)
     _need_columns(path, header)
     at = {name: header.index(name) for name in _COLUMNS if name in header}
+    try:
+        quick = _columns_of_csv(path, len(header), at)
+    except UserError:  # the reader of rows knows the line
+        quick = None
+    return _rows(path, at, rows) if quick is None else quick
+
+
+def _columns_of_csv(path: Path, header: int, at: dict[str, int]) -> Cells | None:
+    """The same from whole columns, where the file is large and plain; None: it is not.
+
+    Raises:
+        UserError: a cell is not what it should be.
+    """
+    import numpy as np
+
+    from .name_lists import NameLists
+
+    table = quick_columns(path, header, list(at.values()))
+    if table is None or not len(table):
+        return None
+
+    def cells(name: str) -> tuple[NDArray[np.int64], list[str]]:
+        """(N,) index into the different cells of a column."""
+        column = table[str(at[name])].combine_chunks().dictionary_encode()
+        return column.indices.to_numpy().astype(np.int64), column.dictionary.to_pylist()
+
+    texts: set[str] = set()
+
+    def lists(name: str) -> NameLists:
+        codes, found = cells(name)
+        return NameLists(codes, [split_labels(unguard(cell), str(path), texts) for cell in found])
+
+    names = lists("labels")
+    unknown = lists("unknown") if "unknown" in at else None
+    weights = None
+    if "weight" in at:
+        codes, found = cells("weight")
+        parts = [split_weights(cell, str(path)) for cell in found]
+        weights = [parts[code] for code in codes.tolist()]
+    kinds: tuple[str, ...] = ()
+    kindless = None
+    if "kind" in at:
+        codes, found = cells("kind")
+        empty = np.array([not cell.strip() for cell in found])[codes]
+        kinds = tuple(sorted({cell.strip() for cell in found} - {""}))
+        kindless = int(np.flatnonzero(empty)[0]) if empty.any() else None
+    listed = [cell.strip() for cell in cells("classes")[1]] if "classes" in at else []
+    kind = _one_kind(path, kinds)
+    classes = _one_list(path, [cell for cell in listed if cell])
+    source = (
+        next((unguard(cell) for cell in cells("source")[1] if cell), "") if "source" in at else ""
+    )
+    column = table[str(at["item"])]
+    items: list[str] = []
+    for chunk in column.chunks:
+        found = chunk.to_pylist()
+        items += [unguard(item) for item in found] if "'" in {i[:1] for i in found} else found
+    return Cells(
+        items,
+        names,
+        weights,
+        unknown,
+        source,
+        classes,
+        kind,
+        texts,
+        "classes" in at and classes is None,
+        kindless if kind else None,
+    )
+
+
+def _rows(path: Path, at: dict[str, int], rows: Iterable[tuple[int, list[str]]]) -> Cells:
+    from .name_lists import NameLists
+
     items, names, source = [], [], ""
     texts: set[str] = set()
     kinds: list[str] = []
@@ -233,7 +316,10 @@ def _rows_of_csv(path: Path, file: IO[str]) -> Cells:
     classes = _one_list(path, list(lists))
     kindless = _first_empty(kinds) if kind else None
     lost = "classes" in at and len(items) > 0 and classes is None
-    return Cells(items, names, weights, unknown, source, classes, kind, texts, lost, kindless)
+    given = None if unknown is None else NameLists.of(unknown)
+    return Cells(
+        items, NameLists.of(names), weights, given, source, classes, kind, texts, lost, kindless
+    )
 
 
 def split_labels(cell: str, where: str, texts: set[str] | None = None) -> list[str]:
@@ -245,8 +331,8 @@ def split_labels(cell: str, where: str, texts: set[str] | None = None) -> list[s
     cell = cell.strip()
     if cell.startswith("["):
         try:
-            parsed = json.loads(cell)
-        except (json.JSONDecodeError, RecursionError):
+            parsed = parse_json(cell)
+        except ValueError:
             parsed = None
         if not isinstance(parsed, list):
             raise UserError(
@@ -289,7 +375,3 @@ def _need_columns(path: Path, columns: Sequence[str]) -> None:
         if name not in columns:
             found = ", ".join(columns) or "none"
             raise UserError(f"{path}: no column {name!r} (found: {found})")
-
-
-def _one_line(error: BaseException) -> str:
-    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
