@@ -264,68 +264,43 @@ def embed_parts(
 ) -> EmbeddedTotal:
     """The same for images that are open; see :func:`embed`."""
     with only_writer(out, worth="*.parquet"):
-        return _embed_parts(
-            eyes,
-            parts,
-            out,
-            views=views,
-            seed=seed,
-            block=block,
-            batch_size=batch_size,
-            backend=backend,
-            workers=workers,
-        )
-
-
-def _embed_parts(
-    eyes: Extractor,
-    parts: Parts,
-    out: Path,
-    *,
-    views: int,
-    seed: int,
-    block: int,
-    batch_size: int | None,
-    backend: Backend | None,
-    workers: int,
-) -> EmbeddedTotal:
-    begun = read_index(out)["settings"] if is_table(out) else {}
-    if not begun and entries(out):
-        raise UserError(f"{out} is not empty and holds no feature table; use another --out")
-    device = eyes.seen.prepare.device
-    usual = begun.get("batch_size") or (8 if device == "cpu" else 256)
-    count = sum(parts.sizes) if parts.unit == "images" else None
-    of = forward(eyes.model, input_of(eyes, parts), backend or begun.get("backend"), count)
-    settings = making(eyes) | {
-        "views": views,
-        "seed": seed,
-        "block": block if parts.shared is not None else None,
-        "backend": of.backend,
-        "dtype": "float32",
-        "batch_size": batch_size or usual,
-    }
-    if begun and begun != settings:
-        raise UserError(
-            f"{out} was begun with other settings ({first_difference(begun, settings)}); use another --out"
-        )
-    embedder = Embedder(eyes, of, parts, settings, workers)
-    total = EmbeddedTotal(len(parts.names), settings)
-    total.unreadable += left_out(parts.shared)
-    digests = _there(embedder, out, total)
-    _keep(out, settings, digests, complete=False)
-    if elsewhere is None:
-        _compute(embedder, out, total, digests)
-    else:
-        _gather(embedder, out, total, digests, elsewhere)
-    if not total.images:
-        name, reason = next(iter([*total.failed, *total.unreadable]), ("", "there are none"))
-        raise UserError(f"none of the images can be read, first: {name}: {reason}")
-    order = {name: digests[name] for name in parts.names if name in digests}
-    _keep(out, settings, order, complete=not total.failed)
-    (out / "unreadable.csv").unlink(missing_ok=True)  # where it was in earlier versions
-    listing = beside(out)
-    total.listed = Unreadable.of(listing, total.failed, total.unreadable).written(listing)
-    return total
+        begun = read_index(out)["settings"] if is_table(out) else {}
+        if not begun and entries(out):
+            raise UserError(f"{out} is not empty and holds no feature table; use another --out")
+        device = eyes.seen.prepare.device
+        usual = begun.get("batch_size") or (8 if device == "cpu" else 256)
+        count = sum(parts.sizes) if parts.unit == "images" else None
+        of = forward(eyes.model, input_of(eyes, parts), backend or begun.get("backend"), count)
+        settings = making(eyes) | {
+            "views": views,
+            "seed": seed,
+            "block": block if parts.shared is not None else None,
+            "backend": of.backend,
+            "dtype": "float32",
+            "batch_size": batch_size or usual,
+        }
+        if begun and begun != settings:
+            raise UserError(
+                f"{out} was begun with other settings ({first_difference(begun, settings)}); use another --out"
+            )
+        embedder = Embedder(eyes, of, parts, settings, workers)
+        total = EmbeddedTotal(len(parts.names), settings)
+        total.unreadable += left_out(parts.shared)
+        digests = _there(embedder, out, total)
+        _keep(out, settings, digests, complete=False)
+        if elsewhere is None:
+            _compute(embedder, out, total, digests)
+        else:
+            _gather(embedder, out, total, digests, elsewhere)
+        if not total.images:
+            name, reason = next(iter([*total.failed, *total.unreadable]), ("", "there are none"))
+            raise UserError(f"none of the images can be read, first: {name}: {reason}")
+        order = {name: digests[name] for name in parts.names if name in digests}
+        _keep(out, settings, order, complete=not total.failed)
+        (out / "unreadable.csv").unlink(missing_ok=True)  # where it was in earlier versions
+        listing = beside(out)
+        total.listed = Unreadable.of(listing, total.failed, total.unreadable).written(listing)
+        return total
 
 
 def _compute(embedder: Embedder, out: Path, total: EmbeddedTotal, digests: dict[str, str]) -> None:
