@@ -281,7 +281,8 @@ def embed_parts(
         }
         if begun and begun != settings:
             raise UserError(
-                f"{out} was begun with other settings ({first_difference(begun, settings)}); use another --out"
+                f"{out} was begun with other settings ({first_difference(begun, settings)}); "
+                "use another --out"
             )
         embedder = Embedder(eyes, of, parts, settings, workers)
         total = EmbeddedTotal(len(parts.names), settings)
