@@ -6,13 +6,17 @@ command that was called are imported, those of the function once its options are
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, redirect_stdout
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from types import FrameType
 from typing import Any
 
 from . import __version__
@@ -181,15 +185,69 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 2 for an error of the user's, 130 when interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _main(words)
+        with _terminated_like_interrupted():
+            return _main(words)
     except (UserError, Interrupted) as error:
-        if os.environ.get("RANK", "0") == "0":  # under torchrun all processes say the same
-            print(f"reteach: {error}", file=sys.stderr)
+        _tell(str(error))
         return 2 if isinstance(error, UserError) else 130
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         return 0
+    except Exception as error:
+        if (told := _of_the_machine(error)) is None:
+            raise
+        _tell(told)
+        return 2
+
+
+def _tell(error: str) -> None:
+    if os.environ.get("RANK", "0") == "0":  # under torchrun all processes say the same
+        print(f"reteach: {error}", file=sys.stderr)
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: what is half-written is removed on the way."""
+    ours = os.getpid()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != ours:  # a process forked from this one, which ends at once
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        raise KeyboardInterrupt
+
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    ):
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _of_the_machine(error: Exception) -> str | None:
+    """What the machine refused, in one line: disk, memory, files. None: something else, a fault of ours."""
+    from .files import out_of_space
+
+    if out_of_space(error):
+        return "the disk is full: free some space, then run the same again"
+    if isinstance(error, MemoryError):
+        return "out of memory: use a smaller --batch-size, fewer --workers, or a larger machine"
+    if isinstance(error, OSError) and error.errno is not None and error.errno in _MACHINE:
+        where = f" {os.fsdecode(error.filename)!r}:" if error.filename is not None else ""
+        return f"the system refuses:{where} {os.strerror(error.errno)}"
+    return None
+
+
+_MACHINE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ENOLCK, errno.EFBIG),
+}
 
 
 def _main(words: list[str]) -> int:

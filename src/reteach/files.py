@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import math
 import os
@@ -10,6 +11,7 @@ import re
 import secrets
 import socket
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,28 +33,76 @@ def atomic_path(path: Path) -> Iterator[Path]:
     share a temporary path, be they on two machines with one folder.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.part")
+    written = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    part = path.with_name(f".{_short(path.name)}.{written}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        with open(part, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"disk full while writing {path}: free some space and resume") from None
-        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-            raise UserError(f"cannot write {path}: {os.strerror(error.errno)}") from None
-        raise
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            with open(part, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(part, path)
     finally:
         with suppress(OSError):
             part.unlink()
 
 
-def remove_parts(folder: Path, name: str = "*") -> None:
-    """Delete what killed writers of ``name`` left half-written in ``folder``, and nothing that is still
-    being written: by a process that lives, or on another machine within a day."""
-    for part in folder.glob(f".{name}.*.part"):
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """A full disk, or a place that cannot be written, as the error of a user.
+
+    Args:
+        path: what is being written.
+
+    Raises:
+        UserError: it cannot be.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if out_of_space(error):
+            raise UserError(
+                f"disk full while writing {path}: free some space, then run the same again"
+            ) from None
+        if isinstance(error, OSError) and error.errno in _CANNOT:
+            raise UserError(f"cannot write {path}: {os.strerror(error.errno)}") from None
+        raise
+
+
+_CANNOT = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR),
+    *(errno.ENAMETOOLONG, errno.EFBIG, errno.EIO, errno.ESTALE),
+}
+
+
+def out_of_space(error: BaseException) -> bool:
+    """Whether a full disk is behind an error: torch, safetensors and SQLite have kinds of their own."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if _FULL.search(str(seen)):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+_FULL = re.compile("no space left on device|disk quota exceeded|disk is full", re.IGNORECASE)
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for the rest of a temporary file's: most file systems allow 255 bytes."""
+    data = name.encode(errors="surrogateescape")
+    return name if len(data) <= 150 else f"{zlib.crc32(data):08x}"
+
+
+def remove_parts(folder: Path, name: str | None = None) -> None:
+    """Delete what killed writers of ``name`` (None: of anything) left half-written in ``folder``, and nothing
+    that is still being written: by a process that lives, or on another machine within a day."""
+    of = "*" if name is None else glob.escape(_short(name))
+    for part in folder.glob(f".{of}.*.part"):
         with suppress(OSError):
             if _left_behind(part):
                 part.unlink()

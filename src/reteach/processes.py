@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar, final
 
+from .errors import UserError
+
 T = TypeVar("T")
 
 _CHUNK = 8
@@ -197,7 +199,9 @@ class WorkerPool(Generic[T]):
             if time.monotonic() > worker.deadline(self.patience) and not worker.pipe.poll():
                 self._release(worker)
                 if not worker.ready:
-                    raise RuntimeError(f"a worker process has not started within {_START:g} s")
+                    raise UserError(
+                        f"a worker process has not started within {_START:g} s: try fewer --workers"
+                    )
                 yield (
                     worker.rows.popleft(),
                     WorkerFailure(f"reading it takes more than {self.patience:g} s"),
@@ -240,9 +244,9 @@ class WorkerPool(Generic[T]):
         self._release(worker)
         how = worker.end()
         if not worker.ready:
-            raise RuntimeError(
-                f"a worker process ended as soon as it started ({how}); "
-                "a script must do its work below: if __name__ == '__main__'"
+            raise UserError(
+                f"a worker process ended as soon as it started ({how}): out of memory, or in a script whose "
+                "work is not below: if __name__ == '__main__'"
             )
         if worker.rows:
             row = worker.rows[0]

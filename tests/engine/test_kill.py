@@ -8,7 +8,7 @@ import random
 import signal
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import torch
@@ -30,12 +30,12 @@ def train_and_die_writing(folder: Path, after: int, *how: Any) -> None:
     """The same, killed half-way through writing a snapshot."""
     save, count = torch.save, 0
 
-    def half(content: Any, path: Path) -> None:
+    def half(content: Any, out: IO[bytes]) -> None:
         nonlocal count
-        save(content, path)
+        save(content, out)
         count += 1
         if count > after:
-            os.truncate(path, os.path.getsize(path) // 2)
+            os.truncate(out.name, os.path.getsize(out.name) // 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
     torch.save = half

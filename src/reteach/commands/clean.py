@@ -29,7 +29,7 @@ from ..relabel.noise.balance import balance
 from ..report.pages.label_issues import Cleaning, RuleOutcome, Suspect, write_suspects
 from ..runs.checkpoint import choose_device
 from ..runs.config import Config, with_network
-from ..runs.folder import open_run_folder
+from ..runs.folder import open_run_folder, writing_run
 from ..runs.folds import split_of
 from ..runs.gallery import data_url
 from ..runs.inputs import Inputs, open_inputs
@@ -116,7 +116,7 @@ def clean(options: CleanOptions) -> CleanResult:
     folder = options.folder or options.out.with_suffix("")
     config = _config(options, folder)
     device = choose_device(config.model.device)
-    with distributed.group(device):
+    with distributed.group(device), writing_run(config):
         config = open_run_folder(config, folder)
         inputs = open_inputs(config.data, config.training.seed)
         try:

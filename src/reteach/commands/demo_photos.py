@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from ..errors import UserError, missing_extra
 from ..files import atomic_write, local, write_json
+from ..locks import only_writer
 from ..options.demo import PhotosOptions
 from ..options.shared import PRETRAINED, Model
 from ..progress import note, progress
@@ -179,6 +180,18 @@ def show_photos(
         UserError: a folder that cannot be written to or holds other photos, or probabilities without
             two classes.
     """
+    with only_writer(options.out, worth="photos/*"):
+        return _shown(options, images, probability, eyes, credit, head)
+
+
+def _shown(
+    options: PhotosOptions,
+    images: Sequence[NDArray[np.uint8]],
+    probability: Probability,
+    eyes: Extractor,
+    credit: str,
+    head: Model | None,
+) -> PhotosResult:
     from ..compare.expert_labels import expert_study
     from ..data.sources.base import open_source
     from ..features.embed import embed

@@ -32,6 +32,7 @@ from ..engine.learner import Predictor
 from ..errors import UserError
 from ..files import write_json
 from ..labels import Single
+from ..locks import entries, numbered_folder, only_writer
 from ..models import export, zoo
 from ..models.heads import classifier_of
 from ..options.methods import SoftmaxOptions
@@ -148,10 +149,16 @@ def _full_ft(options: TransferOptions, training: Training) -> TrainResult:
 
 def _fc_only(options: TransferOptions) -> TransferResult:
     """Fit a logistic regression on frozen features."""
+    given = options.output.out
+    out = numbered_folder(Path("runs"), "transfer") if given is None else given
+    with only_writer(out, worth="transfer.json", made=given is None):
+        if entries(out):
+            raise UserError(f"{out} exists and is not empty; use another --out")
+        return _fitted(options, out)
+
+
+def _fitted(options: TransferOptions, out: Path) -> TransferResult:
     data, folds, seed = options.data, options.folds, options.training.seed
-    out = options.output.out or _fresh()
-    if out.exists() and any(out.iterdir()):
-        raise UserError(f"{out} exists and is not empty; use another --out")
     saved = load_models(options.run_folder, options.device)
     name, model = saved.named(options.predictor)
     _, info = _place(options.run_folder, saved, options.predictor)
@@ -201,13 +208,6 @@ def _fc_only(options: TransferOptions) -> TransferResult:
     return TransferResult(
         out, numbers, metrics, fitted.strength, cross_validation, folds, len(inputs.val), lost
     )
-
-
-def _fresh() -> Path:
-    number = 1
-    while (folder := Path("runs") / f"transfer-{number}").exists():
-        number += 1
-    return folder
 
 
 def with_head(

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
-from ..errors import UserError
 from ..files import local, write_json
+from ..locks import only_writer
 from ..records.comparisons import COMPARISON, Budget, ComparisonRecord, TrialResult
 from . import summary as rows
 from .data import ComparisonSpec
@@ -48,11 +48,17 @@ def compare(plan: ComparisonPlan) -> dict[str, Any]:
     Returns: the content of ``results.json``.
 
     Raises:
-        UserError: no process to work in, no folder to write to; a training that cannot be.
+        UserError: no process to work in, no folder to write to, or another process writes there; a
+            training that cannot be.
     """
+    local(plan.folder, "--out")
+    with only_writer(plan.folder, worth="runs/*/stages"):
+        return _compare(plan)
+
+
+def _compare(plan: ComparisonPlan) -> dict[str, Any]:
     from ..report import comparison_report
 
-    _ready(plan)
     trials = [
         Trial(variant, plan.arena, seed, trial_folder(plan.folder, variant, seed))
         for variant in plan.variants
@@ -96,12 +102,3 @@ def compare(plan: ComparisonPlan) -> dict[str, Any]:
     write_json(plan.folder / "results.json", results)
     comparison_report(plan.folder)
     return results
-
-
-def _ready(plan: ComparisonPlan) -> None:
-    """The folder is there, before anything is read or trained."""
-    local(plan.folder, "--out")
-    try:
-        plan.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {plan.folder}: {error.strerror}; name another folder") from None

@@ -88,7 +88,8 @@ class BestModel:
         with distributed.together():
             if distributed.rank() == 0:
                 with atomic_path(self.file) as part:
-                    torch.save(content, part)
+                    with open(part, "wb") as out:  # to a path, torch hides why it could not write
+                        torch.save(content, out)
                     sealed.seal(part)
 
     def predictor(self, algorithm: Algorithm) -> Predictor | None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, final
 
 from ..errors import missing_extra
-from ..files import atomic_write
+from ..files import atomic_write, writing
+from ..structured import parse_json
 from . import distributed
 
 Record = dict[str, Any]
@@ -45,9 +46,10 @@ class Log:
         }
         self.records.append(clean)
         if self.file is not None:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.file, "a", encoding="utf-8") as out:
-                out.write(json.dumps(clean) + "\n")
+            with writing(self.file):
+                self.file.parent.mkdir(parents=True, exist_ok=True)
+                with open(self.file, "a", encoding="utf-8") as out:
+                    out.write(json.dumps(clean) + "\n")
         for sink in self.sinks:
             sink(clean)
 
@@ -68,7 +70,7 @@ def read_records(file: Path) -> list[Record]:
     records = []
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            record = json.loads(line)
+            record = parse_json(line)
         except ValueError:
             continue
         if isinstance(record, dict):

@@ -31,6 +31,7 @@ from ..errors import Interrupted, Refused, UserError
 from ..files import atomic_path, atomic_write, remove_parts
 from ..progress import progress
 from ..records.runs import Measurement
+from ..structured import parse_json
 from . import distributed, snapshot
 from .algorithm import Algorithm
 from .best_model import BestModel, Patience
@@ -230,7 +231,7 @@ class Run:
 def _record(file: Path) -> dict[str, str]:
     """What a stage was asked to do."""
     try:
-        return dict(json.loads(file.read_text()))
+        return dict(parse_json(file.read_bytes()))
     except (OSError, ValueError, TypeError):
         raise UserError(f"{file} is damaged; delete the folder {file.parent}") from None
 
@@ -273,7 +274,6 @@ class _Loop:
                 progress(self.name, self.steps, self.owner.quiet or distributed.rank() > 0)
             )
             stack.enter_context(torch.random.fork_rng(devices=[]))
-            stack.enter_context(_workers_gone(interrupted))
             words = ""
             for batch in self.stream.batches(start, self.steps):
                 finite = True
@@ -391,18 +391,6 @@ def _seed(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
-
-
-@contextmanager
-def _workers_gone(interrupted: Callable[[], bool]) -> Iterator[None]:
-    """A scheduler's SIGTERM goes to every process: that a worker died of it is no failure. The step in
-    hand is lost, so that the last snapshot counts."""
-    try:
-        yield
-    except RuntimeError as error:
-        if interrupted() and "DataLoader worker" in str(error):
-            raise Interrupted("stopped together with the workers") from None
-        raise
 
 
 @contextmanager

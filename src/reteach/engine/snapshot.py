@@ -153,7 +153,8 @@ def save(path: Path, algorithm: Any, step: int, stamp: str) -> None:
     """Write the state after ``step`` steps; a crash at any moment leaves the earlier snapshot."""
     state = {name: tensor.detach().cpu() for name, tensor in leaves(algorithm).items()}
     with atomic_path(path) as part:
-        torch.save({"step": step, "stamp": stamp, "state": state}, part)
+        with open(part, "wb") as out:  # to a path, torch hides why it could not write
+            torch.save({"step": step, "stamp": stamp, "state": state}, out)
         sealed.seal(part)
         if path.exists():
             _keep_as_previous(path)

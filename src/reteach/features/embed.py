@@ -38,6 +38,7 @@ from ..data.sources.feature_table import (
 from ..data.sources.parts import Failed, Parts, open_parts, read_parts
 from ..errors import UserError
 from ..files import remove_parts
+from ..locks import entries, only_writer
 from ..models.forward import Backend, Forward, forward
 from ..models.heads import classifier_of
 from ..progress import note, progress
@@ -262,8 +263,34 @@ def embed_parts(
     elsewhere: Elsewhere | None = None,
 ) -> EmbeddedTotal:
     """The same for images that are open; see :func:`embed`."""
+    with only_writer(out, worth="*.parquet"):
+        return _embed_parts(
+            eyes,
+            parts,
+            out,
+            views=views,
+            seed=seed,
+            block=block,
+            batch_size=batch_size,
+            backend=backend,
+            workers=workers,
+        )
+
+
+def _embed_parts(
+    eyes: Extractor,
+    parts: Parts,
+    out: Path,
+    *,
+    views: int,
+    seed: int,
+    block: int,
+    batch_size: int | None,
+    backend: Backend | None,
+    workers: int,
+) -> EmbeddedTotal:
     begun = read_index(out)["settings"] if is_table(out) else {}
-    if not begun and out.is_dir() and any(out.iterdir()):
+    if not begun and entries(out):
         raise UserError(f"{out} is not empty and holds no feature table; use another --out")
     device = eyes.seen.prepare.device
     usual = begun.get("batch_size") or (8 if device == "cpu" else 256)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 from ..engine import distributed
 from ..errors import UserError
 from ..files import local
+from ..locks import entries, numbered_folder, only_writer
 from ..options import shared as options
 from . import config as configs
 
@@ -18,10 +21,32 @@ def new_folder(config: configs.Config) -> Path:
     """The run folder; a new number in ``runs`` when none is given."""
     if config.output.out is not None:
         return config.output.out
-    number = 1
-    while (folder := Path("runs") / f"{config.method}-{number}").exists():
-        number += 1
-    return folder
+    return numbered_folder(Path("runs"), config.method)
+
+
+@contextmanager
+def writing_run(config: configs.Config, resumed: bool = False) -> Iterator[Path]:
+    """The run folder, in which no other process writes meanwhile.
+
+    What an attempt leaves there that fails before the first stage goes again, so that the name stays free.
+
+    Args:
+        resumed: there is no other folder to take.
+    """
+    with ExitStack() as stack:
+        folder = Path()
+        with distributed.together():
+            if distributed.rank() == 0:
+                folder = new_folder(config)
+                local(folder, "--out")
+                lock = only_writer(
+                    folder,
+                    worth="stages",
+                    otherwise="end it" if resumed else "use another --out",
+                    made=config.output.out is None,
+                )
+                stack.enter_context(lock)
+        yield distributed.share(folder)
 
 
 def open_run_folder(config: configs.Config, folder: Path, moved: bool = False) -> configs.Config:
@@ -63,7 +88,7 @@ def _claim(config: configs.Config, folder: Path, moved: bool) -> None:
             )
         print(f"going on with {folder}", file=sys.stderr)
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or entries(folder)):
         raise UserError(f"{folder} exists and is not a run folder; use another --out")
     folder.mkdir(parents=True, exist_ok=True)
     configs.save(config, file)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,17 +33,20 @@ from . import evaluate as finish
 from .checkpoint import choose_device
 from .checks import check_unlabeled
 from .fine_tuning import fine_tuned
-from .folder import new_folder, open_run_folder
+from .folder import open_run_folder, writing_run
 from .inputs import Inputs, open_inputs
 from .originals import Originals, originals_of
 from .setup import load_recipe, make_setup
 from .sizes import SMALL, sizes_of
 
 
-def train(config: configs.Config, *, moved: bool = False, forgiving: bool = False) -> Path:
+def train(
+    config: configs.Config, *, resumed: bool = False, moved: bool = False, forgiving: bool = False
+) -> Path:
     """Train, or go on with, the run that the configuration describes; returns its folder.
 
     Args:
+        resumed: its folder was named, and it is there.
         moved: its images may be elsewhere than they were; they must be the same.
         forgiving: go on without the images that have vanished since it began.
     """
@@ -51,29 +54,20 @@ def train(config: configs.Config, *, moved: bool = False, forgiving: bool = Fals
     assert isinstance(config.settings, method.settings)
     check_unlabeled(config.method, config.data)
     device = choose_device(config.model.device)
-    with distributed.group(device):
-        folder = distributed.share(new_folder(config))
-        fresh = distributed.share(not folder.exists())
+    with distributed.group(device), writing_run(config, resumed) as folder:
         config = open_run_folder(config, folder, moved)
-        try:
-            originals = originals_of(folder, forgiving)
-            distributed.barrier()  # the first process will write the file that all have read
-            if moved and not originals.before:
-                raise UserError(
-                    f"{folder} kept nothing of its images to know them by: --images stays"
-                )
-            inputs = open_inputs(config.data, config.training.seed, originals)
-            originals.hold_files(config.model)
-            originals.hold_files(config.settings)
-            if distributed.rank() == 0:
-                originals.keep()
-                if moved:
-                    configs.save(config, folder / "config.yaml")
-            return _train(config, folder, inputs, device, method.recipe, originals)
-        except UserError:
-            if fresh and distributed.rank() == 0 and not (folder / "stages").exists():
-                shutil.rmtree(folder)  # nothing was begun: the name stays free
-            raise
+        originals = originals_of(folder, forgiving)
+        distributed.barrier()  # the first process will write the file that all have read
+        if moved and not originals.before:
+            raise UserError(f"{folder} kept nothing of its images to know them by: --images stays")
+        inputs = open_inputs(config.data, config.training.seed, originals)
+        originals.hold_files(config.model)
+        originals.hold_files(config.settings)
+        if distributed.rank() == 0:
+            originals.keep()
+            if moved:
+                configs.save(config, folder / "config.yaml")
+        return _train(config, folder, inputs, device, method.recipe, originals)
 
 
 def resume(folder: Path, images: str | None = None, forgiving: bool = False) -> Path:
@@ -87,7 +81,7 @@ def resume(folder: Path, images: str | None = None, forgiving: bool = False) -> 
     config = replace(config, output=replace(config.output, out=folder))
     if images is not None:
         config = replace(config, data=replace(config.data, images=images))
-    return train(config, moved=images is not None, forgiving=forgiving)
+    return train(config, resumed=True, moved=images is not None, forgiving=forgiving)
 
 
 def _train(
@@ -163,14 +157,20 @@ def _train(
             write_csv(folder / "quarantine.csv", sorted(inputs.quarantine.items()))
         finish.finish(config, folder, inputs, setup, algorithm, run.best(algorithm))
     except (Interrupted, KeyboardInterrupt) as error:
-        message = str(error) or "stopped after training, before the model was judged"
-        status("interrupted", message)
+        message = str(error) or "stopped at once: what came after the last snapshot is lost"
+        with suppress(UserError):
+            status("interrupted", message)
         raise Interrupted(f"{message}; go on with: reteach resume {folder}") from None
     except UserError as error:
         if finished is None or not isinstance(error, Refused):
-            status("failed", str(error))
+            with suppress(UserError):  # on a full disk: the first error is the one to tell
+                status("failed", str(error))
         elif distributed.rank() == 0:  # what was refused takes nothing away from what is there
             atomic_write(folder / RUN.name, finished)
+        raise
+    except Exception as error:  # whatever it is: nobody shall take the run for one that goes on
+        with suppress(UserError):
+            status("failed", " ".join(f"{type(error).__name__}: {error}".split())[:300])
         raise
     made = setup.total - run.spared
     rate = made * config.training.batch_size / max(seconds, 1e-9)

@@ -8,7 +8,6 @@ a function of its part alone.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterable
@@ -19,9 +18,11 @@ from typing import final
 from ..data.sources.parts import Parts
 from ..errors import UserError
 from ..files import remove_parts
+from ..locks import only_writer
+from ..parquet import read_schema
 from ..progress import Progress, progress
 from ..relabel.selection.score_shards import TEACHER, TOP
-from ..scores.columns import one_line
+from ..structured import parse_json
 from ..unreadable import Unreadable, left_out, unreadable
 from .scorer import PART, UNREADABLE, Again, Scorer, ScoringReport, ScoringTask, Step
 
@@ -53,8 +54,14 @@ def score(task: ScoringTask, ray: str | None = None, scorers: int | None = None)
         scorers: processes that score, with Ray; None: as many as there is room for.
 
     Raises:
-        UserError: the folder holds shards of something else, or nothing could be read at all.
+        UserError: the folder holds shards of something else, another process writes there, or nothing could
+            be read at all.
     """
+    with only_writer(task.out, worth="*.parquet"):
+        return _score(task, ray, scorers)
+
+
+def _score(task: ScoringTask, ray: str | None, scorers: int | None) -> Total:
     scorer = Scorer(task)
     total = Total(len(scorer.parts.names), unreadable=list(left_out(scorer.parts.shared)))
     todo = _todo(scorer, total)
@@ -115,9 +122,6 @@ def _follow(
 
 def _todo(scorer: Scorer, total: Total) -> list[int]:
     """The parts that have no shard yet; all files in the folder must be shards of this task."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     out = scorer.task.out
     number = {name: at for at, name in enumerate(scorer.parts.names)}
     done: set[int] = set()
@@ -127,15 +131,15 @@ def _todo(scorer: Scorer, total: Total) -> list[int]:
         if at is None:
             raise UserError(f"{file} is of no part of {scorer.task.images}; use another --out")
         try:
-            schema = pq.read_schema(file)
-        except (pa.ArrowException, OSError) as error:
-            print(f"warning: {file} is damaged and made anew ({one_line(error)})", file=sys.stderr)
+            schema = read_schema(file)
+        except UserError as error:
+            print(f"warning: {error}; made anew", file=sys.stderr)
             continue
         found = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}
         _same(file, found, scorer.metadata(at))
         done.add(at)
         total.earlier += 1
-        total.unreadable += [(item, reason) for item, reason in json.loads(found[UNREADABLE])]
+        total.unreadable += [(item, reason) for item, reason in parse_json(found[UNREADABLE])]
     return [at for at in range(len(number)) if at not in done]
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, final
 
@@ -15,6 +19,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from ...errors import UserError
+from ...progress import note
 from ..sources.base import ArraySource, Source
 from .decode import ImageError
 from .resident import ResidentSource
@@ -84,12 +89,49 @@ def mapped(
 ) -> Iterator[T]:
     """``work(job)`` for each job, in order, each whole in one of ``workers`` processes.
 
+    Where a process is killed, all are started anew and do again what had not come back.
+
     Raises:
-        UserError: as ``work`` raised it, wherever that was.
+        UserError: as ``work`` raised it, wherever that was; or a job killed its process twice.
     """
     if workers == 0:
         yield from map(work, jobs)
         return
+    pending: deque[J] = deque()
+    coming = iter(jobs)
+
+    def open_jobs() -> Iterator[J]:
+        yield from tuple(pending)
+        for job in coming:
+            pending.append(job)
+            yield job
+
+    lost = False
+    while True:
+        try:
+            for found in _loaded(work, open_jobs(), workers, pin):
+                pending.popleft()
+                lost = False
+                if isinstance(found, UserError):
+                    raise found
+                yield found
+            return
+        except _WorkerLost:
+            if lost:
+                raise UserError(
+                    "a process that decodes images was killed twice at the same place (out of memory?): try "
+                    "fewer --workers"
+                ) from None
+            lost = True
+            note("a process that decodes images was killed; its work is done again")
+
+
+class _WorkerLost(Exception):
+    """A process of a DataLoader has ended by itself."""
+
+
+def _loaded(work: Callable[[J], T], jobs: Iterable[J], workers: int, pin: bool) -> Iterator[T]:
+    """The results of a DataLoader, whose errors about its workers come out here alone."""
     loader = DataLoader(
         _Mapped(work),
         batch_size=None,
@@ -100,10 +142,32 @@ def mapped(
         generator=torch.Generator(),  # or the loader would draw from the global one
         worker_init_fn=_apart,
     )
-    for found in loader:
-        if isinstance(found, UserError):
-            raise found
+    with _child_signals_kept():
+        results = iter(loader)
+    while True:
+        try:
+            found = next(results)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise _WorkerLost from None
         yield found
+
+
+@contextmanager
+def _child_signals_kept() -> Iterator[None]:
+    """Torch raises the death of a worker in whatever the parent is doing, a step of training perhaps; the
+    queue of results notices it as well, where it can be mended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 @final

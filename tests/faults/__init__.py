@@ -1,0 +1,1 @@
+"""What happens to a machine, and what people and networks feed to a program."""
