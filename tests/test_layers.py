@@ -28,6 +28,7 @@ FLOORS = [
         "locks",
         "recorded",
         "rng",
+        "npz",
         "parquet",
         "progress",
         "processes",

@@ -203,7 +203,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _tell(error: str) -> None:
     if os.environ.get("RANK", "0") == "0":  # under torchrun all processes say the same
-        print(f"reteach: {error}", file=sys.stderr)
+        said = error if len(error) <= _LONGEST else f"{error[:_LONGEST]} …"
+        print(f"reteach: {said}", file=sys.stderr)
+
+
+_LONGEST = 2000
+"""Characters of an error; a name may be longer."""
 
 
 @contextmanager

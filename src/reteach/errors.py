@@ -1,11 +1,20 @@
 """Errors that a user can cause and mend: one clear line, never a traceback."""
 
+import re
+
+# C0 and C1 controls, line separators, marks that reverse the reading direction
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
 
 class UserError(Exception):
     """Something in the input is wrong; the message says what and how to mend it.
 
-    The command line prints the message as one line and exits with code 2.
+    The command line prints the message as one line and exits with code 2. Names in it may come from anybody:
+    what would break the line or move a terminal's cursor is spelt out.
     """
+
+    def __str__(self) -> str:
+        return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], super().__str__())
 
 
 class Refused(UserError):

@@ -12,7 +12,11 @@ def finite(value: Any) -> float | None:
     """The value as a float, or None if it is no finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond all floats
+        return None
+    return number if math.isfinite(number) else None
 
 
 def decimal(value: float | None, digits: int = 2) -> str:

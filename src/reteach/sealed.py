@@ -9,7 +9,6 @@ the CRCs of their archives are checked, and it is said that there is nothing els
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import sys
@@ -19,6 +18,7 @@ from typing import Any
 
 from .errors import UserError
 from .files import atomic_write, plain_json
+from .structured import parse_json
 
 _LINE = re.compile(rb"\nreteach sha256 ([0-9a-f]{64})\n")
 _LENGTH = 81
@@ -129,8 +129,8 @@ def read_json(path: Path, then: str, *, old: bool = True) -> dict[str, Any]:
     elif not old or _TRACES.search(data):
         raise damaged(path, then)
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(data)
+    except ValueError as error:
         raise Damaged(f"{path} is damaged ({error}): {then}") from None
     if not isinstance(value, dict):
         raise Damaged(f"{path} is damaged (no dictionary): {then}")

@@ -61,10 +61,13 @@ def parse_yaml(text: str) -> Any:
 
     if len(text) > MOST_YAML:
         raise ValueError(f"larger than any settings ({MOST_YAML >> 10} kB)")
-    loader = _loader()(text)
     try:
-        node = loader.get_single_node()
-        value = None if node is None else loader.construct_document(node)
+        loader = _loader()(text)
+        try:
+            node = loader.get_single_node()
+            return None if node is None else loader.construct_document(node)
+        finally:
+            loader.dispose()
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from None
     except (
@@ -76,9 +79,6 @@ def parse_yaml(text: str) -> Any:
         KeyError,
     ) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
-    finally:
-        loader.dispose()
-    return value
 
 
 def _loader() -> type[yaml.SafeLoader]:

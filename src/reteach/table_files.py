@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,9 @@ from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
 from .errors import UserError
+from .parquet import read_columns, read_schema
 from .spreadsheet import check_columns, csv_table, unguard
+from .structured import parse_json
 
 Kind = Literal["single", "multi", "soft"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -48,16 +49,15 @@ class Cells:
 def read_parquet(path: Path) -> Cells:
     """The cells of a Parquet file; class list and kind from its columns, or from its metadata."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    try:
-        schema = pq.read_schema(path)
-        check_columns(path, schema.names)
-        _need_columns(path, schema.names)
-        wanted = [c for c in _COLUMNS if c in schema.names]
-        table = pq.read_table(path, columns=wanted)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
-        raise UserError(f"{path}: not a readable Parquet file ({_one_line(error)})") from None
+    schema = read_schema(path)
+    check_columns(path, schema.names)
+    _need_columns(path, schema.names)
+    wanted = [c for c in _COLUMNS if c in schema.names]
+    for name in ("kind", "classes", "source"):
+        if name in wanted and pa.types.is_nested(schema.field(name).type):
+            raise UserError(f"{path}: the column {name!r} is {schema.field(name).type}, not text")
+    table = read_columns(path, wanted)
     texts: set[str] = set()
     names = _lists(path, table["labels"].to_pylist(), texts)
     unknown = _lists(path, table["unknown"].to_pylist(), texts) if "unknown" in wanted else None
@@ -158,8 +158,8 @@ def _one_list(path: Path, said: Sequence[str]) -> list[str] | None:
     lists = []
     for text in said:
         try:
-            names = json.loads(text)
-        except (json.JSONDecodeError, RecursionError):
+            names = parse_json(text)
+        except ValueError:
             names = None
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise UserError(f"{path}: the class list is damaged: {text[:60]!r}")
@@ -245,8 +245,8 @@ def split_labels(cell: str, where: str, texts: set[str] | None = None) -> list[s
     cell = cell.strip()
     if cell.startswith("["):
         try:
-            parsed = json.loads(cell)
-        except (json.JSONDecodeError, RecursionError):
+            parsed = parse_json(cell)
+        except ValueError:
             parsed = None
         if not isinstance(parsed, list):
             raise UserError(
@@ -289,7 +289,3 @@ def _need_columns(path: Path, columns: Sequence[str]) -> None:
         if name not in columns:
             found = ", ".join(columns) or "none"
             raise UserError(f"{path}: no column {name!r} (found: {found})")
-
-
-def _one_line(error: BaseException) -> str:
-    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__

@@ -43,6 +43,7 @@ from .errors import UserError
 from .files import atomic_path, atomic_write
 from .item_index import first_repeated, rows_among
 from .labels import LabelSet, Multi, Rows, Single, Soft
+from .parquet import CHECKED
 from .progress import note
 from .spreadsheet import to_csv
 from .table_files import KINDS, Cells, Kind, changed_as_number, read_csv, read_parquet
@@ -268,7 +269,7 @@ def write_labels(
         content["original"] = pa.array(originals, pa.list_(pa.string()))
     meta = {"reteach.classes": listed, "reteach.kind": kind}  # of a table without rows
     with atomic_path(path) as part:
-        pq.write_table(pa.table(content).replace_schema_metadata(meta), part)
+        pq.write_table(pa.table(content).replace_schema_metadata(meta), part, **CHECKED)
 
 
 def repeated(text: str, n: int) -> Any:

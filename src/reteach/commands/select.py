@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,12 +10,12 @@ from typing import Any, final
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ..data.loading.decode import ImageError
 from ..data.sources.base import open_source
 from ..errors import UserError, closest
 from ..options.scale import SelectOptions
+from ..parquet import read_columns, read_schema
 from ..progress import progress
 from ..relabel.selection.database import Limits
 from ..relabel.selection.item_lists import read_exclusions
@@ -27,6 +26,7 @@ from ..relabel.selection.topk import select as select_best
 from ..report.pages.picks import Pick, write_picks
 from ..runs.gallery import data_url
 from ..scores.classes import read_classes
+from ..structured import parse_json
 
 MOST = 50
 """Classes on a page, unless some are named."""
@@ -127,14 +127,14 @@ def _incomplete(found: Selection) -> Iterator[str]:
 def _write_page(options: SelectOptions, page: Path) -> int:
     """Write the page of the picks at some ranks of each class; returns the number of images on it."""
     picks = options.out
-    columns = pq.read_table(picks, columns=["class", "rank"])
+    columns = read_columns(picks, ["class", "rank"])
     if not len(columns):
         raise UserError(f"{picks} has no picks to show")
     counts = _counts(columns["class"])
     indexed = isinstance(next(iter(counts)), int)
     met = range(max(counts) + 1) if indexed else sorted(counts)
-    meta = pq.read_schema(picks).metadata or {}
-    names = [str(name) for name in json.loads(meta.get(b"reteach.classes", "null")) or met]
+    meta = read_schema(picks).metadata or {}
+    names = [str(name) for name in parse_json(meta.get(b"reteach.classes", "null")) or met]
     sizes = {str(names[cls] if indexed else cls): size for cls, size in counts.items()}
     ranks = sorted(set(options.ranks)) or _ranks(max(sizes.values()))
     shown = list(options.shown) or _spread(list(sizes))
@@ -142,9 +142,9 @@ def _write_page(options: SelectOptions, page: Path) -> int:
         if name not in names:
             raise UserError(f"--shown: no class is called {name!r}{closest(name, names)}")
     keys = [names.index(name) if indexed else name for name in shown]
-    wanted = pq.read_table(
+    wanted = read_columns(
         picks,
-        columns=["item", "class", "score", "rank"],
+        ["item", "class", "score", "rank"],
         filters=pc.field("rank").isin(ranks) & pc.field("class").isin(keys),
     ).to_pylist()
     pictures = _pictures(str(options.images), sorted({str(row["item"]) for row in wanted}))

@@ -27,6 +27,7 @@ from ..processes import WorkerFailure, WorkerPool
 from ..progress import progress
 from ..records.comparisons import TRIAL, TrialResult
 from ..sealed import Damaged, digest
+from ..structured import parse_json
 from .data import ComparisonSpec, relabelled
 from .variants import Variant
 
@@ -212,7 +213,7 @@ def _kept(trial: Trial, content: str) -> TrialResult | None:
     if not record.exists():
         write_json(record, asked)
     try:
-        found = json.loads(record.read_text())
+        found = parse_json(record.read_bytes())
         outcome = TRIAL.read(trial.folder)
     except (ValueError, Damaged):
         raise UserError(f"{trial.folder} is damaged; delete it to run this part again") from None
@@ -228,7 +229,7 @@ def _kept(trial: Trial, content: str) -> TrialResult | None:
             f"images or labels are not what they were when {trial.folder} was made: put the old files "
             "back, or use another --out"
         )
-    if found != json.loads(json.dumps(asked)):
+    if found != plain(asked):
         raise UserError(f"{trial.folder} is of a comparison with other settings; use another --out")
     return outcome
 
@@ -271,4 +272,4 @@ def trial_folder(folder: Path, variant: Variant, seed: int) -> Path:
 
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:
-    return json.loads(json.dumps(values, default=str))  # type: ignore[no-any-return]
+    return parse_json(json.dumps(values, default=str))  # type: ignore[no-any-return]

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..item_index import rows_among
+from ..npz import read_npz, texts
+from ..parquet import read_columns
 
 
 def read_features(path: Path, items: Sequence[str]) -> NDArray[np.float32]:
@@ -31,31 +33,27 @@ def read_features(path: Path, items: Sequence[str]) -> NDArray[np.float32]:
 
 
 def _npz(path: Path) -> tuple[list[str], NDArray[np.float32]]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            names, features = arrays["items"], arrays["features"]
-    except KeyError:
-        raise UserError(f"{path}: needs the arrays 'items' and 'features'") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable .npz file ({error})") from None
-    if features.ndim != 2 or len(names) != len(features):
+    found = read_npz(path, ("items", "features"))
+    if len(found) < 2:
+        raise UserError(f"{path}: needs the arrays 'items' and 'features'")
+    names, features = texts(found["items"], f"{path}: items"), found["features"]
+    if features.ndim != 2 or features.dtype.kind not in "fiu" or len(names) != len(features):
         raise UserError(
-            f"{path}: items {names.shape} and features {features.shape} do not correspond"
+            f"{path}: {len(names)} items and features {features.dtype} {features.shape} do not correspond"
         )
-    return [str(name) for name in names], np.asarray(features, np.float32)
+    return names, np.asarray(features, np.float32)
 
 
 def _parquet(path: Path) -> tuple[list[str], NDArray[np.float32]]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from ..scores.columns import one_line
 
     try:
-        table = pq.read_table(path, columns=["item", "features"])
+        table = read_columns(path, ["item", "features"])
         flat = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         features = np.asarray(flat, np.float32).reshape(len(table), -1)
-    except (pa.ArrowException, OSError, ValueError, AttributeError) as error:
+    except (pa.ArrowException, UserError, ValueError, AttributeError) as error:
         raise UserError(
             f"{path}: needs the columns 'item' and 'features', lists of equal length "
             f"({one_line(error)})"

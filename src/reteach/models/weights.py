@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..structured import parse_json
 from .selfsup import LAYOUTS, CheckpointLayout, bare, detect
 from .tensorfiles import Tensors, read
 
@@ -139,7 +139,7 @@ def beside(path: Path) -> dict[str, Any]:
     """timm's description of the weights in a folder of timm's layout; empty for others."""
     try:
         folder = path if path.is_dir() else path.parent
-        kept = json.loads((folder / "config.json").read_bytes())["pretrained_cfg"]
+        kept = parse_json((folder / "config.json").read_bytes())["pretrained_cfg"]
         return kept if isinstance(kept, dict) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -47,6 +47,11 @@ def ratings_of(store: Store) -> Ratings:
     Raises:
         UserError: the raters judged mistakes.
     """
+    with store.understood():
+        return _ratings_of(store)
+
+
+def _ratings_of(store: Store) -> Ratings:
     if store.settings.kind != "labels":
         raise UserError(
             f"{store.where} holds judgements of mistakes, not labels: "
@@ -111,7 +116,7 @@ def iso(at: float) -> str:
 
 def rulings_csv(store: Store) -> str:
     """``item, class, ruling, by, at, yes, maybe, no`` of the owner's rulings, the oldest first."""
-    with store.read() as connection:
+    with store.understood(), store.read() as connection:
         rows = connection.execute(
             select(rulings, items.c.name.label("item"), classes.c.name.label("class"))
             .join(questions, rulings.c.question_id == questions.c.id)
@@ -186,7 +191,7 @@ def answers_csv(store: Store, rater: int | None = None) -> str:
     if rater is not None:
         query = query.where(raters.c.id == rater)
     words = [VERDICT[k] for k in (0, 1, 2)] if store.settings.kind == "mistakes" else ANSWERS
-    with store.read() as connection:
+    with store.understood(), store.read() as connection:
         rows = [_answer_row(row, words) for row in connection.execute(query)]
     heads = (
         "rater task item class answer shown_at submitted_at seconds active_seconds changes flagged"
@@ -243,7 +248,7 @@ def verdicts_csv(store: Store) -> str:
         .where(raters.c.state != "excluded")
         .order_by(predictors.c.labels, predictors.c.model, tasks.c.id, raters.c.id)
     )
-    with store.read() as connection:
+    with store.understood(), store.read() as connection:
         rows = [(*row[:-1], VERDICT[row[-1]]) for row in connection.execute(query)]
     return to_csv(("model", "labels", "item", "prediction", "rater", "answer"), rows)
 

@@ -21,6 +21,7 @@ from ..progress import note
 from ..relabel.raters.proposals import Proposals
 from ..relabel.raters.ratings import ANSWERS, NO, YES, Ratings, Ruling
 from ..relabel.raters.reference_labels import with_gold_sets
+from ..structured import parse_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +110,8 @@ def read_label_studio(path: Path) -> LabelStudio:
     if not path.is_file():
         raise UserError(f"Label Studio file {path} does not exist")
     try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        entries = parse_json(path.read_bytes())
+    except ValueError:
         raise UserError(f"{path}: not a JSON file") from None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise UserError(f"{path}: expected a JSON list of Label Studio tasks")

@@ -6,6 +6,7 @@ both understand, and does not use :mod:`.schema`, which follows the newest versi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from sqlalchemy import Connection, inspect
@@ -45,7 +46,7 @@ def version(connection: Connection) -> int:
     if not inspect(connection).has_table("store"):
         return 0
     found = connection.exec_driver_sql("SELECT value FROM store WHERE name = 'version'").scalar()
-    return int(found) if found is not None and str(found).isdigit() else -1
+    return int(str(found)) if re.fullmatch("[0-9]{1,9}", str(found)) else -1
 
 
 def upgrade(connection: Connection, where: str) -> None:

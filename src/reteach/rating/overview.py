@@ -135,7 +135,7 @@ def progress(store: Store) -> WorkDone:
         .join(each, each.c.task_id == tasks.c.id, isouter=True)
         .group_by(tasks.c.golden, tasks.c.state)
     )
-    with store.read() as connection:
+    with store.understood(), store.read() as connection:
         rows = connection.execute(query).all()
         kinds = {
             kind: connection.scalar(
@@ -161,7 +161,7 @@ def progress(store: Store) -> WorkDone:
 
 def rater_rows(store: Store) -> list[RaterRow]:
     """All raters, in the order in which they were added."""
-    with store.read() as connection:
+    with store.understood(), store.read() as connection:
         people = connection.execute(select(raters).order_by(raters.c.id)).all()
         work = {row.rater_id: row for row in connection.execute(_work())}
         said = {row.rater_id: row for row in connection.execute(_said())}
@@ -190,7 +190,7 @@ def rater_rows(store: Store) -> list[RaterRow]:
 def task_rows(store: Store, which: Filter, page: int) -> tuple[list[TaskRow], int]:
     """One page of tasks in the order in which they are given out, and the number of pages."""
     chosen = tasks_that_are(which)
-    with store.read() as connection:
+    with store.understood(), store.read() as connection:
         total = connection.scalar(select(func.count()).select_from(tasks).where(chosen)) or 0
         rows = connection.execute(
             select(tasks, items.c.name, items.c.missing)
@@ -268,7 +268,7 @@ def tasks_that_are(which: Filter) -> ColumnElement[bool]:
 def missing_items(store: Store) -> list[tuple[int, str, str]]:
     """(item, name, reason) of the images that could not be shown."""
     query = select(items.c.id, items.c.name, items.c.missing).where(items.c.missing.is_not(None))
-    with store.read() as connection:
+    with store.understood(), store.read() as connection:
         return [(row.id, row.name, row.missing) for row in connection.execute(query)]
 
 

@@ -61,7 +61,7 @@ def golden_by_pairs(where: str | Path) -> int:
         .where(questions.c.gold.is_not(None), tasks.c.item_id.not_in(whole))
     )
     try:
-        with store.read() as connection:
+        with store.understood(), store.read() as connection:
             return int(connection.scalar(query) or 0)
     finally:
         store.close()

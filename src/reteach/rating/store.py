@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, final, get_args
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from ..errors import UserError, missing_extra
+from ..files import out_of_space
 from . import migrations, schema
 from .schema import Kind
 
@@ -51,22 +52,29 @@ class Store:
             with self.read() as connection:
                 rows = connection.execute(select(schema.store.c.name, schema.store.c.value))
                 found = {str(name): str(value) for name, value in rows}
-            try:
+            missing = next(
+                (n for n in ("id", "kind", "wanted", "gold_rate") if n not in found), None
+            )
+            if missing is not None:
+                raise UserError(f"{self.where} has no tasks ({missing!r} is not set)")
+            with self.understood():
                 self._settings = Settings(
                     found["id"],
-                    cast(Kind, found["kind"]),
+                    cast(Kind, _one_of(found["kind"], get_args(Kind))),
                     int(found["wanted"]),
                     float(found["gold_rate"]),
                     int(found["agree"]) if "agree" in found else None,
                 )
-            except KeyError as error:
-                raise UserError(f"{self.where} has no tasks ({error} is not set)") from None
         return self._settings
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one state of the store."""
-        with self.engine.connect() as connection, connection.begin():
+        with (
+            store_errors(self.where),
+            self.engine.connect() as connection,
+            connection.begin(),
+        ):
             yield connection
 
     @contextmanager
@@ -76,16 +84,66 @@ class Store:
         Writers queue up: giving out a task counts who else holds it, and must not be overtaken.
         """
         # SQLite's own waiting is sleeping ever longer, and unfair
-        with self._queue, self.engine.connect() as plain:
+        with store_errors(self.where), self._queue, self.engine.connect() as plain:
             connection = plain.execution_options(reteach_write=True)
             with connection.begin():
                 lock = select(schema.store.c.value).where(schema.store.c.name == "version")
                 connection.execute(lock.with_for_update())  # SQLite: BEGIN IMMEDIATE did it
                 yield connection
 
+    @contextmanager
+    def understood(self) -> Iterator[None]:
+        """Cells that are not what reteach writes, in a store that something else has changed or damaged.
+
+        Raises:
+            UserError: there are some.
+        """
+        try:
+            yield
+        except UserError:
+            raise
+        except (TypeError, ValueError, LookupError, OverflowError, AttributeError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:150]
+            raise UserError(f"{self.where} is damaged ({reason}): put a copy of it back") from None
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+@final
+class StoreFailed(UserError):
+    """The database does not do what it is asked.
+
+    Args:
+        full: because its disk is full.
+    """
+
+    def __init__(self, where: str, reason: str, full: bool) -> None:
+        mend = "free some space" if full else "put a copy of it back, if it is damaged"
+        super().__init__(f"rating store {where}: {reason}: {mend}")
+        self.full = full
+
+
+@contextmanager
+def store_errors(where: str) -> Iterator[None]:
+    """What a database raises, as the error of a user.
+
+    Raises:
+        StoreFailed: it raised something.
+    """
+    try:
+        yield
+    except (SQLAlchemyError, UnicodeDecodeError) as error:
+        said = getattr(error, "orig", None) or error
+        reason = " ".join(str(said).split())[:200]
+        raise StoreFailed(where, reason, out_of_space(said)) from None
+
+
+def _one_of(word: str, words: Sequence[str]) -> str:
+    if word not in words:
+        raise ValueError(f"{word[:60]!r} is none of {', '.join(words)}")
+    return word
 
 
 def one_store(first: str | None, second: str | None) -> str:
@@ -122,7 +180,7 @@ def open_store(where: str | Path, mode: Literal["old", "new"] = "old") -> Store:
             path.parent.mkdir(parents=True, exist_ok=True)
     store = Store(connect(url), shown)
     try:
-        with store.engine.connect() as plain:
+        with store_errors(shown), store.engine.connect() as plain:
             connection = plain.execution_options(reteach_write=True)
             with connection.begin():
                 if mode == "new":
@@ -130,11 +188,6 @@ def open_store(where: str | Path, mode: Literal["old", "new"] = "old") -> Store:
                 elif migrations.version(connection) == 0:
                     raise UserError(f"{shown} is not a rating store")
                 migrations.upgrade(connection, shown)
-    except DBAPIError as error:
-        store.close()
-        raise UserError(
-            f"rating store {shown}: {' '.join(str(error.orig).split())[:200]}"
-        ) from None
     except UserError:
         store.close()
         raise

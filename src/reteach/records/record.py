@@ -6,7 +6,6 @@ fields with a default may be missing: so files of earlier versions open, which h
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
@@ -18,6 +17,7 @@ from ..errors import UserError
 from ..files import write_json
 from ..formatting import finite
 from ..sealed import Damaged
+from ..structured import parse_json
 
 T = TypeVar("T")
 FORMAT = "format"
@@ -56,8 +56,8 @@ class RecordFile(Generic[T]):
         if text is None:
             return None
         try:
-            return self.parse(json.loads(text), f"{file}")
-        except (ValueError, RecursionError) as error:
+            return self.parse(parse_json(text), f"{file}")
+        except ValueError as error:
             raise damaged(file, str(error)) from None
 
     def content(self, record: T) -> dict[str, Any]:

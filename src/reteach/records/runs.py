@@ -43,7 +43,7 @@ class RunRecord:
     warnings: tuple[str, ...] = ()
     seconds: Number = field(default=None, metadata=OPTIONAL)
     images_per_second: Number = field(default=None, metadata=OPTIONAL)
-    derived: dict[str, Any] | None = field(default=None, metadata=OPTIONAL)
+    derived: dict[str, Number] | None = field(default=None, metadata=OPTIONAL)
 
 
 @final

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from ..errors import UserError
 from ..records.record import damaged, load_text, mapping
 from ..records.runs import Measurement
 from ..spreadsheet import csv_table, unguard
+from ..structured import parse_json, parse_yaml
 
 
 def load_measurements(file: Path) -> list[Measurement]:
@@ -21,8 +21,8 @@ def load_measurements(file: Path) -> list[Measurement]:
         if not line.strip():
             continue
         try:
-            records.append(Measurement.of(mapping(json.loads(line), f"{file} line {number}")))
-        except (ValueError, RecursionError):
+            records.append(Measurement.of(mapping(parse_json(line), f"{file} line {number}")))
+        except ValueError:
             if number < len(lines):
                 raise damaged(file, f"line {number} is not JSON") from None
     return records
@@ -30,14 +30,12 @@ def load_measurements(file: Path) -> list[Measurement]:
 
 def load_yaml(file: Path) -> dict[str, Any]:
     """The mapping in a YAML file; empty if there is no such file."""
-    import yaml
-
     text = load_text(file)
     if text is None:
         return {}
     try:
-        return mapping(yaml.safe_load(text), f"{file}")
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        return mapping(parse_yaml(text), f"{file}")
+    except ValueError as error:
         raise damaged(file, str(error)) from None
 
 

@@ -293,6 +293,8 @@ def _stages(folder: Path) -> str:
 
 def _opened(folder: Path, saved: SavedPredictor, device: torch.device) -> Predictor:
     models = []
+    if saved.digests and len(saved.digests) != len(saved.models):
+        raise UserError(f"{folder / MODELS.name} is damaged: not one digest for each model")
     # an earlier version kept no digests
     for place, digest in zip_longest(saved.models, saved.digests):
         model, info = export.load(folder / place)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import types
 import typing
 from contextlib import suppress
@@ -19,6 +18,7 @@ from ..options import shared as options
 from ..options.methods import METHODS, refuse_untaken
 from ..options.renamed import current_names
 from ..records.runs import MODELS
+from ..structured import parse_json, parse_yaml
 
 # What may change between two attempts at the same run, because it changes no number.
 FREE = {
@@ -71,9 +71,9 @@ def with_network(model: options.Model, images: str | None) -> options.Model:
 def _network_of_run(folder: Path) -> str | None:
     """The architecture of a finished run's first network; None: it is no such run."""
     try:
-        index = json.loads((folder / MODELS.name).read_bytes())
+        index = parse_json((folder / MODELS.name).read_bytes())
         place = next(iter(index["predictors"].values()))["models"][0]
-        return str(json.loads((folder / place / "config.json").read_bytes())["architecture"])
+        return str(parse_json((folder / place / "config.json").read_bytes())["architecture"])
     except (OSError, ValueError, KeyError, TypeError, IndexError, StopIteration):
         return None
 
@@ -97,7 +97,7 @@ def load(path: Path) -> Config:
     if not path.is_file():
         raise UserError(f"{path.parent} is not a run folder: it has no {path.name}")
     try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+        plain = parse_yaml(path.read_text(encoding="utf-8"))
         method = plain["method"]
         groups: dict[str, Any] = {
             "settings": METHODS[method].settings,
@@ -108,8 +108,8 @@ def load(path: Path) -> Config:
         }
         plain["settings"] = current_names(f"train {method}", plain["settings"])
         return Config(method, **{k: build(cls, plain[k], str(path)) for k, cls in groups.items()})
-    except (yaml.YAMLError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:100] if str(error) else type(error).__name__
         raise UserError(f"{path} is damaged: {reason}") from None
 
 
@@ -174,7 +174,7 @@ def parse(value: Any, hint: Any, where: str) -> Any:
             return int(float(value))
         if hint is float:
             return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     name = getattr(hint, "__name__", str(hint))
     raise UserError(f"{where} must be a {name}, got {value!r}")

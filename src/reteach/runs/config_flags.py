@@ -8,12 +8,12 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, final
 
-import yaml
 from tyro.conf import Positional
 
 from ..errors import UserError, closest
 from ..options.methods import METHODS
 from ..options.renamed import current
+from ..structured import parse_yaml
 from .config import parse
 
 
@@ -81,42 +81,32 @@ def settings(command: type[Any], group: str = "") -> dict[str, Setting]:
 def _read(file: Path, where: str) -> dict[str, Any]:
     """The file as names and values, hyphens as underscores."""
     try:
-        text = file.read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
-        _refuse_repeated(yaml.compose(text, yaml.SafeLoader), where)
+        content = parse_yaml(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{where}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UserError(f"{where}: {' '.join(str(error).split())[:150]}") from None
     if not isinstance(content, dict):
         raise UserError(f"{where}: expected settings as 'name: value' lines")
-    return _underscored(content)
+    return _underscored(content, where)
 
 
-def _underscored(content: dict[Any, Any]) -> dict[str, Any]:
-    return {
-        _name(key): _underscored(value) if isinstance(value, dict) else value
-        for key, value in content.items()
-    }
+def _underscored(content: dict[Any, Any], where: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        if (name := _name(key)) in found:  # k-t beside k_t
+            raise UserError(f"{where}: {name!r} stands there twice: give it once")
+        found[name] = _underscored(value, where) if isinstance(value, dict) else value
+    return found
 
 
 def _name(key: Any) -> str:
     return str(key).replace("-", "_")
 
 
-def _refuse_repeated(node: Any, where: str) -> None:
-    """A setting that stands twice in a YAML file is an error: its reader would take the last."""
-    seen: set[str] = set()
-    for key, value in node.value if getattr(node, "id", "") == "mapping" else ():
-        if (name := _name(key.value)) in seen:
-            raise UserError(f"{where}: {name!r} stands there twice: give it once")
-        seen.add(name)
-        _refuse_repeated(value, where)
-
-
 def _same_method(method: Any, name: str, where: str) -> None:
     """Refuse a file of ``reteach train`` for another method, or for another command."""
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise UserError(
             f"{where}: unknown method {method!r}{closest(str(method), list(METHODS), 1)}"
         )

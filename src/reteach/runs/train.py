@@ -143,7 +143,8 @@ def _train(
         if distributed.rank() == 0:
             said = (*watch.warnings, *setup.warnings)
             now = {"status": state, "message": message, "warnings": said, **more}
-            RUN.write(folder, replace(facts, **now, derived=setup.derived or None))
+            derived: dict[str, float | None] = {**setup.derived}
+            RUN.write(folder, replace(facts, **now, derived=derived or None))
 
     finished = _finished(folder)
     status("running")

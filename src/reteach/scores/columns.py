@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..spreadsheet import check_columns
+from ..structured import parse_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,6 +22,7 @@ def column_kinds(file: Path, schema: pa.Schema) -> tuple[bool, bool]:
     """Whether classes are names, and whether there are logits; checks the columns' types."""
     import pyarrow as pa
 
+    check_columns(file, schema.names)
     for name in ("item", "class", "score"):
         if name not in schema.names:
             raise UserError(
@@ -50,7 +52,7 @@ def class_list(file: Path, schema: pa.Schema) -> tuple[str, ...] | None:
     if text is None:
         return None
     try:
-        names = json.loads(text)
+        names = parse_json(text)
     except ValueError:
         names = None
     if not isinstance(names, list) or len({str(name) for name in names}) != len(names):

@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..files import atomic_path
 from ..item_index import ItemIndex, first_repeated, rows_among
-from .columns import class_list, column_kinds, dictionary, full, numbers, one_line
+from ..parquet import CHECKED, open_parquet
+from .columns import class_list, column_kinds, dictionary, full, numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,36 +80,32 @@ class ScoreTable:
         Raises:
             UserError: an unknown item or class, a number that is not finite, a damaged file.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
 
         columns = ["item", "class", "score", *(["logit"] if self.has_logit else [])]
         table = rows_among(classes if self.classes is None else self.classes, classes)
         for file in self.files:
-            try:
-                reader = pq.ParquetFile(
-                    file,
-                    read_dictionary=["item", "class"],
-                    pre_buffer=False,  # it would keep every row group read so far
-                    buffer_size=2**20,
-                )
+            with open_parquet(
+                file,
+                "not a readable score table",
+                read_dictionary=["item", "class"],
+                pre_buffer=False,  # it would keep every row group read so far
+                buffer_size=2**20,
+            ) as reader:
                 for batch in reader.iter_batches(size, columns=columns, use_threads=False):
+                    batch.validate(full=True)
                     yield ScoreRows(
                         _items(file, batch["item"], items),
                         self._class_index(file, batch["class"], classes, table),
                         numbers(file, batch["score"], "score"),
                         numbers(file, batch["logit"], "logit") if self.has_logit else None,
                     )
-            except (pa.ArrowException, OSError) as error:
-                raise UserError(f"{file}: not a readable score table ({one_line(error)})") from None
 
     def highest_class(self) -> int | None:
         """The largest class index, from the files' statistics; None where they do not say."""
-        import pyarrow.parquet as pq
 
         highest = -1
         for file in self.files:
-            with pq.ParquetFile(file) as reader:
+            with open_parquet(file) as reader:
                 columns = range(reader.metadata.num_columns)
                 at = next(c for c in columns if reader.schema.column(c).path == "class")
                 for group in range(reader.metadata.num_row_groups):
@@ -150,8 +147,6 @@ def open_scores(path: str | Path) -> ScoreTable:
     Raises:
         UserError: no such file, no Parquet file, a missing column, shards that differ.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
     path = Path(path)
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
@@ -164,11 +159,8 @@ def open_scores(path: str | Path) -> ScoreTable:
     found: ScoreTable | None = None
     rows = 0
     for file in files:
-        try:
-            with pq.ParquetFile(file) as reader:
-                schema, count = reader.schema_arrow, reader.metadata.num_rows
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{file}: not a readable Parquet file ({one_line(error)})") from None
+        with open_parquet(file) as reader:
+            schema, count = reader.schema_arrow, reader.metadata.num_rows
         rows += count
         one = ScoreTable(
             path, tuple(files), 0, class_list(file, schema), *column_kinds(file, schema)
@@ -239,7 +231,7 @@ class ScoreWriter:
         meta = {"reteach.classes": json.dumps(list(self.classes)), **self.metadata}
         schema = pa.schema(columns, meta)
         part = self._stack.enter_context(atomic_path(Path(self.path)))
-        self._writer = self._stack.enter_context(pq.ParquetWriter(part, schema))
+        self._writer = self._stack.enter_context(pq.ParquetWriter(part, schema, **CHECKED))
         self._stack.push(self._finish)
         return self
 

@@ -335,7 +335,7 @@ def test_damaged_counts_are_refused(tmp_path: Path) -> None:
         ({"counts": seen.counts[:-1]}, "do not fit"),
         ({"counts": seen.counts / 7}, "whole numbers"),
         ({"names": np.array(["a"] * 12)}, "listed twice"),
-        ({"names": np.array(["a", 1] * 6, dtype=object)}, "plain arrays"),
+        ({"names": np.array(["a", 1] * 6, dtype=object)}, "readable .npz file"),
         ({"names": np.arange(12)}, "list of text"),
         ({"pairs": np.array(3)}, "do not fit"),
     ):

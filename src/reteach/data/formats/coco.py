@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
 from ...item_index import first_repeated
+from ...structured import parse_json
 from .annotations import Annotations
 
 
@@ -29,8 +29,8 @@ def read_coco(path: Path) -> Annotations:
     if not path.is_file():
         raise UserError(f"annotation file {path} does not exist")
     try:
-        content = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        content = parse_json(path.read_bytes())
+    except ValueError:
         raise UserError(f"{path}: not a readable JSON file") from None
     images, objects, categories = (
         _list(content, name, path) for name in ("images", "annotations", "categories")

@@ -124,7 +124,7 @@ def _pairs(file: Path) -> list[tuple[str, int]]:
     pairs = []
     for number, line in enumerate(_lines(file), 1):
         name, _, label = line.rpartition(" ")
-        if not name or not label.isdecimal():
+        if not name or not label.isdecimal() or len(label) > 9:
             raise UserError(f"{file} line {number}: expected a path and a class number")
         pairs.append((name, int(label)))
     return pairs

@@ -42,6 +42,9 @@ def read_nuswide(root: Path, split: Split = "train") -> Annotations:
     items = _items(_find(root, "ImageList", f"{part}Imagelist.txt"))
     folder, ending = ("TrainTestLabels", f"_{part}") if part else ("AllLabels", "")
     concepts = _concepts(root, folder, ending)
+    odd = next((c for c in concepts if "/" in c or "\0" in c or len(c.encode()) > 200), None)
+    if odd is not None:
+        raise UserError(f"{root}: {odd[:60]!r} is no name of a concept")
     present = np.empty((len(items), len(concepts)), np.bool_)
     for column, name in enumerate(concepts):
         file = _find(root, "Groundtruth", f"{folder}/Labels_{name}{ending}.txt")

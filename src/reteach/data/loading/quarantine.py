@@ -17,7 +17,9 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
+from ...errors import UserError
 from ...files import atomic_path
+from ...parquet import read_columns
 from ...processes import WorkerFailure, each
 from ..sources.base import ArraySource, Source, shrunk
 from ..sources.contents import DIGEST, Contents
@@ -180,14 +182,11 @@ class _Memory:
             pq.write_table(table, part, write_page_checksum=True)
 
     def _load(self) -> dict[str, tuple[str, bytes]]:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         try:
-            table = pq.read_table(self.file, page_checksum_verification=True)
+            table = read_columns(self.file)
             if (table.schema.metadata or {}).get(b"reteach.decode") != _RULES.encode():
                 return {}
             columns = [table[name].to_pylist() for name in ("item", "stamp", "digest")]
-        except (OSError, KeyError, pa.ArrowException):  # absent or damaged: look again
+        except (UserError, KeyError, ValueError):  # absent or damaged: look again
             return {}
         return {item: (stamp, digest) for item, stamp, digest in zip(*columns, strict=True)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...errors import UserError
 from ...item_index import first_repeated
+from ...npz import read_npz, texts
 
 
 @final
@@ -113,22 +113,15 @@ def open_npz(path: Path) -> ArraySource:
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            names = ("images", "labels", "classes", "items")
-            found = {name: arrays[name] for name in names if name in arrays.files}
-            others = [name for name in arrays.files if name not in names]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise UserError(f"{path} is not a readable .npz file ({reason})") from None
+    found = read_npz(path, ("images", "labels", "classes", "items"))
     if "images" not in found:
-        listed = ", ".join([*found, *others]) or "none"
+        listed = ", ".join(sorted(read_npz(path))) or "none"
         raise UserError(f"{path} has no array 'images' (it has: {listed})")
     try:
         items = found.get("items")
         return ArraySource(
             found["images"],
-            None if items is None else [str(item) for item in items],
+            None if items is None else texts(items, "items"),
             _class_names(found.get("labels"), found.get("classes")),
         )
     except UserError as error:
@@ -143,10 +136,11 @@ def _class_names(labels: NDArray[Any] | None, classes: NDArray[Any] | None) -> S
     if labels.dtype.kind not in "iu":
         raise UserError(f"labels must be class indices or names, got {labels.dtype}")
     labels = labels.astype(np.int64)  # of bytes, -1 is no number
-    count = int(labels.max(initial=-1)) + 1 if classes is None else len(classes)
+    named = None if classes is None else texts(classes, "classes")
+    count = int(labels.max(initial=-1)) + 1 if named is None else len(named)
     if labels.size and (labels.min() < 0 or labels.max() >= count):
         raise UserError(f"labels must lie in [0, {count}), got {labels.min()} to {labels.max()}")
-    names = [str(i) for i in range(count)] if classes is None else [str(c) for c in classes]
+    names = [str(i) for i in range(count)] if named is None else named
     if (twice := first_repeated(names)) is not None:
         raise UserError(f"class {twice!r} is listed twice")
     return [names[label] for label in labels.tolist()]

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ...errors import UserError, closest
 from ...labels import Single
+from ...npz import read_npz
 from ...tables import LabelTable
 from ..safe_pickle import read_plain
 from .arrays import ArraySource
@@ -100,7 +101,7 @@ def read_human_labels(file: Path, name: str, classes: tuple[str, ...]) -> LabelT
     """
     if not file.is_file():
         raise UserError(f"{file} does not exist")
-    arrays = _npz(file) if file.suffix == ".npz" else _pt(file)
+    arrays = read_npz(file) if file.suffix == ".npz" else _pt(file)
     if name not in arrays:
         known = sorted(arrays)
         raise UserError(f"{file} has no labels {name!r}{closest(name, known)} (it has: "
@@ -164,14 +165,6 @@ def _bytes(file: Path) -> bytes:
 
 def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _npz(file: Path) -> dict[str, Any]:
-    try:
-        with np.load(file, allow_pickle=False) as content:
-            return {name: content[name] for name in content.files}
-    except Exception as error:  # zipfile and numpy raise many kinds for a damaged file
-        raise UserError(f"{file} cannot be read ({_reason(error)})") from None
 
 
 def _pt(file: Path) -> dict[str, Any]:

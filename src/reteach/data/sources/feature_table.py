@@ -31,6 +31,8 @@ from numpy.typing import NDArray
 from ... import sealed
 from ...errors import UserError
 from ...files import atomic_path
+from ...parquet import read_columns
+from ...structured import parse_json
 
 FORMAT = 1
 INDEX = "_features.json"
@@ -117,12 +119,11 @@ def read_shard(path: Path) -> FeatureShard:
         UserError: of another format.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     then = "delete it and run the same reteach embed again"
     try:
-        table = pq.ParquetFile(path).read(use_threads=False)
-        said = json.loads(table.schema.metadata[KEY])
+        table = read_columns(path, use_threads=False)
+        said = parse_json(table.schema.metadata[KEY])
         if said["format"] != FORMAT:
             raise UserError(
                 f"{path} is of format {said['format']}, and this version reads {FORMAT}"
@@ -143,7 +144,9 @@ def read_shard(path: Path) -> FeatureShard:
         )
         if found.digest() != said["sha256"]:
             raise sealed.damaged(path, then)
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
+    except sealed.Damaged:
+        raise
+    except (UserError, pa.ArrowException, ValueError, KeyError, TypeError, OverflowError):
         raise sealed.damaged(path, then) from None
     return found
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from ...errors import UserError
 from ...item_index import first_repeated
 from ...processes import WorkerFailure, cores, each
 from ...progress import progress
+from ...structured import parse_json
 from ..item_ids import item_id
 from ..loading.decode import EXTENSIONS, ImageError, decode
 from .folders import COMPANIONS, why_not
@@ -265,8 +265,8 @@ def _label(fd: int, parts: dict[str, Member]) -> str | None:
     if "cls" in parts:
         return text or None
     try:
-        label = json.loads(text).get("label")
-    except (ValueError, AttributeError, RecursionError):
+        label = parse_json(text).get("label")
+    except (ValueError, AttributeError):
         return None
     return str(label) if isinstance(label, str | int) else None
 

@@ -22,7 +22,6 @@ with n_i the images of class i and e_ij those of classes i and j. What the paper
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, final
@@ -33,6 +32,7 @@ from numpy.typing import NDArray
 from ...errors import UserError
 from ...item_index import first_repeated
 from ...labels import LabelSet, Single
+from ...npz import read_npz, texts
 
 Side = Literal["co", "dis"]
 SIDES: tuple[Side, Side] = ("co", "dis")
@@ -138,28 +138,27 @@ def read_cooccurrence(path: Path) -> Cooccurrence:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"co-occurrence file {path} does not exist")
+    file = read_npz(path)
+    missing = [name for name in ("counts", "pairs", "names") if name not in file]
+    if missing:
+        raise UserError(
+            f"{path}: no array {missing[0]!r} (found: {', '.join(file) or 'none'}); "
+            "a co-occurrence file has counts (C,), pairs (C, C) and names (C,)"
+        )
+    counts, pairs = file["counts"], file["pairs"]
+    if (count := file.get("items")) is not None and (
+        count.size != 1 or count.dtype.kind not in "iu"
+    ):
+        raise UserError(f"{path}: items must be one whole number, got {count.dtype} {count.shape}")
+    items = None if count is None else int(count.item())
+    if (kind := file["names"].dtype).kind not in "US":
+        raise UserError(f"{path}: names must be one list of text, got {kind}")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in ("counts", "pairs", "names") if name not in file]
-            if missing:
-                found = ", ".join(file.files) or "none"
-                raise UserError(
-                    f"{path}: no array {missing[0]!r} (found: {found}); "
-                    "a co-occurrence file has counts (C,), pairs (C, C) and names (C,)"
-                )
-            counts, pairs, names = file["counts"], file["pairs"], file["names"]
-            items = int(file["items"]) if "items" in file else None
-    except (OSError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile):
-        raise UserError(f"{path}: not a readable .npz file of plain arrays") from None
-    if names.ndim != 1 or names.dtype.kind not in "US":
-        raise UserError(f"{path}: names must be one list of text, got {names.dtype} {names.shape}")
-    if names.dtype.kind == "S":
-        names = np.char.decode(names, "utf-8", "replace")
-    try:
+        names = texts(file["names"], "names")
         pairs = _whole(pairs, "pairs").copy()
         if pairs.ndim == 2 and pairs.shape[0] == pairs.shape[1]:
             np.fill_diagonal(pairs, 0)
-        classes = tuple(str(name) for name in names)
+        classes = tuple(names)
         return Cooccurrence(_whole(counts, "counts"), pairs, classes, items)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None

@@ -24,6 +24,7 @@ import numpy as np
 from ...errors import UserError
 from ...files import atomic_write
 from ...item_index import first_repeated
+from ...structured import parse_json
 from .class_subsets import How, OnProgress, Partition, Subsets, partition, random_subsets
 from .cooccurrence import SIDES, Cooccurrence, Side
 
@@ -105,8 +106,8 @@ def read_subsets(path: Path, classes: Sequence[str]) -> dict[str, Subsets]:
     if not path.is_file():
         raise UserError(f"partition file {path} does not exist")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        content = parse_json(path.read_bytes())
+    except ValueError:
         raise UserError(f"{path}: not a readable JSON file") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: a partition file is a JSON object with 'co' and 'dis'")

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from ...errors import UserError
 from ...files import atomic_path
+from ...parquet import CHECKED, parquet_errors, read_columns
+from ...structured import parse_json
 
 Indices = NDArray[np.int64]
 COLUMNS = ("item", "class", "votes", "top1", "original")
@@ -63,7 +65,10 @@ class Proposals:
             "reteach.models": json.dumps(self.models),
         }
         with atomic_path(path) as part:
-            pq.write_table(table.replace_schema_metadata(meta), part)
+            pq.write_table(table.replace_schema_metadata(meta), part, **CHECKED)
+
+
+_OTHERWISE = "not a table of proposals as 'reteach relabel propose' writes it"
 
 
 def read_proposals(path: Path) -> Proposals:
@@ -73,15 +78,14 @@ def read_proposals(path: Path) -> Proposals:
         UserError: no such file, or not a table of proposals.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     if not path.is_file():
         raise UserError(f"proposals {path} do not exist")
-    try:
-        table = pq.read_table(path)
+    table = read_columns(path, otherwise=_OTHERWISE)
+    with parquet_errors(path, _OTHERWISE):
         meta = table.schema.metadata or {}
-        classes = [str(name) for name in json.loads(meta[b"reteach.classes"])]
-        models = [str(name) for name in json.loads(meta[b"reteach.models"])]
+        classes = [str(name) for name in parse_json(meta[b"reteach.classes"])]
+        models = [str(name) for name in parse_json(meta[b"reteach.models"])]
         columns = {name: table[name].combine_chunks() for name in COLUMNS}
         names = columns["item"].cast(pa.string()).dictionary_encode()
         item = names.indices.to_numpy().astype(np.int64)
@@ -89,10 +93,6 @@ def read_proposals(path: Path) -> Proposals:
             columns[name].cast(pa.int64()).to_numpy() for name in ("class", "votes", "top1")
         )
         original = columns["original"].cast(pa.bool_()).to_numpy(zero_copy_only=False)
-    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError):
-        raise UserError(
-            f"{path}: not a table of proposals as 'reteach relabel propose' writes it"
-        ) from None
     if len(cls) and not 0 <= cls.min() <= cls.max() < len(classes):
         raise UserError(f"{path}: class indices lie outside the file's own class list")
     order = np.lexsort((cls, item))

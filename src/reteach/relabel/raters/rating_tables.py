@@ -21,6 +21,7 @@ before it, which readers take away again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -92,7 +93,7 @@ class RatingTable:
         if not said:
             return None
         cell = min(said)
-        if len(said) > 1 or not (cell.isascii() and cell.isdigit() and int(cell)):
+        if len(said) > 1 or not re.fullmatch("[0-9]{1,9}", cell) or not int(cell):
             raise UserError(
                 f"{self.path}: the column {name!r} should have one number of answers in all rows, "
                 f"got {', '.join(sorted(said))[:60]}"

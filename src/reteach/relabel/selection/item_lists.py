@@ -9,8 +9,8 @@ from typing import final
 
 from ...errors import UserError
 from ...files import atomic_path, atomic_write
-from ...scores.columns import one_line
-from ...spreadsheet import from_csv, to_csv
+from ...parquet import CHECKED, read_columns, read_schema
+from ...spreadsheet import check_columns, from_csv, to_csv
 
 
 @final
@@ -112,7 +112,7 @@ def write_items(path: Path, items: Sequence[str]) -> None:
         import pyarrow.parquet as pq
 
         with atomic_path(path) as part:
-            pq.write_table(pa.table({"item": pa.array(list(items), pa.string())}), part)
+            pq.write_table(pa.table({"item": pa.array(list(items), pa.string())}), part, **CHECKED)
     elif ending == ".csv":
         atomic_write(path, to_csv(["item"], ([item] for item in items)))
     elif ending == ".txt":
@@ -125,16 +125,9 @@ def write_items(path: Path, items: Sequence[str]) -> None:
 
 
 def _parquet(path: Path) -> list[str]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            if "item" not in file.schema_arrow.names:
-                raise UserError(
-                    f"{path}: no column 'item' (found: {', '.join(file.schema_arrow.names)})"
-                )
-            items = file.read(columns=["item"])["item"].to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a readable Parquet file ({one_line(error)})") from None
+    names = read_schema(path).names
+    if "item" not in names:
+        raise UserError(f"{path}: no column 'item' (found: {', '.join(names)})")
+    check_columns(path, names)
+    items = read_columns(path, ["item"])["item"].to_pylist()
     return [str(item) for item in items if item is not None]

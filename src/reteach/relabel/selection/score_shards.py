@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...errors import UserError
-from ...scores.columns import class_list, one_line
+from ...parquet import BadParquet, open_parquet, parquet_errors
+from ...scores.columns import class_list
+from ...spreadsheet import check_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -114,9 +116,6 @@ def open_shards(path: Path) -> Shards:
         UserError: nothing there, nothing readable, a missing column, shards that do not belong
             together.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     if not path.exists():
         raise UserError(f"score table {path} does not exist")
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
@@ -127,17 +126,19 @@ def open_shards(path: Path) -> Shards:
     layout: ShardLayout | None = None
     for file in files:
         try:
-            footer = pq.read_metadata(file)
-            schema = footer.schema.to_arrow_schema()
-        except (pa.ArrowException, OSError) as error:
-            skipped.append(Skipped(file, one_line(error)))
+            with open_parquet(file) as reader:
+                footer = reader.metadata
+                schema = footer.schema.to_arrow_schema()
+        except BadParquet as error:
+            skipped.append(Skipped(file, error.reason))
             continue
         own = _layout(file, schema)
         if layout is None:
             layout = own
         elif own != layout:
             raise UserError(_difference(file, own, shards[0].file, layout))
-        shards.append(_shard(file, footer, own))
+        with parquet_errors(file):
+            shards.append(_shard(file, footer, own))
     if layout is None:
         raise UserError(f"{path}: no shard can be read, {files[0].name}: {skipped[0].reason}")
     return Shards(path, layout, tuple(shards), tuple(skipped))
@@ -174,6 +175,7 @@ def pieces(shards: Sequence[Shard], first: int, largest: int) -> Iterator[ShardP
 def _layout(file: Path, schema: pa.Schema) -> ShardLayout:
     import pyarrow as pa
 
+    check_columns(file, schema.names)
     lists = "labels" in schema.names and "class" not in schema.names
     for name in ("item",) if lists else ("item", "class"):
         if name not in schema.names:

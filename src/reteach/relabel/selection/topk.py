@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError
+from ...structured import parse_json
 from .database import Database, Limits, database
 from .item_lists import Exclusions
 from .quotas import (
@@ -257,7 +258,7 @@ def _parts(shards: Shards, rule: RankingRule, quotas: NDArray[np.int64]) -> bool
     if shards.layout.rule is None:
         return False
     try:
-        made = json.loads(shards.layout.rule)
+        made = parse_json(shards.layout.rule)
         kept = np.asarray(made["quotas"], np.int64)
         same = (made["top"], made["by"]) == (rule.top, rule.by)
         same &= rule.by != "random" or made["seed"] == rule.seed

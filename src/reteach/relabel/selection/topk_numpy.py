@@ -20,6 +20,7 @@ from ...errors import UserError
 from ...files import atomic_path
 from ...item_index import ItemIndex
 from ...labels import LabelSet, Rows
+from ...parquet import CHECKED
 from ...scores.table import open_scores
 from .score_shards import CLASSES, RULE
 from .topk import RankingRule, described
@@ -130,7 +131,7 @@ def write_picks(
     }
     meta = {CLASSES: json.dumps(list(classes)), RULE: described(rule, quotas)}
     with atomic_path(path) as part:
-        pq.write_table(pa.table(columns).replace_schema_metadata(meta), part)
+        pq.write_table(pa.table(columns).replace_schema_metadata(meta), part, **CHECKED)
 
 
 def read_picks(path: Path, items: Sequence[str], classes: Sequence[str]) -> tuple[Picks, int]:
