@@ -250,6 +250,7 @@ def _of_the_machine(error: Exception) -> str | None:
 
 
 _MACHINE = {
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP),
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ENOLCK, errno.EFBIG),
 }

@@ -77,6 +77,16 @@ _CANNOT = {
 }
 
 
+def make_folder(path: Path) -> None:
+    """A folder, with those above it.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def out_of_space(error: BaseException) -> bool:
     """Whether a full disk is behind an error: torch, safetensors and SQLite have kinds of their own."""
     seen: BaseException | None = error

@@ -19,7 +19,7 @@ from typing import Any, final
 import numpy as np
 
 from ..errors import UserError
-from ..files import write_json
+from ..files import make_folder, write_json
 from ..labels import LabelSet, Multi, Single
 from ..metrics.registry import View, shown
 from ..options.methods import METHODS
@@ -203,7 +203,7 @@ def _kept(trial: Trial, content: str) -> TrialResult | None:
     Args:
         content: of the arena.
     """
-    trial.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(trial.folder)
     record = trial.folder / "job.json"
     asked = {**plain(asdict(trial.variant.config)), "arena": repr(trial.arena), "seed": trial.seed}
     if trial.variant.labels is not None:

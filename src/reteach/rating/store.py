@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from ..errors import UserError, missing_extra
-from ..files import out_of_space
+from ..files import make_folder, out_of_space
 from . import migrations, schema
 from .schema import Kind
 
@@ -177,7 +177,7 @@ def open_store(where: str | Path, mode: Literal["old", "new"] = "old") -> Store:
                 f"rating store {shown} does not exist: make one with 'reteach relabel tasks'"
             )
         if mode == "new":
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
     store = Store(connect(url), shown)
     try:
         with store_errors(shown), store.engine.connect() as plain:

@@ -13,6 +13,7 @@ from ..data.sources.base import Source
 from ..duplicates.neighbours import Features
 from ..errors import UserError
 from ..features.extractor import Extractor, extractor_of
+from ..files import make_folder
 from ..item_index import rows_among
 from ..models.features import pooled
 from ..progress import progress
@@ -81,6 +82,6 @@ def _room(n: int, width: int, beside: Path) -> Features:
     """(N, D) zeros, in memory or in a file that goes with the process."""
     if n * width * 4 <= IN_MEMORY:
         return np.zeros((n, width), np.float32)
-    beside.mkdir(parents=True, exist_ok=True)
+    make_folder(beside)
     with tempfile.TemporaryFile(dir=beside) as file:
         return np.memmap(file, np.float32, "w+", shape=(n, width))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, final
 
 from ...errors import UserError, missing_extra
+from ...files import make_folder
 from ...scores.columns import one_line
 
 Row = tuple[Any, ...]
@@ -72,7 +73,7 @@ def database(what: str, limits: Limits, beside: Path) -> Iterator[Database]:
         import duckdb
     except ImportError:
         raise missing_extra(what, "duckdb", "select") from None
-    beside.mkdir(parents=True, exist_ok=True)
+    make_folder(beside)
     with tempfile.TemporaryDirectory(prefix=".spill-", dir=beside) as folder:
         settings: dict[str, Any] = {
             "memory_limit": f"{limits.memory_mb}MB",
