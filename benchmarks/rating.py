@@ -1,6 +1,7 @@
 """How fast the rating server takes answers, and whether it loses any when it is killed.
 
     python benchmarks/rating.py latency            # 8 raters, a store of the size of the paper's
+    python benchmarks/rating.py latency --strangers 300   # who send half a request each, again and again
     python benchmarks/rating.py kill               # 20 raters, killed with -9 twenty times
 
 A store is SQLite in a temporary folder, or what ``--store`` names (an empty PostgreSQL database).
@@ -12,6 +13,7 @@ import argparse
 import http.client
 import os
 import random
+import socket
 import sys
 import tempfile
 import threading
@@ -66,12 +68,16 @@ def _measure(
             took.append(time.perf_counter() - start)
             assert client.status == 200, client.status
 
+    strangers = Strangers(arguments.strangers, port)
     before = _cpu(server.pid)
     _all_at_once([(rate, (token, n)) for n, token in enumerate(tokens.values())])
     cpu = 1000 * (_cpu(server.pid) - before) / len(took)
+    opened = strangers.end()
     server.kill()
     server.wait()
     p50, p95, p99, worst = 1000 * np.percentile(took, [50, 95, 99, 100])
+    if arguments.strangers:
+        print(f"{arguments.strangers} strangers opened {opened:,} connections with half a request")
     print(
         f"{arguments.raters} raters, {arguments.tasks:,} tasks of 5 labels, "
         f"{arguments.answered:.0%} answered before, {arguments.think:g} s to think: "
@@ -80,6 +86,36 @@ def _measure(
         f"server {cpu:.1f} ms of CPU per answer with its page and images; "
         f"load average of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     )
+
+
+class Strangers:
+    """So many connections, each with half a request that grows by a byte a second."""
+
+    def __init__(self, count: int, port: int) -> None:
+        self.port, self.opened, self.over = port, 0, threading.Event()
+        self.sockets: list[socket.socket | None] = [None] * count
+        self.thread = threading.Thread(target=self._crawl, daemon=True)
+        self.thread.start()
+
+    def end(self) -> int:
+        """How many connections there were."""
+        self.over.set()
+        self.thread.join()
+        return self.opened
+
+    def _crawl(self) -> None:
+        while not self.over.wait(1.0):
+            for at, old in enumerate(self.sockets):
+                try:
+                    if old is None:
+                        old = self.sockets[at] = socket.create_connection(
+                            ("127.0.0.1", self.port), 5
+                        )
+                        old.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+                        self.opened += 1
+                    old.sendall(b"x")
+                except OSError:
+                    self.sockets[at] = None
 
 
 def kill(arguments: argparse.Namespace, folder: Path, where: str) -> None:
@@ -253,6 +289,7 @@ def main() -> None:
     parser.add_argument("--answered", type=float, default=0.5)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--think", type=float, default=0.5, help="mean seconds between answers")
+    parser.add_argument("--strangers", type=int, default=0, help="who send half a request each")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--store", help="an empty PostgreSQL database")
     arguments = parser.parse_args()

@@ -66,6 +66,7 @@ class Site:
             )
         if rater.state == "excluded":
             raise RequestRefused(403, "This link is closed", "Thank you for your help.")
+        self.door.welcome(token)
         return Visitor(token, rater), rater
 
     def owner(self, request: Request) -> Visitor:
@@ -81,6 +82,7 @@ class Site:
                 "Please open the owner's link",
                 "It is printed in the terminal each time the server starts; older ones end then.",
             )
+        self.door.welcome(token)
         return Visitor(token, None)
 
     def anyone(self, request: Request) -> None:

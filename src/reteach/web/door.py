@@ -18,6 +18,9 @@ Number = Annotated[int, Path(ge=0, lt=2**31)]
 """A row's number in an address; databases count no further."""
 
 
+_MOST_VISITORS = 10_000
+
+
 class RequestRefused(Exception):
     """A request that gets a page with an explanation in place of what it asked for."""
 
@@ -35,9 +38,10 @@ class Door:
     id: str
     """Tells the cookies of two servers on one host apart, which their ports do not."""
     calls: Limiter = field(default_factory=lambda: Limiter(burst=600, per_second=150))
-    """Per visitor; a page with its example images takes some fifty calls."""
+    """Per visitor, and per address for all who are none; a page with its example images takes some fifty."""
     guesses: Limiter = field(default_factory=lambda: Limiter(burst=10, per_second=1 / 6))
     """Per address: links that do not exist."""
+    _welcome: set[str] = field(default_factory=set, init=False, repr=False)
 
     def cookie(self, role: str) -> str:
         """The name of the cookie of a role."""
@@ -60,9 +64,17 @@ class Door:
         """The secret that a visitor shows for a role; counts the call. Empty: none."""
         token = request.cookies.get(self.cookie(role), "")
         host = request.client.host if request.client else ""
-        if not self.calls.allow(digest(token) if token else host):
+        # a cookie that nobody gave out is no visitor of its own: it is easily invented anew
+        known = token and digest(token) in self._welcome
+        if not self.calls.allow(digest(token) if known else host):
             raise RequestRefused(429, "Slow down a little", "Please wait a moment and try again.")
         return token
+
+    def welcome(self, token: str) -> None:
+        """A secret has turned out to be a visitor's: from now on they have calls of their own."""
+        if len(self._welcome) > _MOST_VISITORS:
+            self._welcome.clear()
+        self._welcome.add(digest(token))
 
     def guessed(self, request: Request) -> RequestRefused:
         """What a link gets that does not exist; slower and slower."""

@@ -12,12 +12,16 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from ..errors import UserError
+from .patience import few_lines, most_connections, patient_protocol
 
 
 def web_server(app: ASGIApp) -> uvicorn.Server:
     """The server of an app; the caller gives it a socket and runs it."""
+    few_lines()
     config = uvicorn.Config(
         app,
+        http=patient_protocol(most_connections()),
+        ws="none",
         access_log=False,  # it would write the secrets of the links
         log_level=logging.WARNING,
         server_header=False,

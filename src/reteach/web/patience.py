@@ -1,0 +1,118 @@
+"""Strangers at the socket: how many connections, for how long without a whole request, and how much log.
+
+Whoever sends half a request holds a connection, and whoever opens many takes all that the system gives out.
+So a request must be whole in time, and where all places are taken the longest wait makes room: a visitor who
+sends a whole request is not turned away by those who do not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+import time
+from typing import Any
+
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+SECONDS = 10.0
+"""That a request may take to be whole."""
+MOST = 1024
+"""Connections at a time, where the system gives so many descriptors."""
+SPARE = 128
+"""Descriptors that are left for files, images and the store."""
+LINES, PER = 30, 60.0
+"""So many lines of log in so many seconds."""
+
+
+def most_connections() -> int:
+    """Connections that there are descriptors for; asks the system for as many as it may give."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST + SPARE
+    ceiling = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    if soft != resource.RLIM_INFINITY and soft < ceiling:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, hard))
+        soft = ceiling
+    return MOST if soft == resource.RLIM_INFINITY else max(8, min(MOST, soft - SPARE))
+
+
+def patient_protocol(most: int, seconds: float = SECONDS) -> type[asyncio.Protocol]:
+    """The protocol of a server for so many connections, whose requests are whole within some seconds."""
+    waiting: dict[Any, None] = {}
+    """Connections that have not sent a whole request, the longest wait first."""
+    there: set[Any] = set()
+
+    class Patient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+        """A connection."""
+
+        late: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            there.add(self)
+            self._wait()
+            if (
+                len(there) > most
+            ):  # the oldest wait ends; this one, where all others are being served
+                next(iter(waiting)).give_up()
+
+        def data_received(self, data: bytes) -> None:
+            if self.late is None:  # another request on an old connection
+                self._wait()
+            super().data_received(data)
+            cycle = self.cycle
+            if cycle is not None and not cycle.more_body:
+                self._stop_waiting()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            there.discard(self)
+            self._stop_waiting()
+            super().connection_lost(exc)
+
+        def give_up(self) -> None:
+            """End the connection, and count it no more."""
+            there.discard(self)
+            self._stop_waiting()
+            self.transport.abort()
+
+        def _wait(self) -> None:
+            waiting[self] = None
+            self.late = self.loop.call_later(seconds, self.give_up)
+
+        def _stop_waiting(self) -> None:
+            waiting.pop(self, None)
+            if self.late is not None:
+                self.late.cancel()
+                self.late = None
+
+    return Patient
+
+
+class FewLines(logging.Filter):
+    """Lets so many lines through in so many seconds, and says how many it kept back.
+
+    What a stranger can make a server write must not fill a disk.
+    """
+
+    def __init__(self, lines: int = LINES, per: float = PER) -> None:
+        super().__init__()
+        self.lines, self.per = lines, per
+        self._since, self._count = -per, 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is written."""
+        now = time.monotonic()
+        if now - self._since >= self.per:
+            if (kept := self._count - self.lines) > 0:
+                record.msg = f"({kept:,} more lines like these) {record.msg}"
+            self._since, self._count = now, 0
+        self._count += 1
+        return self._count <= self.lines
+
+
+def few_lines() -> None:
+    """Bound what the server and its loop write."""
+    for name in ("uvicorn.error", "asyncio"):
+        logger = logging.getLogger(name)
+        if not any(isinstance(each, FewLines) for each in logger.filters):
+            logger.addFilter(FewLines())
