@@ -31,6 +31,7 @@ FLOORS = [
         "npz",
         "parquet",
         "progress",
+        "quick_csv",
         "processes",
         "spreadsheet",
         "structured",

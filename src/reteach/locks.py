@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import socket
 import sys
@@ -20,6 +21,8 @@ from .errors import UserError
 
 LOCK = ".reteach.lock"
 """The file in a folder that is being written; it counts as nothing where a folder must be empty."""
+
+_PART = re.compile(r"\..+\.part\Z")
 
 _OURS: set[str] = set()
 """The locks of this process, to which the kernel would give them once more."""
@@ -100,14 +103,19 @@ def numbered_folder(parent: Path, name: str) -> Path:
 
 
 def entries(folder: Path) -> list[Path]:
-    """What stands in a folder, but for its lock; nothing where there is no folder."""
+    """What stands in a folder, but for its lock and what killed writers left half-written there; nothing
+    where there is no folder."""
     if not folder.is_dir():
         return []
-    return [entry for entry in folder.iterdir() if entry.name != LOCK]
+    return [
+        entry for entry in folder.iterdir() if entry.name != LOCK and not _PART.match(entry.name)
+    ]
 
 
 def _clear(folder: Path) -> None:
-    for entry in entries(folder):
+    for entry in folder.iterdir():
+        if entry.name == LOCK:
+            continue
         with suppress(OSError):
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 

@@ -6,13 +6,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, get_args
+from typing import IO, Any, Literal, final, get_args, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .errors import UserError
+from .item_index import rows_among
 from .parquet import read_columns, read_schema
+from .quick_csv import quick_columns
 from .spreadsheet import check_columns, csv_table, unguard
 from .structured import parse_json
 
@@ -25,14 +30,67 @@ _AS_TEXT = (
 )
 
 
+@final
+class NameLists(Sequence[list[str]]):
+    """The class names of each of N rows; rows with the same cell share one list.
+
+    Args:
+        codes: (N,) index into
+        distinct: the different lists.
+    """
+
+    def __init__(self, codes: NDArray[np.int64], distinct: list[list[str]]) -> None:
+        self.codes, self.distinct = codes, distinct
+
+    @classmethod
+    def of(cls, rows: Iterable[list[str]]) -> NameLists:
+        """The lists of all rows."""
+        known: dict[tuple[str, ...], int] = {}
+        codes = [known.setdefault(tuple(row), len(known)) for row in rows]
+        return cls(np.array(codes, np.int64), [list(row) for row in known])
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @overload
+    def __getitem__(self, row: int) -> list[str]: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[list[str]]: ...
+    def __getitem__(self, row: int | slice) -> list[str] | list[list[str]]:
+        if isinstance(row, slice):
+            return [self.distinct[code] for code in self.codes[row].tolist()]
+        return self.distinct[int(self.codes[row])]
+
+    def __iter__(self) -> Iterator[list[str]]:
+        return (self.distinct[code] for code in self.codes.tolist())
+
+    def lengths(self) -> NDArray[np.int64]:
+        """(N,) how many names a row has."""
+        return np.array([len(names) for names in self.distinct], np.int64)[self.codes]
+
+    def used(self) -> set[str]:
+        """All names that occur."""
+        return {name for names in self.distinct for name in names}
+
+    def entries(self, classes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(row, class) of each name, row by row; a class is -1 where it is none of ``classes``."""
+        lengths = self.lengths()
+        ends = np.cumsum([0, *map(len, self.distinct)])
+        column = rows_among((name for names in self.distinct for name in names), classes)
+        starts = np.cumsum(lengths) - lengths
+        rows = np.repeat(np.arange(len(self.codes)), lengths)
+        inner = np.arange(len(rows)) - starts[rows]
+        return rows, column[ends[self.codes[rows]] + inner]
+
+
 @dataclass(frozen=True)
 class Cells:
     """What stands in a file, row by row, before anything is known of its meaning."""
 
     items: list[str]
-    names: list[list[str]]
+    names: NameLists
     weights: list[list[float]] | None
-    unknown: list[list[str]] | None
+    unknown: NameLists | None
     source: str
     classes: list[str] | None
     kind: Kind | None
@@ -79,9 +137,9 @@ def read_parquet(path: Path) -> Cells:
     items = _items(path, table["item"].to_pylist(), "kind" in said or "classes" in said, from_csv)
     return Cells(
         items,
-        names,
+        NameLists.of(names),
         weights,
-        unknown,
+        None if unknown is None else NameLists.of(unknown),
         unguard(source) if from_csv else source,
         classes,
         _one_kind(path, kinds),
@@ -209,6 +267,72 @@ def _rows_of_csv(path: Path, file: IO[str]) -> Cells:
     header, rows = csv_table(path, file)
     _need_columns(path, header)
     at = {name: header.index(name) for name in _COLUMNS if name in header}
+    try:
+        quick = _columns_of_csv(path, len(header), at)
+    except UserError:  # the reader of rows knows the line
+        quick = None
+    return _rows(path, at, rows) if quick is None else quick
+
+
+def _columns_of_csv(path: Path, header: int, at: dict[str, int]) -> Cells | None:
+    """The same from whole columns, where the file is large and plain; None: it is not.
+
+    Raises:
+        UserError: a cell is not what it should be.
+    """
+    table = quick_columns(path, header, list(at.values()))
+    if table is None or not len(table):
+        return None
+
+    def cells(name: str) -> tuple[NDArray[np.int64], list[str]]:
+        """(N,) index into the different cells of a column."""
+        column = table[str(at[name])].combine_chunks().dictionary_encode()
+        return column.indices.to_numpy().astype(np.int64), column.dictionary.to_pylist()
+
+    texts: set[str] = set()
+
+    def lists(name: str) -> NameLists:
+        codes, found = cells(name)
+        return NameLists(codes, [split_labels(unguard(cell), str(path), texts) for cell in found])
+
+    names = lists("labels")
+    unknown = lists("unknown") if "unknown" in at else None
+    weights = None
+    if "weight" in at:
+        codes, found = cells("weight")
+        parts = [split_weights(cell, str(path)) for cell in found]
+        weights = [parts[code] for code in codes.tolist()]
+    kinds: tuple[str, ...] = ()
+    kindless = None
+    if "kind" in at:
+        codes, found = cells("kind")
+        empty = np.array([not cell.strip() for cell in found])[codes]
+        kinds = tuple(sorted({cell.strip() for cell in found} - {""}))
+        kindless = int(np.flatnonzero(empty)[0]) if empty.any() else None
+    listed = [cell.strip() for cell in cells("classes")[1]] if "classes" in at else []
+    kind = _one_kind(path, kinds)
+    classes = _one_list(path, [cell for cell in listed if cell])
+    source = (
+        next((unguard(cell) for cell in cells("source")[1] if cell), "") if "source" in at else ""
+    )
+    items = [
+        unguard(item) if item[:1] == "'" else item for item in table[str(at["item"])].to_pylist()
+    ]
+    return Cells(
+        items,
+        names,
+        weights,
+        unknown,
+        source,
+        classes,
+        kind,
+        texts,
+        "classes" in at and classes is None,
+        kindless if kind else None,
+    )
+
+
+def _rows(path: Path, at: dict[str, int], rows: Iterable[tuple[int, list[str]]]) -> Cells:
     items, names, source = [], [], ""
     texts: set[str] = set()
     kinds: list[str] = []
@@ -233,7 +357,10 @@ def _rows_of_csv(path: Path, file: IO[str]) -> Cells:
     classes = _one_list(path, list(lists))
     kindless = _first_empty(kinds) if kind else None
     lost = "classes" in at and len(items) > 0 and classes is None
-    return Cells(items, names, weights, unknown, source, classes, kind, texts, lost, kindless)
+    given = None if unknown is None else NameLists.of(unknown)
+    return Cells(
+        items, NameLists.of(names), weights, given, source, classes, kind, texts, lost, kindless
+    )
 
 
 def split_labels(cell: str, where: str, texts: set[str] | None = None) -> list[str]:

@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 from .errors import UserError
 from .files import atomic_path, atomic_write
 from .item_index import first_repeated, rows_among
-from .labels import LabelSet, Multi, Rows, Single, Soft
+from .labels import LabelSet, Multi, Single, Soft
 from .parquet import CHECKED
 from .progress import note
 from .spreadsheet import to_csv
@@ -131,7 +131,7 @@ def read_labels(
             f"{path}: the row that held the class list is gone: write it into the column classes of a row, "
             "name a list with --classes, or remove the column: the classes are then the names that occur"
         )
-    used = {name for entry in (*raw.names, *(raw.unknown or ())) for name in entry}
+    used = raw.names.used() | (set() if raw.unknown is None else raw.unknown.used())
     table_classes = tuple(raw.classes if raw.classes is not None else sorted(used))
     _check_missing(
         path, raw.texts - set(table_classes if raw.classes is not None else classes or ())
@@ -157,6 +157,8 @@ def read_labels(
 
 
 def _check_items(path: Path, items: list[str]) -> None:
+    if all(items) and len(set(items)) == len(items):
+        return
     seen: dict[str, int] = {}
     for row, item in enumerate(items):
         if not item:
@@ -192,8 +194,9 @@ def _inferred(path: Path, raw: Cells) -> Kind:
     without any, one label each means the same either way, and two labels leave no choice."""
     if raw.weights is not None:
         return "soft"
-    several = raw.unknown is not None or any(len(entry) > 1 for entry in raw.names)
-    if empty := sum(not entry for entry in raw.names):
+    lengths = raw.names.lengths()
+    several = raw.unknown is not None or bool((lengths > 1).any())
+    if empty := int((lengths == 0).sum()):
         meaning = (
             f"label sets, and {empty:,} empty cells for none of the classes"
             if several
@@ -208,7 +211,7 @@ def _inferred(path: Path, raw: Cells) -> Kind:
 
 def _say_otherwise(path: Path, raw: Cells, kind: Kind) -> None:
     """Say what becomes of what only another kind can hold, where labels are read as ``kind``."""
-    empty, found = sum(not entry for entry in raw.names), []
+    empty, found = int((raw.names.lengths() == 0).sum()), []
     if raw.kind == "single" and empty:
         found.append(f"its {empty:,} images without a label are taken to have none of the classes")
     if raw.kind is not None and kind == "single" and empty:
@@ -291,12 +294,12 @@ def check_suffix(path: Path) -> None:
 
 def _build(path: Path, kind: Kind, raw: Cells, classes: tuple[str, ...]) -> LabelSet:
     names, weights = raw.names, raw.weights
-    if raw.unknown is not None and kind != "multi" and any(raw.unknown):
+    if raw.unknown is not None and kind != "multi" and raw.unknown.used():
         raise UserError(f"{path}: only label sets can have unknown classes, and this is {kind}")
     if (twice := first_repeated(classes)) is not None:
         raise UserError(f"{path}: class {twice!r} is listed twice in the class list")
-    rows, columns = _entries(names, classes)
-    lengths = np.array([len(entry) for entry in names], np.int64)
+    rows, columns = names.entries(classes)
+    lengths = names.lengths()
     if kind == "soft":
         given = weights if weights is not None else [[1.0] * len(entry) for entry in names]
         for row, (entry, weight) in enumerate(zip(names, given, strict=True)):
@@ -319,7 +322,7 @@ def _build(path: Path, kind: Kind, raw: Cells, classes: tuple[str, ...]) -> Labe
     if kind == "multi":
         if raw.unknown is None:
             return multi
-        unknown = Multi.from_pairs(*_entries(raw.unknown, classes), len(names), classes)
+        unknown = Multi.from_pairs(*raw.unknown.entries(classes), len(names), classes)
         try:
             return multi.with_unknown(unknown)
         except UserError as error:
@@ -331,12 +334,6 @@ def _build(path: Path, kind: Kind, raw: Cells, classes: tuple[str, ...]) -> Labe
             "use a multi-label method (asl, cpsd) or keep one label per item"
         )
     return multi.as_single()
-
-
-def _entries(names: list[list[str]], classes: tuple[str, ...]) -> tuple[Rows, Rows]:
-    """(row, class) of each name."""
-    columns = rows_among((name for entry in names for name in entry), classes)
-    return np.repeat(np.arange(len(names)), [len(entry) for entry in names]), columns
 
 
 def _to_csv(

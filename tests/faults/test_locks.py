@@ -79,6 +79,13 @@ def test_failed_attempt_leaves_no_folder_that_blocks_its_name(tmp_path):
     assert (folder / "stages").exists(), "it was there before"
 
 
+def test_what_a_killed_writer_left_half_written_does_not_block_a_name(tmp_path):
+    (tmp_path / ".config.yaml.host-1-0123abcd.part").touch()
+    assert entries(tmp_path) == []
+    (tmp_path / "notes.part").touch()
+    assert [entry.name for entry in entries(tmp_path)] == ["notes.part"]
+
+
 def test_numbered_folders_are_each_made_once(tmp_path):
     made = [numbered_folder(tmp_path / "runs", "mile").name for _ in range(3)]
     assert made == ["mile-1", "mile-2", "mile-3"]

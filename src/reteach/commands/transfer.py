@@ -40,16 +40,19 @@ from ..options.shared import Data, Model, Output, Training, refuse_unused
 from ..options.transfer import TransferOptions, paper_training
 from ..processes import decoders
 from ..progress import progress
+from ..records.runs import MODELS
 from ..relabel.noise.folds import stratified_folds
 from ..runs.checkpoint import TrainedModel, load_models, save_models
 from ..runs.config import Config
 from ..runs.inputs import Inputs, open_inputs
 from ..runs.train import train
 from ..schedules import linear_scaling
+from ..structured import parse_json
 from ..unreadable import Unreadable
 from .lines import metric_lines
 from .trained import TrainResult
 
+NUMBERS = "transfer.json"
 RATE = 0.0025
 """Per 256 images (Table 13)."""
 
@@ -151,10 +154,19 @@ def _fc_only(options: TransferOptions) -> TransferResult:
     """Fit a logistic regression on frozen features."""
     given = options.output.out
     out = numbered_folder(Path("runs"), "transfer") if given is None else given
-    with only_writer(out, worth="transfer.json", made=given is None):
-        if entries(out):
+    with only_writer(out, worth=MODELS.name, made=given is None):
+        if entries(out) and not _unfinished(out / NUMBERS):
             raise UserError(f"{out} exists and is not empty; use another --out")
+        write_json(out / NUMBERS, {"finished": False})
         return _fitted(options, out)
+
+
+def _unfinished(numbers: Path) -> bool:
+    """Whether an attempt was killed here: it begins with this file and ends with another content."""
+    try:
+        return bool(parse_json(numbers.read_bytes()) == {"finished": False})
+    except (OSError, ValueError):
+        return False
 
 
 def _fitted(options: TransferOptions, out: Path) -> TransferResult:
@@ -189,7 +201,7 @@ def _fitted(options: TransferOptions, out: Path) -> TransferResult:
         features=saved.features,
         resize=saved.resize,
     )
-    numbers = out / "transfer.json"
+    numbers = out / NUMBERS
     write_json(
         numbers,
         {
