@@ -28,6 +28,7 @@ FLOORS = [
         "locks",
         "recorded",
         "rng",
+        "name_lists",
         "npz",
         "parquet",
         "progress",

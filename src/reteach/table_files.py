@@ -6,20 +6,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, final, get_args, overload
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import IO, TYPE_CHECKING, Any, Literal, get_args
 
 from .errors import UserError
-from .item_index import rows_among
 from .parquet import read_columns, read_schema
 from .quick_csv import quick_columns
 from .spreadsheet import check_columns, csv_table, unguard
 from .structured import parse_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .name_lists import NameLists
 
 Kind = Literal["single", "multi", "soft"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -28,59 +30,6 @@ _AS_TEXT = (
     "read the file as text before you write it (pandas: dtype=str, Polars: infer_schema=False, "
     "DuckDB: all_varchar=true)"
 )
-
-
-@final
-class NameLists(Sequence[list[str]]):
-    """The class names of each of N rows; rows with the same cell share one list.
-
-    Args:
-        codes: (N,) index into
-        distinct: the different lists.
-    """
-
-    def __init__(self, codes: NDArray[np.int64], distinct: list[list[str]]) -> None:
-        self.codes, self.distinct = codes, distinct
-
-    @classmethod
-    def of(cls, rows: Iterable[list[str]]) -> NameLists:
-        """The lists of all rows."""
-        known: dict[tuple[str, ...], int] = {}
-        codes = [known.setdefault(tuple(row), len(known)) for row in rows]
-        return cls(np.array(codes, np.int64), [list(row) for row in known])
-
-    def __len__(self) -> int:
-        return len(self.codes)
-
-    @overload
-    def __getitem__(self, row: int) -> list[str]: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[list[str]]: ...
-    def __getitem__(self, row: int | slice) -> list[str] | list[list[str]]:
-        if isinstance(row, slice):
-            return [self.distinct[code] for code in self.codes[row].tolist()]
-        return self.distinct[int(self.codes[row])]
-
-    def __iter__(self) -> Iterator[list[str]]:
-        return (self.distinct[code] for code in self.codes.tolist())
-
-    def lengths(self) -> NDArray[np.int64]:
-        """(N,) how many names a row has."""
-        return np.array([len(names) for names in self.distinct], np.int64)[self.codes]
-
-    def used(self) -> set[str]:
-        """All names that occur."""
-        return {name for names in self.distinct for name in names}
-
-    def entries(self, classes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(row, class) of each name, row by row; a class is -1 where it is none of ``classes``."""
-        lengths = self.lengths()
-        ends = np.cumsum([0, *map(len, self.distinct)])
-        column = rows_among((name for names in self.distinct for name in names), classes)
-        starts = np.cumsum(lengths) - lengths
-        rows = np.repeat(np.arange(len(self.codes)), lengths)
-        inner = np.arange(len(rows)) - starts[rows]
-        return rows, column[ends[self.codes[rows]] + inner]
 
 
 @dataclass(frozen=True)
@@ -107,6 +56,8 @@ class Cells:
 def read_parquet(path: Path) -> Cells:
     """The cells of a Parquet file; class list and kind from its columns, or from its metadata."""
     import pyarrow as pa
+
+    from .name_lists import NameLists
 
     schema = read_schema(path)
     check_columns(path, schema.names)
@@ -280,6 +231,10 @@ def _columns_of_csv(path: Path, header: int, at: dict[str, int]) -> Cells | None
     Raises:
         UserError: a cell is not what it should be.
     """
+    import numpy as np
+
+    from .name_lists import NameLists
+
     table = quick_columns(path, header, list(at.values()))
     if table is None or not len(table):
         return None
@@ -333,6 +288,8 @@ def _columns_of_csv(path: Path, header: int, at: dict[str, int]) -> Cells | None
 
 
 def _rows(path: Path, at: dict[str, int], rows: Iterable[tuple[int, list[str]]]) -> Cells:
+    from .name_lists import NameLists
+
     items, names, source = [], [], ""
     texts: set[str] = set()
     kinds: list[str] = []

@@ -47,7 +47,10 @@ class Multi(Sparse):
     @staticmethod
     def from_pairs(rows: Rows, columns: Rows, n: int, classes: Sequence[str]) -> Multi:
         """From (row, class) entries in any order; repeated ones count once."""
-        key = np.unique(np.asarray(rows, np.int64) * len(classes) + np.asarray(columns, np.int64))
+        key = np.asarray(rows, np.int64) * len(classes) + np.asarray(columns, np.int64)
+        if not (key[1:] > key[:-1]).all():  # most tables come in order
+            key = np.sort(key)
+            key = key[np.concatenate([[True], key[1:] != key[:-1]])]
         starts = np.searchsorted(key, np.arange(n + 1) * len(classes))
         return Multi(starts, key % max(len(classes), 1), tuple(classes))
 
