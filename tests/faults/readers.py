@@ -577,10 +577,11 @@ _SITES: dict[Path, tuple[Any, str, str]] = {}
 def _site(folder: Path) -> tuple[Any, str, str]:
     """The app over a store in memory, with a rater's token; one per folder."""
     if folder not in _SITES:
+        from reteach.rating.images import FolderImages, Gallery
+
         import rating_kit
         from reteach.rating.app_state import Site
         from reteach.rating.assignment import Flow
-        from reteach.rating.images import FolderImages, Gallery
         from reteach.rating.server import create_app
 
         _SITES.clear()
@@ -591,8 +592,8 @@ def _site(folder: Path) -> tuple[Any, str, str]:
         gallery = Gallery(FolderImages(folder / "photos"))
         flow = Flow(store, gallery.why_missing)
         site = Site(store, flow, gallery, "owner", "http://127.0.0.1:1")
-        site.calls.burst = site.guesses.burst = 10**9  # type: ignore[misc]
-        _SITES[folder] = create_app(site), site.cookie("rater"), token
+        site.door.calls.burst = site.door.guesses.burst = 10**9
+        _SITES[folder] = create_app(site), site.door.cookie("rater"), token
     return _SITES[folder]
 
 

@@ -27,7 +27,7 @@ from ..options.shared import Data, Model, Output, Training
 from ..report.pages.advice import AdvicePiece, Page, write_advice
 from ..runs import copies
 from ..runs.config import Config
-from ..runs.folder import open_run_folder
+from ..runs.folder import open_run_folder, writing_run
 from ..runs.held_out import FOLDS, check_enough, folds_of, look_at
 from ..runs.inputs import open_inputs
 from ..runs.label_facts import facts_of
@@ -101,6 +101,11 @@ def advise(options: AdviseOptions) -> AdviseResult:
         UserError: no labels, one class, too few images, or images that cannot be used.
     """
     config, folder = _config(options), options.out.with_suffix("")
+    with writing_run(config):
+        return _advised(options, config, folder)
+
+
+def _advised(options: AdviseOptions, config: Config, folder: Path) -> AdviseResult:
     inputs = open_inputs(config.data, options.seed)
     data = inputs.train
     check_enough(data, options.folds or FOLDS)

@@ -7,7 +7,6 @@ is missing, those that any annotation or prediction of the task names.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path

@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..files import atomic_path
 from ..labels import Multi, Rows
+from ..parquet import read_columns
 from ..records.record import RecordFile
 
 Kind = Literal["single", "multi"]
@@ -173,9 +174,7 @@ class Prepared:
     @cached_property
     def names(self) -> Any:
         """The N item names, as an Arrow array of text."""
-        import pyarrow.parquet as pq
-
-        table = pq.read_table(self.folder / "items.parquet", columns=["item"])
+        table = read_columns(self.folder / "items.parquet", ["item"])
         if len(table) != self.record.count:
             raise UserError(f"{self.folder} is damaged: {len(table):,} items in items.parquet")
         return table["item"].combine_chunks()

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError, closest
 from ..labels import Rows
+from ..structured import parse_json
 from .decisions import (
     CHANGED,
     OPEN,
@@ -831,7 +832,7 @@ class ReviewSession:
 
 
 def _view(action: Action) -> Query | Rows:
-    return action.rows if action.note is None else Query(**json.loads(action.note))
+    return action.rows if action.note is None else Query(**parse_json(action.note))
 
 
 def _fresh() -> str:

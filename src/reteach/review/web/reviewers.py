@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import final
 
 from ...errors import UserError
+from ...structured import parse_json
 from ...web.security import same
 
 FILE = "reviewers.json"
@@ -57,7 +58,7 @@ class Reviewers:
 
     def _read(self) -> tuple[str | None, list[str]]:
         try:
-            content = json.loads(self._file.read_text("utf-8"))
+            content = parse_json(self._file.read_bytes())
             bytes.fromhex(content["key"])
             return str(content["key"]), [checked_name(str(name)) for name in content["names"]]
         except FileNotFoundError:

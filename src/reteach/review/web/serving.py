@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from ...data.loading.decode import ImageError
 from ...errors import UserError
+from ...locks import only_writer
 from ...web.app import new_app
 from ...web.images import Gallery, ServedImages, open_images
 from ...web.serving import listen, public_address, web_server
@@ -43,9 +44,23 @@ def serve_review(
         browser: open the first link here, if it leads to this machine.
 
     Raises:
-        UserError: the images are not those of the review, the address is taken or needs a public name, or
+        UserError: the review is being served already, the images are not those of the review, the address is
+            taken or needs a public name, or
             a reviewer's name cannot be shown.
     """
+    with only_writer(session.prepared.folder, otherwise="use the links that it printed"):
+        _serve(session, images, reviewers, host, port, public, browser)
+
+
+def _serve(
+    session: ReviewSession,
+    images: str | None,
+    reviewers: Sequence[str],
+    host: str,
+    port: int,
+    public: str | None,
+    browser: bool,
+) -> None:
     served = None if images is None else open_images(images)
     if served is not None:
         _check_images(session, served, str(images))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
 from ...errors import UserError
+from ...structured import parse_json
 from ...web.door import Door, RequestRefused, body_of, check_form_token, damaged
 from ...web.images import Gallery
 from ...web.pages import Pages
@@ -79,6 +79,7 @@ class ReviewSite:
                 "Please open your own link",
                 "The review opens with the personal link that is printed in the terminal where it runs.",
             )
+        self.door.welcome(token)
         return Guest(name, token)
 
 
@@ -153,8 +154,8 @@ async def said_by(request: Request) -> SentForm:
         raise damaged()
     body = await body_of(request, BODY_LIMIT)
     try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
+        found = parse_json(body)
+    except ValueError:
         raise damaged() from None
     if not isinstance(found, dict):
         raise damaged()
