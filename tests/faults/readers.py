@@ -577,12 +577,11 @@ _SITES: dict[Path, tuple[Any, str, str]] = {}
 def _site(folder: Path) -> tuple[Any, str, str]:
     """The app over a store in memory, with a rater's token; one per folder."""
     if folder not in _SITES:
-        from reteach.rating.images import FolderImages, Gallery
-
         import rating_kit
         from reteach.rating.app_state import Site
         from reteach.rating.assignment import Flow
         from reteach.rating.server import create_app
+        from reteach.web.images import FolderImages, Gallery
 
         _SITES.clear()
         where = folder.parent / "http.sqlite"

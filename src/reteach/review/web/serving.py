@@ -45,8 +45,7 @@ def serve_review(
 
     Raises:
         UserError: the review is being served already, the images are not those of the review, the address is
-            taken or needs a public name, or
-            a reviewer's name cannot be shown.
+            taken or needs a public name, or a reviewer's name cannot be shown.
     """
     with only_writer(session.prepared.folder, otherwise="use the links that it printed"):
         _serve(session, images, reviewers, host, port, public, browser)
