@@ -270,9 +270,11 @@ def _columns_of_csv(path: Path, header: int, at: dict[str, int]) -> Cells | None
     source = (
         next((unguard(cell) for cell in cells("source")[1] if cell), "") if "source" in at else ""
     )
-    items = [
-        unguard(item) if item[:1] == "'" else item for item in table[str(at["item"])].to_pylist()
-    ]
+    column = table[str(at["item"])]
+    items: list[str] = []
+    for chunk in column.chunks:
+        found = chunk.to_pylist()
+        items += [unguard(item) for item in found] if "'" in {i[:1] for i in found} else found
     return Cells(
         items,
         names,
