@@ -100,6 +100,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
 there that have the same bytes each time."""
 ELSEWHERE = {
     "rate": "tests/rating: raters, kills and a full disk",
+    "review": "tests/review and benchmarks/review.py: reviewers and kills",
     "demo": "compare under another name",
     "demo photos": "compare and embed under another name; its photos are not on every machine",
 }

@@ -274,6 +274,7 @@ def embed_parts(
             batch_size=batch_size,
             backend=backend,
             workers=workers,
+            elsewhere=elsewhere,
         )
 
 
@@ -288,6 +289,7 @@ def _embed_parts(
     batch_size: int | None,
     backend: Backend | None,
     workers: int,
+    elsewhere: Elsewhere | None,
 ) -> EmbeddedTotal:
     begun = read_index(out)["settings"] if is_table(out) else {}
     if not begun and entries(out):
