@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from ... import sealed
 from ...errors import UserError
 from ...files import atomic_path
-from ...parquet import read_columns
+from ...parquet import read_columns, read_schema
 from ...structured import parse_json
 
 FORMAT = 1
@@ -170,15 +170,12 @@ def refuse_lost_index(folder: Path, names: Sequence[str]) -> None:
     Raises:
         UserError: it is one.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     shard = next((name for name in names if name.endswith(".parquet")), None)
     if shard is None:
         return
     try:
-        known = pq.read_schema(folder / shard).metadata or {}
-    except (pa.ArrowException, OSError):
+        known = read_schema(folder / shard).metadata or {}
+    except UserError:
         return
     if KEY in known:
         raise UserError(
