@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import math
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -96,6 +97,8 @@ def run(trial: Trial) -> dict[str, Any]:
     np.savez(folder / "held_out.npz", scores=held, given=given, true=true)
 
     def accuracy(name: str, keep: np.ndarray) -> float:
+        if not keep.any():  # nothing to learn from: the held-out models confirm no label
+            return math.nan
         surroundings = setup(everything.subset(np.flatnonzero(keep)))
         part = Run(folder / name, trial.seed, quiet=True)
         model = train_softmax(surroundings, SoftmaxOptions(), part).predictors()["model"]

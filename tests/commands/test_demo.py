@@ -25,8 +25,8 @@ from reteach.options import demo
         ("--seeds 0", "--seeds must be at least 1"),
         ("--processes 0", "--processes must be at least 1"),
         ("--processes -1", "--processes must be at least 1"),
-        ("--out file", "--out file: File exists"),
-        ("--out file/below", "--out file/below: Not a directory"),
+        ("--out file", "cannot write file: File exists"),
+        ("--out file/below", "cannot write file/below: Not a directory"),
     ],
 )
 def test_what_is_impossible_is_refused_before_any_training(

@@ -67,7 +67,7 @@ def test_small_photos_in_a_folder_are_trained_on_as_the_same_pixels_in_an_array(
 def test_a_folder_of_photos_has_the_size_of_the_network(tmp_path):
     setup = made(pictures(tmp_path, 70)[0], "test_resnet")
     assert setup.image_size == 160
-    assert setup._augmentation() == "crop"
+    assert setup._augmentation.kind == "crop"
 
 
 def test_the_sizes_of_a_folder_are_those_of_the_array(tmp_path):
