@@ -121,6 +121,7 @@ def test_undo_is_of_ones_own_decisions(session: ReviewSession):
     session.decide("ann", [1], ReviewVerdict("is", "owl"), "1")
     session.decide("ben", [1], ReviewVerdict("is", "dog"), "1")
     assert session.progress().disputed == 1
+    assert len(session.rows(Query(status="disputed"))) == 1
     session.undo("ann")
     assert current(session, 1) == ("dog",)
     assert session.progress().disputed == 0

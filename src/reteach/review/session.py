@@ -55,7 +55,7 @@ STORE = "decisions.sqlite"
 SUGGESTIONS = 5
 MOST_ALIKE = 1000
 """How many images "more like this" offers."""
-Status = Literal["open", "reviewed", "all"]
+Status = Literal["open", "reviewed", "disputed", "all"]
 SINCE_SECONDS = 0.5
 """How old a look at what other processes have added may be."""
 
@@ -69,7 +69,7 @@ class Query:
         label: a class that the item has now.
         given: a class that it was given.
         predicted: the class that heads find most likely.
-        status: open, reviewed or all.
+        status: open, reviewed, disputed (the last words of two reviewers differ) or all.
         text: in the name, whatever the case.
         tag: that the item has.
         saved: name of a saved view.
@@ -558,7 +558,9 @@ class ReviewSession:
     def _mask(self, query: Query) -> NDArray[np.bool_]:
         status = self._decisions.status
         keep = np.ones(self.count, np.bool_)
-        if query.status != "all":
+        if query.status == "disputed":
+            keep &= np.isin(np.arange(self.count), self._decisions.disputed())
+        elif query.status != "all":
             keep &= (status == OPEN) if query.status == "open" else (status != OPEN)
         if query.label is not None:
             keep &= self._decisions.having(self._class(query.label))

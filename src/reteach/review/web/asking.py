@@ -15,7 +15,7 @@ SIZES = (30, 60, 120, 240)
 DEFAULT_SIZE = 60
 ARRANGED: tuple[tuple[str, ...], ...] = ((), ("balanced",), ("diverse",), ("balanced", "diverse"))
 """What can be done to an order, in names of :data:`..order.ARRANGEMENTS`."""
-STATUSES = ("open", "reviewed", "all")
+STATUSES = ("open", "reviewed", "disputed", "all")
 LONGEST = 300
 _TEXTS = ("label", "given", "predicted", "tag", "saved", "order", "status")
 
