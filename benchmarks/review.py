@@ -33,11 +33,13 @@ sys.path[:0] = [str(ROOT / "src")]
 from reteach.data.sources.feature_table import read_table  # noqa: E402
 from reteach.item_index import rows_among  # noqa: E402
 from reteach.labels import Multi  # noqa: E402
+from reteach.review.decisions import ReviewVerdict  # noqa: E402
 from reteach.review.heads import Moments, gaussians  # noqa: E402
 from reteach.review.prepare import ReviewItems, write_prepared  # noqa: E402
 from reteach.review.prepared import Opinion  # noqa: E402
-from reteach.review.session import Query, ReviewSession, ReviewVerdict, open_session  # noqa: E402
+from reteach.review.session import ReviewSession, open_session  # noqa: E402
 from reteach.review.store import open_review_store  # noqa: E402
+from reteach.review.values import Query  # noqa: E402
 from reteach.tables import read_labels  # noqa: E402
 
 POINTS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.6)

@@ -17,7 +17,8 @@ import pytest
 from postgres_kit import new_database
 from rating_hands import chromium
 from rating_kit import SOURCE, own_port, wait_for
-from reteach.review.session import Query, open_session
+from reteach.review.session import open_session
+from reteach.review.values import Query
 from reteach.review.web.reviewers import Reviewers
 from reteach.review.web.site import ReviewSite
 from reteach.tables import read_labels

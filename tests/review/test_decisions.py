@@ -10,8 +10,10 @@ import pytest
 
 from reteach.errors import UserError
 from reteach.labels import Multi
+from reteach.review.decisions import ReviewVerdict
 from reteach.review.prepare import ReviewItems, write_prepared
-from reteach.review.session import Query, ReviewSession, ReviewVerdict, open_session
+from reteach.review.session import ReviewSession, open_session
+from reteach.review.values import Query
 
 CLASSES = ("cat", "dog", "owl")
 RIGHT = ReviewVerdict("right")

@@ -14,10 +14,12 @@ from reteach.cli import main
 from reteach.data.sources.feature_table import INDEX, FeatureShard, write_shard
 from reteach.errors import UserError
 from reteach.labels import Multi, Single
+from reteach.review.decisions import ReviewVerdict
 from reteach.review.prepare import ReviewItems, write_prepared
 from reteach.review.prepared import Prepared
-from reteach.review.session import Query, ReviewVerdict, open_session
+from reteach.review.session import open_session
 from reteach.review.sources import rated_items
+from reteach.review.values import Query
 from reteach.scores.table import ScoreWriter
 from reteach.sealed import write_json
 from reteach.tables import read_labels

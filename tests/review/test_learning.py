@@ -11,12 +11,14 @@ import pytest
 from reteach.errors import UserError
 from reteach.labels import Multi
 from reteach.methods.clean_judges import discriminant
+from reteach.review.decisions import ReviewVerdict
 from reteach.review.estimate import calibrated, guess, interval, worst_entry
 from reteach.review.heads import Lesson, Moments, folds_of, gaussians, out_of_fold
 from reteach.review.order import ORDERS, Evidence, add_order, balanced, diverse, order_rows
 from reteach.review.prepare import ReviewItems, write_prepared
 from reteach.review.prepared import Entries, Opinion
-from reteach.review.session import Query, ReviewSession, ReviewVerdict, open_session
+from reteach.review.session import ReviewSession, open_session
+from reteach.review.values import Query
 
 N, C = 300, 4
 CLASSES = tuple("abcd")

@@ -13,7 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from reteach.errors import UserError
-from reteach.review.session import Query
+from reteach.review.values import Query
 from reteach.review.web import serve_review
 from reteach.review.web.reviewers import FILE, Reviewers
 from reteach.review.web.serving import close, new_site, review_app

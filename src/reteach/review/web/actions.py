@@ -14,7 +14,7 @@ from ...formatting import plural
 from ...web.door import RequestRefused
 from ..decisions import ReviewVerdict, VerdictKind
 from ..order import DEFAULT
-from ..session import Query, Receipt
+from ..values import Query, Receipt
 from .asking import asked_of, is_order
 from .cards import cards_of
 from .reviewers import checked_name

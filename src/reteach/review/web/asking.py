@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 
 from ...errors import UserError
 from ...labels import Rows
-from ..session import Query, ReviewSession
+from ..session import ReviewSession
+from ..values import Query
 
 SIZES = (30, 60, 120, 240)
 DEFAULT_SIZE = 60

@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import final
 
 from ...formatting import whole_percent
-from ..session import ReviewItem, ReviewSession
+from ..session import ReviewSession
+from ..values import ReviewItem
 
 OFFERED = 5
 """Classes that an image's card offers."""

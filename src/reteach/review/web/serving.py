@@ -16,7 +16,8 @@ from ...web.app import new_app
 from ...web.images import Gallery, ServedImages, open_images
 from ...web.serving import listen, public_address, web_server
 from ...web.thumbnails import Thumbnails
-from ..session import Query, ReviewSession
+from ..session import ReviewSession
+from ..values import Query
 from . import actions, views
 from .reviewers import Reviewers
 from .site import PAGES, ReviewSite

@@ -14,7 +14,8 @@ from ...data.loading.decode import ImageError
 from ...errors import UserError
 from ...web.door import Number, RequestRefused
 from ..order import DEFAULT
-from ..session import ClassCount, LearningState, Query, ReviewProgress, ReviewSession
+from ..session import ReviewSession
+from ..values import ClassCount, LearningState, Query, ReviewProgress
 from .asking import SIZES, Asked, asked_of, some_of
 from .cards import cards_of, when
 from .site import PAGES, ROLE, Guest, Here, ReviewSite, Who
