@@ -6,7 +6,8 @@ import multiprocessing
 import os
 import random
 import signal
-import time
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +15,8 @@ import pytest
 import torch
 
 import toys
+from reteach.data.loading.batch import Batch
+from reteach.data.loading.stream import Stream
 from reteach.engine.run import Run
 
 STEPS, KILLS = 400, 20
@@ -24,6 +27,25 @@ def train(folder: Path, name: str = "mile", steps: int = STEPS) -> dict[str, tor
     torch.set_num_threads(1)
     run = Run(folder, seed=3, quiet=True, snapshot_seconds=0)
     return toys.weights(run.train("train", toys.ALGORITHMS[name](), toys.stream(), steps=steps))
+
+
+def train_and_die(folder: Path, batches: int, seconds: float) -> None:
+    """The same, killed ``seconds`` after its first so many batches, wherever it is then.
+
+    Soon after it waits for that: so no machine is too fast.
+    """
+    whole = Stream.batches
+
+    def mortal(stream: Stream, start: int, stop: int) -> Iterator[Batch]:
+        for number, batch in enumerate(whole(stream, start, stop)):
+            if number == batches:
+                threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+            if number == batches + 12:
+                signal.pause()
+            yield batch
+
+    Stream.batches = mortal
+    train(folder)
 
 
 def train_and_die_writing(folder: Path, after: int, *how: Any) -> None:
@@ -55,12 +77,11 @@ def test_twenty_kills(tmp_path):
             )
             process.start()
         else:
-            process = context.Process(target=train, args=(folder,))
+            when = (chance.randint(0, 6), chance.uniform(0, 0.03))
+            process = context.Process(target=train_and_die, args=(folder, *when))
             process.start()
-            time.sleep(chance.uniform(0.02, 0.3))
-            process.kill()
         process.join()
-        assert process.exitcode == -signal.SIGKILL, "the run was over too soon: make it longer"
+        assert process.exitcode == -signal.SIGKILL
         if number % 2:
             assert any(stage.glob(".*.part")), "the half-written file is what this is about"
         file = stage / "snapshot.pt"
