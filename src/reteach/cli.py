@@ -152,6 +152,11 @@ TABLE = {
         "select:select",
         "the best images of every class out of a score table of any size",
     ),
+    "pack": Command(
+        "pack:PackOptions",
+        "pack:pack",
+        "copy images, or only picked ones, into tar shards of their own",
+    ),
     "dedup": Command(
         "dedup:DedupOptions", "dedup:dedup", "find images that are in two sets, or twice in one"
     ),

@@ -85,6 +85,10 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("scores/*.parquet",),
     ),
     "select": ("select W/one.parquet --per-class 2 --out O/picks.parquet", ("picks.parquet",)),
+    "pack": (
+        "pack --images W/photos --items W/single.csv --per-shard 6 --out O/packed",
+        ("packed/*.tar", "packed/*.parquet"),
+    ),
     "dedup": (
         "dedup --images W/photos --workers 0 --out O/pairs.parquet --exclude O/drop.txt",
         ("pairs.parquet", "drop.txt"),

@@ -9,7 +9,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, final
 
 import torch
 import torch.distributed as dist
@@ -109,6 +110,19 @@ def gather_objects(value: T) -> list[T]:
     box: list[Any] = [None] * world()
     dist.all_gather_object(box, value)
     return box
+
+
+@final
+@dataclass(frozen=True)
+class Ranks:
+    """The processes that train together, for work that they share before."""
+
+    rank: int = field(default_factory=rank)
+    world: int = field(default_factory=world)
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all processes, in rank order, in each of them."""
+        return gather_objects(value)
 
 
 def share(value: T, source: int = 0) -> T:

@@ -71,7 +71,7 @@ def plan_selection(setup: Setup, options: Options, unlabeled: Dataset) -> SemiSe
         given, others = read_picks(options.picks, items, classes)
         if others:
             setup.warn(f"{others} picks of {options.picks} are not among the unlabelled images")
-    exclude = _excluded(setup, options, items)
+    exclude = _excluded(setup, options, unlabeled.source.items)  # of picks, others are not in items
     return SemiSelection(
         rule,
         quotas,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
@@ -10,13 +11,14 @@ from typing import final
 import numpy as np
 
 from ..data.dataset import Dataset
-from ..data.loading.quarantine import Examined, examine
+from ..data.loading.quarantine import examine
 from ..data.sources.base import ArraySource, Source
 from ..engine import distributed
 from ..errors import UserError
 from ..item_index import rows_among
 from ..labels import LabelSet, Rows, Single, stratified
 from ..options.shared import Data, refuse_unused
+from ..parquet import read_columns
 from ..processes import decoders
 from ..progress import note, progress
 from ..recorded import recorded
@@ -45,11 +47,14 @@ class Inputs:
     quarantine: dict[str, str] = field(default_factory=dict)
 
 
-def open_inputs(data: Data, seed: int, originals: Originals | None = None) -> Inputs:
+def open_inputs(
+    data: Data, seed: int, originals: Originals | None = None, picks: Path | None = None
+) -> Inputs:
     """Open everything that the options name.
 
     Args:
         originals: what a run that goes on was begun with.
+        picks: a table of the only unlabelled items that are needed; no other is opened.
 
     Raises:
         UserError: an input is missing, empty, damaged or does not fit the others; or has changed.
@@ -90,7 +95,7 @@ def open_inputs(data: Data, seed: int, originals: Originals | None = None) -> In
         raise UserError("no labelled image is left to train on")
     if data.fraction < 1:
         train = train.subset(stratified(train.labels, data.fraction, seed))
-    unlabeled = _unlabeled(everything, data, quarantine, originals)
+    unlabeled = _unlabeled(everything, data, quarantine, originals, picks)
     return Inputs(train, val, unlabeled, quarantine)
 
 
@@ -186,8 +191,8 @@ def set_aside(
             workers=decoders(data.workers),
             on_progress=on_progress,
             cache=cache_folder(),
+            team=distributed.Ranks(),
         )
-    found = _agreed(found)
     dataset, reasons = (originals or Originals()).hold(option, where, table, dataset, found, wanted)
     broken = [entry for entry in found.broken if entry.item in reasons]
     if broken and data.on_error == "fail":
@@ -203,15 +208,6 @@ def set_aside(
         why = next(iter(reasons.values()))
         raise UserError(f"none of the {len(dataset)} images can be used, first: {why}")
     return dataset.subset(np.flatnonzero(~bad)) if bad.any() else dataset
-
-
-def _agreed(found: Examined) -> Examined:
-    """What no process can use: a slow disk loses an image to one and not to another."""
-    parts = distributed.gather_objects(found.broken)
-    broken = sorted({entry.item: entry for part in parts for entry in part}.values())
-    digests = found.digests.copy()
-    digests[[entry.row for entry in broken if entry.row >= 0]] = 0
-    return Examined(broken, digests)
 
 
 def cache_folder() -> Path:
@@ -282,7 +278,11 @@ def _usable(val: Dataset, everything: Dataset, quarantine: dict[str, str], data:
 
 
 def _unlabeled(
-    everything: Dataset, data: Data, quarantine: dict[str, str], originals: Originals
+    everything: Dataset,
+    data: Data,
+    quarantine: dict[str, str],
+    originals: Originals,
+    picks: Path | None,
 ) -> Dataset | None:
     """The images of --unlabeled; items of --images without a label are merely left out."""
     if data.unlabeled is None:
@@ -290,4 +290,22 @@ def _unlabeled(
     option = "--unlabeled"
     source = originals.open(option, data.unlabeled, cache_folder())
     found = Dataset.unlabeled(source, everything.classes)
+    if picks is not None:
+        found = found.subset(_picked(picks, source.items))
+        note(f"{len(found):,} of {len(source):,} unlabelled images are picked; no other is opened")
     return set_aside(found, quarantine, data, originals, option, data.unlabeled)
+
+
+def _picked(picks: Path, items: Sequence[str]) -> Rows:
+    """The rows of the items that a table of picks names.
+
+    Raises:
+        UserError: it has no column ``item``, or names none of them.
+    """
+    named = read_columns(picks, ["item"], "not a table of picks")["item"].to_pylist()
+    wanted = set(named)
+    rows = np.flatnonzero(np.fromiter((item in wanted for item in items), np.bool_, len(items)))
+    if not len(rows):
+        first = f", first: {named[0]!r}" if named else ""
+        raise UserError(f"{picks}: none of its {len(named)} picks is among the images{first}")
+    return rows

@@ -21,7 +21,7 @@ from ..engine.setup import Setup
 from ..errors import Interrupted, Refused, UserError
 from ..files import atomic_write
 from ..models import weights
-from ..options.methods import METHODS
+from ..options.methods import METHODS, SemiOptions
 from ..options.shared import refuse_unused
 from ..progress import note
 from ..records.runs import RUN, RunRecord
@@ -60,7 +60,9 @@ def train(
         distributed.barrier()  # the first process will write the file that all have read
         if moved and not originals.before:
             raise UserError(f"{folder} kept nothing of its images to know them by: --images stays")
-        inputs = open_inputs(config.data, config.training.seed, originals)
+        inputs = open_inputs(
+            config.data, config.training.seed, originals, _only_picks(config.settings)
+        )
         originals.hold_files(config.model)
         originals.hold_files(config.settings)
         if distributed.rank() == 0:
@@ -82,6 +84,15 @@ def resume(folder: Path, images: str | None = None, forgiving: bool = False) -> 
     if images is not None:
         config = replace(config, data=replace(config.data, images=images))
     return train(config, resumed=True, moved=images is not None, forgiving=forgiving)
+
+
+def _only_picks(settings: Any) -> Path | None:
+    """The picks outside which no unlabelled image is needed; None: all of them are."""
+    if not isinstance(settings, SemiOptions) or settings.picks is None or settings.rounds > 1:
+        return None
+    return (
+        settings.picks if settings.picks.is_file() else None
+    )  # whoever reads it says what is wrong
 
 
 def _train(

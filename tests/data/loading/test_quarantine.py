@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +22,9 @@ from numpy.typing import NDArray
 
 from pictures import encoded, folder, picture, verify
 from reteach.data.loading.decode import ImageError
-from reteach.data.loading.quarantine import Broken
+from reteach.data.loading.quarantine import Broken, examine
 from reteach.data.sources.base import ArraySource, open_source
+from reteach.data.sources.folders import FolderSource
 from reteach.processes import WorkerFailure, each
 from reteach.unreadable import write_csv
 
@@ -243,3 +248,51 @@ def test_csv_cells_stay_cells(tmp_path_factory: pytest.TempPathFactory, text: st
     (header, (cell, reason)) = rows_of(path)
     assert (header, reason) == (["item", "reason"], "reason")
     assert not cell.strip() or cell.lstrip()[0] not in "=+-@\t\r＝＋－＠"
+
+
+class Pair:
+    """Two threads as two processes that share a task."""
+
+    def __init__(self) -> None:
+        self.barrier = threading.Barrier(2)
+        self.values: list[Any] = [None, None]
+
+    def member(self, rank: int) -> Any:
+        def gather(value: Any) -> list[Any]:
+            self.values[rank] = value
+            self.barrier.wait(10)
+            found = list(self.values)
+            self.barrier.wait(10)
+            return found
+
+        return SimpleNamespace(rank=rank, world=2, gather=gather)
+
+
+def test_two_processes_share_the_look_and_learn_the_same(
+    damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = examine(open_source(damaged), workers=0)
+    seen: list[tuple[int, int]] = []
+    this = threading.local()
+    read = FolderSource.read
+
+    def counting(source: FolderSource, row: int) -> Any:
+        seen.append((this.rank, row))
+        return read(source, row)
+
+    monkeypatch.setattr(FolderSource, "read", counting)
+
+    def look(rank: int) -> Any:
+        this.rank = rank
+        source, cache = open_source(damaged), tmp_path / "cache"
+        return examine(source, workers=0, cache=cache, team=pair.member(rank))
+
+    for expected in (list(range(len(alone.digests))), [entry.row for entry in alone.broken]):
+        pair = Pair()
+        with ThreadPoolExecutor(2) as pool:
+            for one in pool.map(look, (0, 1)):
+                assert one.broken == alone.broken
+                np.testing.assert_array_equal(one.digests, alone.digests)
+        assert sorted(row for _, row in seen) == expected, "each image is decoded once"
+        assert {rank for rank, _ in seen} == {0, 1}
+        seen.clear()

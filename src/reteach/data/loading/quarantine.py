@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, final, runtime_checkable
+from typing import Protocol, TypeVar, final, runtime_checkable
 
 import numpy as np
 import PIL
@@ -24,6 +24,8 @@ from ...processes import WorkerFailure, each
 from ..sources.base import ArraySource, Source, shrunk
 from ..sources.contents import DIGEST, Contents
 from .decode import ImageError
+
+T = TypeVar("T")
 
 _RULES = f"2, Pillow {PIL.__version__}"
 """What decides whether a file can be decoded; another text than before: all are looked at again."""
@@ -51,6 +53,37 @@ class Stamped(Source, Protocol):
         """Changes when the file does; empty if there is none."""
 
 
+class Team(Protocol):
+    """Processes that share a task."""
+
+    @property
+    def rank(self) -> int:
+        """The number of this process."""
+
+    @property
+    def world(self) -> int:
+        """How many there are."""
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all processes, in rank order, in each of them."""
+
+
+@final
+@dataclass(frozen=True)
+class Alone:
+    """This process by itself."""
+
+    rank: int = 0
+    world: int = 1
+
+    def gather(self, value: T) -> list[T]:
+        """The value itself."""
+        return [value]
+
+
+ALONE = Alone()
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class Examined:
@@ -74,6 +107,7 @@ def examine(
     on_progress: Callable[[int], object] | None = None,
     cache: Path | None = None,
     patience: float = 60.0,
+    team: Team = ALONE,
 ) -> Examined:
     """Decode images in parallel, say which cannot be used, and keep a digest of the others.
 
@@ -85,6 +119,7 @@ def examine(
         workers: processes; 0 works right here, without protection against crashes.
         on_progress: told how many are done.
         cache: folder that remembers the answer for files that have not changed.
+        team: processes that share the work: each looks at every so many-th image, and all learn the same.
     """
     lost = [Broken(-1, name, reason) for name, reason in getattr(source, "lost", ())]
     wanted = range(len(source)) if rows is None else np.unique(np.asarray(rows)).tolist()
@@ -95,9 +130,11 @@ def examine(
             digests[row] = np.frombuffer(contents.digest(row), np.uint8)
         return Examined(lost, digests)
     memory = _Memory(source, cache) if cache is not None and isinstance(source, Stamped) else None
-    todo = wanted if memory is None else [row for row in wanted if not memory.knows(row)]
+    mine = wanted[team.rank :: team.world]
+    todo = mine if memory is None else [row for row in mine if not memory.knows(row)]
     found: list[Broken] = []
-    start = len(wanted) - len(todo)
+    learned: dict[str, tuple[str, bytes]] = {}
+    start = len(mine) - len(todo)
     for done, (row, result) in enumerate(
         each(_Check(shrunk(source, 1)), todo, workers, patience), 1
     ):
@@ -107,16 +144,18 @@ def examine(
         else:
             digests[row] = np.frombuffer(result, np.uint8)
             if memory is not None:
-                memory.learn(row, result)
+                learned[memory.items[row]] = memory.stamps[row], result
         if on_progress is not None:
-            on_progress(start + done)
+            on_progress(min(len(wanted), team.world * (start + done)))
     if memory is not None:
-        for row in wanted:
-            if (known := memory.digest(row)) is not None:
-                digests[row] = known
-        if todo:
-            memory.save()
-    return Examined(lost + sorted(found), digests)
+        for row in sorted(set(mine) - set(todo)):
+            digests[row] = memory.digest(row)
+    parts = team.gather((found, digests[mine], learned))
+    for number, (_, part, _) in enumerate(parts):
+        digests[wanted[number :: team.world]] = part
+    if memory is not None and team.rank == 0 and any(new for _, _, new in parts):
+        memory.save({item: known for _, _, new in parts for item, known in new.items()})
+    return Examined(lost + sorted(entry for part, _, _ in parts for entry in part), digests)
 
 
 @final
@@ -155,25 +194,20 @@ class _Memory:
         stamp = self.stamps[row] = self.source.stamp(row)
         return stamp != "" and self.known.get(self.items[row], ("",))[0] == stamp
 
-    def digest(self, row: int) -> NDArray[np.uint8] | None:
+    def digest(self, row: int) -> NDArray[np.uint8]:
         """The digest of the content of an image that is known."""
-        stamp, digest = self.known.get(self.items[row], ("", b""))
-        good = stamp != "" and stamp == self.stamps.get(row)
-        return np.frombuffer(digest, np.uint8) if good else None
+        return np.frombuffer(self.known[self.items[row]][1], np.uint8)
 
-    def learn(self, row: int, digest: bytes) -> None:
-        """The image is good."""
-        self.known[self.items[row]] = self.stamps[row], digest
-
-    def save(self) -> None:
-        """Write everything that is known, whole or not at all."""
+    def save(self, learned: dict[str, tuple[str, bytes]]) -> None:
+        """Write everything that is known, and what was learned of good images, whole or not at all."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        stamps, digests = zip(*self.known.values(), strict=True) if self.known else ((), ())
+        known = self.known | learned
+        stamps, digests = zip(*known.values(), strict=True) if known else ((), ())
         table = pa.table(
             {
-                "item": pa.array(list(self.known), pa.string()),
+                "item": pa.array(list(known), pa.string()),
                 "stamp": pa.array(stamps, pa.string()),
                 "digest": pa.array(digests, pa.binary(DIGEST)),
             }
