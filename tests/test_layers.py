@@ -20,7 +20,7 @@ from reteach.cli import TABLE
 
 ROOT = Path(reteach.__file__).parent
 FLOORS = [
-    ("errors",),
+    ("errors", "text_column"),
     (
         "files",
         "formatting",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import UserError
+from .text_column import TextColumn
 
 T = TypeVar("T", bound=Hashable)
 Indices = NDArray[np.int64]
@@ -16,6 +18,9 @@ Indices = NDArray[np.int64]
 
 def rows_among(names: Iterable[T], among: Iterable[T]) -> Indices:
     """(N,) the row of each of N names in ``among``; -1 for those that are not there."""
+    if isinstance(among, TextColumn):
+        with suppress(UnicodeEncodeError):  # a name that is no text is nowhere; it is rare
+            return among.rows_of(names)  # type: ignore[arg-type]
     row = {name: at for at, name in enumerate(among)}
     return np.array([row.get(name, -1) for name in names], np.int64)
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,8 +19,9 @@ from hypothesis import strategies as st
 from pictures import encoded, picture, verify
 from reteach.data.loading.decode import ImageError, decode
 from reteach.data.loading.quarantine import Broken
-from reteach.data.sources import tars
+from reteach.data.sources import shard_index, tars
 from reteach.data.sources.base import open_source
+from reteach.data.sources.shard_index import ShardIndex, ShardPart, load_index
 from reteach.data.sources.shards import ShardSource, expand
 from reteach.errors import UserError
 from reteach.tables import read_labels
@@ -145,7 +147,7 @@ def test_which_members_are_images_and_labels(tmp_path: Path) -> None:
     source = opened(write(tmp_path / "x.tar", members))
     assert source.items == ["x/a", "x/b", "x/d"]
     np.testing.assert_array_equal(source.read(0), picture(seed=1))
-    assert list(source.labels) == ["cat", "dog", None]
+    assert source.labels.to_pylist() == ["cat", "dog", None]
     with pytest.raises(UserError, match=r"1 of 3 samples have no \.cls, first: 'x/d'"):
         _ = source.class_of
     assert opened(write(tmp_path / "y.tar", members[7:])).class_of is None
@@ -260,7 +262,7 @@ def test_the_index_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         scanned.append(Path(path).name)
         return real(path)
 
-    monkeypatch.setattr("reteach.data.sources.shards.scan", counting)
+    monkeypatch.setattr("reteach.data.sources.shard_index.scan", counting)
     again = opened(where, cache=cache)
     assert scanned == []
     assert (again.items, again.class_of) == (first.items, first.class_of)
@@ -270,9 +272,81 @@ def test_the_index_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert scanned == ["001.tar"]
     np.testing.assert_array_equal(changed.read(changed.items.index("001/new")), picture(seed=50))
     for file in cache.iterdir():
+        file.unlink()  # who has it open keeps what was in it
         file.write_text("{damaged")
     assert opened(where, cache=cache).items == changed.items
     assert len(scanned) == 4
+
+
+def test_a_flipped_bit_in_a_kept_index_is_seen(tmp_path: Path) -> None:
+    where, cache = three_shards(tmp_path / "data"), tmp_path / "cache"
+    first = opened(where, cache=cache)
+    (file,) = cache.iterdir()
+    whole = file.read_bytes()
+    index = load_index(file)
+    assert index is not None
+    assert list(index.columns["item"].to_pylist()) == list(first.items)
+    draw = np.random.default_rng(0)
+    for at in [*draw.integers(0, len(whole), 150), whole.index(b"000/000001") + 9]:
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << int(draw.integers(8))
+        file.write_bytes(damaged)
+        source = opened(where, cache=cache)
+        assert source.items == first.items
+        assert source.class_of == first.class_of
+        np.testing.assert_array_equal(source.offsets, first.offsets)
+        np.testing.assert_array_equal(source.sizes, first.sizes)
+
+
+def test_an_image_takes_24_bytes_beside_its_name_and_processes_share_them(tmp_path: Path) -> None:
+    names = [f"{i // 1000:03d}/{i % 1000:06d}" for i in range(20_000)]
+    table = pa.table(
+        {
+            "item": pa.array(names, pa.large_string()),
+            "offset": pa.array(np.arange(20_000) * 512, pa.int64()),
+            "size": pa.array(np.full(20_000, 300), pa.uint32()),
+            "label": pa.array(["cat", "dog"] * 10_000).dictionary_encode(),
+        },
+        schema=shard_index.SCHEMA,
+    )
+    parts = [ShardPart(table.slice(i * 1000, 1000)) for i in range(20)]
+    ShardIndex.of([str(i) for i in range(20)], parts).save(tmp_path / "x.arrow")
+    before = pa.total_allocated_bytes()
+    index = load_index(tmp_path / "x.arrow")
+    assert index is not None
+    assert pa.total_allocated_bytes() - before < 1000, "the columns are in the file"
+    held = sum(column.nbytes for column in index.columns.values())
+    assert held - sum(map(len, names)) <= 24 * 20_000 + 100
+    assert index.columns["item"].to_pylist() == names
+    assert index.parts()["7"].table.equals(table.slice(7000, 1000))
+
+
+@pytest.mark.parametrize("stamp", [0, 1.5], ids=["plain", "extended headers"])
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_the_quick_scan_is_the_standard_librarys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: int, stamp: float
+) -> None:
+    draw = np.random.default_rng(form)
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w", format=form) as tar:
+        for i in range(30):
+            info = tarfile.TarInfo(f"folder/{i:03d}.png")
+            info.size, info.mtime = int(draw.integers(2000)), stamp
+            tar.addfile(info, io.BytesIO(draw.bytes(info.size)))
+    whole = path.read_bytes()
+    with open(path, "rb") as file:
+        quick = tars.plain_members(file)
+    assert quick is not None
+    assert len(quick) == 30
+    contents = [whole, whole[:-5000], whole[: len(whole) // 2]]
+    for at in draw.integers(0, len(whole), 60):
+        contents.append(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+    for content in contents:
+        path.write_bytes(content)
+        found = tars.scan(str(path))
+        with monkeypatch.context() as patch:
+            patch.setattr(tars, "plain_members", lambda file: None)
+            assert found == tars.scan(str(path))
 
 
 def test_many_shards_are_indexed_in_parallel(tmp_path: Path) -> None:

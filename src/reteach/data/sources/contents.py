@@ -52,7 +52,7 @@ class Contents:
         """
         source, row = self._origin(row)
         if isinstance(source, ShardSource):
-            return _checked(lambda: _part(source, row))
+            return _checked(lambda: source.content(row))
         if isinstance(source, FolderSource):
             return _checked(lambda: _whole(source.path(row)))
         if isinstance(source, HuggingFaceSource) and (stored := source.content(row)):
@@ -78,11 +78,6 @@ class Contents:
 def _whole(path: str) -> bytes:
     with open(path, "rb") as file:
         return file.read()
-
-
-def _part(source: ShardSource, row: int) -> bytes:
-    with open(source.shards[int(source.shard_of[row])], "rb", buffering=0) as file:
-        return os.pread(file.fileno(), int(source.sizes[row]), int(source.offsets[row]))
 
 
 def _checked(read: Callable[[], T]) -> T:

@@ -279,17 +279,7 @@ class _OpenTar:
 def _apart(source: Source, rows: NDArray[np.int64], at_least: int | None) -> _Job:
     """A job that takes what it needs of its source along."""
     assert isinstance(source, ShardSource)
-    few = replace(
-        source,
-        items=(),
-        labels=(),
-        damaged=(),
-        others=(),
-        shard_of=source.shard_of[rows],
-        offsets=source.offsets[rows],
-        sizes=source.sizes[rows],
-        at_least=at_least,
-    )
+    few = source.alone(rows, at_least)
     return few, np.arange(len(rows))
 
 

@@ -15,23 +15,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ... import sealed
 from ...errors import UserError
 from ...item_index import first_repeated
 from ...processes import WorkerFailure, cores, each
 from ...progress import progress
-from ...structured import parse_json
+from ...text_column import TextColumn
 from ..item_ids import item_id
-from ..loading.decode import EXTENSIONS, ImageError, decode
-from .folders import COMPANIONS, why_not
-from .tars import Member, samples, scan
+from ..loading.decode import ImageError, decode
+from .folders import why_not
+from .shard_index import Indexer, ShardIndex, ShardPart, load_index
 
-_LABEL_BYTES = 1 << 16
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _MANY = 1_000_000
 _FEW = 8
 """Fewer shards than this are indexed right here, without a word."""
@@ -48,37 +49,39 @@ class ShardSource:
     shards were opened with its own.
 
     Args:
-        shards: paths of the tar files.
-        shard_of, offsets, sizes: (N,) where the bytes of each image are.
-        labels: (N,) the class of each image as it stands in its shard, or None.
+        shards: paths of the S tar files.
+        starts: (S + 1,) the images of shard s are the rows from ``starts[s]`` to ``starts[s + 1]``.
+        offsets, sizes: (N,) where the bytes of each image are.
+        labels: N classes as they stand in the shards, a dictionary array with nulls; None: none.
         damaged: (path, reason) of the shards that could not be read, or not to their end.
         others: (shard/member, reason) of the samples without a member that is an image to us.
     """
 
     shards: Sequence[str]
     items: Sequence[str]
-    shard_of: NDArray[np.int64]
+    starts: NDArray[np.int64]
     offsets: NDArray[np.int64]
-    sizes: NDArray[np.int64]
-    labels: Sequence[str | None]
+    sizes: NDArray[np.uint32]
+    labels: pa.DictionaryArray | None = None
     damaged: Sequence[tuple[str, str]] = ()
     others: Sequence[tuple[str, str]] = ()
     at_least: int | None = None
 
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self.offsets)
 
     @cached_property
     def class_of(self) -> Sequence[str] | None:
         """The class names, if there are any."""
-        names = [name for name in self.labels if name is not None]
-        if names and len(names) < len(self):
-            item = next(i for i, name in zip(self.items, self.labels, strict=True) if name is None)
+        if self.labels is None or self.labels.null_count == len(self):
+            return None
+        if missing := self.labels.null_count:
+            first = self.labels.is_null().index(True).as_py()
             raise UserError(
-                f"{len(self) - len(names)} of {len(self)} samples have no .cls, first: {item!r}; "
+                f"{missing} of {len(self)} samples have no .cls, first: {self.items[first]!r}; "
                 "give their labels in a label table"
             )
-        return names or None
+        return TextColumn(self.labels)
 
     @property
     def lost(self) -> list[tuple[str, str]]:
@@ -90,49 +93,52 @@ class ShardSource:
         """Where the images are, for caches."""
         return "\n".join(os.path.abspath(shard) for shard in self.shards)
 
-    def read(self, row: int) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8; raises ImageError."""
+    def shard(self, row: int) -> str:
+        """The path of the tar that holds an image."""
+        return self.shards[int(np.searchsorted(self.starts, row, side="right")) - 1]
+
+    def content(self, row: int) -> bytes:
+        """The image as it is stored.
+
+        Raises:
+            OSError: the shard cannot be read.
+            ImageError: it has become shorter.
+        """
         size = int(self.sizes[row])
-        shard = self.shards[int(self.shard_of[row])]
-        try:
-            with open(shard, "rb", buffering=0) as file:
-                data = os.pread(file.fileno(), size, int(self.offsets[row]))
-        except OSError as error:
-            raise ImageError(f"shard {item_id(shard)}: {os.strerror(error.errno or 0)}") from None
+        with open(self.shard(row), "rb", buffering=0) as file:
+            data = os.pread(file.fileno(), size, int(self.offsets[row]))
         if len(data) < size:
             raise ImageError("truncated shard")
+        return data
+
+    def read(self, row: int) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8; raises ImageError."""
+        try:
+            data = self.content(row)
+        except OSError as error:
+            shard = item_id(self.shard(row))
+            raise ImageError(f"shard {shard}: {os.strerror(error.errno or 0)}") from None
         return decode(data, at_least=self.at_least)
 
     def shrunk(self, at_least: int) -> ShardSource:
         """The same images, perhaps smaller, but not below ``at_least`` on the shorter side."""
         return replace(self, at_least=at_least)
 
+    def alone(self, rows: NDArray[np.int64], at_least: int | None) -> ShardSource:
+        """What it takes to read some images, and no more: for other processes. It has no items."""
+        return ShardSource(
+            [self.shard(row) for row in rows.tolist()],
+            (),
+            np.arange(len(rows) + 1),
+            self.offsets[rows],
+            self.sizes[rows],
+            at_least=at_least,
+        )
+
     def stamp(self, row: int) -> str:
         """Changes when the shard does."""
-        stamp = _stamp(self.shards[int(self.shard_of[row])])
+        stamp = _stamp(self.shard(row))
         return stamp and f"{stamp}:{self.offsets[row]}:{self.sizes[row]}"
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """One image of a shard's index."""
-
-    key: str
-    offset: int
-    size: int
-    label: str | None
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class _Index:
-    """What one shard holds, and why that is not all (empty: it is)."""
-
-    entries: list[_Entry]
-    reason: str
-    others: list[str]
-    """A member of each sample that has no image."""
 
 
 def is_shards(where: str) -> bool:
@@ -155,44 +161,66 @@ def open_shards(where: str, cache: Path | None = None) -> ShardSource:
     shards = expand(where)
     if not shards:
         raise UserError(f"no tar shards match {where}")
-    file = None if cache is None else cache / f"shards-{_digest(shards)}.json"
-    known = _load(file)
-    keys = [f"{item_id(shard)}\n{_stamp(shard)}" for shard in shards]
-    fresh = {key: known[key] for key in keys if key in known}
-    todo = [number for number, key in enumerate(keys) if key not in fresh]
-    with progress("indexing shards", len(todo), quiet=len(todo) < _FEW) as on_progress:
-        crew = 0 if len(todo) < _FEW else cores()
-        for done, (number, found) in enumerate(each(_Indexer(shards), todo, crew, _PATIENCE), 1):
-            fresh[keys[number]] = (
-                _Index([], found.reason, []) if isinstance(found, WorkerFailure) else found
-            )
-            on_progress(done)
-    if file is not None and todo:
-        _save(file, fresh)
-    indices = [fresh[key] for key in keys]
-    damaged = [
-        (item_id(s), f"shard: {i.reason}") for s, i in zip(shards, indices, strict=True) if i.reason
-    ]
+    index = _indexed(shards, None if cache is None else cache / f"shards-{_digest(shards)}.arrow")
+    reasons = zip(shards, index.reasons, strict=True)
+    damaged = [(item_id(shard), f"shard: {reason}") for shard, reason in reasons if reason]
     others = [
-        (f"{item_id(Path(s).stem)}/{name}", why_not(name, "an image"))
-        for s, i in zip(shards, indices, strict=True)
-        for name in i.others
+        (f"{item_id(Path(shard).stem)}/{name}", why_not(name, "an image"))
+        for shard, names in zip(shards, index.others, strict=True)
+        for name in names
     ]
-    entries = [entry for index in indices for entry in index.entries]
-    if not entries:
+    if not len(index):
         first = [*damaged, *others][:1]
         why = f"; {first[0][0]}: {first[0][1]}" if first else ": no member ends in .jpg, .png …"
         raise UserError(f"no images in the {len(shards)} shards of {where}{why}")
-    shard_of = np.repeat(np.arange(len(shards)), [len(index.entries) for index in indices])
+    columns = index.columns
     return ShardSource(
         shards,
-        _items(entries, shard_of, shards),
-        shard_of,
-        np.array([entry.offset for entry in entries], np.int64),
-        np.array([entry.size for entry in entries], np.int64),
-        [entry.label for entry in entries],
+        TextColumn(columns["item"]),
+        index.starts,
+        columns["offset"].to_numpy(),
+        columns["size"].to_numpy(),
+        columns["label"],
         damaged,
         others,
+    )
+
+
+def _indexed(shards: list[str], file: Path | None) -> ShardIndex:
+    """The index of all shards; of those that have not changed since, out of ``file``."""
+    keys = [f"{item_id(shard)}\n{_stamp(shard)}" for shard in shards]
+    known = None if file is None else load_index(file)
+    if known is not None and list(known.keys) == keys:
+        return known
+    parts = {} if known is None else known.parts()
+    todo = [number for number, key in enumerate(keys) if key not in parts]
+    with progress("indexing shards", len(todo), quiet=len(todo) < _FEW) as on_progress:
+        crew = 0 if len(todo) < _FEW else cores()
+        for done, (number, found) in enumerate(each(Indexer(shards), todo, crew, _PATIENCE), 1):
+            if isinstance(found, WorkerFailure):
+                found = ShardPart.empty(found.reason)
+            parts[keys[number]] = found
+            on_progress(done)
+    index = ShardIndex.of(keys, [parts[key] for key in keys])
+    _refuse_repeated(shards, index, [parts[key] for key in keys])
+    if file is None or any(index.reasons):  # what is wrong today may be mended tomorrow
+        return index
+    index.save(file)
+    return load_index(file) or index  # mapped: several processes share it
+
+
+def _refuse_repeated(shards: list[str], index: ShardIndex, parts: list[ShardPart]) -> None:
+    """Refuse an item that occurs twice: within a shard, or in two shards of one name."""
+    twice = next((part.twice for part in parts if part.twice is not None), None)
+    if twice is None and first_repeated(Path(shard).stem for shard in shards) is not None:
+        twice = first_repeated(TextColumn(index.columns["item"]))
+    if twice is None:
+        return
+    rows = np.flatnonzero([item == twice for item in TextColumn(index.columns["item"])])
+    shard = shards[int(np.searchsorted(index.starts, rows[1], side="right")) - 1]
+    raise UserError(
+        f"shard {item_id(shard)}: the item {twice!r} occurs twice; give every sample of a "
+        "shard its own key, and every shard its own name"
     )
 
 
@@ -224,67 +252,6 @@ def _braces(text: str) -> list[str]:
     return [path for choice in choices for path in _braces(before + choice + after)]
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class _Indexer:
-    """Number of a shard -> its index; for worker processes."""
-
-    shards: list[str]
-
-    def __call__(self, number: int) -> _Index:
-        return _index(self.shards[number])
-
-
-def _index(shard: str) -> _Index:
-    members, reason = scan(shard)
-    entries = []
-    others = []
-    if members:
-        with open(shard, "rb") as file:
-            for sample in samples(members):
-                images = [m for ext, m in sample.parts.items() if f".{ext}" in EXTENSIONS]
-                if images:
-                    label = _label(file.fileno(), sample.parts)
-                    entries.append(_Entry(sample.key, images[0].offset, images[0].size, label))
-                else:
-                    others += _strangers(sample.parts)[:1]
-    return _Index(entries, reason, others)
-
-
-def _strangers(parts: dict[str, Member]) -> list[str]:
-    """The members of a sample without an image by which it may have been meant as one; its label last."""
-    names = [m.name for ext, m in parts.items() if not f".{ext}".endswith(COMPANIONS)]
-    return sorted(names, key=lambda name: name.lower().endswith(".cls"))
-
-
-def _label(fd: int, parts: dict[str, Member]) -> str | None:
-    member = parts.get("cls") or parts.get("json")
-    if member is None or member.size > _LABEL_BYTES:
-        return None
-    text = os.pread(fd, member.size, member.offset).decode("utf-8", "backslashreplace").strip()
-    if "cls" in parts:
-        return text or None
-    try:
-        label = parse_json(text).get("label")
-    except (ValueError, AttributeError):
-        return None
-    return str(label) if isinstance(label, str | int) else None
-
-
-def _items(
-    entries: Sequence[_Entry], shard_of: NDArray[np.int64], shards: Sequence[str]
-) -> list[str]:
-    stems = [item_id(Path(shard).stem) for shard in shards]
-    items = [f"{stems[s]}/{e.key}" for s, e in zip(shard_of.tolist(), entries, strict=True)]
-    if (twice := first_repeated(items)) is not None:
-        again = [s for s, item in zip(shard_of.tolist(), items, strict=True) if item == twice][1]
-        raise UserError(
-            f"shard {item_id(shards[again])}: the item {twice!r} occurs twice; give every sample of a "
-            "shard its own key, and every shard its own name"
-        )
-    return items
-
-
 def _stamp(path: str) -> str:
     try:
         status = os.stat(path)
@@ -296,27 +263,3 @@ def _stamp(path: str) -> str:
 def _digest(shards: Sequence[str]) -> str:
     names = "\n".join(item_id(os.path.abspath(shard)) for shard in shards)
     return hashlib.blake2b(names.encode(), digest_size=8).hexdigest()
-
-
-def _load(file: Path | None) -> dict[str, _Index]:
-    """The index of an earlier time; a damaged file is as good as none: the shards are scanned again."""
-    try:
-        saved = {} if file is None else sealed.read_json(file, "delete it", old=False)
-        return {
-            key: _Index([_Entry(*entry) for entry in found["images"]], "", found["others"])
-            for key, found in saved.items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, sealed.Damaged):
-        return {}
-
-
-def _save(file: Path, indices: dict[str, _Index]) -> None:
-    content = {
-        key: {
-            "images": [(e.key, e.offset, e.size, e.label) for e in index.entries],
-            "others": index.others,
-        }
-        for key, index in indices.items()
-        if not index.reason  # what is wrong today may be mended tomorrow
-    }
-    sealed.write_json(file, content, indent=None)

@@ -1,0 +1,91 @@
+"""Very many texts in one Arrow array: a few bytes each beside their letters, and shared between processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, final, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BLOCK = 1 << 14
+"""Texts that iterating makes Python strings of at once."""
+
+
+@final
+class TextColumn(Sequence[str]):
+    """N texts as a sequence.
+
+    Args:
+        array: of strings, large strings, or a dictionary of them; without nulls.
+    """
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: pa.Array) -> None:
+        self.array = array
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> TextColumn:
+        """Texts out of memory."""
+        import pyarrow as pa
+
+        return cls(pa.array(list(texts), pa.large_string()))
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> TextColumn: ...
+    def __getitem__(self, at: int | slice) -> str | TextColumn:
+        if isinstance(at, slice):
+            start, stop, step = at.indices(len(self))
+            if step == 1:
+                return TextColumn(self.array.slice(start, max(0, stop - start)))
+            return self.take(np.arange(start, stop, step))
+        text: str = self.array[at].as_py()
+        return text
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), _BLOCK):
+            yield from self.array.slice(start, _BLOCK).to_pylist()
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, TextColumn):
+            return bool(self.array.equals(other.array)) or list(self) == list(other)
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        first = ", ".join(map(repr, self[:3]))
+        return f"<{len(self):,} texts: {first}{', …' if len(self) > 3 else ''}>"
+
+    def take(self, rows: NDArray[Any]) -> TextColumn:
+        """The texts at ``rows``."""
+        import pyarrow as pa
+
+        return TextColumn(self.array.take(pa.array(rows)))
+
+    def distinct(self) -> list[str]:
+        """The different texts, in the order in which they come first."""
+        found: list[str] = self.array.unique().to_pylist()
+        return found
+
+    def rows_of(self, texts: Iterable[str]) -> NDArray[np.int64]:
+        """(M,) where each of M texts stands; -1: nowhere. Each text stands once."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        asked = (
+            texts.array
+            if isinstance(texts, TextColumn)
+            else pa.array(list(texts), pa.large_string())
+        )
+        found = pc.index_in(asked, value_set=self.array).fill_null(-1)
+        return np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
