@@ -168,7 +168,7 @@ TABLE = {
     "convert": Command(
         "convert:ConvertOptions",
         "convert:convert",
-        "published annotations and label lists (COCO, VOC, CIFAR-N, Clothing1M …) as a label table",
+        "labels of other programs (COCO, VOC, CIFAR-N, Clothing1M …) as a label table, and back",
     ),
 }
 """Words of a command -> where it is."""

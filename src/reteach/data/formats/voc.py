@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 from xml.parsers import expat
 
 from ...errors import UserError
+from ...tables import LabelTable
 from .annotations import Annotations
+
+if TYPE_CHECKING:
+    from ...options.convert import ConvertOptions
 
 MOST_BYTES = 16 * 1024 * 1024
 MOST_DEEP = 30
@@ -15,6 +19,12 @@ _NAME = ("annotation", "object", "name")
 _DIFFICULT = ("annotation", "object", "difficult")
 _OBJECT = ("annotation", "object")
 _FILE = ("annotation", "filename")
+
+
+def read(source: Path, options: ConvertOptions) -> LabelTable:
+    """The label sets of :func:`read_voc`."""
+    listed = None if options.split is None else Path(options.split)
+    return read_voc(source, listed).table(f"voc: {source.name}")
 
 
 def read_voc(folder: Path, listed: Path | None = None) -> Annotations:
