@@ -168,7 +168,7 @@ TABLE = {
     "convert": Command(
         "convert:ConvertOptions",
         "convert:convert",
-        "labels of other programs (COCO, VOC, CIFAR-N, Clothing1M …) as a label table, and back",
+        "labels of other programs (COCO, CVAT, Label Studio, Hugging Face …) in and out",
     ),
 }
 """Words of a command -> where it is."""

@@ -31,10 +31,11 @@ class ConvertOptions(Checked):
     """What is written: by default a label table (.parquet or .csv)."""
     to: Annotated[Written, arg(help=f"What is written. {listed(WRITTEN)}.")] = "labels"
     split: str | None = None
-    """nuswide: train (the default), test or all; voc: a list such as ImageSets/Main/train.txt; cifar: train
-    or test; cifar10n: worse_label, aggre_label, random_label1 …; cifar100n: noisy_label; clothing1m:
-    noisy_train, clean_train, clean_val or clean_test; tiny-imagenet: train or val; webvision: train (its
-    Google and its Flickr list), google or flickr (one of them), or val."""
+    """nuswide: train (the default), test or all; voc: a list such as ImageSets/Main/train.txt; yolo,
+    hf-folder, hf-parquet: the folder or shards of that name (train); cifar: train or test; cifar10n:
+    worse_label, aggre_label, random_label1 …; cifar100n: noisy_label; clothing1m: noisy_train, clean_train,
+    clean_val or clean_test; tiny-imagenet: train or val; webvision: train (its Google and its Flickr list),
+    google or flickr (one of them), or val."""
     first: Annotated[int | None, AtLeast(1)] = None
     """webvision: only the first so many classes (papers often take 50)."""
     kind: Literal["single", "multi"] | None = None
@@ -43,4 +44,18 @@ class ConvertOptions(Checked):
     classes: Path | None = None
     """The class list to use, one name per line; by default the format's own."""
     drop_empty: bool = False
-    """Leave out images without any class, as papers on COCO and NUS-WIDE do."""
+    """Leave out images without any class, as papers on COCO and NUS-WIDE do; of tables of one label per
+    image those that nobody labelled."""
+    images: Path | None = None
+    """The folder of the images, for formats that hold them: yolo, fiftyone, hf-folder, hf-parquet; cvat:
+    their sizes are written too."""
+    label_column: str | None = None
+    """hf-folder, hf-parquet: the column of the labels, by default label or labels; cleanlab: by default
+    given_label."""
+    drop_issues: bool = False
+    """cleanlab: labels that is_label_issue flags become unlabelled."""
+    url_prefix: str | None = None
+    """label-studio: what stands before the item in a task's image, such as
+    /data/local-files/?d=photos/, https://host/photos/ or s3://bucket/photos/."""
+    prelabels: bool = False
+    """label-studio: the labels are predictions, to be looked at, in place of annotations."""

@@ -76,7 +76,7 @@ def as_kind(table: LabelTable, kind: Literal["single", "multi"], what: str) -> L
     if isinstance(labels, Soft):
         raise UserError(f"{what}: labels have weights; leave out --kind")
     if isinstance(labels, Single):
-        return replace(table, labels=_sets(labels))
+        return replace(table, labels=sets_of(labels))
     assert isinstance(labels, Multi)
     if ((np.diff(labels.starts) > 0) | ~unlabelled(labels))[_has_unknown(labels)].any():
         raise UserError(f"{what}: some classes are unknown, which one label per image cannot say")
@@ -93,7 +93,7 @@ def _has_unknown(labels: Multi) -> NDArray[np.bool_]:
     return np.zeros(len(labels), np.bool_) if unknown is None else np.diff(unknown.starts) > 0
 
 
-def _sets(labels: Single) -> Multi:
+def sets_of(labels: Single) -> Multi:
     """One label each as sets; of an image without one every class is unknown."""
     present = labels.array() > 0
     return Multi.from_dense(
