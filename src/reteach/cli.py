@@ -168,7 +168,7 @@ TABLE = {
     "convert": Command(
         "convert:ConvertOptions",
         "convert:convert",
-        "published annotations and label lists (COCO, VOC, CIFAR-N, Clothing1M …) as a label table",
+        "labels of other programs (COCO, CVAT, Label Studio, Hugging Face …) in and out",
     ),
 }
 """Words of a command -> where it is."""

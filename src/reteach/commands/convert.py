@@ -1,35 +1,38 @@
-"""``reteach convert``: published annotation formats to label tables."""
+"""``reteach convert``: annotations of other programs to label tables, and back."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
-from ..data.formats.annotations import Annotations
-from ..data.formats.coco import read_coco
-from ..data.formats.nuswide import read_nuswide
-from ..data.formats.published import Published, read_published
-from ..data.formats.voc import read_voc
-from ..errors import UserError
+import numpy as np
+
+from ..data.formats.carry import as_kind, class_list_beside, refuse_unsaid
+from ..errors import UserError, closest
+from ..labels import Multi
+from ..options.conditions import changed, flag
 from ..options.convert import ConvertOptions
+from ..options.formats import FORMATS, WRITTEN
 from ..scores.classes import read_classes
-from ..tables import LabelTable, write_labels
+from ..tables import LabelTable
 
 
 @final
 @dataclass(frozen=True)
 class ConvertResult:
-    """The label table that was written.
+    """What was written.
 
     Args:
-        out: the table.
+        out: the label table, or the file or folder of another format.
         images: in it.
         classes: in its class list, in use or not.
         entries: classes that are present, over all images.
         label_sets: whether an image may have several classes.
-        unknown: entries that are neither present nor absent; None: the format leaves none open.
+        unknown: entries that are neither present nor absent; None: none.
+        remarks: what else there is to know of it.
     """
 
     out: Path
@@ -38,6 +41,7 @@ class ConvertResult:
     entries: int
     label_sets: bool
     unknown: int | None = None
+    remarks: tuple[str, ...] = ()
 
     def lines(self) -> Iterator[str]:
         """How many images and classes, and how many entries are unknown."""
@@ -45,59 +49,67 @@ class ConvertResult:
         yield f"{self.images:,} images, {self.classes:,} classes{mean}: {self.out}"
         if self.unknown is not None:
             yield f"{self.unknown:,} entries are unknown, neither present nor absent"
+        yield from self.remarks
 
 
 def convert(options: ConvertOptions) -> ConvertResult:
-    """Turn published annotations or label lists into a label table.
+    """Read labels in one format and write them in another.
 
     Raises:
-        UserError: a file that is missing or damaged, or a setting that the format has not.
+        UserError: a file that is missing or damaged, a setting that the formats do not take, labels that
+            the format to write cannot say.
     """
-    if options.format != "coco" and options.format != "nuswide" and options.format != "voc":
-        return _one_label(options, options.format)
-    if options.first is not None:
-        raise UserError(f"--first takes the first classes of webvision, not of {options.format}")
-    found = _annotations(options)
-    if options.classes is not None:
-        found = found.reorder(read_classes(options.classes), str(options.source))
-    if options.drop_empty:
-        found = found.labelled()
-    labels, name = found.labels, f"{options.format}: {options.source.name}"
-    write_labels(options.out, LabelTable(found.items, labels, name))
+    _check(options)
+    table = _read(options)
+    refuse_unsaid(table, options.to)
+    form = FORMATS[options.to]
+    remarks = _function(form.writer)(table, options.out, options)
+    if not form.lists_classes:
+        remarks += class_list_beside(table, options.out)
+    labels = table.labels
+    unknown = labels.unknown if isinstance(labels, Multi) else None
     return ConvertResult(
         options.out,
-        len(found.items),
+        len(table.items),
         labels.num_classes,
-        len(labels.columns),
-        label_sets=True,
-        unknown=None if labels.unknown is None else len(labels.unknown.columns),
+        len(labels.pairs()[0]),
+        label_sets=labels.kind != "single",
+        unknown=None if unknown is None else len(unknown.columns),
+        remarks=remarks,
     )
 
 
-def _one_label(options: ConvertOptions, form: Published) -> ConvertResult:
-    if options.drop_empty:
-        raise UserError(f"every image of {form} has one label: leave out --drop-empty")
-    table = read_published(form, options.source, options.split, options.first)
+def _check(options: ConvertOptions) -> None:
+    """Refuse formats that there are not, and settings that neither of the two takes."""
+    for name, known in ((options.format, tuple(FORMATS)), (options.to, WRITTEN)):
+        if name not in known:
+            raise UserError(f"{name!r} is none of {', '.join(known)}{closest(name, list(known))}")
+    always = {"format", "source", "out", "to", "kind", "classes"}
+    taken = {*FORMATS[options.format].reads_with, *FORMATS[options.to].writes_with}
+    for name in changed(options):
+        if name not in always | taken:
+            raise UserError(
+                f"{flag(name)} has no effect on {options.format} to {options.to}; leave it out"
+            )
+
+
+def _read(options: ConvertOptions) -> LabelTable:
+    table: LabelTable = _function(FORMATS[options.format].reader)(options.source, options)
+    what = str(options.source)
+    if options.kind is not None:
+        table = as_kind(table, options.kind, what)
     if options.classes is not None:
-        labels = table.labels.reorder(read_classes(options.classes), str(options.source))
-        table = replace(table, labels=labels)
-    write_labels(options.out, table)
-    entries = len(table.labels.pairs()[0])
-    return ConvertResult(
-        options.out, len(table.items), table.labels.num_classes, entries, label_sets=False
-    )
+        table = replace(table, labels=table.labels.reorder(read_classes(options.classes), what))
+    if options.drop_empty:
+        rows = np.flatnonzero(table.labels.any_present())
+        table = LabelTable(
+            tuple(table.items[row] for row in rows.tolist()), table.labels.take(rows), table.source
+        )
+    if not table.items:
+        raise UserError(f"{what}: no image is left")
+    return table
 
 
-def _annotations(options: ConvertOptions) -> Annotations:
-    split = options.split
-    if options.format == "coco":
-        if split is not None:
-            raise UserError("--split: COCO has a file per split; name that file")
-        return read_coco(options.source)
-    if options.format == "voc":
-        return read_voc(options.source, None if split is None else Path(split))
-    match split or "train":
-        case "train" | "test" | "all" as part:
-            return read_nuswide(options.source, part)
-        case other:
-            raise UserError(f"--split must be train, test or all for nuswide, got {other!r}")
+def _function(where: str | None) -> Any:
+    module, name = str(where).split(":")
+    return getattr(importlib.import_module(f"reteach.data.formats.{module}"), name)

@@ -107,5 +107,5 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
     refused("no image is listed", {"images": [], "annotations": [], "categories": []})
     with pytest.raises(UserError, match="does not exist"):
         read_coco(tmp_path / "none.json")
-    with pytest.raises(UserError, match="file per split"):
+    with pytest.raises(UserError, match="--split has no effect on coco"):
         run(ConvertOptions("coco", tmp_path, tmp_path / "x.csv", split="train"))

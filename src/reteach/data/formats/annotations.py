@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Self, final
+from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 
 from ...errors import UserError
 from ...item_index import first_repeated
 from ...labels import Multi
+from ...tables import LabelTable
 
 
 @final
@@ -46,18 +47,9 @@ class Annotations:
         open_ = _multi([entry for entry in unknown if entry not in there], len(items), classes)
         return Annotations(tuple(items), _multi(present, len(items), classes).with_unknown(open_))
 
-    def reorder(self, classes: Sequence[str], what: str) -> Self:
-        """The same over another class list, which must hold every class in use."""
-        return replace(self, labels=self.labels.reorder(classes, what))
-
-    def labelled(self) -> Self:
-        """Only the images that have a class."""
-        rows = np.unique(self.labels.pairs()[0])
-        return replace(
-            self,
-            items=tuple(self.items[row] for row in rows.tolist()),
-            labels=self.labels.take(rows),
-        )
+    def table(self, source: str) -> LabelTable:
+        """As a label table."""
+        return LabelTable(self.items, self.labels, source)
 
 
 def _multi(entries: Sequence[tuple[int, int]], n: int, classes: Sequence[str]) -> Multi:

@@ -1,14 +1,44 @@
-"""MS-COCO's object annotations (``instances_*.json``) as label sets."""
+"""MS-COCO's object annotations (``instances_*.json``) as label sets, and label sets as such a file.
+
+What is written has no boxes, since labels of images have none: ``pycocotools`` finds images by class in it,
+and a detector finds nothing to learn from.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import UserError
+from ...files import atomic_write, plain_json
 from ...item_index import first_repeated
 from ...structured import parse_json
+from ...tables import LabelTable
 from .annotations import Annotations
+
+if TYPE_CHECKING:
+    from ...options.convert import ConvertOptions
+
+
+def read(source: Path, options: ConvertOptions) -> LabelTable:
+    """The label sets of :func:`read_coco`."""
+    return read_coco(source).table(f"coco: {source.name}")
+
+
+def write(table: LabelTable, out: Path, options: ConvertOptions) -> tuple[str, ...]:
+    """One annotation per image and class; the ids of images and categories count from 1 in their order."""
+    rows, columns, _ = table.labels.pairs()
+    content = {
+        "info": {"description": f"labels of images, without boxes: {table.source}"},
+        "images": [{"id": i, "file_name": item} for i, item in enumerate(table.items, 1)],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(table.labels.classes, 1)],
+        "annotations": [
+            {"id": i, "image_id": row + 1, "category_id": column + 1, "iscrowd": 0}
+            for i, (row, column) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True), 1)
+        ],
+    }
+    atomic_write(out, plain_json(content, None))
+    return ()
 
 
 def read_coco(path: Path) -> Annotations:

@@ -14,16 +14,29 @@ published archives unpack.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError
 from ...labels import Multi
+from ...tables import LabelTable
 from .annotations import Annotations
 
+if TYPE_CHECKING:
+    from ...options.convert import ConvertOptions
+
 Split = Literal["train", "test", "all"]
+
+
+def read(source: Path, options: ConvertOptions) -> LabelTable:
+    """The label sets of :func:`read_nuswide`."""
+    match options.split or "train":
+        case "train" | "test" | "all" as part:
+            return read_nuswide(source, part).table(f"nuswide: {source.name}")
+        case other:
+            raise UserError(f"--split must be train, test or all for nuswide, got {other!r}")
 
 
 def read_nuswide(root: Path, split: Split = "train") -> Annotations:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ...errors import UserError, closest
 from ...tables import LabelTable
 from ..sources import cifar
 from . import lists
+
+if TYPE_CHECKING:
+    from ...options.convert import ConvertOptions
 
 Published = Literal["cifar", "cifar10n", "cifar100n", "clothing1m", "tiny-imagenet", "webvision"]
 
@@ -21,6 +24,12 @@ SPLITS: dict[Published, tuple[str, ...]] = {
     "webvision": get_args(lists.Webvision),
 }
 """The parts of each; the first is the default."""
+
+
+def read(source: Path, options: ConvertOptions) -> LabelTable:
+    """The label table of the part that is asked for."""
+    form: Any = options.format
+    return read_published(form, source, options.split, options.first)
 
 
 def read_published(
