@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from reteach.cli import main
 from reteach.labels import Single
@@ -163,3 +164,30 @@ def test_a_comparison_reads_and_draws_as_it_is_told(folder):
     words += ["--epochs", "2", "--seeds", "1", "--processes", "1", "--out", str(out)]
     assert main(words) == 0
     assert json.loads((out / "comparison.json").read_text())["budget"]["steps"] == 4
+
+
+def test_rivals_are_rows_of_a_comparison(folder):
+    """Beside true labels, on one budget; what two networks see is half of it for each."""
+    methods = ["mixup", "co-teaching", "m-correction", "divide-mix"]
+    words = ["compare", *methods, *given(folder), "--clean", str(folder / "clean.csv")]
+    words += ["--test-images", str(folder / "test.npz"), "--seeds", "1", "--epochs", "4"]
+    words += ["--set", "forget=0.25", "forget_epochs=1", "--out", str(folder / "rivals")]
+    assert main([*words, "--processes", "1"]) == 0
+    results = json.loads((folder / "rivals" / "results.json").read_text())
+    assert set(methods) <= results.keys()
+    assert all("wrong_accuracy" in results[name] for name in methods)
+
+
+def test_the_method_mixup_is_softmax_with_mixup(folder):
+    for name, words in (("m", ["mixup", "--alpha", "0.4"]), ("s", ["softmax", "--mixup", "0.4"])):
+        out = ["--steps", "6", "--out", str(folder / name)]
+        assert main(["train", *words, *given(folder), *out]) == 0
+    m, s = (load_models(folder / n, "cpu").predictor.models[0].state_dict() for n in "ms")
+    assert all(torch.equal(m[key], s[key]) for key in m)
+
+
+@pytest.mark.parametrize("words", [["--forget-epochs", "100"], ["--forget-epochs", "20"]])
+def test_a_share_that_never_rises_is_warned_of(folder, words, capsys):
+    out = ["--steps", "4", "--forget", "0.1", "--out", str(folder / f"never{words[1]}")]
+    assert main(["train", "co-teaching", *given(folder), *out, *words]) == 0
+    assert "--forget has no effect" in capsys.readouterr().err

@@ -41,7 +41,7 @@ def worker(rank: int, world: int, port: int, name: str, folder: str) -> None:
             torch.save(torch.from_numpy(found[1]), Path(folder) / "scores.pt")
 
 
-@pytest.mark.parametrize("name", ["clipped", "elr", "mile", "mile continuing cycle"])
+@pytest.mark.parametrize("name", ["clipped", "elr", "mile", "mile continuing cycle", "co-teaching"])
 def test_two_processes_train_as_one(tmp_path, name):
     mp.start_processes(
         worker, args=(2, free_port(), name, str(tmp_path)), nprocs=2, start_method="spawn"

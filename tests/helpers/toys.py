@@ -12,6 +12,7 @@ from torch import nn
 from reteach.data.dataset import Dataset
 from reteach.data.loading.augment import CropFlip, Plain
 from reteach.data.loading.batch import Batch, Normalize
+from reteach.data.loading.mixing import Mix
 from reteach.data.loading.samplers import AlternatingSampler, Epochs
 from reteach.data.loading.stream import Scan, Stream
 from reteach.data.sources.base import ArraySource
@@ -21,13 +22,16 @@ from reteach.labels import Single
 from reteach.losses.asymmetric import Asymmetric
 from reteach.losses.standard import mean_squared_error, sigmoid_bce, softmax_xent
 from reteach.methods.assume_negative import Smoothed, weak
+from reteach.methods.co_teaching import CoTeaching, Forgetting
 from reteach.methods.cpsd import Cpsd
 from reteach.methods.cpsd_teachers import Merged
 from reteach.methods.distill import Distill, Targets, make_targets
+from reteach.methods.divide_mix import DivideMix, LinearEpochs
 from reteach.methods.elr import Elr
 from reteach.methods.entropy_max import UNKNOWN, EntropyMaximisation, Rounds
 from reteach.methods.expected_positive import ExpectedPositive
 from reteach.methods.large_loss import From, LargeLoss, Rising, Surprise
+from reteach.methods.m_correction import EveryEpoch, MCorrection
 from reteach.methods.mile import ContinuingMile, Mile
 from reteach.methods.mile_labels import Calibrated, PseudoLabeler, sample_bernoulli
 from reteach.methods.nct import Nct
@@ -150,6 +154,27 @@ def nct(**more: Any) -> Nct:
     return Nct(learner(1), learner(2), alpha, rate, **more)
 
 
+def co_teaching(**more: Any) -> CoTeaching:
+    """Two networks; in the end each leaves out 30% of a batch."""
+    forgotten = ByEpoch(Forgetting(0.3, 1.0), 40, 8)
+    return CoTeaching(learner(1), learner(2), forgotten, **more)
+
+
+def m_correction(first: int = 4, balance: float = 1.0) -> MCorrection:
+    """Labels are corrected from a step on; a pass is five steps."""
+    mixture = torch.zeros(8, dtype=torch.float64)
+    mix = Mix(32.0, 0.0, 5, "m-correction")
+    return MCorrection(learner(1), scan(), mixture, EveryEpoch(first, 5), mix, balance)
+
+
+def divide_mix(first: int = 4) -> DivideMix:
+    """Labels are doubted from a step on; a pass is five steps."""
+    mixes = Mix(4.0, 0.0, 5, "first"), Mix(4.0, 0.0, 5, "second")
+    weight = ByEpoch(LinearEpochs(25.0, 0.0, 2.0), 40, 8)
+    right = torch.zeros(2, 40)
+    return DivideMix(learner(1), learner(2), scan(), right, EveryEpoch(first, 5), mixes, weight)
+
+
 def role() -> Role:
     """ROLE, expecting 1.5 classes in an image."""
     estimates = Estimates(torch.from_numpy(dataset().labels.present()), seed=5)
@@ -222,6 +247,10 @@ ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
     ),
     "nct": nct,
     "nct any first": lambda: nct(flip="any", evaluated_model="first"),
+    "co-teaching": lambda: co_teaching(),
+    "co-teaching+": lambda: co_teaching(apart_from=4, evaluated_model="second"),
+    "m-correction": m_correction,
+    "divide-mix": divide_mix,
     "asl": lambda: Supervised(learner(), Asymmetric(), "sigmoid"),
     "cpsd": cpsd,
     "cpsd kept": lambda: cpsd(_known=torch.linspace(-2, 2, 240).reshape(2, 40, 3)),

@@ -22,6 +22,7 @@ from reteach.errors import Interrupted
 
 NAMES = list(toys.ALGORITHMS)
 IN_PARTS = ["clipped", "elr", "em-apl", "large-loss permanent", "nct"]
+IN_PARTS += ["co-teaching", "m-correction", "divide-mix"]
 IN_PARTS += ["mile reset", "mile sample cycle", "mile unlabelled", "mile continuing sample cycle"]
 """Also with accumulated batches: those that remember something, or do something at a phase's first step."""
 STEPS = 12

@@ -159,6 +159,15 @@ OTHERS: dict[str, Any] = {
     "teacher_share": 0.3,
     "teacher_epochs": 1.33,
     "imitation_weight": 3.0,
+    "forget": 0.6,
+    "forget_epochs": 0.4,
+    "disagreement": 0.0,
+    "plain_share": 0.1,
+    "balance": 0.2,
+    "threshold": 1.0,
+    "sharpness": 0.9,
+    "divide-mix.unlabeled_weight": 3.0,
+    "unlabeled_epochs": 1.0,
 }
 """Another value of a setting; of switches and choices all of them are tried."""
 
@@ -166,6 +175,8 @@ BASE: dict[str, dict[str, Any]] = {
     "mile": {"optimizer": "adam", "lr": 0.2, "k_t": 3, "k_s": 2, "steps": 10},
     "nct": {"batch_size": 24, "steps": 12},
     "variability": {"batch_size": 24, "steps": 12},
+    "co-teaching": {"batch_size": 12, "steps": 20},
+    "divide-mix": {"batch_size": 12, "steps": 20},
     "epr": {"expected": 1.5},
     "role": {"expected": 1.5},
     "semi": {"per_class": 3, "unlabeled": "more", "steps": 20, "finetune_steps": 3},
@@ -198,6 +209,9 @@ CONTEXTS: dict[str, list[dict[str, Any]]] = {
     ],
     "nct": [{"target_variability": 0.0}, {"balancing": "constant"}, {"alpha": 0.0}],
     "dml": [{"alpha": 0.0}],
+    "co-teaching": [{"forget": 0.0}],
+    "m-correction": [{"plain_share": 1.0}],
+    "divide-mix": [{"unlabeled_weight": 0.0}, {"plain_share": 1.0}],
     "variability": [{"target_variability": 0.0}],
     "asl": [{"gamma_neg": 0.0}],
     "cpsd": [

@@ -9,12 +9,13 @@ that a C-way sigmoid head starts near 1/C instead of 1/2. *ASL* is the sigmoid w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, final
 
 from torch import Tensor
 
 from ..data.loading.batch import Batch
+from ..data.loading.mixing import Mix
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
@@ -27,7 +28,7 @@ from ..recorded import recorded
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
-    from ..options.methods import AslOptions, SigmoidOptions, SoftmaxOptions
+    from ..options.methods import AslOptions, MixupOptions, SigmoidOptions, SoftmaxOptions
 
 
 @final
@@ -68,6 +69,15 @@ def train_softmax(setup: Setup, options: SoftmaxOptions, run: Run) -> Supervised
     loss = softmax_xent if weights is None else WeightedXent(weights)
     algorithm = Supervised(setup.learner(), loss, "softmax", options.smoothing)
     return run.train("train", algorithm, setup.stream(), **setup.budget())
+
+
+@recorded("train-mixup")
+def train_mixup(setup: Setup, options: MixupOptions, run: Run) -> Supervised:
+    """The softmax baseline on mixed images; ``softmax --mixup``, bit for bit."""
+    stream = setup.stream()
+    stream = replace(stream, mix=Mix(options.alpha, 0.0, setup.seed, stream.name))
+    algorithm = Supervised(setup.learner(), softmax_xent, "softmax")
+    return run.train("train", algorithm, stream, **setup.budget())
 
 
 @recorded("train-asl")

@@ -37,6 +37,15 @@ class SigmoidOptions(Checked):
 
 
 @dataclass(frozen=True)
+class MixupOptions(Checked):
+    """Softmax on mixed images (Zhang et al. 2018): softmax --mixup, as a method to compare."""
+
+    alpha: Annotated[float, Positive()] = 1.0
+    """Images are mixed by shares from Beta(α, α); this is α: 1 for CIFAR in its paper, 32 in Arazo et al.
+    against wrong labels."""
+
+
+@dataclass(frozen=True)
 class ElrOptions(Checked):
     """Early-learning regularisation (Liu et al. 2020), against label noise."""
 
@@ -280,6 +289,54 @@ class EnsembleOptions:
 
 
 @dataclass(frozen=True)
+class CoTeachingOptions(Checked):
+    """Co-teaching (Han et al. 2018): two networks, each learns from what the other finds easy."""
+
+    forget: Annotated[float, Within(0, 1, "[)")] = 0.2
+    """Share of the images of a batch that are left out in the end: the share of wrong labels, as far as you
+    know it."""
+    forget_epochs: Annotated[float, AtLeast(0)] = 10.0
+    """Epochs of each network over which the share rises from 0."""
+    disagreement: Annotated[float | None, AtLeast(0)] = None
+    """Epochs after which only images are learned from on which the networks disagree (co-teaching+, Yu et
+    al. 2019, which takes 20 on CIFAR-10); by default never."""
+    predict: Literal["ensemble", "first", "second"] = "ensemble"
+    """What is the model: the mean of both networks' logits, or one network."""
+
+
+@dataclass(frozen=True)
+class MCorrectionOptions(Checked):
+    """M-correction (Arazo et al. 2019): mixup, with labels corrected as far as their losses look wrong."""
+
+    alpha: Annotated[float, Positive()] = 32.0
+    """Images are mixed by shares from Beta(α, α); this is α."""
+    plain_share: Annotated[float, Within(0, 1)] = 0.35
+    """Share of the training before labels are corrected (105 of 300 epochs)."""
+    balance: Annotated[float, AtLeast(0)] = 1.0
+    """Weight of the term that keeps all classes predicted equally often."""
+
+
+@dataclass(frozen=True)
+class DivideMixOptions(Checked):
+    """DivideMix (Li et al. 2020): two networks, doubted labels are guessed, as MixMatch learns."""
+
+    threshold: Annotated[float, Within(0, 1)] = 0.5
+    """Probability of being right above which a label is kept."""
+    sharpness: Annotated[float, Positive()] = 0.5
+    """Temperature of the sharpening of guesses; lower is sharper."""
+    alpha: Annotated[float, Positive()] = 4.0
+    """Images are mixed by shares from Beta(α, α); this is α."""
+    unlabeled_weight: Annotated[float, AtLeast(0)] = 25.0
+    """Weight of images whose label is not kept, in the end."""
+    unlabeled_epochs: Annotated[float, Positive()] = 16.0
+    """Epochs of each network over which that weight rises."""
+    plain_share: Annotated[float, Within(0, 1)] = 0.033
+    """Share of the training before labels are doubted (10 of 300 epochs)."""
+    predict: Literal["ensemble", "first", "second"] = "ensemble"
+    """What is the model: the mean of both networks' logits, or one network."""
+
+
+@dataclass(frozen=True)
 class AslOptions(Checked):
     """One sigmoid per class with the asymmetric loss (Ridnik et al. 2021)."""
 
@@ -387,6 +444,7 @@ METHODS: dict[str, Method] = {
         mixes=True,
         weighs=True,
     ),
+    "mixup": Method("Mixup", MixupOptions, "supervised:train_mixup", "one", head_loss="softmax"),
     "asl": Method("ASL", AslOptions, "supervised:train_asl", "sets", unknown=True, mixes=True),
     "elr": Method("ELR", ElrOptions, "elr:train", "one", head_loss="own"),
     "mile": Method(
@@ -438,6 +496,25 @@ METHODS: dict[str, Method] = {
         head_loss="softmax",
         networks=2,
         mixes=True,
+    ),
+    "co-teaching": Method(
+        "Co-teaching",
+        CoTeachingOptions,
+        "co_teaching:train",
+        "one",
+        head_loss="softmax",
+        networks=2,
+    ),
+    "m-correction": Method(
+        "M-correction", MCorrectionOptions, "m_correction:train", "one", head_loss="softmax"
+    ),
+    "divide-mix": Method(
+        "DivideMix",
+        DivideMixOptions,
+        "divide_mix:train",
+        "one",
+        head_loss="softmax",
+        networks=2,
     ),
     "cpsd": Method("CPSD", CpsdOptions, "cpsd:train", "sets", unknown=True),
 }
