@@ -126,6 +126,21 @@ def test_nct_beside_its_parts(tmp_path):
     assert {"variability", "nct target_variability=0.0", "dml"} <= results.keys()
     assert "nct balancing=constant" in results
     assert {"best", "last", "wrong_accuracy"} <= results["dml"].keys()
+    more = ("--noise", "symmetric-keep", "--paper", "--judge", "noisy", "--r-max", "0.7")
+    run(
+        "nct_cifar.py",
+        str(tmp_path / "c.npz"),
+        "--what",
+        "rivals",
+        *more,
+        "--out",
+        str(tmp_path / "r"),
+    )
+    results = json.loads((tmp_path / "r" / "results.json").read_text())
+    assert {"mixup", "elr", "m-correction", "co-teaching", "divide-mix"} <= results.keys()
+    told = json.loads((tmp_path / "r" / "comparison.json").read_text())["configuration"]
+    assert told["nct"]["settings"]["target_variability"] == 0.7
+    assert told["nct"]["training"]["nesterov"] is False
 
 
 def test_nct_on_a_gpu_in_small_on_a_cpu(tmp_path):
@@ -218,3 +233,68 @@ def test_advise_check(tmp_path):
         longer = "plain, as many passes as Drop a few"
         assert found.keys() == {"plain", longer, *list(pieces)[1:]}
         assert found["plain"][0].keys() == metrics | {"refused"}
+
+
+def tagged_features(folder: Path) -> list[str]:
+    """A feature table of 60 images with eight tags, and its labels."""
+    from reteach import sealed
+    from reteach.data.sources.feature_table import FORMAT, INDEX, FeatureShard, write_shard
+    from reteach.labels import Multi
+    from reteach.tables import LabelTable, write_labels
+
+    draw = np.random.default_rng(0)
+    items = tuple(map(str, range(60)))
+    made = {"backbone": "none"}
+    shard = FeatureShard(made, "0", items, draw.normal(size=(60, 1, 12)).astype(np.float16))
+    table = folder / "f.features"
+    table.mkdir()
+    digest = write_shard(table / "0.parquet", shard)
+    index = {"format": FORMAT, "settings": made, "complete": True, "shards": {"0": digest}}
+    sealed.write_json(table / INDEX, index)
+    tags = Multi.from_dense(draw.random((60, 8)) < 0.4, [f"tag {i}" for i in range(8)])
+    write_labels(folder / "tags.csv", LabelTable(items, tags))
+    return [str(table), "--labels", str(folder / "tags.csv"), "--out", str(folder / "out.jsonl")]
+
+
+def test_cpsd_on_features_goes_on_and_shows_pairs(tmp_path):
+    words = [*tagged_features(tmp_path), "--what", "cheaper"]
+    first = run("cpsd_features.py", *words)
+    lines = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert run("cpsd_features.py", *words) == first
+    assert (tmp_path / "out.jsonl").read_text().splitlines() == lines, "nothing is computed again"
+    assert "| snapshots | all | sum | free |" in first
+    rows = [json.loads(line) for line in lines if "Row" in line]
+    assert len(rows) == 2 * 11  # divisions × rows
+    assert all(0 <= row["map"] <= 100 for row in rows)
+
+
+def test_cpsd_on_features_keeps_to_its_budgets(tmp_path, monkeypatch):
+    """Charged: teachers and student make E epochs together. Free: E, and a quarter of it per teacher."""
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    import cpsd_features as script
+
+    features, _, labels, _, _ = tagged_features(tmp_path)
+    x, y, names = script.read([Path(features)], [Path(labels)])
+    spent: list[float] = []
+    real = script.fit
+
+    def counted(x, loss, classes, epochs, *more, **others):
+        spent.append(epochs * len(x))
+        return real(x, loss, classes, epochs, *more, **others)
+
+    monkeypatch.setattr(script, "fit", counted)
+    teachers = {"SD": 1, "ten whole": 10, "CGPD": 2, "DGPD": 2, "CPSD": 4, "two random": 4}
+    for kind, count in teachers.items():
+        for images in ("all", "theirs"):
+            for budget in ("free", "charged"):
+                one = script.divide(x, y, names, 0)
+                n = len(one.parts["train"][1])
+                spent.clear()
+                script.train(one, script.Row(kind, images, "sum", budget, k=2), 8, 1e-3)
+                assert len(spent) == count + 1
+                if budget == "charged":
+                    assert sum(spent) == pytest.approx(8 * n)
+                else:
+                    assert spent[-1] == 8 * n
+                    most = 2 * n * count
+                    assert sum(spent[:-1]) == most if images == "all" else sum(spent[:-1]) <= most
