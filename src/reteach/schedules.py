@@ -158,3 +158,36 @@ class Cycles:
         begun, done, end = self.begin(cycle), self.before(step), self.begin(cycle + 1)
         side = 0 if done[0] < end[0] else 1
         return Turn(cycle, side == 0, done[side], done[side] == begun[side])
+
+
+@final
+@recorded("by-epoch")
+@dataclass(frozen=True)
+class ByEpoch:
+    """A function of the epoch as a schedule: step -> ``of`` (the number of finished passes).
+
+    Args:
+        images: in a pass.
+        batch_size: images per step, over all processes.
+    """
+
+    of: Callable[[float], float]
+    images: int
+    batch_size: int
+
+    def __call__(self, step: int) -> float:
+        return self.of(step * self.batch_size // self.images)
+
+
+@final
+@recorded("every-epoch")
+@dataclass(frozen=True)
+class EveryEpoch:
+    """Due before the steps ``first``, ``first`` + ``every``, …"""
+
+    first: int
+    every: int
+
+    def due(self, step: int) -> bool:
+        """Whether something is to be done before this step."""
+        return step >= self.first and (step - self.first) % self.every == 0

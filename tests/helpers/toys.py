@@ -31,15 +31,15 @@ from reteach.methods.elr import Elr
 from reteach.methods.entropy_max import UNKNOWN, EntropyMaximisation, Rounds
 from reteach.methods.expected_positive import ExpectedPositive
 from reteach.methods.large_loss import From, LargeLoss, Rising, Surprise
-from reteach.methods.m_correction import EveryEpoch, MCorrection
+from reteach.methods.m_correction import MCorrection
 from reteach.methods.mile import ContinuingMile, Mile
 from reteach.methods.mile_labels import Calibrated, PseudoLabeler, sample_bernoulli
 from reteach.methods.nct import Nct
-from reteach.methods.nct_schedules import Balancing, ByEpoch, TargetVariability
+from reteach.methods.nct_schedules import Balancing, TargetVariability
 from reteach.methods.role import Estimates, Role
 from reteach.methods.semi import Student
 from reteach.methods.supervised import Supervised
-from reteach.schedules import Constant, Cosine, Cycles, Schedule
+from reteach.schedules import ByEpoch, Constant, Cosine, Cycles, EveryEpoch, Schedule
 
 CLASSES = ("ant", "bee", "cat")
 PREPARE = Normalize((0.5,), (0.25,), channels=1)

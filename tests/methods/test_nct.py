@@ -19,11 +19,11 @@ from reteach.losses.standard import softmax_xent
 from reteach.methods import nct
 from reteach.methods.nct import Nct
 from reteach.methods.nct_flips import changed, flips
-from reteach.methods.nct_schedules import Balancing, ByEpoch, TargetVariability
+from reteach.methods.nct_schedules import Balancing, TargetVariability
 from reteach.methods.supervised import Supervised
 from reteach.options import methods as catalog
 from reteach.options import shared as options
-from reteach.schedules import Constant
+from reteach.schedules import ByEpoch, Constant
 
 NEVER = Constant(0.0)
 

@@ -15,10 +15,9 @@ from reteach.engine.run import Run
 from reteach.losses.standard import softmax_xent
 from reteach.methods.co_teaching import CoTeaching, Forgetting, easiest
 from reteach.methods.loss_mixtures import fit_beta, right_by_gauss, wrong_by_beta
-from reteach.methods.m_correction import EveryEpoch
 from reteach.methods.nct import Nct
 from reteach.methods.supervised import Supervised
-from reteach.schedules import Constant
+from reteach.schedules import Constant, EveryEpoch
 
 
 def logits(learner, x, train: bool):

@@ -74,6 +74,12 @@ def soft_xent(logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) 
     return temperature**2 * (teacher.exp() * (teacher - student)).sum(-1)
 
 
+def kl_from_uniform(logits: Tensor) -> Tensor:
+    """KL(uniform ‖ mean prediction of a batch (B, C)): how far it is from all classes equally often."""
+    mean = logits.float().softmax(-1).mean(0)
+    return -(mean * mean.shape[0]).log().mean()
+
+
 def smooth(targets: Tensor, amount: float) -> Tensor:
     """Label smoothing: (1 - ε) y + ε s / C, where s = Σ y, so that rows keep their sum.
 

@@ -44,9 +44,8 @@ from ..engine.run import Run
 from ..losses.standard import softmax_xent
 from ..options.shared import refuse_unused
 from ..recorded import recorded
-from ..schedules import Schedule
-from .nct import Judged
-from .nct_schedules import ByEpoch
+from ..schedules import ByEpoch, Schedule
+from .two_networks import Judged, pair
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
@@ -105,14 +104,6 @@ class CoTeaching(Algorithm):
 
     def predictors(self) -> dict[str, Predictor]:
         return pair(self.first, self.second, self.evaluated_model)
-
-
-def pair(first: Learner, second: Learner, judged: Judged) -> dict[str, Predictor]:
-    """Two networks and the mean of their logits, the one that is *the* model first."""
-    one, two = first.predictor("softmax"), second.predictor("softmax")
-    both = Predictor((*one.models, *two.models), "softmax", one.precision)
-    found = {"ensemble": both, "first": one, "second": two}
-    return {judged: found[judged]} | found
 
 
 def easiest(losses: Tensor, among: Tensor, forgotten: float) -> Tensor:

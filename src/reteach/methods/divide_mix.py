@@ -44,15 +44,12 @@ from ..data.loading.stream import Scan
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
-from ..losses.standard import softmax_xent
+from ..losses.standard import kl_from_uniform, softmax_xent
 from ..options.shared import refuse_unused
 from ..recorded import recorded
-from ..schedules import Schedule
-from .co_teaching import pair
+from ..schedules import ByEpoch, EveryEpoch, Schedule
 from .loss_mixtures import losses_of, on_device, right_by_gauss
-from .m_correction import EveryEpoch, collapse
-from .nct import Judged
-from .nct_schedules import ByEpoch
+from .two_networks import Judged, pair
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
@@ -142,7 +139,7 @@ class DivideMix(Algorithm):
         squares = (logits.float().softmax(-1) - mixed).square().mean(-1)
         l_x = _mean(softmax_xent(logits, mixed), there * labelled)
         l_u = _mean(squares, there * ~labelled)
-        return l_x + self.unlabeled_weight(batch.step) * l_u + collapse(logits)
+        return l_x + self.unlabeled_weight(batch.step) * l_u + kl_from_uniform(logits)
 
     def predictors(self) -> dict[str, Predictor]:
         return pair(self.first, self.second, self.evaluated_model)

@@ -41,28 +41,15 @@ from ..data.loading.stream import Scan
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
-from ..losses.standard import softmax_xent
+from ..losses.standard import kl_from_uniform, softmax_xent
 from ..options.shared import refuse_unused
 from ..recorded import recorded
+from ..schedules import EveryEpoch
 from .loss_mixtures import fit_beta, losses_of, on_device, wrong_by_beta
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
     from ..options.methods import MCorrectionOptions as Options
-
-
-@final
-@recorded("every-epoch")
-@dataclass(frozen=True)
-class EveryEpoch:
-    """Due before the steps ``first``, ``first`` + ``every``, …"""
-
-    first: int
-    every: int
-
-    def due(self, step: int) -> bool:
-        """Whether something is to be done before this step."""
-        return step >= self.first and (step - self.first) % self.every == 0
 
 
 @final
@@ -100,7 +87,7 @@ class MCorrection(Algorithm):
         logits = self.learner(mixed.x)
         loss = mixed.mean(softmax_xent(logits, mixed.y))
         if corrected and self.balance:
-            loss = loss + self.balance * collapse(logits)
+            loss = loss + self.balance * kl_from_uniform(logits)
         self.learner.update(loss, mixed)
         return {"loss": loss.detach(), **told}
 
@@ -115,12 +102,6 @@ class MCorrection(Algorithm):
 
     def predictors(self) -> dict[str, Predictor]:
         return {"model": self.learner.predictor("softmax")}
-
-
-def collapse(logits: Tensor) -> Tensor:
-    """R: how far the mean prediction of a batch (B, C) is from all classes equally often."""
-    mean = logits.float().softmax(-1).mean(0)
-    return -(mean * mean.shape[0]).log().mean()
 
 
 @recorded("train-m-correction")

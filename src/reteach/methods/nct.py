@@ -39,7 +39,7 @@ networks that know nothing of each other (``ensemble``), bit for bit.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, final
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
@@ -56,13 +56,12 @@ from ..recorded import recorded
 from ..schedules import Constant, Schedule
 from .nct_flips import Flip, changed, flips
 from .nct_schedules import balancing, variability
+from .two_networks import Judged, pair
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
     from ..options.methods import DmlOptions, EnsembleOptions, VariabilityOptions
     from ..options.methods import NctOptions as Options
-
-Judged = Literal["ensemble", "first", "second"]
 
 
 @final
@@ -123,10 +122,7 @@ class Nct(Algorithm):
         return batch.mean(loss)
 
     def predictors(self) -> dict[str, Predictor]:
-        one, two = self.first.predictor("softmax"), self.second.predictor("softmax")
-        both = Predictor((*one.models, *two.models), "softmax", one.precision)  # Eq. 3
-        found = {"ensemble": both, "first": one, "second": two}
-        return {self.evaluated_model: found[self.evaluated_model]} | found
+        return pair(self.first, self.second, self.evaluated_model)  # Eq. 3: the ensemble
 
 
 @recorded("train-nct")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, final
 from ..errors import UserError
 from ..options.shared import refuse_unused
 from ..recorded import recorded
-from ..schedules import Constant, Schedule
+from ..schedules import ByEpoch, Constant, Schedule
 
 if TYPE_CHECKING:
     from ..engine.setup import Setup
@@ -47,25 +47,6 @@ class TargetVariability:
             return self.r_min
         ramp = log(e - self.e_w) / log(self.e_max - self.e_w)
         return self.r_min + (self.r_max - self.r_min) * min(ramp, 1.0)
-
-
-@final
-@recorded("by-epoch")
-@dataclass(frozen=True)
-class ByEpoch:
-    """A function of the epoch as a schedule: step -> ``of`` (the number of finished passes).
-
-    Args:
-        images: in a pass.
-        batch_size: images per step, over all processes.
-    """
-
-    of: Callable[[float], float]
-    images: int
-    batch_size: int
-
-    def __call__(self, step: int) -> float:
-        return self.of(step * self.batch_size // self.images)
 
 
 def balancing(setup: Setup, options: NctOptions) -> Schedule:
