@@ -22,11 +22,13 @@ import torch.distributed as dist
 
 import toys
 from reteach.data.loading.stream import Scan
-from reteach.engine import distributed, snapshot
+from reteach.engine import collapse, distributed, snapshot
 from reteach.engine import run as engine
 from reteach.engine.evaluate import scores
 from reteach.engine.run import Run
 from reteach.errors import UserError
+
+from .test_collapse import models, trained
 
 PATIENCE = 15.0
 """Seconds that a scene may take; it needs about one."""
@@ -184,3 +186,25 @@ def test_ranks_agree_when(scene, tmp_path):
         "one_cannot_read_an_image": "39 False",
     }.get(scene.__name__, "")
     assert first.startswith(expected)
+
+
+def a_collapse(folder: Path) -> str:
+    """Stops both, and both go back."""
+    collapse.YOUNG = 0
+    stream = toys.stream(rank=distributed.rank(), world=distributed.world())
+    run, algorithm = trained(folder, stream=stream)
+    torch.save(models(algorithm), folder.parent / f"weights-{distributed.rank()}.pt")
+    again, loaded = trained(folder, stream=stream)
+    assert toys.same(models(algorithm), models(loaded))
+    assert (again.warnings, again.spared) == (run.warnings, run.spared)
+    return f"{run.collapse.ended} {run.collapse.step} {run.spared} {run.warnings}"
+
+
+def test_two_processes_collapse_as_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(collapse, "YOUNG", 0)
+    run, algorithm = trained(tmp_path / "alone")
+    said = f"{run.collapse.ended} {run.collapse.step} {run.spared} {run.warnings}"
+    assert played(a_collapse, tmp_path) == [said, said]
+    for rank in (0, 1):
+        both = torch.load(tmp_path / f"weights-{rank}.pt", weights_only=True)
+        assert toys.same(models(algorithm), both, tolerance=2e-5)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 from ..metrics.registry import columns as titles_of
+from ..records.comparisons import COMPARISON, ComparisonRow
 from ..unreadable import Unreadable
 from .lines import table_lines
 
@@ -22,6 +23,8 @@ class CompareResult:
         numbers: the JSON file of the results.
         results: method -> metric -> ``mean``, ``n`` and of several seeds ``std``.
         unreadable: what could not be read.
+        collapsed: method -> how many of its trainings drifted to every class present, and what of their
+            steps was spared.
         next: what to do next, in lines.
     """
 
@@ -29,12 +32,22 @@ class CompareResult:
     numbers: Path
     results: Mapping[str, Mapping[str, Mapping[str, float]]]
     unreadable: Unreadable = field(default_factory=Unreadable)
+    collapsed: Mapping[str, str] = field(default_factory=dict)
     next: tuple[str, ...] = field(default=(), metadata={"json": False})
 
     @classmethod
     def of(cls, folder: Path, results: dict[str, Any], *next: str) -> CompareResult:
         """What :func:`reteach.compare.compare.compare` left in its folder."""
-        return cls(folder / "report.html", folder / "results.json", results, next=next)
+        record = COMPARISON.read(folder)
+        rows = record.rows if record is not None else ()
+        collapsed = {row.name: _collapsed(row) for row in rows if row.collapsed}
+        return cls(
+            folder / "report.html",
+            folder / "results.json",
+            results,
+            collapsed=collapsed,
+            next=next,
+        )
 
     def lines(self) -> Iterator[str]:
         """Methods in rows, mean ± deviation in columns; then the files."""
@@ -49,6 +62,8 @@ class CompareResult:
             (name, *(_cell(row.get(key)) for key in columns)) for name, row in self.results.items()
         ]
         yield from table_lines(("", *(titles[key] for key in columns)), cells)
+        for name, words in self.collapsed.items():
+            yield f"collapsed: {name}, {words}; its numbers are of the models kept from before, or the last"
         if all(entry["n"] < 2 for row in rows for entry in row.values()):
             yield "one seed: no deviation, no interval; --seeds 5 tells a difference from chance"
         yield f"report: {self.report}"
@@ -60,3 +75,8 @@ def _cell(entry: Mapping[str, float] | None) -> str:
     if entry is None:
         return ""
     return f"{entry['mean']:.1f}" + (f"±{entry['std']:.1f}" if entry["n"] > 1 else "")
+
+
+def _collapsed(row: ComparisonRow) -> str:
+    of = len(row.seconds)
+    return f"{row.collapsed} of {of} trainings, {row.spared:.0%} of their steps spared"

@@ -24,6 +24,8 @@ def variant_row(variant: Variant, outcomes: list[TrialResult]) -> ComparisonRow:
         values={m: tuple(o.values[m] for o in outcomes) for m in outcomes[0].values},
         history=tuple(outcome.history for outcome in outcomes),
         seconds=tuple(outcome.seconds for outcome in outcomes),
+        collapsed=sum(outcome.collapsed for outcome in outcomes),
+        spared=sum(o.spared for o in outcomes) / max(1, sum(o.steps for o in outcomes)),
     )
 
 

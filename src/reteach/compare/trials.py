@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from ..sealed import Damaged, digest
 from ..structured import parse_json
 from .data import ComparisonSpec, relabelled
 from .variants import Variant
+
+if TYPE_CHECKING:
+    from ..engine.collapse import CollapseWatch
 
 
 @final
@@ -102,10 +105,11 @@ def run_trial(trial: Trial) -> TrialResult:
     """Train and judge one entrant with one seed; keeps and returns the outcome."""
     from ..analysis.memorisation import Memorisation
     from ..data.loading.stream import Scan
+    from ..engine.collapse import Collapsed
     from ..engine.evaluate import Evaluation, Evaluator, scores
     from ..engine.log import Log
     from ..engine.run import Run
-    from ..runs import collapse, gallery
+    from ..runs import gallery
     from ..runs.checkpoint import choose_device
     from ..runs.evaluate import THRESHOLD
     from ..runs.setup import load_recipe, make_setup, usual_resize
@@ -136,23 +140,22 @@ def run_trial(trial: Trial) -> TrialResult:
         judge = replace(judge, monitors=(Memorisation.of(images, contest.clean),))
         every = max(1, setup.per_epoch // config.training.batch_size)
     setup = replace(setup, judge=judge, eval_every=config.output.eval_every or every)
-    watch = collapse.watch(
-        len(inputs.train.classes),
-        config.settings,
-        setup.total,
-        f"{trial.variant.name}, seed {trial.seed}",
-    )
-    log = Log(trial.folder / "metrics.jsonl", (watch,))
-    for record in log.records:  # what a run that goes on had already seen
-        watch(record)
-    run = Run(trial.folder, trial.seed, log, quiet=True)
-    algorithm = load_recipe(METHODS[config.method].recipe)(setup, config.settings, run)
+    log = Log(trial.folder / "metrics.jsonl")
+    title = f"{trial.variant.name}, seed {trial.seed}"
+    run = Run(trial.folder, trial.seed, log, quiet=True, title=title)
+    collapsed = False
+    try:
+        algorithm = load_recipe(METHODS[config.method].recipe)(setup, config.settings, run)
+    except Collapsed as error:  # is shown as such beside the others, with what it ended in
+        run.warn(str(error))
+        algorithm, collapsed = error.algorithm, True
     name, predictor = next(iter(algorithm.predictors().items()))
     few = test.subset(gallery.sample_rows(len(test), 12))
     _, few_scores = scores(predictor, setup.scan(few))
     history = _history(log.records, name, "test")
     view = _view(inputs.train.labels, test.labels)
-    values = {metric: history[-1].get(metric) for metric in (*shown(view), *contest.also)}
+    kept = _kept_record(history, run.collapse)
+    values = {metric: kept.get(metric) for metric in (*shown(view), *contest.also)}
     if contest.clean is not None:
         for kind in ("right", "wrong"):
             seen = _history(log.records, name, f"train {kind}")
@@ -166,7 +169,7 @@ def run_trial(trial: Trial) -> TrialResult:
         values=values,
         history=tuple(history),
         validation=tuple(_history(log.records, name, "val")),
-        warnings=(*watch.warnings, *setup.warnings),
+        warnings=(*run.warnings, *setup.warnings),
         trivial=dict(_trivial(test.labels.take(tested.judged()))),
         examples=gallery.examples(
             few,
@@ -176,9 +179,11 @@ def run_trial(trial: Trial) -> TrialResult:
             ),
             contest.given.take(gallery.sample_rows(len(test), 12)) if contest.given else None,
         ),
+        spared=run.spared,
+        collapsed=collapsed or run.collapse is not None,
     )
     TRIAL.write(trial.folder, outcome)
-    for file in trial.folder.glob("stages/*/snapshot*.pt"):
+    for file in trial.folder.glob("stages/*/*.pt"):
         file.unlink()  # the outcome is what a comparison keeps; hundreds of models would fill the disk
     return outcome
 
@@ -253,6 +258,14 @@ def _history(records: list[dict[str, Any]], predictor: str, data: str) -> list[d
             keep = {k: v for k, v in record.items() if isinstance(v, int | float)}
             out.append(keep | {"step": record["step"] + starts[record["stage"]]})
     return out
+
+
+def _kept_record(history: list[dict[str, Any]], collapse: CollapseWatch | None) -> dict[str, Any]:
+    """The evaluation of the model that was kept: the last, or an earlier one of a stage that collapsed."""
+    if collapse is None:
+        return history[-1]
+    step = history[-1]["step"] - (collapse.seen - collapse.step)
+    return next(record for record in history if record["step"] == step)
 
 
 def _over_epochs(history: list[dict[str, Any]]) -> dict[str, float | None]:

@@ -54,7 +54,8 @@ def variants(
                 f"(known: {', '.join(METHODS)})"
             )
         kind = METHODS[method].settings
-        bases.append(Config(method, kind(), model=model, training=training))
+        own = _own(method, methods, training)
+        bases.append(Config(method, kind(), model=model, training=own))
     for text in settings:
         name, values = _assignment(text, "--set")
         bases = _apply(bases, name, values, "--set")
@@ -78,6 +79,13 @@ def variants(
     if first_repeated(variant.name for variant in found) is not None:
         raise UserError("a method is named twice")
     return tuple(found), swept
+
+
+def _own(method: str, methods: Sequence[str], training: options.Training) -> options.Training:
+    """The settings, without --on-collapse for a method that cannot collapse, beside others that can."""
+    if METHODS[method].collapses or not any(METHODS[m].collapses for m in methods if m in METHODS):
+        return training
+    return replace(training, on_collapse="stop")
 
 
 def for_each_table(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ from ..structured import parse_json
 from . import distributed, snapshot
 from .algorithm import Algorithm
 from .best_model import BestModel, Patience
+from .collapse import CollapseRule, CollapseWatch
 from .evaluate import Evaluator
 from .fingerprint import CONTENTS, FORMAT, describe
 from .learner import Predictor
@@ -55,7 +57,10 @@ class Run:
         log: where measurements go.
         snapshot_seconds: how much work a crash may cost.
         quiet: no progress on stderr.
+        title: of the run, for what is said of it on stderr.
         spared: steps of the budget that were not made because a stage ended early.
+        warnings: collects what the user should know of the stages, for the run folder.
+        collapse: how the last stage was given up, if it was and its model is that of an earlier step.
     """
 
     folder: Path | None
@@ -63,7 +68,10 @@ class Run:
     log: Log = field(default_factory=Log)
     snapshot_seconds: float = 30.0
     quiet: bool = False
+    title: str = ""
     spared: int = field(default=0, init=False)
+    warnings: list[str] = field(default_factory=list, init=False)
+    collapse: CollapseWatch | None = field(default=None, init=False)
     _chain: str = field(default="", init=False)
     _best: BestModel | None = field(default=None, init=False)
 
@@ -95,6 +103,7 @@ class Run:
         eval_every: int | None = None,
         parts: int = 1,
         patience: Patience | None = None,
+        collapse: CollapseRule | None = None,
     ) -> A:
         """Train to ``steps`` steps, from wherever an earlier attempt got to, and return the algorithm.
 
@@ -104,10 +113,13 @@ class Run:
             parts: gradient accumulation, each batch in so many equal parts.
             patience: when to stop early by what the judge finds; the weights of the best validation are
                 kept (:meth:`best`).
+            collapse: when a training of label sets has failed; it then ends, with the weights of its best
+                validation before. None: it cannot.
 
         Raises:
             UserError: the loss or a weight stopped being finite (with step, rate and items); the
                 stage was begun with other settings; the snapshot cannot be used.
+            Collapsed: the stage collapsed, and no validation before was healthy.
             Interrupted: by Ctrl-C or SIGTERM, with the snapshot written.
         """
         if steps < 1:
@@ -123,6 +135,10 @@ class Run:
             asked |= {"patience": repr(patience), "eval_every": repr(eval_every or steps)}
             file = self._stage(name) / "best.pt" if self.folder else None
             watched = self._best = BestModel(patience, file)
+        guard = None
+        if collapse is not None:
+            asked |= {} if collapse.stop else {"on_collapse": "warn"}
+            guard = CollapseWatch(collapse, name, steps, self._stage(name) if self.folder else None)
         stamp = self._claim(name, asked)
         file = self._stage(name) / "snapshot.pt" if self.folder else None
         start = 0
@@ -134,13 +150,38 @@ class Run:
             remove_parts(file.parent, file.name)  # what a kill left half-written
         if watched is not None:
             watched.replay(distributed.share(self.log.records), name)
-        if start < steps and not (watched and watched.enough):
-            _Loop(self, name, algorithm, stream, steps, parts, file, stamp, watched).run(
+        if guard is not None:
+            guard.replay(distributed.share(self.log.records))
+            self.warn(*guard.detector.warnings)
+        enough = (watched and watched.enough) or (guard and guard.ended is not None)
+        if start < steps and not enough:
+            _Loop(self, name, algorithm, stream, steps, parts, file, stamp, watched, guard).run(
                 start, judge, eval_every or steps
             )
-        if watched is not None and watched.enough:
+        if guard is not None and guard.ended is not None:
+            self.spared += steps - guard.ended
+        elif watched is not None and watched.enough:
             self.spared += steps - watched.seen
+        self._fall_back(guard, algorithm)
         return algorithm
+
+    def _fall_back(self, guard: CollapseWatch | None, algorithm: Algorithm) -> None:
+        """Go back to the weights of the best healthy validation, if the stage collapsed."""
+        self.collapse = None
+        if guard is not None and guard.ended is not None:
+            guard.fall_back(algorithm)
+            self.collapse = guard
+            self.warn(guard.message())
+
+    def warn(self, *warnings: str) -> None:
+        """Say what the user should know, and keep it for the run folder; each once."""
+        for text in warnings:
+            if text in self.warnings:
+                continue
+            self.warnings.append(text)
+            if distributed.rank() == 0:
+                title = f"{self.title}: " if self.title else ""
+                print(f"warning: {title}{text}", file=sys.stderr, flush=True)
 
     def best(self, algorithm: Algorithm) -> tuple[BestModel, Predictor] | None:
         """The model of the best validation of the last stage that was watched with patience, whose
@@ -261,6 +302,7 @@ class _Loop:
     file: Path | None
     stamp: str
     watched: BestModel | None = None
+    guard: CollapseWatch | None = None
 
     def run(self, start: int, judge: Evaluator | None, eval_every: int) -> None:
         log_every = max(1, min(50, self.steps // 100))
@@ -295,11 +337,11 @@ class _Loop:
                     if not np.isfinite(list(measured.values())).all():
                         self._diverged(batch.step)
                     sums = _Sums()
-                    self.owner.log.write(Measurement(self.name, done, "train", measured).line())
+                    self._log(Measurement(self.name, done, "train", measured))
                     words = " ".join(f"{k} {v:.4g}" for k, v in list(measured.items())[:2])
                 if judge and (done % eval_every == 0 or done == self.steps):
                     self._evaluate(done, judge)
-                enough = self.watched is not None and self.watched.enough
+                enough = self._enough(done)
                 if done == self.steps or stop or enough or (late and due):
                     self._save(done)
                     last_save = time.monotonic()
@@ -308,6 +350,25 @@ class _Loop:
                     return
                 if stop and done < self.steps:
                     raise Interrupted(f"stopped after step {done} of {self.steps} ({self.name})")
+
+    def _log(self, measured: Measurement) -> None:
+        """Keep a measurement, and look at it for signs of a collapse."""
+        line = measured.line()
+        self.owner.log.write(line)
+        if self.guard is not None:
+            self.owner.warn(*self.guard.see(line, self.algorithm))
+
+    def _enough(self, done: int) -> bool:
+        """Whether the stage ends here, before its budget is spent or because its model is worth nothing."""
+        enough = self.watched is not None and self.watched.enough
+        if self.guard is None:
+            return enough
+        if enough or done == self.steps:
+            self.guard.last(done)
+        if self.guard.ended is None:
+            return enough
+        self.owner.log.write(self.guard.line())
+        return True
 
     def _seed_of(self, step: int) -> list[int]:
         """What the parts of a step draw from."""
@@ -320,8 +381,7 @@ class _Loop:
                 numbers = summary.compute()
                 if self.watched is not None and number == at == 0:
                     self.watched.see(step, numbers.get(self.watched.patience.metric), predictor)
-                line = Measurement(self.name, step, "eval", numbers, data=data, predictor=name)
-                self.owner.log.write(line.line())
+                self._log(Measurement(self.name, step, "eval", numbers, data=data, predictor=name))
 
     def _save(self, step: int) -> None:
         with distributed.together():
@@ -332,7 +392,11 @@ class _Loop:
             return
         with distributed.together():
             if distributed.rank() == 0:
+                if self.guard is not None:
+                    self.guard.keep()
                 snapshot.save(self.file, self.algorithm, step, self.stamp)
+                if self.guard is not None:
+                    self.guard.tidy()
 
     def _diverged(self, step: int, what: str = "the loss is not finite") -> None:
         names = self.stream.dataset.items if len(self.stream.dataset) < 10**6 else []

@@ -26,7 +26,7 @@ from ..data.sources.base import views_of
 from ..data.sources.concat import with_unlabeled
 from ..errors import UserError
 from ..features.frozen import FrozenBackbone
-from ..labels import Single, Soft, rebalanced
+from ..labels import LabelSet, Single, Soft, rebalanced
 from ..losses.class_weights import Weights, class_weights
 from ..models.blocks import freeze_until
 from ..models.heads import set_prior_bias
@@ -36,6 +36,7 @@ from ..schedules import Schedule
 from . import distributed, linear_probe
 from .augmentation import Augmentation
 from .best_model import Patience
+from .collapse import CollapseRule
 from .learner import Learner, Predictor, Statistics
 from .optimizer import optimizer_of, peak_of, schedule_of
 
@@ -98,6 +99,7 @@ class Setup:
         tune: (some of the images, steps) -> the settings for a training on them; None: ``training``.
         trial: how many trainings are tried side by side, which say nothing; ``train`` stands as often behind
             itself. None: this is the training.
+        collapse: when a stage has failed, of methods that learn label sets.
     """
 
     train: Dataset
@@ -127,6 +129,7 @@ class Setup:
     keep: Path | None = None
     tune: Callable[[Dataset, int], options.Training] | None = None
     trial: int | None = None
+    collapse: CollapseRule | None = None
 
     @property
     def device(self) -> torch.device:
@@ -330,13 +333,18 @@ class Setup:
             "eval_every": self.eval_every,
             "parts": self.training.accumulate,
             "patience": self._patience(),
+            "collapse": self.collapse,
         }
 
     def _patience(self) -> Patience | None:
         if self.training.patience is None:
             return None
-        single = isinstance(self.train.labels, Single)
-        return Patience(self.training.patience, "accuracy" if single else "map")
+        return Patience(self.training.patience, validated_by(self.train.labels))
 
     def _steps(self, share: float) -> int:
         return max(1, round(self.total * share))
+
+
+def validated_by(labels: LabelSet) -> str:
+    """The metric by which one validation is better than another."""
+    return "accuracy" if isinstance(labels, Single) else "map"

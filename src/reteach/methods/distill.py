@@ -116,6 +116,7 @@ def train(setup: Setup, options: Options, run: Run) -> Distill:
         refuse_unused(options, "without --target soft", "temperature")
     if options.target != "threshold":
         refuse_unused(options, "without --target threshold", "rho")
+        refuse_unused(setup.given, "without --target threshold", "on_collapse")
     targets = make_targets(options.target, rho=options.rho, temperature=options.temperature)
     if options.teacher is not None:
         teacher = setup.frozen(options.teacher).predictor

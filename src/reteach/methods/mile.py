@@ -53,6 +53,7 @@ from ..data.loading.stream import Stream
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
+from ..options.shared import refuse_unused
 from ..recorded import recorded
 from ..schedules import Cycles, Turn
 from .mile_labels import PseudoLabeler
@@ -156,6 +157,8 @@ def _measured(labeler: PseudoLabeler, turn: Turn, loss: Tensor, y: Tensor) -> di
 def train(setup: Setup, options: Options, run: Run) -> Mile | ContinuingMile:
     """MILe on the labelled images, and on unlabelled ones too where there are any (Section 4.2)."""
     check(options)
+    if options.targets != "threshold":
+        refuse_unused(setup.given, "without --targets threshold", "on_collapse")
     cycles = plan(setup.total, options.k_t, options.k_s)
     if options.student == "algorithm1":
         for line in wasted(cycles, setup.total):

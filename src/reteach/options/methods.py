@@ -404,6 +404,8 @@ class Method:
         network: the setting that, where it is given, stands for --model.
         unlabeled: whether it also learns from images without labels.
         unknown: whether it leaves out classes of which it is unknown if an image has them.
+        self_taught: whether it logs label sets that it teaches itself, by which a collapse is seen without
+            validation images.
         networks: that share the steps, where ``head_loss`` is softmax or sigmoid.
         mixes: whether it learns from mixed images and targets (--mixup, --cutmix).
         weighs: whether its loss takes weights of the classes.
@@ -422,6 +424,12 @@ class Method:
     networks: int = 1
     mixes: bool = False
     weighs: bool = False
+    self_taught: bool = False
+
+    @property
+    def collapses(self) -> bool:
+        """Whether it can end up saying that every class is present: it learns one sigmoid per class."""
+        return self.labels != "one" or self.settings is DistillOptions
 
 
 METHODS: dict[str, Method] = {
@@ -455,6 +463,7 @@ METHODS: dict[str, Method] = {
         unlabeled=True,
         head_loss="sigmoid",
         networks=2,
+        self_taught=True,
     ),
     "an-ls": Method("AN-LS", AnLsOptions, "assume_negative:train_smoothed", "either"),
     "wan": Method("WAN", WanOptions, "assume_negative:train_weak", "either"),

@@ -155,6 +155,7 @@ class Model(Checked):
         "layer_decay": 1.0,
         "min_crop": 0.08,
         "patience": None,
+        "on_collapse": "stop",
         "mixup": 0.0,
         "cutmix": 0.0,
         "class_weights": None,
@@ -223,6 +224,9 @@ class Training(Checked):
     patience: Annotated[int | None, AtLeast(1)] = None
     """Stop a stage after so many validations in a row without a better accuracy (of label sets: mAP), and
     keep the model of the best validation beside the last, as "best"."""
+    on_collapse: Annotated[Literal["stop", "warn"], TakenBy("collapses")] = "stop"
+    """When a model of label sets drifts to every class present. stop: end the stage and keep the model of its
+    best validation before that; without one the run has failed. warn: say so and train to the end."""
     seed: Annotated[int, AtLeast(0)] = 0
     """Seed of every random choice."""
 

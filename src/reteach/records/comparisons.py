@@ -18,7 +18,9 @@ class TrialResult:
     """One variant trained with one seed.
 
     Args:
-        steps: backward passes.
+        steps: backward passes of its budget.
+        spared: those of them that were not made, because it collapsed.
+        collapsed: whether it did; ``values`` are of the model that was kept, or else of the last.
         values: what the comparison is about, on the test images.
         history, validation: each evaluation on test and validation images.
         trivial: the numbers of the answer that needs no model.
@@ -32,6 +34,8 @@ class TrialResult:
     warnings: tuple[str, ...]
     trivial: Numbers
     examples: tuple[Example, ...]
+    spared: int = 0
+    collapsed: bool = False
 
 
 @final
@@ -42,6 +46,8 @@ class ComparisonRow:
     Args:
         settings: those that a sweep gave it.
         control: what helped it that the others did not get.
+        collapsed: how many of its trainings drifted to every class present.
+        spared: the share of its steps that were not made for that.
     """
 
     name: str = ""
@@ -52,6 +58,8 @@ class ComparisonRow:
     values: dict[str, tuple[Number, ...]] = field(default_factory=dict)
     history: tuple[tuple[Numbers, ...], ...] = ()
     seconds: tuple[Number, ...] = ()
+    collapsed: int = 0
+    spared: float = 0.0
 
 
 @final

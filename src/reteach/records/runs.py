@@ -22,7 +22,9 @@ class RunRecord:
     Args:
         reteach: the version that trained it.
         processes: that trained together.
-        status: running, finished, interrupted or failed; ``message`` says why.
+        status: running, finished, interrupted, collapsed or failed; ``message`` says why.
+        collapse: of a finished run whose model is that of a step before it drifted to every class present:
+            what happened.
         derived: settings that the method derived from the data.
     """
 
@@ -44,6 +46,7 @@ class RunRecord:
     seconds: Number = field(default=None, metadata=OPTIONAL)
     images_per_second: Number = field(default=None, metadata=OPTIONAL)
     derived: dict[str, Number] | None = field(default=None, metadata=OPTIONAL)
+    collapse: str | None = field(default=None, metadata=OPTIONAL)
 
 
 @final

@@ -16,7 +16,7 @@ from ..records.runs import Number
 @dataclass(frozen=True)
 class Entry:
     """A row. ``values``: metric -> one number per seed (those that are known); ``history``: per seed,
-    (step, metric -> value) in the order of the steps."""
+    (step, metric -> value) in the order of the steps; ``collapsed``: how many of its trainings did."""
 
     name: str
     title: str
@@ -27,6 +27,7 @@ class Entry:
     values: dict[str, list[float]]
     history: tuple[tuple[Numbers, ...], ...]
     seconds: list[float]
+    collapsed: int = 0
 
     @property
     def main(self) -> bool:
@@ -75,6 +76,7 @@ def _entry(row: ComparisonRow) -> Entry:
         {metric: _known(numbers) for metric, numbers in row.values.items()},
         row.history,
         _known(row.seconds),
+        row.collapsed,
     )
 
 

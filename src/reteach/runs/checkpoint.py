@@ -25,7 +25,8 @@ from ..models.flips import Flipped
 from ..models.presence import load_presence
 from ..models.video import VideoNet
 from ..options.shared import Resize, Tta
-from ..records.runs import MODELS, ModelIndex, SavedPredictor
+from ..progress import note
+from ..records.runs import MODELS, RUN, ModelIndex, RunRecord, SavedPredictor
 
 
 @final
@@ -223,6 +224,8 @@ def load_models(folder: Path, device: str = "auto", *, calibrated: bool = True) 
         UserError: not a run folder, not finished, or its files are damaged.
     """
     index, where = _index(folder), choose_device(device)
+    if (record := _record(folder)) is not None and record.collapse:
+        note(f"{folder}: {record.collapse}")
     predictors = {name: _opened(folder, one, where) for name, one in index.predictors.items()}
     if calibrated:
         predictors = {n: _calibrated(p, folder, n, index.classes) for n, p in predictors.items()}
@@ -270,6 +273,8 @@ def _index(folder: Path) -> ModelIndex:
             if (folder / "config.yaml").exists()
             else ""
         )
+        if (record := _record(folder)) is not None and record.status == "collapsed":
+            hint = f": {record.message}"
         raise UserError(f"{folder} holds no trained model{hint}")
     found = sealed.read_json(file, f"delete it and go on with: reteach resume {folder}")
     index = MODELS.parse(found, f"{file}")
@@ -279,6 +284,14 @@ def _index(folder: Path) -> ModelIndex:
             "again"
         )
     return index
+
+
+def _record(folder: Path) -> RunRecord | None:
+    """What was trained, and how it ended; None: nothing can be read."""
+    try:
+        return RUN.read(folder)
+    except (OSError, UserError):
+        return None
 
 
 def _stages(folder: Path) -> str:

@@ -14,8 +14,9 @@ from torch.backends import cpu
 from ..data.dataset import Dataset
 from ..data.loading.batch import Normalize
 from ..data.sources.base import ArraySource
+from ..engine.collapse import CollapseRule, rule_for
 from ..engine.evaluate import Evaluation, Evaluator
-from ..engine.setup import Frozen, Setup
+from ..engine.setup import Frozen, Setup, validated_by
 from ..errors import UserError
 from ..features.extractor import expected_interpolation
 from ..labels import Multi
@@ -142,6 +143,7 @@ def make_setup(
         keep=None if folder is None else folder / "probe",
         backbone=backbone,
         tune=partial(_tuned, config, untuned, recipe),
+        collapse=_collapse(config, inputs.train),
     )
     if judge is None and inputs.val is not None and len(inputs.val):
         setup = replace(setup, judge=Evaluator((Evaluation("val", setup.scan(inputs.val)),)))
@@ -162,6 +164,16 @@ def make_setup(
             f"this processor computes slowly in {model.precision}: --precision fp32 is faster"
         )
     return setup
+
+
+def _collapse(config: configs.Config, train: Dataset) -> CollapseRule | None:
+    """When a training of these labels has failed; None: the method has no label sets to drift with."""
+    if not METHODS[config.method].collapses:
+        return None
+    labels = train.labels
+    given = float(labels.counts().sum()) / max(1, int(labels.known().sum()))
+    stop = config.training.on_collapse == "stop"
+    return rule_for(len(train.classes), given, validated_by(labels), stop, config.settings)
 
 
 def _tuned(

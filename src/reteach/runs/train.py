@@ -15,6 +15,7 @@ import torch
 
 from .. import __version__
 from ..engine import distributed
+from ..engine.collapse import Collapsed
 from ..engine.log import Log, Sink, tensorboard, wandb
 from ..engine.run import Run
 from ..engine.setup import Setup
@@ -27,7 +28,6 @@ from ..progress import note
 from ..records.runs import RUN, RunRecord
 from ..report import run_report
 from ..unreadable import write_csv
-from . import collapse
 from . import config as configs
 from . import evaluate as finish
 from .checkpoint import choose_device
@@ -114,7 +114,8 @@ def _train(
     setup.broken.update(originals.gone)
     if setup.judge is None:
         refuse_unused(config.output, "without validation images", "eval_every")
-        refuse_unused(config.training, "without validation images", "patience")
+        blind = () if METHODS[config.method].self_taught else ("on_collapse",)
+        refuse_unused(config.training, "without validation images", "patience", *blind)
     if (init := config.model.init) and setup.backbone is None and distributed.rank() == 0:
         print(f"starting from {weights.load(setup.build(seed=0), init)}", file=sys.stderr)
     classes = inputs.train.classes
@@ -124,8 +125,7 @@ def _train(
             f"{unseen[0]!r}; what the model says of them means nothing: label some images of them, "
             "or leave them out of the table's classes"
         )
-    watch = collapse.watch(len(classes), config.settings, setup.total)
-    sinks: list[Sink] = [watch]
+    sinks: list[Sink] = []
     if distributed.rank() == 0:
         write_csv(folder / "quarantine.csv", sorted(inputs.quarantine.items()))
         if config.output.tensorboard:
@@ -133,8 +133,6 @@ def _train(
         if config.output.wandb:
             sinks.append(wandb(config.output.wandb, folder, asdict(config)))
     log = Log(folder / "metrics.jsonl", tuple(sinks))
-    for record in log.records:  # what a run that goes on had already seen
-        watch(record)
     run = Run(folder, config.training.seed, log, config.output.snapshot_seconds)
     facts = RunRecord(
         reteach=__version__,
@@ -152,8 +150,10 @@ def _train(
 
     def status(state: str, message: str = "", **more: Any) -> None:
         if distributed.rank() == 0:
-            said = (*watch.warnings, *setup.warnings)
+            said = (*run.warnings, *setup.warnings)
             now = {"status": state, "message": message, "warnings": said, **more}
+            if run.collapse is not None:
+                now["collapse"] = run.collapse.message()
             derived: dict[str, float | None] = {**setup.derived}
             RUN.write(folder, replace(facts, **now, derived=derived or None))
 
@@ -168,6 +168,11 @@ def _train(
         if distributed.rank() == 0:
             write_csv(folder / "quarantine.csv", sorted(inputs.quarantine.items()))
         finish.finish(config, folder, inputs, setup, algorithm, run.best(algorithm))
+    except Collapsed as error:
+        status("collapsed", str(error))
+        if distributed.rank() == 0:
+            run_report(folder)
+        raise
     except (Interrupted, KeyboardInterrupt) as error:
         message = str(error) or "stopped at once: what came after the last snapshot is lost"
         with suppress(UserError):

@@ -60,7 +60,7 @@ def text(value: Any) -> str:
 def commands(folder: Path, status: str, config: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """(what it does, command) for this run."""
     place = shlex.quote(str(folder))
-    if status != "finished":
+    if status not in ("finished", "collapsed"):
         yield "Go on from the last snapshot:", f"reteach resume {place}"
     again = _again(config)
     if again:

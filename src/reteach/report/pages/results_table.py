@@ -68,8 +68,10 @@ def _line(
     cells: list[Html | str] = [_cell(entry, found, metric(m), seeds) for m in metrics]
     if timed:
         cells.append(formatting.duration(statistics.fmean(entry.seconds)) if entry.seconds else "")
-    remark = tag("small", entry.control, class_="name") if entry.control else None
-    name = join(named(entry.title), remark)
+    said = entry.control
+    if entry.collapsed:
+        said = f"collapsed: {entry.collapsed} of {formatting.plural(seeds, 'seed')}"
+    name = join(named(entry.title), tag("small", said, class_="name") if said else None)
     kind = "trivial" if entry.trivial else "control" if entry.control else None
     return row(name, *cells, class_=kind)
 

@@ -32,7 +32,8 @@ from .config import commands, nested
 from .curves import evaluations, training
 from .evaluation_sections import Evaluated
 
-_STATES = {"finished": "✓", "running": "…", "interrupted": "‖", "failed": "✕"}
+_STATES = {"finished": "✓", "running": "…", "interrupted": "‖", "collapsed": "✕", "failed": "✕"}
+_NOTICES = {"interrupted": "Stopped", "collapsed": "Collapsed", "failed": "Failed"}
 QUARANTINE = 300
 """Rows of the list of unusable images; the rest is in the file."""
 
@@ -89,9 +90,8 @@ def _header(run: RunRecord, title: str, found: Evaluated, listed: bool) -> Html:
     return join(
         tag("p", "reteach run ", pill, tag("span", created), class_="eyebrow"),
         tag("h1", named(title)),
-        notice("Failed" if state == "failed" else "Stopped", message)
-        if message and state in ("failed", "interrupted")
-        else None,
+        notice(_NOTICES[state], message) if message and state in _NOTICES else None,
+        notice("Collapsed", run.collapse) if run.collapse else None,
         warnings(run.warnings),
         _headline(found),
         facts(_facts(run, listed)),
