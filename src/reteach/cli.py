@@ -23,6 +23,7 @@ from . import __version__
 from .command_line import parse
 from .errors import Interrupted, UserError
 from .options.methods import METHODS
+from .progress import telling_of_imports
 
 
 @dataclass(frozen=True)
@@ -177,8 +178,9 @@ TABLE = {
 def run(options: Any) -> Any:
     """The result of the command whose options these are."""
     entry = next(c for c in TABLE.values() if c.options.split(":")[1] == type(options).__name__)
-    function: Callable[[Any], Any] = _load("commands", entry.function)
-    return function(options)
+    with telling_of_imports():
+        function: Callable[[Any], Any] = _load("commands", entry.function)
+        return function(options)
 
 
 def _load(floor: str, where: str) -> Any:

@@ -14,10 +14,11 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError
+from .errors import UserError, closest
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(?=.)")
 _PART = re.compile(r"\.(?P<host>[A-Za-z0-9-]{1,24})-(?P<pid>\d+)-[0-9a-f]{8}\.part\Z")
@@ -176,3 +177,27 @@ def local(path: Path, flag: str) -> None:
             f"{flag} {address[1]}:{slashes}{rest}: files are read and written on local or mounted "
             "file systems only; give a path there, and copy or mount what is elsewhere"
         )
+
+
+def refuse_missing_images(where: str) -> None:
+    """Refuse a folder or an .npz file of images that is not there, before anything is opened.
+
+    Raises:
+        UserError: it does not exist; names what its folder holds of similar name.
+    """
+    path = Path(where)
+    remote = where.startswith(("hf:", "cifar:")) or where.lower().endswith((".tar", ".tar}"))
+    if remote or path.exists() or path.expanduser().exists():
+        return
+    if path.suffix.lower() == ".npz":
+        raise UserError(f"{path} does not exist")
+    raise UserError(f"folder {where} does not exist{closest(path.name, names_in(path.parent))}")
+
+
+def names_in(folder: Path, most: int = 10_000) -> list[str]:
+    """Some names in a folder; none if it cannot be listed, which opening it will report."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in islice(entries, most)]
+    except OSError:
+        return []

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
 from typing import Protocol, final
 
 
@@ -19,17 +20,18 @@ class Progress(Protocol):
 
 @final
 class _LogLines:
-    """For output that is not a terminal: one line at most every ``pause`` seconds."""
+    """For output that is not a terminal: a line after ``first`` seconds, then one every ``pause`` seconds."""
 
-    def __init__(self, title: str, total: int, pause: float = 20.0) -> None:
+    def __init__(self, title: str, total: int, pause: float = 20.0, first: float = 2.0) -> None:
         self.title, self.total, self.pause = title, total, pause
-        self.start = self.last = time.monotonic()
+        self.start = time.monotonic()
+        self.due = self.start + first
 
     def __call__(self, done: int, words: str = "") -> None:
         now = time.monotonic()
-        if now - self.last < self.pause:
+        if now < self.due:
             return
-        self.last = now
+        self.due = now + self.pause
         left = (now - self.start) / max(done, 1) * (self.total - done)
         print(
             f"{self.title}: {done}/{self.total} ({left:.0f} s left) {words}",
@@ -61,6 +63,38 @@ def progress(title: str, total: int, quiet: bool = False) -> Iterator[Progress]:
     with Bar(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=total, words="")
         yield lambda done, words="": bar.update(task, completed=done, words=words)
+
+
+LARGE = {"torch": "PyTorch", "scipy": "SciPy"}
+"""Modules whose import takes a good part of a second or more, and what people call them."""
+
+
+@final
+class _Telling(MetaPathFinder):
+    """Says that a large module is being loaded, when the import of the first begins; finds nothing itself."""
+
+    def __init__(self, modules: Mapping[str, str]) -> None:
+        self.modules = modules
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        """Look at the name of a module that is about to be imported."""
+        if fullname in self.modules and self in sys.meta_path:
+            sys.meta_path.remove(self)
+            print(f"loading {self.modules[fullname]} …", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def telling_of_imports(modules: Mapping[str, str] = LARGE) -> Iterator[None]:
+    """Say on a terminal when the first of some modules is imported, in whatever place that is."""
+    telling = _Telling(modules)
+    loaded = any(module in sys.modules for module in modules)
+    if sys.stderr.isatty() and not loaded and os.environ.get("RANK", "0") == "0":
+        sys.meta_path.insert(0, telling)
+    try:
+        yield
+    finally:
+        if telling in sys.meta_path:
+            sys.meta_path.remove(telling)
 
 
 def note(message: str) -> None:

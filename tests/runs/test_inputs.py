@@ -92,3 +92,20 @@ def test_they_are_checked_like_all_others(photos, tmp_path):
 def test_images_are_not_validated_on_themselves(photos):
     with pytest.raises(UserError, match="--val-images are --images"):
         open_inputs(replace(photos, val_images=photos.images), 0)
+
+
+def test_the_share_held_out_is_of_labelled_images_only(tmp_path, capsys):
+    """Nine in ten are without a label: none of them is validated on, and the others are split as ever."""
+    images = np.arange(200, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 1), np.uint8)
+    np.savez(tmp_path / "x.npz", images=images)
+    names = [f"{i},{'ab'[i % 2] if i < 40 else ''}" for i in range(200)]
+    (tmp_path / "y.csv").write_text("item,labels\n" + "\n".join(names) + "\n")
+    data = Data(f"{tmp_path}/x.npz", tmp_path / "y.csv", kind="single", val_fraction=0.25)
+    inputs = open_inputs(data, 0)
+    assert inputs.val is not None
+    assert inputs.val.labels.known().all()
+    assert inputs.val.labels.counts().tolist() == [5, 5]
+    assert len(inputs.train) == 30
+    assert not set(inputs.train.items) & set(inputs.val.items)
+    said = capsys.readouterr().err
+    assert "160 of 200 images have no label and are left out of training and validation" in said

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from ..errors import UserError
 from ..table_files import Kind
 from .conditions import OnlyWith
+from .paths import Exists, Images
 from .ranges import AtLeast, Checked
 
 
@@ -20,20 +21,20 @@ class AdviseOptions(Checked):
     (pip install 'reteach[pretrained]'; nothing is downloaded), else by small networks; which is said.
     """
 
-    images: str
+    images: Annotated[str, Images()]
     """A folder of class folders, a flat folder, an .npz file, tar shards, hf:NAME[:SPLIT], or a feature table
     of reteach embed."""
-    labels: Path | None = None
+    labels: Annotated[Path | None, Exists("label table")] = None
     """Label table. Without it, class folders give the labels."""
     kind: Annotated[Kind | None, OnlyWith("labels")] = None
     """What --labels holds; by default what the table's column kind says."""
-    classes: Path | None = None
+    classes: Annotated[Path | None, Exists("class list")] = None
     """The class list, one name per line; by default the table's column classes, or the names in it."""
-    val_images: str | None = None
+    val_images: Annotated[str | None, Images()] = None
     """Validation images: are some of them among --images?"""
-    val_labels: Annotated[Path | None, OnlyWith("val_images")] = None
+    val_labels: Annotated[Path | None, OnlyWith("val_images"), Exists("label table")] = None
     """Their label table, for the commands."""
-    unlabeled: str | None = None
+    unlabeled: Annotated[str | None, Images()] = None
     """Images without labels."""
     model: str | None = None
     """The network you mean to train; by default a linear head where features are used, resnet18 for other

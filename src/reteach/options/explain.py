@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
+from .paths import Exists, Images
 from .ranges import AtLeast, Checked
 
 
@@ -15,13 +16,13 @@ from .ranges import AtLeast, Checked
 class ExplainOptions(Checked):
     """Show where a run's models look for a class: class activation maps, side by side."""
 
-    run_folder: Positional[Path]
+    run_folder: Annotated[Positional[Path], Exists("run folder")]
     """The run folder; of a cpsd run, the teachers that know a class stand beside the student."""
-    images: str
+    images: Annotated[str, Images()]
     """Images: a folder, an .npz file, tar shards, hf:NAME."""
     classes: tuple[str, ...]
     """The classes to look for."""
-    labels: Path | None = None
+    labels: Annotated[Path | None, Exists("label table")] = None
     """Label table: only images that have the class are shown, from the surest to the least sure. Class
     folders of --images need none. Without labels, the images that the model is surest of are shown,
     whether they have the class or not."""

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 from ..errors import UserError
 from ..recorded import recorded
 from .conditions import NotWith, TakenBy, changed, flag
+from .paths import Exists
 from .ranges import AtLeast, Checked, Positive, Within
 
 
@@ -158,7 +159,7 @@ class DistillOptions(Checked):
     """Temperature of --target soft."""
     rho: Annotated[float, Within(0, 1, "()")] = 0.25
     """Threshold of --target threshold."""
-    teacher: Path | None = None
+    teacher: Annotated[Path | None, Exists("run folder")] = None
     """A finished run to learn from; by default a teacher is trained with half of the budget."""
 
 
@@ -191,9 +192,9 @@ class SemiOptions(Checked):
     """Architecture of the student; by default --model."""
     teacher: str | None = None
     """Architecture of the teacher; by default that of the student: self-training."""
-    teacher_run: Path | None = None
+    teacher_run: Annotated[Path | None, Exists("run folder")] = None
     """A finished run whose model is the teacher: none is trained."""
-    picks: Path | None = None
+    picks: Annotated[Path | None, Exists()] = None
     """Picks that reteach select made: no teacher, no selection here."""
     selection: Literal["balanced-ranked", "unbalanced-ranked", "balanced-with-tags"] = (
         "balanced-ranked"
@@ -203,12 +204,12 @@ class SemiOptions(Checked):
     """Rank by the softmax score or by the raw logit."""
     minimum: float | None = None
     """Lower scores are never picked."""
-    frequencies: Path | None = None
+    frequencies: Annotated[Path | None, Exists("table of class frequencies")] = None
     """CSV with class, count, for unbalanced-ranked; by default those of the labelled images."""
-    exclude: tuple[Path, ...] = ()
+    exclude: Annotated[tuple[Path, ...], Exists("item list")] = ()
     """Images never to pick, e.g. duplicates of test images: one or several .txt, .csv or .parquet files
     with item. A list of which no item is among the unlabelled images is an error."""
-    tags: Path | None = None
+    tags: Annotated[Path | None, Exists()] = None
     """Weak labels of the unlabelled images, as reteach relabel hashtags writes them."""
     weak_steps: Annotated[int, AtLeast(0)] = 0
     """First pretrain the teacher on --tags for so many steps, then fine-tune it on the labels."""
@@ -361,7 +362,7 @@ class CpsdOptions(AslOptions):
     """Subsets of the classes per side, each with a teacher; 1: self-distillation; 0: no teachers."""
     sides: Literal["both", "co", "dis", "random", "two-random"] = "both"
     """Partitions by co-occurrence and dis-occurrence, one of them, or random ones as controls."""
-    partition: Path | None = None
+    partition: Annotated[Path | None, Exists("partition file")] = None
     """The subsets, a file of 'reteach partition', in place of --subsets and --tau."""
     partition_method: Literal["search", "spectral"] = "search"
     """Search for the smallest normalised cut, or spectral clustering alone (Eq. 2), whose subsets can be

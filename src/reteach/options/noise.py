@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from ..errors import UserError
+from .paths import Exists, Images
 from .ranges import AtLeast, Checked, Within
 
 
@@ -14,7 +15,7 @@ from .ranges import AtLeast, Checked, Within
 class NoiseOptions(Checked):
     """Make some labels of a table wrong: the same number in every run, the same ones for a seed."""
 
-    labels: Path
+    labels: Annotated[Path, Exists("label table")]
     """Label table of right labels, one per item."""
     out: Path
     """The noisy label table: .csv or .parquet."""
@@ -25,17 +26,17 @@ class NoiseOptions(Checked):
     look alike go wrong alike (needs --images)."""
     rate: Annotated[float | None, Within(0, 1)] = None
     """Share of each class's labels that are redrawn; by default 0.5. A matrix says it itself."""
-    matrix: Path | None = None
+    matrix: Annotated[Path | None, Exists()] = None
     """CSV of shares, true classes in rows, given labels in columns; the header and the first column are
     class names."""
-    scores: Path | None = None
+    scores: Annotated[Path | None, Exists("score table")] = None
     """In place of --matrix: held-out scores of the items (Parquet). The noise that the labels seem to
     have is estimated from them, and applied to the labels."""
-    images: str | None = None
+    images: Annotated[str | None, Images()] = None
     """The images, for --kind instance."""
     seed: Annotated[int, AtLeast(0)] = 0
     """Seed of the draws."""
-    classes: Path | None = None
+    classes: Annotated[Path | None, Exists("class list")] = None
     """The class list, one name per line; by default the table's column classes, or the names in it."""
 
     def __post_init__(self) -> None:
@@ -81,11 +82,11 @@ _KIND_OF = {"matrix": "matrix", "scores": "matrix", "images": "instance"}
 class EstimateOptions:
     """Estimate the noise matrix behind given labels, from scores of models that did not see the items."""
 
-    labels: Path
+    labels: Annotated[Path, Exists("label table")]
     """Label table of the given labels, one per item."""
-    scores: Path
+    scores: Annotated[Path, Exists("score table")]
     """Held-out scores of the items (Parquet), such as those of reteach relabel clean."""
     out: Path
     """CSV of shares, true classes in rows, given labels in columns: what reteach noise --matrix takes."""
-    classes: Path | None = None
+    classes: Annotated[Path | None, Exists("class list")] = None
     """The class list, one name per line; by default the table's column classes, or the names in it."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from ..errors import UserError
 from .conditions import OnlyWith
+from .paths import Exists
 from .ranges import AtLeast, Checked, Positive
 
 
@@ -15,9 +16,9 @@ from .ranges import AtLeast, Checked, Positive
 class PartitionOptions(Checked):
     """Split the classes by which of them share images, and by which do not (CPSD)."""
 
-    labels: Path | None = None
+    labels: Annotated[Path | None, Exists("label table")] = None
     """Label table with several labels per item (.parquet or .csv)."""
-    cooccurrence: Path | None = None
+    cooccurrence: Annotated[Path | None, Exists("co-occurrence file")] = None
     """In place of labels: an .npz file with counts (C), pairs (C, C) and names (C)."""
     subsets: str = "5"
     """Number of subsets per side; several as 2,3,5; 'auto' takes the widest eigengap up to 10."""

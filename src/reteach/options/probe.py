@@ -9,6 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional
 
 from ..errors import UserError
+from .paths import Exists, Images
 from .ranges import AtLeast, Checked
 
 
@@ -16,11 +17,11 @@ from .ranges import AtLeast, Checked
 class CompressionOptions(Checked):
     """How hard random labels are to fit on frozen features: the harder, the better compressed."""
 
-    run_folders: Positional[tuple[Path, ...]]
+    run_folders: Annotated[Positional[tuple[Path, ...]], Exists("run folder")]
     """Finished runs."""
-    images: str | None = None
+    images: Annotated[str | None, Images()] = None
     """Images to put random labels on; by default those that each run was trained on."""
-    labels: Path | None = None
+    labels: Annotated[Path | None, Exists("label table")] = None
     """Their label table, to choose the classes by; class folders need none."""
     classes: Annotated[int, AtLeast(0)] = 2
     """Take the images of the first so many classes; 0: all images."""

@@ -10,6 +10,7 @@ from tyro.conf import Positional
 
 from ..errors import UserError
 from .conditions import NotWith, OnlyWith
+from .paths import Exists
 from .ranges import AtLeast, Checked, Positive, Within
 
 
@@ -17,20 +18,20 @@ from .ranges import AtLeast, Checked, Positive, Within
 class TasksOptions(Checked):
     """Make a rating store: tasks for raters, from proposals or from models' mistakes."""
 
-    proposals: Path | None = None
+    proposals: Annotated[Path | None, Exists()] = None
     """Proposals, as 'reteach relabel propose' writes them: is each class in the image?"""
-    predictions: tuple[Path, ...] = ()
+    predictions: Annotated[tuple[Path, ...], Exists()] = ()
     """In place of proposals: label tables of models' predictions; is each mistake really one?"""
-    label_studio: Path | None = None
+    label_studio: Annotated[Path | None, Exists("Label Studio file")] = None
     """In place of proposals: tasks or an export of Label Studio (.json), with its answers."""
-    labels: Annotated[tuple[Path, ...], OnlyWith("predictions")] = ()
+    labels: Annotated[tuple[Path, ...], OnlyWith("predictions"), Exists("label table")] = ()
     """With --predictions: label tables by which predictions are right or wrong."""
     out: str | None = None
     """The store: a file that does not exist yet (.db, .sqlite, .sqlite3), or
     postgresql://user@host/name."""
     store: str | None = None
     """The same as --out."""
-    hierarchy: Path | None = None
+    hierarchy: Annotated[Path | None, Exists("hierarchy")] = None
     """Is-a hierarchy, lines 'parent child': similar classes stand in one task. Without it, classes
     that are often proposed together do."""
     limit: Annotated[int, AtLeast(1)] = 8
@@ -41,17 +42,17 @@ class TasksOptions(Checked):
     """Fewer raters where they agree: so many answers settle a question that none of them contradicts, and
     only disputed ones are asked on, up to --raters. 3 of 5 save 31% of the answers at equal quality, 2 of 5
     save half and cost quality (docs/results-real.md)."""
-    gold: Path | None = None
+    gold: Annotated[Path | None, Exists("label table")] = None
     """Label table of images whose labels are surely complete: their tasks are golden, and the consensus
     writes these labels."""
     gold_rate: Annotated[float, Within(0, 1), OnlyWith("gold")] = 0.1
     """Share of golden tasks among those that a rater sees."""
-    names: Path | None = None
+    names: Annotated[Path | None, Exists()] = None
     """Titles and descriptions of the classes: .tsv or .csv with class, title, description."""
-    examples: Path | None = None
+    examples: Annotated[Path | None, Exists("label table")] = None
     """Label table of images that show their classes well; by default those on which all models
     agree with the label."""
-    ratings: Path | None = None
+    ratings: Annotated[Path | None, Exists()] = None
     """Answers given elsewhere, which count too: .csv (task, rater, answer)."""
     most: Annotated[int | None, AtLeast(1), OnlyWith("predictions")] = None
     """With --predictions: take so many mistakes of each model, at random."""

@@ -11,6 +11,7 @@ from tyro.conf import Positional
 from ..errors import UserError
 from ..table_files import Kind
 from .conditions import NotWith, OnlyWith
+from .paths import Exists, Images
 from .ranges import AtLeast, Checked, Positive, Within
 from .shared import Model, Training
 
@@ -19,20 +20,20 @@ from .shared import Model, Training
 class ProposeOptions(Checked):
     """Collect the classes that raters are to be asked about, from the scores of several models."""
 
-    scores: tuple[Path, ...]
+    scores: Annotated[tuple[Path, ...], Exists("score table")]
     """Score tables, one per model: Parquet with item, class, score and, if there are, logit."""
-    labels: Path
+    labels: Annotated[Path, Exists("label table")]
     """Label table of the original labels, one per item."""
     out: Path
     """Where the proposals go (.parquet)."""
     per_item: Annotated[float, Positive()] = 3.0
     """Each model brings up so many pairs per item on average, by score and by logit."""
-    gold: Path | None = None
+    gold: Annotated[Path | None, Exists("label table")] = None
     """Label table of items whose labels are surely complete: take only the subset of the models
     whose proposals are most precise on it."""
     recall: Annotated[float, Within(0, 1, "(]"), OnlyWith("gold")] = 0.97
     """The least share of the gold labels that the subset must propose."""
-    classes: Path | None = None
+    classes: Annotated[Path | None, Exists("class list")] = None
     """The class list, one name per line, where the score tables do not hold it."""
     report: Annotated[Path | None, OnlyWith("gold")] = None
     """An HTML page of precision and recall of the subsets (with --gold)."""
@@ -44,7 +45,7 @@ class ConsensusOptions(Checked):
 
     ratings: Positional[str | None] = None
     """A rating store (ratings.db or postgresql://…), or a .csv of ratings: task, rater, answer."""
-    reassessed: Path | None = None
+    reassessed: Annotated[Path | None, Exists()] = None
     """In place of ratings: a folder with the released rater answers of ReaL."""
     out: Path = Path("consensus.parquet")
     """The label table."""
@@ -53,17 +54,17 @@ class ConsensusOptions(Checked):
     report: Path | None = None
     """Also an HTML page: precision and recall, what changed, how far raters agree, each rater, the items left
     without labels."""
-    images: Annotated[str | None, OnlyWith("report")] = None
+    images: Annotated[str | None, OnlyWith("report"), Images()] = None
     """The images, for pictures on the page: changed, added, emptied and disputed labels (with --report)."""
     pictures: Annotated[int, AtLeast(1), OnlyWith("images")] = 60
     """Items with a picture in each of these sections of the page."""
     unlabeled: Path | None = None
     """Where the items left without labels are listed; by default beside --out."""
-    labels: Path | None = None
+    labels: Annotated[Path | None, Exists("label table")] = None
     """Label table of the original labels: items that nobody rated keep theirs."""
-    gold: Path | None = None
+    gold: Annotated[Path | None, Exists("label table")] = None
     """Label table of items whose labels are surely complete: their pairs become golden."""
-    classes: Path | None = None
+    classes: Annotated[Path | None, Exists("class list")] = None
     """The class list, one name per line."""
     pending: Literal["keep", "drop"] = "keep"
     """Items of which some class still lacks answers: keep their original label, or leave them out. They
@@ -79,10 +80,10 @@ class ConsensusOptions(Checked):
     (Dawid & Skene); mace: raters who know or spam; glad: able raters and hard pairs; crowdlab: raters
     and a model together (--model-scores); majority. By default golden where there are golden pairs, true
     and false ones, else em."""
-    model_scores: Annotated[Path | None, OnlyWith("method", "crowdlab")] = None
+    model_scores: Annotated[Path | None, OnlyWith("method", "crowdlab"), Exists()] = None
     """Score table with the probability that a model gives to every rated pair. Held out: a model that was
     trained on these answers agrees with them."""
-    trust_original: Path | None = None
+    trust_original: Annotated[Path | None, Exists()] = None
     """A file of class names: for these the original label counts as one more rater. With
     --reassessed: the animals."""
     threshold: Annotated[float | None, Within(0, 1)] = None
@@ -118,12 +119,12 @@ class ConsensusOptions(Checked):
 class HashtagsOptions(Checked):
     """Label images by the hashtags or search queries that name a class (weak supervision)."""
 
-    tags: Positional[Path]
+    tags: Annotated[Positional[Path], Exists()]
     """A table with item and tags (several), tag (one) or query: .csv, .parquet, or a folder of
     Parquet shards."""
-    classes: Path
+    classes: Annotated[Path, Exists("class list")]
     """The class list: one name per line, or a .csv/.tsv with a column class, name or wnid."""
-    names: Path | None = None
+    names: Annotated[Path | None, Exists("table of class names")] = None
     """Further names of the classes: .csv/.tsv with class (or wnid) and names (or lemmas),
     separated by commas; by default the class names are matched."""
     out: Path = Path("labels.parquet")
@@ -143,14 +144,14 @@ class HashtagsOptions(Checked):
 class CleanOptions(Checked):
     """Drop doubtful labels: train on K - 1 folds, predict the K-th, keep what the prediction confirms."""
 
-    images: str
+    images: Annotated[str, Images()]
     """A folder of class folders, a flat folder, an .npz file, tar shards, hf:NAME[:SPLIT], or a feature table
     of reteach embed."""
-    labels: Path | None = None
+    labels: Annotated[Path | None, Exists("label table")] = None
     """Label table, one label per image. Without it, class folders give the labels."""
     kind: Annotated[Kind | None, OnlyWith("labels")] = None
     """What --labels holds; by default what the table's column kind says."""
-    classes: Path | None = None
+    classes: Annotated[Path | None, Exists("class list")] = None
     """The class list, one name per line; by default the table's column classes, or the names in it."""
     folds: Annotated[int, AtLeast(2)] = 10
     """K. Copies and near-copies of an image are always in one fold."""
@@ -180,7 +181,7 @@ class CleanOptions(Checked):
     """Suspects with a picture on the page."""
     top: Annotated[int, AtLeast(1)] = 20
     """Classes per image in the score table of held-out scores, beside the given label."""
-    truth: Path | None = None
+    truth: Annotated[Path | None, Exists("label table")] = None
     """Label table of true labels, for all or some of the images: how well were wrong ones found?"""
     on_error: Literal["report", "fail"] = "report"
     """Unreadable images: leave out and list in quarantine.csv, or stop at once."""

@@ -12,6 +12,7 @@ from ..errors import UserError
 from ..files import local
 from ..table_files import Kind
 from .conditions import OnlyWith
+from .paths import Exists, Images
 from .ranges import AtLeast, Checked, Within
 
 
@@ -26,16 +27,16 @@ class ReviewOptions(Checked):
     source: Positional[str | None] = None
     """A review made before, a folder of 'reteach relabel clean', a run, or a rating store (file or
     postgresql://…, with --images)."""
-    images: str | None = None
+    images: Annotated[str | None, Images()] = None
     """The images: a folder, or whatever else reteach trains on, or a feature table of 'reteach embed',
     without pictures to look at. Of a review made before: where its images are now."""
-    labels: Annotated[Path | None, OnlyWith("images")] = None
+    labels: Annotated[Path | None, OnlyWith("images"), Exists("label table")] = None
     """Label table (.csv or .parquet: item, labels). Without it, class folders give the labels."""
-    features: Path | None = None
+    features: Annotated[Path | None, Exists()] = None
     """A feature table of the images; by default those of tf_efficientnet_lite0, computed once and kept."""
     kind: Annotated[Kind | None, OnlyWith("labels")] = None
     """What --labels holds: single, or multi for label sets. By default what the table's column kind says."""
-    classes: Annotated[Path | None, OnlyWith("images")] = None
+    classes: Annotated[Path | None, OnlyWith("images"), Exists("class list")] = None
     """The class list, one name per line; by default the table's, or the names in it."""
     out: Path | None = None
     """Folder of the review; by default beside the labels or the source, ending in .review."""

@@ -11,6 +11,7 @@ from tyro.conf import Positional
 from ..errors import UserError
 from ..table_files import Kind
 from .conditions import NotWith, OnlyWith
+from .paths import Exists, Images
 from .ranges import AtLeast, Checked, Within
 from .shared import Tta
 
@@ -19,9 +20,9 @@ from .shared import Tta
 class ResumeOptions:
     """Go on with an interrupted run from its last snapshot."""
 
-    run_folder: Positional[Path]
+    run_folder: Annotated[Positional[Path], Exists("run folder")]
     """The run folder."""
-    images: str | None = None
+    images: Annotated[str | None, Images()] = None
     """Where the images of --images are now, if they have moved; their contents must be the same."""
     quarantine_missing: bool = False
     """Go on without images that have vanished since the run began. Its numbers are then not those of the
@@ -32,7 +33,7 @@ class ResumeOptions:
 class RunEvaluationOptions(Checked):
     """Settings for a run folder."""
 
-    images: str | None = None
+    images: Annotated[str | None, Images()] = None
     """Images: a folder, an .npz file, tar shards, hf:NAME."""
     empty: Literal["none", "unknown"] | None = None
     """What an empty label set says. none: the image has none of the classes, and counts; unknown:
@@ -56,14 +57,14 @@ class ScoreEvaluationOptions(Checked):
 
     report: Path | None = None
     """An HTML page of the models by original and by reassessed labels."""
-    classes: Path | None = None
+    classes: Annotated[Path | None, Exists("class list")] = None
     """The class list, one name per line, where the score tables do not hold it."""
-    exclude: Path | None = None
+    exclude: Annotated[Path | None, Exists()] = None
     """A file of class names that are never called ambiguous, e.g. fine-grained animals."""
-    results: tuple[Path, Path] | None = None
+    results: Annotated[tuple[Path, Path] | None, Exists("table of results")] = None
     """Two .csv files (model, top1), by original and by reassessed labels, of further models: their
     progress is on the page too."""
-    verdicts: Path | None = None
+    verdicts: Annotated[Path | None, Exists("table of verdicts")] = None
     """A .csv of what raters said of the remaining mistakes."""
     k: Annotated[int, AtLeast(1)] = 3
     """Predictions per image to judge, the first, the second …"""
@@ -75,13 +76,13 @@ class ScoreEvaluationOptions(Checked):
 class EvaluateOptions:
     """Judge a run's model on labelled images, or models by score tables on reassessed labels."""
 
-    of: Positional[tuple[Path, ...]]
+    of: Annotated[Positional[tuple[Path, ...]], Exists()]
     """A run folder, or score tables: .parquet files or folders of them, one per model."""
-    labels: Path | None = None
+    labels: Annotated[Path | None, Exists("label table")] = None
     """Label table; class folders of --images need none."""
     kind: Kind | None = None
     """What --labels holds, of a run folder's images; by default what the table's column kind says."""
-    original: Path | None = None
+    original: Annotated[Path | None, Exists("label table")] = None
     """Original single labels beside reassessed sets in --labels: accuracy is against these, ReaL
     accuracy and all other numbers against the sets."""
     run_options: RunEvaluationOptions = field(default_factory=RunEvaluationOptions)
@@ -96,9 +97,9 @@ class EvaluateOptions:
 class PredictOptions(Checked):
     """Write a label table of what a run's model sees in images."""
 
-    run_folder: Positional[Path]
+    run_folder: Annotated[Positional[Path], Exists("run folder")]
     """The run folder."""
-    images: str
+    images: Annotated[str, Images()]
     """Images: a folder, an .npz file, tar shards, hf:NAME."""
     out: Path = Path("labels.parquet")
     """The label table: .parquet or .csv."""
@@ -128,7 +129,7 @@ class PredictOptions(Checked):
 class ReportOptions:
     """Make the HTML page of a run or a comparison again."""
 
-    run_folder: Positional[Path]
+    run_folder: Annotated[Positional[Path], Exists("run folder")]
     """The run folder, or the folder of a comparison."""
     out: Path | None = None
     """Where the page goes; by default report.html in the folder."""

@@ -11,6 +11,7 @@ from tyro.conf import Positional
 from ..errors import UserError
 from ..files import local
 from .conditions import OnlyWith
+from .paths import Exists, Images
 from .ranges import AtLeast, Checked
 from .shared import Tta
 
@@ -22,9 +23,9 @@ class ScoreOptions(Checked):
     The same command goes on where it was stopped.
     """
 
-    run_folder: Positional[Path]
+    run_folder: Annotated[Positional[Path], Exists("run folder")]
     """The run whose model scores: the teacher."""
-    images: str
+    images: Annotated[str, Images()]
     """Images: tar shards ('s/{000000..009999}.tar'), a folder, an .npz file, hf:NAME."""
     out: Path = Path("scores")
     """Folder of the shards, one per tar file or per --block images: item, class, score, logit."""
@@ -60,7 +61,7 @@ class ScoreOptions(Checked):
 class SelectOptions(Checked):
     """Pick the images with the best scores for every class, out of a score table of any size."""
 
-    scores: Positional[Path]
+    scores: Annotated[Positional[Path], Exists("score table")]
     """A score table: a Parquet file or a folder of shards with item, class, score. Picks are one
     too, so parts that were selected apart merge by selecting from their folder. With --by random
     also a label table of tags."""
@@ -75,13 +76,13 @@ class SelectOptions(Checked):
     """What ranks: softmax scores, raw logits, or chance (a control)."""
     minimum: float | None = None
     """Lower scores are never picked."""
-    frequencies: Path | None = None
+    frequencies: Annotated[Path | None, Exists("table of class frequencies")] = None
     """CSV with class, count: class sizes follow these frequencies, with K as their mean."""
-    exclude: tuple[Path, ...] = ()
+    exclude: Annotated[tuple[Path, ...], Exists("item list")] = ()
     """Images never to pick, e.g. duplicates of test images: one or several .txt, .csv or .parquet files
     with item. A list of which no item is in the scores is an error (with --part: said), and so is
     none with items."""
-    classes: Path | None = None
+    classes: Annotated[Path | None, Exists("class list")] = None
     """The class list, one name per line, where the score table does not hold it."""
     seed: Annotated[int, AtLeast(0), OnlyWith("by", "random")] = 0
     """Seed of the draws of --by random."""
@@ -94,7 +95,7 @@ class SelectOptions(Checked):
     """By default one per core; they change nothing in the result."""
     report: Path | None = None
     """Also an HTML page of the images at a few ranks of each class (needs --images)."""
-    images: str | None = None
+    images: Annotated[str | None, Images()] = None
     """Where the images of the page are: a folder, an .npz file, tar shards, hf:NAME."""
     ranks: Annotated[tuple[int, ...], AtLeast(1), OnlyWith("report")] = ()
     """Ranks on the page; by default 1, 10, 100, … and K."""

@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..recorded import recorded
 from ..table_files import Kind
 from .conditions import NotWith, OnlyWith, OnlyWithAny, TakenBy, flag
+from .paths import Exists, Images, RunOut
 from .ranges import AtLeast, Checked, Positive, Within
 
 
@@ -52,20 +53,20 @@ weights PyPI has too."""
 class Data(Checked):
     """Images and labels."""
 
-    images: str | None = None
+    images: Annotated[str | None, Images()] = None
     """A folder of class folders, a flat folder, an .npz file, tar shards ('s/{000..009}.tar'),
     hf:NAME[:SPLIT] for a Hugging Face data set, cifar:FOLDER[:test] for CIFAR as published, or a feature
     table of reteach embed. Folders may hold videos instead."""
-    labels: Path | None = None
+    labels: Annotated[Path | None, Exists("label table")] = None
     """Label table (.csv or .parquet: item, labels). Without it, class folders give the labels."""
     kind: Kind | None = None
     """What --labels holds: single (an empty cell: unknown), multi (label sets; an empty cell: none of the
     classes is present) or soft. By default what the table's column kind says."""
-    classes: Path | None = None
+    classes: Annotated[Path | None, Exists("class list")] = None
     """The class list, one name per line; by default the table's column classes, or the names in it."""
-    val_images: str | None = None
+    val_images: Annotated[str | None, Images()] = None
     """Images to validate on; by default those of --images that --val-labels names."""
-    val_labels: Path | None = None
+    val_labels: Annotated[Path | None, Exists("label table")] = None
     """Label table of the validation images, with one or several labels each."""
     val_empty: Literal["none", "unknown"] = "none"
     """What an empty set among the labels to validate or test on says. none: the image has none of the
@@ -74,7 +75,7 @@ class Data(Checked):
     """The same as --kind, for --val-labels and --test-labels."""
     val_fraction: Annotated[float, Within(0, 1, "[)")] = 0.1
     """Share of the labelled images held out for validation where no --val-… is given; 0: none."""
-    unlabeled: str | None = None
+    unlabeled: Annotated[str | None, Images()] = None
     """More images, without labels (mile, noisy-student, semi)."""
     fraction: Annotated[float, Within(0, 1, "(]")] = 1.0
     """Train on this share of each class's labelled images (0.01, 0.05, 0.1, 1 in MILe)."""
@@ -114,7 +115,7 @@ class Model(Checked):
     single labels; the same in training, evaluation, prediction and the exported model."""
     frames: Annotated[int | None, AtLeast(1)] = None
     """Frames of a clip, where --images are videos (8 or 32 in the paper); by default the model's own."""
-    init: Path | None = None
+    init: Annotated[Path | None, Exists("weight file")] = None
     """Start from this weight file: timm's, or MoCo-v2, SimCLR, BYOL, SwAV (ResNet-50). With --freeze also a
     run folder."""
     pretrained: bool = False
@@ -136,7 +137,7 @@ class Model(Checked):
     """Running statistics of batch normalisation. keep: those of the weights that training starts from;
     update: estimate them again from the training batches. auto: keep with --pretrained or --init, else
     update."""
-    vectors: Path | None = None
+    vectors: Annotated[Path | None, Exists()] = None
     """Word vectors of the class names (GloVe's text format), for models with a token per class such as
     resnet101_tf and q2l_resnet101; by default these tokens are learned."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -235,7 +236,7 @@ class Training(Checked):
 class Output(Checked):
     """Where the run goes."""
 
-    out: Path | None = None
+    out: Annotated[Path | None, RunOut()] = None
     """The run folder; by default runs/METHOD-NUMBER."""
     eval_every: Annotated[int | None, AtLeast(1)] = None
     """Steps between validations; by default once per epoch, at most 50 in all."""

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional
 
 from .conditions import NotWith, OnlyWith
+from .paths import Exists
 from .ranges import AtLeast, Checked
 from .shared import Data, Output, Training
 
@@ -25,7 +26,7 @@ class TransferOptions(Checked):
     Images reach the network as in the run: image size, clip length, normalisation.
     """
 
-    run_folder: Positional[Path]
+    run_folder: Annotated[Positional[Path], Exists("run folder")]
     """The run whose network is taken."""
     mode: Literal["full-ft", "fc-only"] = "full-ft"
     """Fine-tune the whole network, or fit a logistic regression on its frozen features."""

@@ -12,8 +12,9 @@ from typing import Any
 from ..engine import distributed
 from ..errors import UserError
 from ..files import local
-from ..locks import entries, numbered_folder, only_writer
+from ..locks import numbered_folder, only_writer
 from ..options import shared as options
+from ..options.paths import refuse_taken
 from . import config as configs
 
 
@@ -88,8 +89,7 @@ def _claim(config: configs.Config, folder: Path, moved: bool) -> None:
             )
         print(f"going on with {folder}", file=sys.stderr)
         return
-    if folder.exists() and (not folder.is_dir() or entries(folder)):
-        raise UserError(f"{folder} exists and is not a run folder; use another --out")
+    refuse_taken(folder)
     folder.mkdir(parents=True, exist_ok=True)
     configs.save(config, file)
 

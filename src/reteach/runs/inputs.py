@@ -247,7 +247,10 @@ def _validation(
         return everything, val
     if data.val_fraction == 0:
         return everything, None
-    return everything.split(data.val_fraction, seed)
+    # all are spread over the split, as ever; an image without a label can be learned from by neither part
+    train, val = everything.split(data.val_fraction, seed)
+    labelled(everything, "training and validation")
+    return train.labelled(), val.labelled()
 
 
 def _listed_validation(everything: Dataset, data: Data, originals: Originals) -> Dataset | None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError
+from ...files import refuse_missing_images
 from ...item_index import first_repeated
 from ...npz import read_npz, texts
 
@@ -111,8 +112,7 @@ def open_npz(path: Path) -> ArraySource:
     Raises:
         UserError: the file is missing, damaged, holds pickled objects, or its arrays do not fit.
     """
-    if not path.is_file():
-        raise UserError(f"{path} does not exist")
+    refuse_missing_images(str(path))
     found = read_npz(path, ("images", "labels", "classes", "items"))
     if "images" not in found:
         listed = ", ".join(sorted(read_npz(path))) or "none"

@@ -6,14 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import UserError, closest
+from ...errors import UserError
+from ...files import names_in, refuse_missing_images
 from ...item_index import first_repeated, rows_among
 from ...progress import note
 from .arrays import ArraySource, open_npz
@@ -245,10 +245,8 @@ def _opened(where: str | Path, items: Sequence[str] | None, cache: Path | None) 
         source = open_shards(text, cache)
     elif path.suffix.lower() == ".npz":
         source = open_npz(path)
-    elif not os.path.exists(path):
-        hint = closest(path.name, _listed(path.parent, 10_000))
-        raise UserError(f"folder {text} does not exist{hint}")
     else:
+        refuse_missing_images(text)
         raise UserError(
             f"{text} is none of: a folder of images, .npz, .tar shards, hf:NAME, cifar:FOLDER"
         )
@@ -259,21 +257,12 @@ def _not_another_kind(folder: Path) -> None:
     """Say how a folder of another kind is opened, instead of finding no images in it."""
     if is_saved(folder):
         raise UserError(f"{folder} is a Hugging Face data set: write hf:{folder}")
-    names = _listed(folder, 100)
+    names = names_in(folder, 100)
     if {"data_batch_1", "data_batch_1.bin"} & set(names):
         raise UserError(f"{folder} is CIFAR as published: write cifar:{folder}")
     if names and all(name.lower().endswith(".tar") for name in names):
         raise UserError(f"{folder} holds tar shards: write '{folder}/*.tar'")
     refuse_lost_index(folder, names)
-
-
-def _listed(folder: Path, most: int) -> list[str]:
-    """Some names in a folder; none if it cannot be listed, which opening it will report."""
-    try:
-        with os.scandir(folder) as entries:
-            return [entry.name for entry in islice(entries, most)]
-    except OSError:
-        return []
 
 
 def _select(source: Source, items: Sequence[str], where: str) -> Source:
