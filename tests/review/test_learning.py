@@ -109,6 +109,18 @@ def test_unusable_items_teach_nothing():
     np.testing.assert_array_equal(one.scores, two.scores)
 
 
+def test_labelled_items_that_are_unlike_the_others_are_learned_from():
+    """The picks of a model: what lies between their classes is more than the spread of all items."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, C, N)
+    labelled = np.arange(N) < 60
+    x = np.where(labelled[:, None], 9 * np.eye(C, 12)[truth], 0) + rng.normal(size=(N, 12))
+    found = out_of_fold(*lesson_of(x.astype(np.float16), truth, usable=labelled))
+    assert (found.top[labelled, 0] == truth[labelled]).all()
+    alone = out_of_fold(*lesson_of(x[labelled].astype(np.float16), truth[labelled]))
+    assert (found.top[labelled, 0] == alone.top[:, 0]).all()
+
+
 def test_what_is_decided_is_not_softened():
     """With every label decided, heads are Gaussians of the labels as they are."""
     x, given, _ = noisy()

@@ -67,6 +67,8 @@ def convert(options: ConvertOptions) -> ConvertResult:
     if not form.lists_classes:
         remarks += class_list_beside(table, options.out)
     labels = table.labels
+    if FORMATS[options.format].undecided:
+        remarks += _undecided(int((~labels.any_present()).sum()))
     unknown = labels.unknown if isinstance(labels, Multi) else None
     return ConvertResult(
         options.out,
@@ -76,6 +78,16 @@ def convert(options: ConvertOptions) -> ConvertResult:
         label_sets=labels.kind != "single",
         unknown=None if unknown is None else len(unknown.columns),
         remarks=remarks,
+    )
+
+
+def _undecided(images: int) -> tuple[str, ...]:
+    """What there is to know of images with an empty set, of which nobody could tell."""
+    if not images:
+        return ()
+    return (
+        f"{images:,} images have an empty set, of which nobody could tell: give evaluate --empty unknown (its "
+        "default beside --original), or leave them out here with --drop-empty",
     )
 
 

@@ -60,6 +60,8 @@ class SelectResult:
         found = self.selection
         for line in found.excluded:
             yield f"excluded: {line}"
+        if found.drawn is not None:
+            yield f"drawn: {found.drawn:,} images"
         if self.by_ratio:
             yield f"K = {found.per_class:,} per class, by the paper's ratio"
         yield (
@@ -78,7 +80,15 @@ def select(options: SelectOptions) -> SelectResult:
         UserError: no such table, a rule that does not fit it, or images of the page that are not there.
     """
     table = open_shards(options.scores)
-    rule = RankingRule(options.per_class, options.top, options.by, options.minimum, options.seed)
+    rule = RankingRule(
+        options.per_class,
+        options.top,
+        options.by,
+        options.minimum,
+        options.seed,
+        options.sample,
+        options.sample_seed,
+    )
     with progress("selecting", table.rows) as on_progress:
         found = select_best(
             table,

@@ -42,13 +42,15 @@ class ConvertOptions(Checked):
     """Take the labels that are read as one label per image, an empty set then as not labelled; or as label
     sets, where an image that nobody labelled has every class unknown. By default as the format says."""
     classes: Path | None = None
-    """The class list to use, one name per line; by default the format's own."""
+    """The class list to use, one name per line; by default the format's own. real: names of the 1,000 classes
+    in ImageNet's order; by default their WordNet ids, as its class folders are called."""
     drop_empty: bool = False
     """Leave out images without any class, as papers on COCO and NUS-WIDE do; of tables of one label per
     image those that nobody labelled."""
     images: Path | None = None
     """The folder of the images, for formats that hold them: yolo, fiftyone, hf-folder, hf-parquet; cvat:
-    their sizes are written too."""
+    their sizes are written too. real: where the validation images are, in class folders or in one, each known
+    by the number in its name; by default all of them in one folder."""
     label_column: str | None = None
     """hf-folder, hf-parquet: the column of the labels, by default label or labels; cleanlab: by default
     given_label."""

@@ -31,6 +31,7 @@ class Format:
         says: what it can say; a table that needs more is refused.
         lists_classes: whether it holds the class list in its order; else that is written beside it.
         extra: of the package that it needs; None: none.
+        undecided: an empty set that is read says that nobody could tell.
     """
 
     help: str
@@ -41,6 +42,7 @@ class Format:
     says: frozenset[Fact] = frozenset()
     lists_classes: bool = True
     extra: str | None = None
+    undecided: bool = False
 
 
 def _says(*facts: Fact) -> frozenset[Fact]:
@@ -151,6 +153,12 @@ FORMATS = {
     ),
     "webvision": Format(
         "the folder of WebVision's lists", "published:read", reads_with=("split", "first")
+    ),
+    "real": Format(
+        "ReaL's real.json, label sets of ImageNet's validation images",
+        "real:read",
+        reads_with=("images", "drop_empty"),
+        undecided=True,
     ),
 }
 """Name on the command line -> the format."""

@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..files import local
 from .conditions import OnlyWith
 from .paths import Exists, Images
-from .ranges import AtLeast, Checked
+from .ranges import AtLeast, Checked, Within
 from .shared import Tta
 
 
@@ -86,6 +86,11 @@ class SelectOptions(Checked):
     """The class list, one name per line, where the score table does not hold it."""
     seed: Annotated[int, AtLeast(0), OnlyWith("by", "random")] = 0
     """Seed of the draws of --by random."""
+    sample: Annotated[float | None, Within(0, 1, "()")] = None
+    """Pick from this share of the images alone, drawn at random: a smaller share lies within a larger one. K
+    by the paper's ratio is that of the drawn images."""
+    sample_seed: Annotated[int, AtLeast(0), OnlyWith("sample")] = 0
+    """Seed of the draw of --sample."""
     part: bool = False
     """These are the scores of a part of the images, and K is that of the whole: select from the picks of all
     parts afterwards. A part may pick an image for most classes; a whole is refused."""

@@ -198,11 +198,8 @@ def gaussians(x: Floats, y: Rows, decided: NDArray[np.bool_], classes: int, seco
 def _gaussians(x: Floats, soft: Floats, second: Floats) -> Head:
     weight = soft.sum(0, dtype=np.float64)
     centres = np.asarray(soft.T @ x, np.float64) / np.maximum(weight, 1e-12)[:, None]
-    covariance = np.asarray(second, np.float64) - (centres.T * (weight / weight.sum())) @ centres
-    even = np.trace(covariance) / len(covariance)
-    covariance *= 1 - SHRINKAGE
-    covariance[np.diag_indices_from(covariance)] += SHRINKAGE * even + 1e-9
-    directions = _solved(covariance, centres.T)
+    between = (centres.T * (weight / weight.sum())) @ centres
+    directions = _directions(x, second, between, centres.T)
     with np.errstate(divide="ignore"):
         prior = np.log(weight / weight.sum())
     offset = prior - 0.5 * np.sum(centres.T * directions, axis=0)
@@ -212,16 +209,40 @@ def _gaussians(x: Floats, soft: Floats, second: Floats) -> Head:
 def ridge(x: Floats, y: Floats, second: Floats) -> Head:
     """Ridge regression of (M, C) zeros and ones, the covariance shrunk as that of :func:`gaussians`."""
     mean, centre = y.mean(0), x.mean(0, dtype=np.float64)
-    covariance = np.asarray(second, np.float64) - np.outer(centre, centre)
-    even = np.trace(covariance) / len(covariance)
-    covariance *= 1 - SHRINKAGE
-    covariance[np.diag_indices_from(covariance)] += SHRINKAGE * even + 1e-9
-    weight = _solved(covariance, np.asarray(x.T @ (y - mean), np.float64) / len(x))
+    right = np.asarray(x.T @ (y - mean), np.float64) / len(x)
+    weight = _directions(x, second, np.outer(centre, centre), right)
     return weight.astype(np.float32), np.asarray(mean - centre @ weight, np.float32)
 
 
-def _solved(matrix: Doubles, right: Doubles) -> Doubles:
-    return np.asarray(cho_solve(cho_factor(matrix, overwrite_a=True), right))
+def _directions(x: Floats, second: Floats, between: Doubles, right: Doubles) -> Doubles:
+    """(D, K) the shrunk covariance, inverted, times ``right``.
+
+    Args:
+        x: (M, D) what is learned from.
+        second: (D, D) its moments, or those of items like it.
+        between: (D, D) what of them lies between the means, to be taken off.
+    """
+    try:
+        return _solved(np.asarray(second, np.float64) - between, right)
+    except (
+        np.linalg.LinAlgError
+    ):  # of few items whose classes lie far apart only their own moments are as large
+        return _solved(_moments(x) - between, right)
+
+
+def _solved(covariance: Doubles, right: Doubles) -> Doubles:
+    even = np.trace(covariance) / len(covariance)
+    covariance *= 1 - SHRINKAGE
+    covariance[np.diag_indices_from(covariance)] += SHRINKAGE * even + 1e-9
+    return np.asarray(cho_solve(cho_factor(covariance, overwrite_a=True), right))
+
+
+def _moments(x: Floats) -> Doubles:
+    """(D, D) the mean of the products of each two features."""
+    total = np.zeros((x.shape[1], x.shape[1]), np.float64)
+    for start in range(0, len(x), BLOCK):
+        total += x[start : start + BLOCK].T @ x[start : start + BLOCK]
+    return total / max(len(x), 1)
 
 
 def _warmth(scores: Floats, y: NDArray[np.int32]) -> tuple[float, float]:

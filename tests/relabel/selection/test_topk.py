@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
@@ -26,7 +27,7 @@ from reteach.labels import Multi
 from reteach.relabel.selection import topk_duckdb as topk_sql
 from reteach.relabel.selection.database import Limits
 from reteach.relabel.selection.item_lists import Exclusions
-from reteach.relabel.selection.quotas import proportional
+from reteach.relabel.selection.quotas import paper_ratio, proportional
 from reteach.relabel.selection.score_shards import Shard, open_shards, pieces
 from reteach.relabel.selection.topk import RankingRule, Selection, select
 from reteach.scores.table import open_scores
@@ -43,7 +44,8 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pick(table: Path, out: Path, per_class: int, **options: Any) -> Selection:
-    rule = {k: options.pop(k) for k in ("top", "by", "minimum", "seed") if k in options}
+    names = ("top", "by", "minimum", "seed", "sample", "sample_seed")
+    rule = {k: options.pop(k) for k in names if k in options}
     # a part: most tables here are so small that an image stands in most classes
     return select(
         open_shards(table), out, RankingRule(per_class, **rule), **{"part": True, **options}
@@ -101,6 +103,58 @@ def test_equals_a_full_sort(
     assert found.counts.tolist() == [tally[i] for i in range(7)]
     assert found.empty == [SEVEN[i] for i in range(7) if not tally[i]]
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def in_sample(item: Any, share: float, seed: int) -> bool:
+    """53 bits of a hash of seed and item, in slow Python."""
+    digest = hashlib.md5(f"{seed}\x1f\x1esample\x1f{item}".encode()).digest()
+    return (int.from_bytes(digest[8:], "little") >> 11) / 2**53 < share
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("text", [True, False])
+def test_a_sample_of_the_pile_is_picked_from_as_if_it_were_all(tmp_path: Path, text: bool) -> None:
+    table = toy.rows(3, items=400, text=text)
+    scores = toy.write(tmp_path / "s.parquet", table, group=70, classes=SEVEN)
+    sizes = []
+    for share in (0.25, 0.5):
+        drawn = [row for row in table if in_sample(row[0], share, 9)]
+        found = pick(scores, tmp_path / "p.parquet", 12, top=2, sample=share, sample_seed=9)
+        assert toy.read(tmp_path / "p.parquet") == toy.oracle(drawn, dict.fromkeys(range(7), 12), 2)
+        sizes.append(len({row[0] for row in drawn}))
+        assert found.drawn == sizes[-1]
+    assert 60 < sizes[0] < 140 < sizes[1] < 260
+    half = {row[0] for row in table if in_sample(row[0], 0.5, 9)}
+    assert {row[0] for row in table if in_sample(row[0], 0.25, 9)} < half
+
+
+def test_parts_of_a_sampled_pile_merge_and_no_others(tmp_path: Path) -> None:
+    table = toy.rows(3, items=400)
+    one = toy.write(tmp_path / "one.parquet", table, classes=SEVEN)
+    for n in range(2):
+        part = toy.write(
+            tmp_path / f"part{n}.parquet", table[n * 800 : (n + 1) * 800], classes=SEVEN
+        )
+        pick(part, tmp_path / "parts" / f"{n}.parquet", 20, sample=0.3)
+    pick(one, tmp_path / "whole.parquet", 20, sample=0.3)
+    pick(tmp_path / "parts", tmp_path / "merged.parquet", 20, sample=0.3)
+    assert toy.read(tmp_path / "merged.parquet") == toy.read(tmp_path / "whole.parquet")
+    for other in ({}, {"sample": 0.2}, {"sample": 0.3, "sample_seed": 1}):
+        with pytest.raises(UserError, match="same options"):
+            pick(tmp_path / "parts", tmp_path / "m.parquet", 20, **other)
+    with pytest.raises(UserError, match="draws none of the images"):
+        pick(one, tmp_path / "m.parquet", 20, sample=1e-9)
+
+
+def test_k_of_a_sample_follows_from_the_drawn_images(tmp_path: Path) -> None:
+    """Figure 3: 16,000, 8,000 and 4,000 for 100, 50 and 25 million images."""
+    table = toy.rows(3, items=3000)
+    one = toy.write(tmp_path / "one.parquet", table, classes=SEVEN, top=4)
+    found = select(open_shards(one), tmp_path / "p.parquet", RankingRule(None, 4, sample=0.5))
+    drawn = sum(in_sample(item, 0.5, 0) for item in {row[0] for row in table})
+    assert found.drawn == drawn
+    assert found.per_class == paper_ratio(drawn, 7)
+    assert [paper_ratio(m * 10**6, 1000) for m in (100, 50, 25)] == [16_000, 8_000, 4_000]
 
 
 @pytest.mark.usefixtures("small_pieces")

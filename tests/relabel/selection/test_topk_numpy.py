@@ -46,7 +46,7 @@ def table(path: Path, found: Candidates) -> Path:
 def test_memory_and_sql_pick_the_same(tmp_path, by, top, minimum, seed):
     pytest.importorskip("duckdb")
     found = candidates(seed, top)
-    rule = RankingRule(25, top, by, minimum)
+    rule = RankingRule(25, top, by, minimum, sample=0.6 if seed == 1 else None)
     never = ITEMS[::9]
     frequencies = dict(zip(CLASSES, [9, 5, 3, 2, 2, 1, 0], strict=True))
     for quotas, given in (
@@ -73,7 +73,7 @@ def test_drawing_from_tags_is_the_same_too(tmp_path):
     dense = np.random.default_rng(3).random((300, 7)) < 0.3
     tags = Multi.from_dense(dense, CLASSES)
     write_labels(tmp_path / "tags.parquet", LabelTable(tuple(ITEMS), tags, "tags"))
-    rule = RankingRule(20, by="random", seed=5)
+    rule = RankingRule(20, by="random", seed=5, sample=0.8)
     select(open_shards(tmp_path / "tags.parquet"), tmp_path / "sql.parquet", rule)
     quotas = balanced(20, 7)
     picks = draw(tags, np.arange(300), ITEMS, quotas, rule)

@@ -26,13 +26,13 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.formats.real import NAME
 from ...errors import UserError
 from ...tables import read_labels
 from .ratings import ANSWERS, YES, Ratings
 
 CLASSES = 1000
 ANIMALS = 398  # the class indices below are animals
-NAME = "ILSVRC2012_val_{:08d}.JPEG"
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,10 +20,10 @@ one.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,8 @@ class RankingRule:
             may be a label table of tags ("balanced-with-tags").
         minimum: rows with a lower score never count.
         seed: of the random draw, which is a function of seed, class and item alone.
+        sample: share of the items that count, drawn at random; None: all. A function of ``sample_seed`` and
+            item alone, so that parts can be selected apart, and a smaller share lies within a larger one.
     """
 
     per_class: int | None
@@ -68,6 +70,8 @@ class RankingRule:
     by: Literal["score", "logit", "random"] = "score"
     minimum: float | None = None
     seed: int = 0
+    sample: float | None = None
+    sample_seed: int = 0
 
     def __post_init__(self) -> None:
         if self.per_class is not None and self.per_class < 1:
@@ -107,6 +111,8 @@ class Selection:
     """An item and class that are picked more than once, because the table repeats them."""
     excluded: tuple[str, ...] = ()
     """How many items of each exclude list are in the table, in words."""
+    drawn: int | None = None
+    """How many items the sample has; None: all of them count."""
 
     @property
     def empty(self) -> list[str]:
@@ -154,15 +160,20 @@ def select(
     with database("the selection", limits or Limits(), out.parent) as db:
         names, shards = find_classes(db, shards, classes)
         rule.check(len(names))
-        k = rule.per_class or paper_ratio(_count_to_pick_from(db, shards), len(names))
+        merged = shards.layout.rule is not None
+        if rule.per_class is None:
+            _refuse_picks(shards)
+        drawn = None if rule.sample is None or merged else _count_drawn(db, shards, rule)
+        k = rule.per_class or paper_ratio(_available(db, shards, drawn), len(names))
         if not part and shards.layout.rule is None and _counted(shards.layout):
-            check_per_class(k, count_items(db, shards), len(names), rule.top or shards.layout.top)
+            available = _available(db, shards, drawn)
+            check_per_class(k, available, len(names), rule.top or shards.layout.top)
         if frequencies is None:
             quotas = balanced(k, len(names))
         else:
             quotas = proportional(k, align(frequencies, names, "the class frequencies"))
         parts = _parts(shards, rule, quotas)
-        rank = Ranking(db, shards, names, rule.by, rule.minimum, rule.seed)
+        rank = Ranking(db, shards, names, rule.by, rule.minimum, rule.seed, sampled(rule))
         exclude = exclude or Exclusions()
         rank.exclude(exclude.items)
         holds = rule.top if parts else shards.layout.top
@@ -181,7 +192,7 @@ def select(
         if not part:
             picks, picked = int(counts.sum()), rank.count_items()
             if too_many(picks / max(picked, 1), len(names)):
-                check_picks(picks, picked, k, count_items(db, rank.table), len(names))
+                check_picks(picks, picked, k, _available(db, rank.table, drawn), len(names))
         listed = shards.layout.classes or classes
         rank.write(out, _metadata(shards.layout, rule, listed, quotas))
         table = rank.table
@@ -194,6 +205,7 @@ def select(
             table.skipped,
             rank.repeated(),
             tuple(excluded),
+            drawn,
         )
 
 
@@ -213,24 +225,74 @@ def count_items(db: Database, table: Shards) -> int:
     return int(db.run(sql, files)[0][0])
 
 
-def _count_to_pick_from(db: Database, table: Shards) -> int:
-    """How many items K follows from."""
+def _refuse_picks(table: Shards) -> None:
     if table.layout.rule is not None:
         raise UserError(
             f"{table.path} holds picks, which do not tell how many images there were: give --per-class"
         )
-    return count_items(db, table)
+
+
+def _available(db: Database, table: Shards, drawn: int | None) -> int:
+    """How many items there are to pick from."""
+    return count_items(db, table) if drawn is None else max(1, drawn)
+
+
+def _count_drawn(db: Database, table: Shards, rule: RankingRule) -> int:
+    """The items of the sample.
+
+    Raises:
+        UserError: there are none.
+    """
+    count = "count(*)" if table.layout.classes_are == "lists" else "count(distinct item)"
+    rows = "read_parquet($files, hive_partitioning = false)"
+    sql = f"select {count} from {rows} where {sampled(rule)}"
+
+    def of(files: list[Path]) -> int:
+        return int(db.run(sql, files)[0][0])
+
+    files = [shard.file for shard in table.shards]
+    try:
+        found = of(files)
+    except db.error:  # the selection will set damaged shards aside, and name them
+        found = of([file for file in files if _readable(lambda file=file: of([file]), db)])
+    if not found:
+        raise UserError(
+            f"--sample {rule.sample:g} draws none of the images of {table.path}: raise it"
+        )
+    return found
+
+
+def _readable(read: Callable[[], object], db: Database) -> bool:
+    try:
+        read()
+    except db.error:
+        return False
+    return True
+
+
+SAMPLED = "\x1esample"
+"""In place of the class in the hash that draws a sample: no class is called so."""
+
+
+def sampled(rule: RankingRule) -> str | None:
+    """The condition on ``item`` by which an item is in the sample: 53 bits of a hash."""
+    if rule.sample is None:
+        return None
+    text = f"concat_ws(chr(31), '{rule.sample_seed:d}', chr(30) || 'sample', item)"
+    return f"(md5_number_lower({text}) >> 11)::DOUBLE / 9007199254740992 < {rule.sample!r}"
 
 
 def described(rule: RankingRule, quotas: NDArray[np.int64]) -> str:
     """The options of a selection, as picks carry them in their metadata."""
-    made = {
+    made: dict[str, Any] = {
         "quotas": quotas.tolist() if len(set(quotas.tolist())) > 1 else int(quotas[0]),
         "top": rule.top,
         "by": rule.by,
         "minimum": rule.minimum,
         "seed": rule.seed,
     }
+    if rule.sample is not None:
+        made |= {"sample": rule.sample, "sample_seed": rule.sample_seed}
     return json.dumps(made)
 
 
@@ -262,6 +324,8 @@ def _parts(shards: Shards, rule: RankingRule, quotas: NDArray[np.int64]) -> bool
         kept = np.asarray(made["quotas"], np.int64)
         same = (made["top"], made["by"]) == (rule.top, rule.by)
         same &= rule.by != "random" or made["seed"] == rule.seed
+        drawn = (made.get("sample"), made.get("sample_seed", 0))
+        same &= drawn == (rule.sample, rule.sample_seed)
         lower = -np.inf if rule.minimum is None else rule.minimum
         same &= made["minimum"] is None or made["minimum"] <= lower
         enough = bool((quotas <= kept).all())

@@ -50,12 +50,13 @@ class Ranking:
         by: Literal["score", "logit", "random"],
         minimum: float | None,
         seed: int,
+        sampled: str | None = None,
     ) -> None:
         layout = table.layout
         self.table = table
         self._db, self._layout, self._minimum, self._seed = db, layout, minimum, seed
         self._classes = tuple(classes)
-        self._random = by == "random"
+        self._random, self._sampled = by == "random", sampled
         self._key = "logit" if by == "logit" else "score"
         self._numbers = ["score", "logit"] if by == "logit" else ["score"]
         kind = {"score": layout.score, "logit": layout.logit, "random": "double"}[by]
@@ -281,6 +282,8 @@ class Ranking:
             where.append(f"file_row_number >= {within[0]} and file_row_number < {within[1]}")
         if self._minimum is not None:
             where.append(f"score >= {self._minimum!r}::{self._layout.score}")
+        if self._sampled is not None:
+            where.append(self._sampled)
         number = "" if within is None else ", file_row_number = true"
         rows = f"read_parquet($files, hive_partitioning = false{number})"
         numbers = "" if self._random else "".join(f", {name}" for name in self._numbers)

@@ -23,7 +23,7 @@ from ...labels import LabelSet, Rows
 from ...parquet import CHECKED
 from ...scores.table import open_scores
 from .score_shards import CLASSES, RULE
-from .topk import RankingRule, described
+from .topk import SAMPLED, RankingRule, described
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ def best(
         quotas: (C,) see :mod:`.quotas`.
         exclude: items that are never picked.
     """
-    found = found.keep(_allowed(items, exclude)[found.row])
+    found = found.keep((_allowed(items, exclude) & _drawn(items, rule))[found.row])
     if rule.minimum is not None:
         found = found.keep(found.score >= np.float32(rule.minimum))
     key = found.logit if rule.by == "logit" else found.score
@@ -101,7 +101,7 @@ def draw(
         rows: (N,) which of ``items`` they are of.
     """
     at, cls, weight = tags.pairs()
-    use = (weight > 0) & _allowed(items, exclude)[rows[at]]
+    use = (weight > 0) & (_allowed(items, exclude) & _drawn(items, rule))[rows[at]]
     row, cls = rows[at[use]], cls[use]
     score = np.array(
         [_chance(rule.seed, tags.classes[c], items[r]) for r, c in zip(row, cls, strict=True)],
@@ -171,6 +171,14 @@ def _allowed(items: Sequence[str], exclude: Iterable[str]) -> NDArray[np.bool_]:
     """(N,) which items are not excluded."""
     never = set(exclude)
     return np.fromiter((item not in never for item in items), np.bool_, len(items))
+
+
+def _drawn(items: Sequence[str], rule: RankingRule) -> NDArray[np.bool_]:
+    """(N,) which items are in the sample, by the same hash as in :mod:`.topk`."""
+    if rule.sample is None:
+        return np.ones(len(items), np.bool_)
+    chances = (_chance(rule.sample_seed, SAMPLED, item) < rule.sample for item in items)
+    return np.fromiter(chances, np.bool_, len(items))
 
 
 def _first(

@@ -1,0 +1,89 @@
+"""The sweeps of the billion-scale paper and the one pipeline run, shrunk; the paper's own settings are its."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from reteach.relabel.selection.quotas import paper_ratio
+from reteach.schedules import Drops
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+sys.path.append(str(EXAMPLES))
+
+
+def run(script: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / script), *arguments, "--smoke"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def module(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    sys.modules[name] = found
+    spec.loader.exec_module(found)
+    return found
+
+
+def test_the_pipeline_beside_plain_training() -> None:
+    rows = run("pipeline.py", "--only", "plain", "THE WHOLE").splitlines()
+    assert rows[0].split()[:3] == ["accuracy", "map", "ece"]
+    assert [row[:34].strip() for row in rows[1:]] == ["plain", "THE WHOLE"]
+
+
+def test_the_pipeline_of_tags() -> None:
+    rows = run("pipeline.py", "--one-of", "made-up", "--only", "plain", "THE WHOLE").splitlines()
+    assert rows[0].split()[:3] == ["map", "f1@0.5", "f1@top1"]
+    assert [row[:34].strip() for row in rows[1:]] == ["plain", "THE WHOLE"]
+
+
+def test_a_sweep_of_the_pile() -> None:
+    rows = run("semi_sweeps.py", "pile").splitlines()
+    cells = {row[:34].strip(): row[34:].split() for row in rows[1:4]}
+    assert list(cells) == ["teacher", "half", "all"]
+    assert cells["all"][0] == "40.0"  # picks: ten of each class
+
+
+@pytest.mark.parametrize(
+    ("sweep", "k", "steps"),
+    [
+        ("pile", [4000, 8000, 16_000], 651_041),
+        ("per-class", [4000, 8000, 16_000, 32_000], 651_041),
+        ("top", [16_000] * 8, 651_041),
+        ("iterations", [16_000] * 2, 651_041),
+        ("self-trained", [16_000], 651_041),
+    ],
+)
+def test_the_papers_sweeps_come_to_what_it_says(sweep: str, k: list[int], steps: int) -> None:
+    """Section 4.1 and 4.3, Table 9: K by the size of the pile, 1,536 images a step, 13 halvings."""
+    found = module("semi_sweeps")
+    lines = list(found.paper(sweep))
+    assert [int(n) for n in re.findall(r"--per-class (\d+)", " ".join(lines))] == k
+    assert f"{steps:,} steps of 1,536" in lines[1]
+    rate = Drops(1.0, steps, 13, 0.5)
+    apart = int(re.findall(r"every ([\d,]+)", lines[1])[0].replace(",", ""))
+    assert [round(rate(n * apart + n) / rate(n * apart - 2), 3) for n in (1, 7, 13)] == [0.5] * 3
+    assert rate(steps - 1) == 0.5**13
+    if sweep == "pile":
+        sizes = [
+            int(n.replace(",", "")) for n in re.findall(r"  ([\d,]+) images", "\n".join(lines))
+        ]
+        assert [paper_ratio(size, 1000) for size in sizes] == k
+    if sweep == "iterations":
+        assert "1,302,083 steps" in lines[3]
