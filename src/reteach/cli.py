@@ -84,6 +84,11 @@ TABLE = {
         "calibrate:calibrate",
         "probabilities of presence out of a model that learned from single labels",
     ),
+    "export": Command(
+        "export:ModelExportOptions",
+        "export_model:export_model",
+        "a run's model for timm, ONNX or torch.export, checked against the run",
+    ),
     "report": Command(
         "runs:ReportOptions", "report:report", "make the HTML page of a run or comparison again"
     ),

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import secrets
+import shutil
 import socket
 import time
 import zlib
@@ -86,6 +87,27 @@ def make_folder(path: Path) -> None:
     """
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder that is whole or absent: made under another name, and renamed at the end.
+
+    Raises:
+        UserError: there is something in ``out`` already, or it cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is there already: name a new folder with --out")
+    part = out.with_name(f".{out.name[:100]}.{os.getpid()}.part")
+    make_folder(part)
+    try:
+        with writing(out):
+            yield part
+            if out.is_dir():
+                out.rmdir()
+            os.replace(part, out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def out_of_space(error: BaseException) -> bool:

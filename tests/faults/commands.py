@@ -41,6 +41,10 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         f"calibrate O/begun --images W/grey.npz --anyway {SMALL} --report O/page.html",
         (),
     ),
+    "export": (
+        "export W/run --to timm --images W/grey.npz --out O/exported",
+        ("exported/*",),
+    ),
     "report": ("report W/run --out O/page.html", ("page.html",)),
     "transfer": (
         f"transfer W/run --images W/grey.npz --mode fc-only --folds 2 --val-fraction 0.25 {SMALL} "

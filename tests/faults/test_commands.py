@@ -78,7 +78,7 @@ def _interrupt_twice() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-ONCE = {"relabel tasks", "transfer"}
+ONCE = {"relabel tasks", "transfer", "export"}
 """Commands that do not write over what they have finished."""
 FAULTS: dict[str, Callable[[], None]] = {
     **{

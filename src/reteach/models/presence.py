@@ -31,6 +31,18 @@ def odds(logits: Tensor, link: Link) -> Tensor:
     return (p - torch.log1p(-p.exp().clamp_max(1 - 1e-15))).float()
 
 
+def mapped(z: Tensor, table: Tensor, low: float, step: float) -> Tensor:
+    """Log-odds (B, C) through the piecewise linear maps of ``table`` (C or 1, G); see :class:`Presence`."""
+    at = (z - low) / step
+    left = at.floor().clamp(0, table.shape[1] - 2)
+    index = left.long().T
+    if len(table) == 1:
+        a, b = table[0][index].T, table[0][index + 1].T
+    else:
+        a, b = table.gather(1, index).T, table.gather(1, index + 1).T
+    return a + (at - left) * (b - a)
+
+
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class Presence:
@@ -55,15 +67,7 @@ class Presence:
 
     def of_odds(self, z: Tensor) -> Tensor:
         """The same from log-odds (B, C)."""
-        table = torch.from_numpy(self.table).to(z.device)
-        at = (z - self.low) / self.step
-        left = at.floor().clamp(0, table.shape[1] - 2)
-        index = left.long().T
-        if len(table) == 1:
-            a, b = table[0][index].T, table[0][index + 1].T
-        else:
-            a, b = table.gather(1, index).T, table.gather(1, index + 1).T
-        return a + (at - left) * (b - a)
+        return mapped(z, torch.from_numpy(self.table).to(z.device), self.low, self.step)
 
     def plain(self) -> dict[str, object]:
         """As JSON allows."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UserError
-from ...files import plain_json
+from ...files import new_folder, plain_json
 from ...item_index import first_repeated
 from ...labels import Single
 from ...progress import note
@@ -19,7 +19,7 @@ from ...structured import parse_json
 from ...tables import LabelTable
 from ..sources.base import open_source
 from .carry import unlabelled
-from .images import copy, image_files, new_folder
+from .images import copy, image_files
 from .sets import labels_of
 
 if TYPE_CHECKING:

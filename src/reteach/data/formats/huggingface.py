@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UserError
-from ...files import atomic_path
+from ...files import atomic_path, new_folder
 from ...labels import Single
 from ...parquet import CHECKED, parquet_errors, read_columns, read_schema
 from ...spreadsheet import from_csv
@@ -20,7 +20,7 @@ from ...structured import parse_json
 from ...table_files import split_labels
 from ...tables import LabelTable
 from .carry import unlabelled
-from .images import copy, image_files, new_folder
+from .images import copy, image_files
 from .sets import labels_of
 
 if TYPE_CHECKING:

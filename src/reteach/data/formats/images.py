@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import UserError
-from ...files import make_folder, writing
 from ..sources.base import open_source
 from ..sources.folders import FolderSource
 
@@ -36,24 +33,3 @@ def copy(file: Path, to: Path) -> None:
     """Copy one image, byte for byte, with the folders on its way."""
     to.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(file, to)
-
-
-@contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """A folder that is whole or absent: made under another name, and renamed at the end.
-
-    Raises:
-        UserError: there is something in ``out`` already, or it cannot be written.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} is there already: name a new folder with --out")
-    part = out.with_name(f".{out.name[:100]}.{os.getpid()}.part")
-    make_folder(part)
-    try:
-        with writing(out):
-            yield part
-            if out.is_dir():
-                out.rmdir()
-            os.replace(part, out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

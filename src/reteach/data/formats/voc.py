@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from ...errors import UserError
-from ...files import writing
+from ...files import new_folder, writing
 from ...item_index import first_repeated
 from ...labels import LabelSet, Multi, Single
 from ...tables import LabelTable
 from .annotations import Annotations
 from .carry import sets_of
-from .images import new_folder
 from .xml_files import XmlReader, xml_text
 
 if TYPE_CHECKING:

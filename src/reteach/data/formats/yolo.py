@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import UserError
+from ...files import new_folder
 from ...item_index import first_repeated, rows_among
 from ...labels import Single
 from ...tables import LabelTable
 from ..sources.base import open_source
-from .images import copy, image_files, new_folder
+from .images import copy, image_files
 
 if TYPE_CHECKING:
     from ...options.convert import ConvertOptions
