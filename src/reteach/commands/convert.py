@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import final
 
 from ..data.formats.annotations import Annotations
+from ..data.formats.celeba import read_celeba
 from ..data.formats.coco import read_coco
 from ..data.formats.nuswide import read_nuswide
 from ..data.formats.published import Published, read_published
@@ -53,8 +54,11 @@ def convert(options: ConvertOptions) -> ConvertResult:
     Raises:
         UserError: a file that is missing or damaged, or a setting that the format has not.
     """
-    if options.format != "coco" and options.format != "nuswide" and options.format != "voc":
-        return _one_label(options, options.format)
+    if options.partition is not None and options.format != "celeba":
+        raise UserError(f"--partition is about celeba, not about {options.format}")
+    form = options.format
+    if form != "coco" and form != "nuswide" and form != "voc" and form != "celeba":
+        return _one_label(options, form)
     if options.first is not None:
         raise UserError(f"--first takes the first classes of webvision, not of {options.format}")
     found = _annotations(options)
@@ -96,6 +100,14 @@ def _annotations(options: ConvertOptions) -> Annotations:
         return read_coco(options.source)
     if options.format == "voc":
         return read_voc(options.source, None if split is None else Path(split))
+    if options.format == "celeba":
+        match split or "train":
+            case "train" | "val" | "test" | "all" as part:
+                return read_celeba(options.source, options.partition, part)
+            case other:
+                raise UserError(
+                    f"--split must be train, val, test or all for celeba, got {other!r}"
+                )
     match split or "train":
         case "train" | "test" | "all" as part:
             return read_nuswide(options.source, part)

@@ -16,21 +16,23 @@ class ConvertOptions(Checked):
     """Turn published annotations or label lists into a label table."""
 
     format: Positional[
-        Literal["coco", "nuswide", "voc", "cifar", "cifar10n", "cifar100n", "clothing1m",
+        Literal["coco", "nuswide", "voc", "celeba", "cifar", "cifar10n", "cifar100n", "clothing1m",
                 "tiny-imagenet", "webvision"]
     ]  # fmt: skip
-    """coco: an instances_*.json; nuswide: the folder of its lists; voc: a folder of .xml files; cifar10n,
-    cifar100n: the file of human labels (.pt or .npz); cifar, clothing1m, tiny-imagenet, webvision: the
-    folder as it was published. The last six have one label per image."""
+    """coco: an instances_*.json; nuswide: the folder of its lists; voc: a folder of .xml files; celeba:
+    list_attr_celeba.txt; cifar10n, cifar100n: the file of human labels (.pt or .npz); cifar, clothing1m,
+    tiny-imagenet, webvision: the folder as it was published. The last six have one label per image."""
     source: Positional[Path]
     """The file or folder."""
     out: Path
     """The label table (.parquet or .csv)."""
     split: str | None = None
-    """nuswide: train (the default), test or all; voc: a list such as ImageSets/Main/train.txt; cifar: train
-    or test; cifar10n: worse_label, aggre_label, random_label1 …; cifar100n: noisy_label; clothing1m:
-    noisy_train, clean_train, clean_val or clean_test; tiny-imagenet: train or val; webvision: train (its
-    Google and its Flickr list), google or flickr (one of them), or val."""
+    """nuswide: train (the default), test or all; celeba: train (the default), val, test or all; voc: a list
+    such as ImageSets/Main/train.txt; cifar: train or test; cifar10n: worse_label, aggre_label, random_label1
+    …; cifar100n: noisy_label; clothing1m: noisy_train, clean_train, clean_val or clean_test; tiny-imagenet:
+    train or val; webvision: train (its Google and its Flickr list), google or flickr (one of both), or val."""
+    partition: Path | None = None
+    """celeba: list_eval_partition.txt, which says which images --split train, val and test are."""
     first: Annotated[int | None, AtLeast(1)] = None
     """webvision: only the first so many classes (papers often take 50)."""
     classes: Path | None = None
