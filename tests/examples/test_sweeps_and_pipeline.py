@@ -1,4 +1,4 @@
-"""The sweeps of the billion-scale paper and the one pipeline run, shrunk; the paper's own settings are its."""
+"""The sweeps of the billion-scale paper and the pipeline, shrunk; the arithmetic of the paper is its own."""
 
 from __future__ import annotations
 
