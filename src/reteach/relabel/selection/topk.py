@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -254,7 +255,7 @@ def _count_drawn(db: Database, table: Shards, rule: RankingRule) -> int:
     try:
         found = of(files)
     except db.error:  # the selection will set damaged shards aside, and name them
-        found = of([file for file in files if _readable(lambda file=file: of([file]), db)])
+        found = of([file for file in files if _readable(partial(of, [file]), db)])
     if not found:
         raise UserError(
             f"--sample {rule.sample:g} draws none of the images of {table.path}: raise it"
