@@ -182,6 +182,9 @@ TABLE = {
 
 def run(options: Any) -> Any:
     """The result of the command whose options these are."""
+    from .options.paths import check_inputs
+
+    check_inputs(options)  # before anything heavy is imported
     entry = next(c for c in TABLE.values() if c.options.split(":")[1] == type(options).__name__)
     with telling_of_imports():
         function: Callable[[Any], Any] = _load("commands", entry.function)

@@ -22,7 +22,6 @@ def parse(command: Any, name: str, rest: list[str]) -> Any:
     """
     import tyro
 
-    from .options.paths import check_inputs
     from .options.ranges import show_ranges
     from .options.renamed import current_flags
 
@@ -39,7 +38,6 @@ def parse(command: Any, name: str, rest: list[str]) -> Any:
     # a run's own file says every setting: what it has by default was not asked for
     _refuse_idle(options, {_setting(w.partition("=")[0]) for w in rest if w.startswith("--")})
     _local(options)
-    check_inputs(options)  # before anything heavy is imported
     return options
 
 

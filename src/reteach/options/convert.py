@@ -34,8 +34,8 @@ class ConvertOptions(Checked):
     """nuswide: train (the default), test or all; celeba: train (the default), val, test or all; voc: a list
     such as ImageSets/Main/train.txt; yolo, hf-folder, hf-parquet: the folder or shards of that name (train);
     cifar: train or test; cifar10n: worse_label, aggre_label, random_label1 …; cifar100n: noisy_label;
-    clothing1m: noisy_train, clean_train, clean_val or clean_test; tiny-imagenet: train or val; webvision: train
-    (its Google and its Flickr list), google or flickr (one of them), or val."""
+    clothing1m: noisy_train, clean_train, clean_val or clean_test; tiny-imagenet: train or val; webvision:
+    train (its Google and its Flickr list), google or flickr (one of them), or val."""
     partition: Path | None = None
     """celeba: list_eval_partition.txt, which says which images --split train, val and test are."""
     first: Annotated[int | None, AtLeast(1)] = None

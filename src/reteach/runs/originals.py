@@ -33,7 +33,7 @@ FILE, VANISHED = "inputs.npz", "vanished.csv"
 
 @final
 @dataclass(frozen=True, eq=False)
-class Images:
+class KnownImages:
     """The images that an option names.
 
     Args:
@@ -62,8 +62,8 @@ class Originals:
 
     folder: Path | None = None
     forgiving: bool = False
-    before: dict[str, Images] = field(default_factory=dict)
-    now: dict[str, Images] = field(default_factory=dict)
+    before: dict[str, KnownImages] = field(default_factory=dict)
+    now: dict[str, KnownImages] = field(default_factory=dict)
     gone: dict[str, str] = field(default_factory=dict)
 
     def open(self, option: str, where: str, cache: Path) -> Source:
@@ -112,7 +112,7 @@ class Originals:
         items = [data.source.items[row] for row in rows.tolist()]
         reasons = {entry.item: entry.reason for entry in found.broken}
         digests = found.digests.copy()
-        self.now[option] = Images(items, digests[rows], labels_digest(data))
+        self.now[option] = KnownImages(items, digests[rows], labels_digest(data))
         if option in self.before:
             before = self.before[option]
             if table is not None:
@@ -176,7 +176,7 @@ class Originals:
     def _hold(self, option: str, digest: str, what: str) -> None:
         if option in self.before and self.before[option].labels != digest:
             raise UserError(f"{what}, or train anew with another --out")
-        self.now.setdefault(option, Images([], np.zeros((0, DIGEST), np.uint8), digest))
+        self.now.setdefault(option, KnownImages([], np.zeros((0, DIGEST), np.uint8), digest))
 
     def keep(self) -> None:
         """Write what the run was begun with, and what has vanished since."""
@@ -261,7 +261,7 @@ def originals_of(folder: Path, forgiving: bool = False) -> Originals:
     return Originals(folder, forgiving, before)
 
 
-def _images(kept: np.lib.npyio.NpzFile, option: str) -> Images:
+def _images(kept: np.lib.npyio.NpzFile, option: str) -> KnownImages:
     digests = kept[f"{option}.digests"]
     text = kept[f"{option}.items"].tobytes().decode("utf-8", "surrogatepass")
-    return Images(text.split("\0") if len(digests) else [], digests, str(kept[f"{option}.labels"]))
+    return KnownImages(text.split("\0") if len(digests) else [], digests, str(kept[f"{option}.labels"]))
