@@ -34,6 +34,8 @@ SETTINGS = {
     "batch_size": 8,
 }
 
+EMBED = "reteach embed --images FOLDER --pretrained --model resnet50 --image-size 224 --out more.features"
+
 
 def table(
     out: Path, count: int, seed: int, *, views: int = 1, prefix: str = "i", **other: object
@@ -86,6 +88,15 @@ def test_label_sets_on_features_of_the_middle_are_told(tmp_path, capsys, resize,
     words = ["--images", f"{made}", "--labels", f"{tmp_path}/sets.csv", "--steps", "2"]
     assert main(["train", "sigmoid", *words, "--out", f"{tmp_path}/run"]) == 0
     assert ("--resize square takes the whole photo" in capsys.readouterr().err) == said
+
+
+def test_a_run_on_features_says_how_those_of_further_images_are_made(world, capsys):
+    run = train(world, "next", steps=2)
+    *_, made, then = capsys.readouterr().out.strip().splitlines()
+    assert made == f"next:   {EMBED}"
+    assert then.split() == (
+        f"reteach predict {run} --images more.features --out labels.parquet".split()
+    )
 
 
 def test_a_table_opens_as_a_source(world):
@@ -207,7 +218,7 @@ def test_bad_input_is_one_line(world, tmp_path, capsys):
     run = train(world, "judged", steps=2)
     capsys.readouterr()
     for words, where in {
-        "the model takes features, and these are images": f"{tmp_path}/photos",
+        f"the model takes features, and these are images: {EMBED} makes theirs": f"{tmp_path}/photos",
         "takes other features than these (weights: abc there, xyz now)": f"{tmp_path}/other.features",
     }.items():
         assert main(["predict", str(run), "--images", where, "--out", f"{tmp_path}/p.csv"]) == 2

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from ..records.runs import EVALUATION, Number
+from ..features.preprocessing import embed_command
+from ..records.runs import EVALUATION, MODELS, Number
 from ..unreadable import Unreadable
 from .lines import metric_lines
 
@@ -42,4 +43,14 @@ class TrainResult:
         if self.metrics:
             yield from metric_lines(self.metrics, "validation")
         yield f"report: {self.report}"
-        yield f"next:   reteach predict {self.folder} --images FOLDER --out labels.parquet"
+        yield from next_lines(self.folder)
+
+
+def next_lines(folder: Path) -> Iterator[str]:
+    """How to predict with the run; of a model of features, how those of further images are made."""
+    index = MODELS.read(folder)
+    features = None if index is None else index.features
+    if features is not None:
+        yield f"next:   {embed_command(features)}"
+    begin, images = ("next:   ", "FOLDER") if features is None else (" " * 8, "more.features")
+    yield f"{begin}reteach predict {folder} --images {images} --out labels.parquet"

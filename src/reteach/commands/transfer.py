@@ -50,7 +50,7 @@ from ..schedules import linear_scaling
 from ..structured import parse_json
 from ..unreadable import Unreadable
 from .lines import metric_lines
-from .trained import TrainResult
+from .trained import TrainResult, next_lines
 
 NUMBERS = "transfer.json"
 RATE = 0.0025
@@ -89,7 +89,7 @@ class TransferResult:
         title = f"{self.val} held-out images, C = {self.strength:g}"
         yield from metric_lines({"fc-only": self.metrics}, title)
         yield f"numbers: {self.numbers}"
-        yield f"next:    reteach predict {self.folder} --images FOLDER --out labels.parquet"
+        yield from next_lines(self.folder)
 
 
 def transfer(options: TransferOptions) -> TrainResult | TransferResult:

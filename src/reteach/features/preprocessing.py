@@ -67,8 +67,13 @@ class Preprocessing:
         """
         made = features_of(source)
         if (made is None) != (self.features is None):
-            takes, given = ("images", "features")[:: 1 if self.features is None else -1]
-            raise UserError(f"{self.whose} takes {takes}, and these are {given}")
+            if self.features is None:
+                raise UserError(f"{self.whose} takes images, and these are features")
+            raise UserError(
+                f"{self.whose} takes features, and these are images: {embed_command(self.features)} "
+                "makes theirs (of other weights than timm's: with the run or --init FILE that made "
+                "the features it learned from)"
+            )
         if made and self.features and (told := differing(self.features, made)):
             raise UserError(f"{self.whose} takes other features than these ({told})")
 
@@ -85,6 +90,15 @@ class Preprocessing:
             dataset = replace(dataset, source=shrunk(dataset.source, self.at_least))
         batch_size = at_once(batch_size, self.frames)
         return Scan(dataset, augment, self.prepare, batch_size, workers)
+
+
+def embed_command(features: Mapping[str, Any]) -> str:
+    """What makes such features of further images, if the weights are timm's: a table does not tell that."""
+    words = ["reteach embed --images FOLDER --pretrained", f"--model {features['backbone']}"]
+    for key in ("image_size", "resize"):
+        if features.get(key) is not None:
+            words.append(f"--{key.replace('_', '-')} {features[key]}")
+    return " ".join([*words, "--out more.features"])
 
 
 NO_MATTER = ("block", "backend", "batch_size", "dtype", "views", "seed")
