@@ -285,6 +285,37 @@ def test_the_range_on_features_is_narrow_and_begins_with_the_lapse():
     assert noise_range(sure, (true + 1) % 5, strong=True) is None
 
 
+def weak_head(count: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of a head that errs on hard images, surer than it should be, and the true classes."""
+    draw = np.random.default_rng(seed)
+    true = draw.integers(0, classes, count)
+    logits = draw.normal(0, 1.5, (count, classes))
+    logits[np.arange(count), true] += draw.gamma(1.0, 2.0, count)
+    scores = np.exp(0.15 * logits)
+    return (scores / scores.sum(1, keepdims=True)).astype(np.float32), true
+
+
+@pytest.mark.parametrize(("count", "classes"), [(240, 10), (1000, 50)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_heads_on_few_images_of_a_class_claim_no_noise_among_right_labels(count, classes, seed):
+    scores, true = weak_head(count, classes, seed)
+    found = noise_range(scores, true, strong=True)
+    assert found is not None
+    assert found.low == 0
+    assert found.low <= found.value <= found.high
+
+
+def test_heads_on_few_images_that_confirm_nearly_all_labels_give_a_narrow_range():
+    scores, true = weak_head(240, 4, 0)
+    scores[np.arange(240), true] += 0.4
+    given = true.copy()
+    given[:12] = (given[:12] + 1) % 4
+    found = noise_range(scores, given, strong=True)
+    assert found is not None
+    assert found.low <= 0.05 <= found.high
+    assert found.high - found.low <= 0.15
+
+
 @pytest.mark.parametrize(
     ("likely", "least", "most"), [(0.0, 0.0, 0.15), (0.5, 0.99, 1.0), (1.0, 0.99, 1.0)]
 )
