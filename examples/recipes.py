@@ -24,7 +24,9 @@ from recipe_tables import Recipe, cpsd, mile, nct, real, semi
 
 from reteach.cli import main
 
-RECIPES: dict[str, Recipe] = mile.RECIPES | real.RECIPES | semi.RECIPES | cpsd.RECIPES | nct.RECIPES
+RECIPES: dict[str, Recipe] = (
+    mile.RECIPES | real.RECIPES | semi.RECIPES | cpsd.RECIPES | nct.RECIPES | nct.RIVALS
+)
 
 
 def flags(settings: dict[str, object]) -> list[str]:

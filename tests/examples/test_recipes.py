@@ -251,6 +251,32 @@ def test_unshrunk_epochs_and_drops_of_nct(name):
     assert rate(own - 1) == pytest.approx(told.settings.target_variability, abs=0.01)
 
 
+@pytest.mark.parametrize("name", list(recipes.nct.RIVALS))
+def test_unshrunk_epochs_and_starts_of_the_rivals_of_nct(name):
+    """Epochs of each network, when the rate falls, and when labels begin to be doubted."""
+    made, told, recipe = setup(name), config(name), recipes.RECIPES[name]
+    per_epoch = recipe.value("balanced-epoch") or recipe.images / recipe.value("batch-size")
+    kind = name.split("-", 3 if "tiny" in name else 2)[-1]
+    data = name.split("-")[1]
+    networks, epochs = {
+        ("m-correction", "tiny"): (1, 300),
+        ("co-teaching-plus", "tiny"): (2, 200),
+        ("divide-mix", "clothing1m"): (2, 80),
+        ("divide-mix", "webvision50"): (2, 100),
+    }[kind, data]
+    assert made.total == pytest.approx(networks * epochs * per_epoch, abs=1)
+    own, settings = made.total / networks, told.settings
+    if kind == "m-correction":
+        assert told.training.drop_at * epochs == pytest.approx(100)
+        assert settings.plain_share * own == pytest.approx(105 * per_epoch)
+    elif kind == "divide-mix":
+        assert told.training.drop_at == 0.5
+        assert settings.plain_share * own == pytest.approx(per_epoch, rel=1e-6)
+    else:
+        assert settings.forget == {"sym20": 0.2, "sym50": 0.5, "asym45": 0.45}[name.split("-")[2]]
+        assert (settings.forget_epochs, settings.disagreement) == (10, 20)
+
+
 def test_a_recipe_of_each_kind_is_a_command(monkeypatch):
     """Its line parses as it is printed; recipes of a kind differ in numbers alone."""
     parsed = []
