@@ -1,4 +1,4 @@
-"""The sweeps of the billion-scale paper and the one pipeline run, shrunk; the paper's own settings are its."""
+"""The sweeps of the billion-scale paper and the pipeline, run shrunk, and the settings of the former."""
 
 from __future__ import annotations
 

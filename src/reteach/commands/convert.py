@@ -86,8 +86,8 @@ def _undecided(images: int) -> tuple[str, ...]:
     if not images:
         return ()
     return (
-        f"{images:,} images have an empty set, of which nobody could tell: give evaluate --empty unknown (its "
-        "default beside --original), or leave them out here with --drop-empty",
+        f"{images:,} images have an empty set, of which nobody could tell: give evaluate --empty unknown "
+        "(its default beside --original), or leave them out here with --drop-empty",
     )
 
 
