@@ -335,9 +335,6 @@ def sets_taught(case: Case, name: str) -> Path:
 TAGS: dict[str, Callable[[Case, str], Path]] = {
     "plain": lambda c, n: c.fit(n, "softmax", c.given),
     "calibrate alone": lambda c, n: calibrated(c, c.fit(n, "softmax", c.given)),
-    "cleanlab, calibrate": lambda c, n: calibrated(
-        c, c.fit(n, "softmax", by_cleanlab(replace(c, lookups=0)))
-    ),
     "clean, calibrate": lambda c, n: calibrated(c, c.fit(n, "softmax", cleaned(c)[1])),
     "ELR, calibrate": lambda c, n: calibrated(c, c.fit(n, "elr", c.given)),
     "NCT, calibrate": lambda c, n: calibrated(c, c.fit(n, "nct", c.given)),
@@ -347,6 +344,9 @@ TAGS: dict[str, Callable[[Case, str], Path]] = {
         c, with_pile(c, n, "elr", cleaned(c)[1])
     ),
     "the rater's sets taught": sets_taught,
+    "cleanlab, calibrate": lambda c, n: calibrated(
+        c, c.fit(n, "softmax", by_cleanlab(replace(c, lookups=0)))
+    ),
 }
 
 

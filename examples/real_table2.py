@@ -3,6 +3,9 @@
     python examples/real_table2.py --images photos/ --labels labels.csv --test-images test/ [--smoke]
         [--test-labels real.parquet --test-original test.csv]
         [--model resnet50] [--epochs 90 270 900] [--folds 10] [--rule agreement]
+        [--lr 0.05 --weight-decay 1e-4 --set sigmoid.class_sum=true]
+
+Feature tables of `reteach embed` are images, too: --model linear.
 
 The labels are cleaned once by K-fold prediction (`reteach relabel clean`); then `reteach compare
 softmax sigmoid --also-labels clean.parquet --sweep epochs=90,270,900` trains with both losses on all
@@ -54,7 +57,12 @@ def digits(folder: Path) -> None:
 def main(options: argparse.Namespace) -> None:
     """Clean, compare on both label tables, print the table."""
     model = Model(options.model, device=options.device)
-    training = Training(batch_size=options.batch_size, optimizer=options.optimizer)
+    training = Training(
+        batch_size=options.batch_size,
+        optimizer=options.optimizer,
+        lr=options.lr,
+        weight_decay=options.weight_decay,
+    )
     cleaned = options.out / "clean.parquet"
     cleaning = CleanOptions(
         images=options.images,
@@ -76,6 +84,7 @@ def main(options: argparse.Namespace) -> None:
         test_labels=options.test_labels,
         test_original=options.test_original,
         also_labels=(cleaned,),
+        set=tuple(options.set),
         seeds=options.seeds,
         sweep=(f"epochs={','.join(f'{epochs:g}' for epochs in options.epochs)}",),
         early=False,
@@ -116,6 +125,9 @@ if __name__ == "__main__":
     parser.add_argument("--epochs", type=float, nargs="+", default=[90.0, 270.0, 900.0])
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--optimizer", default="sgd")
+    parser.add_argument("--lr", type=float)
+    parser.add_argument("--weight-decay", type=float)
+    parser.add_argument("--set", nargs="*", default=[], help="sigmoid.class_sum=true, …")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--folds", type=int, default=10)
     parser.add_argument("--rule", default="agreement")

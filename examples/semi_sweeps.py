@@ -241,7 +241,7 @@ def pixels(draw: Draw, images: Path, steps: Mapping[str, int]) -> dict[str, dict
         np.savez(draw.folder / f"{name}.npz", images=read, items=chosen)
     whole = sum(steps.values())
     training = Training(batch_size=128, optimizer="adam", augment="crop-flip", seed=draw.seed)
-    model = Model("reteach_mid", channels_last=True, device="cpu")
+    model = Model("reteach_small", channels_last=True, device="cpu")
     data = Data(str(draw.folder / "labelled.npz"), draw.labels, val_fraction=0.0)
     out = draw.folder / "supervised-pixels"
     run(

@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 import torch.multiprocessing as mp
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 import toys
 from reteach.engine import distributed
 from reteach.engine.evaluate import scores
 from reteach.engine.run import Run
+from reteach.losses.standard import softmax_xent
+from reteach.methods.supervised import Supervised
 
 STEPS = 12
 
@@ -54,6 +58,59 @@ def test_two_processes_train_as_one(tmp_path, name):
     alone = scores(next(iter(algorithm.predictors().values())), toys.scan())[1]
     together = torch.load(tmp_path / "scores.pt", weights_only=True)
     assert torch.allclose(torch.from_numpy(alone), together, atol=2e-5)
+
+
+class Halves(TorchFunctionMode):
+    """Batch normalisation of two processes in one: each half of the batch by itself, and running statistics
+    by the mean of the two."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return (halved if func is F.batch_norm else func)(*args, **(kwargs or {}))
+
+
+def halved(x, mean, var, weight, bias, training, momentum, eps):
+    assert training
+    out, seen = [], []
+    for half in x.chunk(2):
+        own = mean.clone(), var.clone()
+        with torch._C.DisableTorchFunction():
+            out.append(F.batch_norm(half, *own, weight, bias, True, momentum, eps))
+        seen.append(own)
+    with torch.no_grad():
+        mean.copy_((seen[0][0] + seen[1][0]) / 2)
+        var.copy_((seen[0][1] + seen[1][1]) / 2)
+    return torch.cat(out)
+
+
+def own_norm(rank: int, world: int, port: int, folder: str) -> None:
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
+    torch.set_num_threads(1)
+    with distributed.group(torch.device("cpu")):
+        weights = each_by_itself(Path(folder) / f"run{rank}", distributed.rank(), 2)
+        torch.save(weights, Path(folder) / f"{rank}.pt")
+
+
+def each_by_itself(folder: Path, rank: int = 0, world: int = 1):
+    algorithm = Supervised(toys.learner(norm_over="process"), softmax_xent, "softmax")
+    stream = toys.stream(rank=rank, world=world)
+    Run(folder, seed=3, quiet=True).train("train", algorithm, stream, steps=STEPS)
+    return toys.weights(algorithm)
+
+
+def test_batch_norm_of_each_process_by_itself(tmp_path, monkeypatch):
+    """As each half of the batch normalised by itself, running statistics included; the same in both."""
+    mp.start_processes(
+        own_norm, args=(2, free_port(), str(tmp_path)), nprocs=2, start_method="spawn"
+    )
+    one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert toys.same(one, two)
+    whole = each_by_itself(tmp_path / "whole")
+    monkeypatch.setattr(distributed, "batch_norm_over", lambda over: Halves())
+    halves = each_by_itself(tmp_path / "halves")
+    assert toys.same(halves, one, tolerance=2e-5)
+    assert not toys.same(whole, one, tolerance=1e-3)
 
 
 def test_a_batch_is_shared_out_without_overlap():

@@ -1,4 +1,4 @@
-"""The sweeps of the billion-scale paper and the pipeline, shrunk; the arithmetic of the paper is its own."""
+"""The sweeps of the billion-scale paper and the pipeline, run shrunk, and the settings of the former."""
 
 from __future__ import annotations
 

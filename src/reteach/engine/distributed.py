@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, final
+from typing import Any, Literal, TypeVar, final
 
 import torch
 import torch.distributed as dist
@@ -21,6 +21,8 @@ from torch.overrides import TorchFunctionMode
 from ..errors import UserError
 
 T = TypeVar("T")
+NormOver = Literal["all", "process"]
+"""What batch normalisation is over, where several processes train."""
 _alone = ContextVar("_alone", default=False)
 
 
@@ -154,18 +156,27 @@ def parallel(model: nn.Module, device: torch.device) -> nn.Module:
     return nn.parallel.DistributedDataParallel(model, device_ids=ids)
 
 
-class _GlobalBatchNorm(TorchFunctionMode):
-    """Batch normalisation over the batch of all processes, on any device.
+@final
+class _SharedBatchNorm(TorchFunctionMode):
+    """Batch normalisation where several processes train, on any device.
 
     ``SyncBatchNorm`` exists on GPUs alone. Catching ``F.batch_norm`` itself reaches every layer that
     is built on it, timm's fused ones as well.
+
+    Args:
+        over: the batch of all processes, or that of each alone.
     """
+
+    def __init__(self, over: NormOver) -> None:
+        super().__init__()
+        self._over = over
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func is F.batch_norm:
-            return _batch_norm(*args, **(kwargs or {}))
+            norm = _batch_norm if self._over == "all" else _own_batch_norm
+            return norm(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 
@@ -221,6 +232,31 @@ def _batch_norm(
     return out.to(x.dtype)
 
 
-def global_batch_norm() -> Any:
-    """A context in which batch normalisation sees the batch of all processes."""
-    return _GlobalBatchNorm() if world() > 1 else nullcontext()
+def _own_batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """By the images of this process; the running statistics move by the mean of all processes' statistics,
+    so that all of them end with one model."""
+    if training and running_mean is not None and running_var is not None:
+        with torch.no_grad():
+            axes = [axis for axis in range(x.dim()) if axis != 1]
+            var, mean = torch.var_mean(x.float(), axes, correction=1)
+            for running, now in ((running_mean, mean), (running_var, var)):
+                dist.all_reduce(now)
+                running.lerp_((now / world()).to(running.dtype), momentum)
+    with torch._C.DisableTorchFunction():
+        if training:
+            return F.batch_norm(x, None, None, weight, bias, True, momentum, eps)
+        return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+
+
+def batch_norm_over(over: NormOver) -> Any:
+    """A context in which batch normalisation sees the batch of all processes, or of each alone."""
+    return _SharedBatchNorm(over) if world() > 1 else nullcontext()

@@ -86,7 +86,11 @@ def one_view(out: Tensor) -> Tensor:
 
 
 @final
-@recorded("learner", free={"averaged", "compiled", "scaler"}, since={"batch_norm": "update"})
+@recorded(
+    "learner",
+    free={"averaged", "compiled", "scaler"},
+    since={"batch_norm": "update", "norm_over": "all"},
+)
 @dataclass(eq=False)
 class Learner:
     """A model that can be trained: ``learner(x)``, ``learner.update(loss, batch)``.
@@ -101,6 +105,7 @@ class Learner:
         compiled: use ``torch.compile`` for the training forward pass.
         batch_norm: keep the running statistics of batch normalisation, and normalise by them; or update
             them. Layers whose own weights are frozen keep theirs in any case.
+        norm_over: where several processes train, batches of all are normalised together, or each process's.
     """
 
     model: nn.Module
@@ -111,6 +116,7 @@ class Learner:
     precision: Precision = "fp32"
     compiled: bool = False
     batch_norm: Statistics = "update"
+    norm_over: distributed.NormOver = "all"
     averaged: nn.Module | None = field(default=None, init=False)
     scaler: torch.amp.GradScaler | None = field(default=None, init=False)
 
@@ -132,7 +138,7 @@ class Learner:
             self.model.train()
             for layer in self._kept:
                 layer.eval()
-        with autocast(x.device, self.precision), distributed.global_batch_norm():
+        with autocast(x.device, self.precision), distributed.batch_norm_over(self.norm_over):
             return self._forward(x)  # type: ignore[no-any-return]
 
     def infer(self, x: Tensor) -> Tensor:

@@ -236,6 +236,7 @@ class Setup:
             self.model.precision,
             self.model.compile,
             self.batch_norm,
+            self.model.norm_over,
         )
 
     def _probed(self, model: nn.Module, link: Link) -> None:

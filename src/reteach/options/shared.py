@@ -138,6 +138,10 @@ class Model(Checked):
     """Running statistics of batch normalisation. keep: those of the weights that training starts from;
     update: estimate them again from the training batches. auto: keep with --pretrained or --init, else
     update."""
+    norm_over: Literal["all", "process"] = "all"
+    """Where several processes train (torchrun): normalise the batches of all together, which gives the same
+    for any number of processes; or that of each process alone, as in the billion-scale paper (24 images per
+    GPU). Running statistics are then the mean of theirs."""
     vectors: Annotated[Path | None, Exists()] = None
     """Word vectors of the class names (GloVe's text format), for models with a token per class such as
     resnet101_tf and q2l_resnet101; by default these tokens are learned."""

@@ -8,6 +8,7 @@ import torch
 
 from ..data.dataset import Dataset
 from ..data.sources.base import features_of, is_video
+from ..engine import distributed
 from ..errors import UserError
 from ..features.preprocessing import differing
 from ..labels import Multi, Single, as_multi
@@ -103,7 +104,10 @@ def check_fine_tuning(
         )
     normed = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in network.modules())
     if not normed:
-        refuse_unused(model, f"with {model.model}, which has no batch normalisation", "batch_norm")
+        why = f"with {model.model}, which has no batch normalisation"
+        refuse_unused(model, why, "batch_norm", "norm_over")
+    if distributed.world() == 1:
+        refuse_unused(model, "in a single process: start several with torchrun", "norm_over")
     if training.layer_decay is not None:
         blocks.rate_scales(network, training.layer_decay)
 

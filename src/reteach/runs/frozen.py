@@ -98,7 +98,9 @@ def _check(config: Config, inputs: Inputs) -> None:
             "--freeze needs a trained network to keep as it is: --pretrained, --init FILE or --init RUN"
         )
     refuse_unused(model, why, "frames", "vectors", "channels_last")
-    refuse_unused(model, f"{why}, which trains the head alone", "freeze_until", "batch_norm")
+    refuse_unused(
+        model, f"{why}, which trains the head alone", "freeze_until", "batch_norm", "norm_over"
+    )
     refuse_unused(config.training, f"{why}, which trains the head alone", "layer_decay", "min_crop")
     refuse_unused(config.data, f"{why}, which keeps features", "cache", "resident")
     pixels = f"{why}, which sees each image once and never its pixels again"

@@ -102,6 +102,37 @@ def test_reassessment(folder: Path, tmp_path: Path) -> None:
     assert "published models" not in checked(again)
 
 
+def test_figure_7_shows_what_mistakes_remain_over_several_models(
+    folder: Path, tmp_path: Path
+) -> None:
+    """A chart for each verdict; a model without scores has no accuracy, and that is said."""
+    models = sorted(folder.glob("model*.parquet"))
+    rows = ["model,labels,item,answer"]
+    for number, name in enumerate([*(m.stem for m in models[:3]), "elsewhere"]):
+        for labels in ("original", "reassessed"):
+            for item in range(4):
+                said = "clear mistake" if item <= number else "not a mistake"
+                rows.append(f"{name},{labels},{item},{said}")
+    verdicts = tmp_path / "v.csv"
+    verdicts.write_text("\n".join(rows) + "\n")
+    page = tmp_path / "page.html"
+    options = EvaluateOptions(
+        tuple(models),
+        folder / "real.parquet",
+        original=folder / "original.parquet",
+        score_options=ScoreEvaluationOptions(page, verdicts=verdicts),
+    )
+    evaluate_scores(options)
+    text = checked(page).split('id="mistakes"', 1)[1]
+    for verdict in ("clear mistake", "not a mistake", "undecidable"):
+        assert f"raters call {verdict}, over original accuracy" in text
+    assert "1 model without a score table: not in the charts." in text
+    assert "mistakes by the reassessed labels" in text
+    verdicts.write_text("\n".join(rows[:9]) + "\n")  # of one model
+    evaluate_scores(options)
+    assert "raters call" not in checked(page)
+
+
 def test_one_model_is_enough(folder: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     (model, *_) = folder.glob("model*.parquet")

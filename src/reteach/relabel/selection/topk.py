@@ -20,9 +20,8 @@ one.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -248,27 +247,22 @@ def _count_drawn(db: Database, table: Shards, rule: RankingRule) -> int:
     rows = "read_parquet($files, hive_partitioning = false)"
     sql = f"select {count} from {rows} where {sampled(rule)}"
 
-    def of(files: list[Path]) -> int:
-        return int(db.run(sql, files)[0][0])
+    def of(files: list[Path]) -> int | None:
+        """None where one of them cannot be read."""
+        try:
+            return int(db.run(sql, files)[0][0])
+        except db.error:
+            return None
 
     files = [shard.file for shard in table.shards]
-    try:
-        found = of(files)
-    except db.error:  # the selection will set damaged shards aside, and name them
-        found = of([file for file in files if _readable(partial(of, [file]), db)])
+    found = of(files)
+    if found is None:  # the selection will set damaged shards aside, and name them
+        found = of([file for file in files if of([file]) is not None])
     if not found:
         raise UserError(
             f"--sample {rule.sample:g} draws none of the images of {table.path}: raise it"
         )
     return found
-
-
-def _readable(read: Callable[[], object], db: Database) -> bool:
-    try:
-        read()
-    except db.error:
-        return False
-    return True
 
 
 SAMPLED = "\x1esample"

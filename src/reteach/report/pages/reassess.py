@@ -11,9 +11,17 @@ from ...analysis.quality import Share
 from ...analysis.reassess import Reassessment
 from ...formatting import count, percent, plural
 from ..kit.blocks import big_numbers, columns, facts, head, named, row, table
-from ..kit.html import Html, tag
+from ..kit.html import Html, join, tag
 from ..kit.page import Section, top, write_page
-from .reassess_charts import Published, chosen, later_predictions, oracle, progress, who_is_right
+from .reassess_charts import (
+    Published,
+    chosen,
+    later_predictions,
+    oracle,
+    progress,
+    remaining,
+    who_is_right,
+)
 
 CLASSES = 40
 """Rows of the table of ambiguous classes."""
@@ -41,7 +49,7 @@ def write_reassessment(
         later_predictions(found),
         oracle(found),
         _ambiguous(found),
-        _mistakes(mistakes),
+        _mistakes(found, mistakes),
     ]
     write_page(path, f"{title} — reteach", _header(title, found), sections)
 
@@ -137,9 +145,14 @@ def _ambiguous(found: Reassessment) -> Section | None:
     )
 
 
-def _mistakes(mistakes: Sequence[Mistakes]) -> Section | None:
+def _mistakes(found: Reassessment, mistakes: Sequence[Mistakes]) -> Section | None:
     if not mistakes:
         return None
+    scored = {m.name for m in found.models}
+    without = len({m.model for m in mistakes} - scored)
+    aside = (
+        f" {plural(without, 'model')} without a score table: not in the charts." if without else ""
+    )
     judged = [f"{verdict}, %" for verdict in VERDICTS]
     heads = columns("model", head("mistake by", text=True), "images", *judged)
     rows = [
@@ -155,6 +168,9 @@ def _mistakes(mistakes: Sequence[Mistakes]) -> Section | None:
         "mistakes",
         "The remaining mistakes",
         "What raters said of predictions that count as mistakes; the verdict of most raters on "
-        "each image.",
-        table(heads, [rows], "Kinds of mistakes", sortable=True),
+        f"each image.{aside}",
+        join(
+            remaining(found, mistakes),
+            table(heads, [rows], "Kinds of mistakes", sortable=True),
+        ),
     )

@@ -1,10 +1,13 @@
-"""The charts of the page of reassessed models: Figures 1, 4, 5 and 6 of ReaL."""
+"""The charts of the page of reassessed models: Figures 1 and 4 to 7 of ReaL."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...analysis.mistakes import VERDICTS, Mistakes
 from ...analysis.progress import FittedLine as Fit
 from ...analysis.progress import Transfer
 from ...analysis.reassess import ModelResult, Reassessment
@@ -47,7 +50,7 @@ def progress(
 
 
 def side_by_side(charts: list[Html]) -> Html:
-    """Two charts in a row where there is room."""
+    """Charts in a row where there is room."""
     return tag("div", charts, class_="halves")
 
 
@@ -173,3 +176,27 @@ def oracle(found: Reassessment) -> Section | None:
         "original annotators would choose.",
         join(legend(names), panel("Accuracy in ambiguous classes", chart, "%")),
     )
+
+
+def remaining(found: Reassessment, mistakes: Sequence[Mistakes]) -> Html | None:
+    """Kinds of mistakes over the models' original accuracy, a chart for each kind (Figure 7)."""
+    accuracy = {m.name: m.original.value for m in found.models}
+    known = [m for m in mistakes if m.model in accuracy]
+    if len({m.model for m in known}) < 2:
+        return None
+    sets = list(dict.fromkeys(m.labels for m in known))
+    charts, points = [], []
+    for verdict in VERDICTS:
+        points = [
+            Points(
+                f"mistakes by the {labels} labels",
+                [accuracy[m.model] for m in known if m.labels == labels],
+                [m.shares[verdict].value for m in known if m.labels == labels],
+                look,
+                size=28,
+            )
+            for look, labels in enumerate(sets)
+        ]
+        label = f"Share of supposed mistakes that raters call {verdict}, over original accuracy"
+        charts.append(panel(verdict, plane(points, label, "original accuracy, %", f"{verdict}, %")))
+    return join(keys(points), side_by_side(charts))
