@@ -21,6 +21,23 @@ class Refused(UserError):
     """A folder is of another run, configuration or version: nothing was done to it."""
 
 
+class DiskFull(UserError):
+    """There is no room for what is being written; whatever stood there is untouched."""
+
+
+class StoreFailed(UserError):
+    """A database does not do what it is asked; nothing of that is stored.
+
+    Args:
+        full: because its disk is full.
+    """
+
+    def __init__(self, store: str, reason: str, full: bool) -> None:
+        mend = "free some space" if full else "put a copy of it back, if it is damaged"
+        super().__init__(f"{store}: {reason}: {mend}")
+        self.full = full
+
+
 def closest(name: str, known: list[str], n: int = 5) -> str:
     """A hint of the names nearest to a mistyped one: ``"; did you mean a, b?"`` or ``""``."""
     import difflib

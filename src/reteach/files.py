@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError
+from .errors import DiskFull, UserError
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(?=.)")
 _PART = re.compile(r"\.(?P<host>[A-Za-z0-9-]{1,24})-(?P<pid>\d+)-[0-9a-f]{8}\.part\Z")
@@ -63,7 +63,7 @@ def writing(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         if out_of_space(error):
-            raise UserError(
+            raise DiskFull(
                 f"disk full while writing {path}: free some space, then run the same again"
             ) from None
         if isinstance(error, OSError) and error.errno in _CANNOT:

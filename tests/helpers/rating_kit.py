@@ -104,14 +104,22 @@ def own_port() -> Iterator[int]:
 
 
 @contextmanager
-def running(store: Store, folder: Path, **flow: Any) -> Iterator[Site]:
-    """The app on a free port of loopback, in a thread."""
+def running(
+    store: Store, folder: Path, port: int = 0, public: str | None = None, **flow: Any
+) -> Iterator[Site]:
+    """The app on a port of loopback, in a thread.
+
+    Args:
+        port: 0: a free one.
+        public: the address that raters use, where something stands before the app.
+    """
     from reteach.web.serving import listen, web_server
 
     gallery = Gallery(FolderImages(folder))
-    listener = listen("127.0.0.1", 0)
+    listener = listen("127.0.0.1", port)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    site = Site(store, Flow(store, gallery.why_missing, **flow), gallery, new_token(), address)
+    flows = Flow(store, gallery.why_missing, **flow)
+    site = Site(store, flows, gallery, new_token(), public or address)
     server = web_server(create_app(site))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
@@ -223,7 +231,7 @@ class Client:
             self.close()
             self.host = parts.netloc
         if self._to is None:
-            self._to = http.client.HTTPConnection(self.host, timeout=60)
+            self._to = self.connect()
         jar = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         sent = {"Cookie": jar} if jar else {}
         if body is not None:
@@ -247,6 +255,10 @@ class Client:
         if reply.status == 303:
             return self._send("GET", self.headers["location"], None, {})
         return Page(data.decode("utf-8", "replace"))
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A new connection to ``host``."""
+        return http.client.HTTPConnection(self.host, timeout=60)
 
     def close(self) -> None:
         """Drop the connection."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import event
 from starlette.testclient import TestClient
 
 from reteach.errors import UserError
@@ -470,6 +473,50 @@ def test_guessing_and_flooding_are_slowed_down(site: ReviewSite, ann: Reviewer) 
     site.door.calls.burst, site.door.calls.per_second = 3, 0.001
     site.door.calls._left.clear()
     assert [ann.get("/live").status_code for _ in range(5)] == [200] * 3 + [429] * 2
+
+
+def test_full_disk_while_deciding_is_507_and_the_same_request_is_taken_later(
+    site: ReviewSite, ann: Reviewer, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = site.session.store.engine
+    with engine.begin() as connection:  # every decision takes all that is left, and more
+        connection.exec_driver_sql("CREATE TABLE filler (x BLOB)")
+        connection.exec_driver_sql(
+            "CREATE TRIGGER full BEFORE INSERT ON review_actions BEGIN "
+            "INSERT INTO filler VALUES (zeroblob(10000000)); END"
+        )
+
+    def limited(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT INTO review_actions"):
+            cursor.execute("PRAGMA max_page_count = 300")
+
+    event.listen(engine, "before_cursor_execute", limited)
+    asked = {"rows": [1], "kind": "right", "request": "the-same-request"}
+    for _ in range(2):
+        reply = ann.do("decide", **asked)
+        assert reply.status_code == 507, reply.text
+        assert "disk of the server is full" in reply.json()["title"]
+    assert "Traceback" not in caplog.text
+    assert "database or disk is full: free some space" in caplog.text
+    assert site.session.store.newest() == 0
+    assert ann.get("/").status_code == 200  # what is there can be looked at
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER full")
+    assert ann.do("decide", **asked).status_code == 200
+    assert [action.request for action in site.session.store.since(0)] == ["the-same-request"]
+
+
+def test_full_disk_while_exporting_is_507(
+    site: ReviewSite, ann: Reviewer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    reply = ann.do("export")
+    assert reply.status_code == 507, reply.text
+    monkeypatch.undo()
+    assert ann.do("export").status_code == 200
 
 
 def test_requests_come_from_pages_of_their_reviewer(site: ReviewSite, ann: Reviewer) -> None:

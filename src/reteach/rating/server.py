@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from math import isnan
 
 from fastapi import APIRouter, FastAPI, Request
@@ -18,7 +17,6 @@ from .assignment import HOLD, NoImages, NotYours
 from .beside import Beside, called, exist, matching
 from .pages import PAGES, page
 from .raters import Rater, by_token
-from .store import StoreFailed
 from .views import counts, earlier, item_name, task_view
 
 router = APIRouter()
@@ -30,20 +28,7 @@ def create_app(site: Site) -> FastAPI:
     """The whole web app over one store."""
     app = new_app("reteach rate", site.public, PAGES, router, owner.router)
     app.state.site = site
-    app.add_exception_handler(StoreFailed, _store_failed)
     return app
-
-
-async def _store_failed(_: Request, error: Exception) -> Response:
-    """What a request gets that the database did not take; the owner reads why in the log."""
-    assert isinstance(error, StoreFailed)
-    logging.getLogger("uvicorn.error").error("%s", error)
-    if error.full:
-        title, status = "The disk of the server is full", 507
-    else:
-        title, status = "The answers cannot be reached", 503
-    text = "Nothing of this page was saved. Please tell the owner, and send it again later."
-    return page("message", status, title=title, text=text)
 
 
 @router.get("/")

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, final, get_args
+from typing import Any, Literal, cast, get_args
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from ..errors import UserError, missing_extra
+from ..errors import StoreFailed, UserError, missing_extra
 from ..files import make_folder, out_of_space
 from . import migrations, schema
 from .schema import Kind
@@ -111,22 +111,8 @@ class Store:
         self.engine.dispose()
 
 
-@final
-class StoreFailed(UserError):
-    """The database does not do what it is asked.
-
-    Args:
-        full: because its disk is full.
-    """
-
-    def __init__(self, where: str, reason: str, full: bool) -> None:
-        mend = "free some space" if full else "put a copy of it back, if it is damaged"
-        super().__init__(f"rating store {where}: {reason}: {mend}")
-        self.full = full
-
-
 @contextmanager
-def store_errors(where: str) -> Iterator[None]:
+def store_errors(where: str, what: str = "rating store") -> Iterator[None]:
     """What a database raises, as the error of a user.
 
     Raises:
@@ -137,7 +123,7 @@ def store_errors(where: str) -> Iterator[None]:
     except (SQLAlchemyError, UnicodeDecodeError) as error:
         said = getattr(error, "orig", None) or error
         reason = " ".join(str(said).split())[:200]
-        raise StoreFailed(where, reason, out_of_space(said)) from None
+        raise StoreFailed(f"{what} {where}", reason, out_of_space(said)) from None
 
 
 def _one_of(word: str, words: Sequence[str]) -> str:

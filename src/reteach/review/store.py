@@ -37,7 +37,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ..errors import UserError
 from ..labels import Rows
-from ..rating.store import address, connect
+from ..rating.store import address, connect, store_errors
 
 FORMAT = 1
 CHUNK = 20_000
@@ -110,7 +110,7 @@ class ReviewStore:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that no other writer overlaps; durable once the context is left."""
-        with self._queue, self.engine.connect() as plain:
+        with store_errors(self.where, WHAT), self._queue, self.engine.connect() as plain:
             connection = plain.execution_options(reteach_write=True)
             with connection.begin():
                 lock = select(_about.c.value).where(_about.c.name == "version")
@@ -121,12 +121,12 @@ class ReviewStore:
         """The actions that are numbered higher than ``last``, in order."""
         if connection is not None:
             return _since(connection, last)
-        with self.engine.connect() as own, own.begin():
+        with store_errors(self.where, WHAT), self.engine.connect() as own, own.begin():
             return _since(own, last)
 
     def newest(self) -> int:
         """The number of the newest action; 0: there is none."""
-        with self.engine.connect() as connection:
+        with store_errors(self.where, WHAT), self.engine.connect() as connection:
             return int(connection.scalar(select(func.max(_actions.c.id))) or 0)
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,11 +11,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from ..errors import DiskFull, StoreFailed
 from .door import RequestRefused
 from .middleware import Guard
 from .pages import Pages
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+FULL = "The disk of the server is full"
+NOT_SAVED = "Nothing of this page was saved. Please tell the owner, and send it again later."
 
 
 def new_app(title: str, public: str, pages: Pages, *routers: APIRouter) -> FastAPI:
@@ -37,10 +41,22 @@ def new_app(title: str, public: str, pages: Pages, *routers: APIRouter) -> FastA
         status = error.status_code if isinstance(error, HTTPException) else 404
         return no(request, status, "There is nothing here", "Please check the address.")
 
+    async def failed(request: Request, error: Any) -> Response:
+        """Nothing was stored; whoever runs the server reads why in the log."""
+        logging.getLogger("uvicorn.error").error("%s", error)
+        status, title = (507, FULL) if _full(error) else (503, "The answers cannot be reached")
+        return no(request, status, title, NOT_SAVED)
+
+    app.add_exception_handler(StoreFailed, failed)
+    app.add_exception_handler(DiskFull, failed)
     app.add_exception_handler(RequestRefused, refused)
     app.add_exception_handler(HTTPException, unknown)
     app.add_exception_handler(RequestValidationError, unknown)
     return app
+
+
+def _full(error: DiskFull | StoreFailed) -> bool:
+    return isinstance(error, DiskFull) or error.full
 
 
 def _static(pages: Pages) -> Any:

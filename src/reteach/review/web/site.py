@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
-from ...errors import UserError
+from ...errors import DiskFull, StoreFailed, UserError
 from ...structured import parse_json
 from ...web.door import Door, RequestRefused, body_of, check_form_token, damaged
 from ...web.images import Gallery
@@ -175,6 +175,8 @@ def answered(ask: Callable[[], T]) -> T:
     """
     try:
         return ask()
+    except (DiskFull, StoreFailed):  # the app has a page for them
+        raise
     except UserError as error:
         raise RequestRefused(422, "That is not possible", str(error)) from None
 

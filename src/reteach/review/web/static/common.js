@@ -40,6 +40,7 @@ async function once(path, body) {
 // Until the server has answered, with the number of the first try: to the store, all tries are one request.
 async function deliver(path, body) {
   for (let wait = 1000; ; wait = Math.min(2 * wait, 8000)) {
+    let why = "the server cannot be reached";
     try {
       const reply = await once(path, body);
       if (reply.status < 500 && reply.status !== 429) {
@@ -47,8 +48,9 @@ async function deliver(path, body) {
         problem(reply.ok ? "" : `${answer.title}: ${answer.text}`);
         return reply.ok ? answer : null;
       }
+      if (reply.status === 507) why = "the disk of the server is full";
     } catch { /* no connection, or an answer that broke off */ }
-    problem("Not saved yet: the server cannot be reached. Trying again …");
+    problem(`Not saved yet: ${why}. Trying again …`);
     await pause(wait);
   }
 }
