@@ -18,7 +18,7 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh
 from scipy.special import expit, softmax
 
 from ..labels import Rows
@@ -221,7 +221,17 @@ def ridge(x: Floats, y: Floats, second: Floats) -> Head:
 
 
 def _solved(matrix: Doubles, right: Doubles) -> Doubles:
-    return np.asarray(cho_solve(cho_factor(matrix, overwrite_a=True), right))
+    """matrix⁻¹ · right of a shrunk covariance.
+
+    The moments are of all rows and the centres of those that are learned from: of few rows the difference
+    may spread less than nothing in some direction, which then counts as the least that shrinkage leaves.
+    """
+    try:
+        return np.asarray(cho_solve(cho_factor(matrix), right))
+    except LinAlgError:
+        values, directions = eigh(matrix)
+        values = np.maximum(values, SHRINKAGE * max(float(values[-1]), 1e-9))
+        return np.asarray((directions / values) @ (directions.T @ right))
 
 
 def _warmth(scores: Floats, y: NDArray[np.int32]) -> tuple[float, float]:
