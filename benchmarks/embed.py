@@ -1,11 +1,12 @@
 """Images per processor second of `reteach embed` beside eager timm on the same files, decoding included.
 
-    python benchmarks/embed.py [--images FOLDER] [--count 64] [--model tf_efficientnet_lite0] [--size 224]
+    python -m benchmarks embedding
+    python -m benchmarks.embed [--images FOLDER] [--count 64] [--model tf_efficientnet_lite0] [--size 224]
                                [--backends folded openvino onnx] [--rounds 3]
 
 Eager timm is what its documentation shows: `create_model(..., num_classes=0).eval()`, its own transform,
 batches of 32 under `inference_mode`. Both sides decode in the process itself with one thread, and take turns,
-so that they meet the same load. Without --images, JPEGs of 375 × 500 are made up. Untrained weights: what
+so that they meet the same load. Without --images, pieces of two photos are taken. Untrained weights: what
 the features say does not matter here. The features of both are compared as well, on the same pixels.
 """
 
@@ -15,8 +16,8 @@ import argparse
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,29 +27,15 @@ import timm
 import torch
 from PIL import Image
 
+from benchmarks import pictures
+from benchmarks.house import Contender, Contest, timed
 from reteach.data.loading.batch import Normalize
-from reteach.features.embed import embed
+from reteach.features.embed import Backend, embed
 from reteach.features.extractor import Extractor
 from reteach.features.preprocessing import Preprocessing
 from reteach.models import zoo
 
 torch.set_num_threads(1)
-
-
-def photos(folder: Path, count: int) -> None:
-    """JPEGs of noise with an outline."""
-    noise = np.random.default_rng(0)
-    for number in range(count):
-        small = Image.fromarray(noise.integers(0, 255, (24, 32, 3), np.uint8))
-        big = small.resize((500, 375), Image.Resampling.BICUBIC)
-        big.save(folder / f"{number:05}.jpg", quality=90)
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Processor seconds."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
 
 
 def eager(model: torch.nn.Module, files: list[Path], size: int) -> None:
@@ -59,6 +46,42 @@ def eager(model: torch.nn.Module, files: list[Path], size: int) -> None:
         for start in range(0, len(files), 32):
             batch = [transform(Image.open(f).convert("RGB")) for f in files[start : start + 32]]
             model(torch.stack(batch))
+
+
+def extractor(name: str, size: int) -> Extractor:
+    """An untrained network."""
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=0).eval()
+    mean, std = zoo.normalisation(model)
+    prepare = Normalize(mean, std, interpolation=zoo.interpolation(model))
+    return Extractor(model, Preprocessing(size, None, prepare), name)
+
+
+def contest(folder: Path) -> Contest:
+    """A row: the backend that ``reteach embed`` takes by itself."""
+    count, name, size = 32, "tf_efficientnet_lite0", 224
+    files = pictures.write(folder / "photos", count, 500, 375)
+    paths = sorted(files.rglob("*.jpg"))
+    eyes = extractor(name, size)
+
+    def ours(backend: Backend | None) -> None:
+        shutil.rmtree(folder / "table", ignore_errors=True)
+        embed(eyes, str(files), folder / "table", backend=backend)
+
+    def onnx() -> Contender:
+        for need in ("onnxruntime", "onnx"):
+            import_module(need)
+        return timed(lambda: ours("onnx"))
+
+    return Contest(
+        f"features of {count} JPEGs of 500 × 375 by {name} at {size} px, from files to a table on disk",
+        timed(lambda: ours(None)),
+        {
+            "timm, eager": lambda: timed(lambda: eager(eyes.model, paths, size)),
+            "reteach's eager backend": lambda: timed(lambda: ours("eager")),
+            "reteach's onnx backend": onnx,
+        },
+    )
 
 
 def main() -> None:
@@ -74,16 +97,16 @@ def main() -> None:
     files = work / "photos"
     files.mkdir()
     if args.images is None:
-        photos(files, args.count)
+        pictures.write(files, args.count, 500, 375)
     else:
         for file in sorted(args.images.rglob("*.jpg"))[: args.count]:
             shutil.copy(file, files)
-    paths = sorted(files.iterdir())
-    torch.manual_seed(0)
-    model = timm.create_model(args.model, num_classes=0).eval()
-    mean, std = zoo.normalisation(model)
-    prepare = Normalize(mean, std, interpolation=zoo.interpolation(model))
-    eyes = Extractor(model, Preprocessing(args.size, None, prepare), args.model)
+    paths = sorted(files.rglob("*.jpg"))
+    eyes = extractor(args.model, args.size)
+    model = eyes.model
+
+    def seconds(run: Callable[[], object]) -> float:
+        return timed(run)(0)["s"]
 
     def ours(backend: str) -> None:
         shutil.rmtree(work / backend, ignore_errors=True)
@@ -91,9 +114,9 @@ def main() -> None:
 
     rates: dict[str, list[float]] = {name: [] for name in ["eager timm", *args.backends]}
     for _ in range(args.rounds):
-        rates["eager timm"].append(len(paths) / timed(lambda: eager(model, paths, args.size)))
+        rates["eager timm"].append(len(paths) / seconds(lambda: eager(model, paths, args.size)))
         for backend in args.backends:
-            rates[backend].append(len(paths) / timed(lambda name=backend: ours(name)))
+            rates[backend].append(len(paths) / seconds(lambda name=backend: ours(name)))
     print(f"{args.model} at {args.size}, {len(paths)} files, images per processor second:")
     for name, found in rates.items():
         ratios = np.array(found) / np.array(rates["eager timm"])

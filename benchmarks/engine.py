@@ -1,6 +1,7 @@
 """What the engine costs beside a bare PyTorch loop, and MILe beside plain supervised training.
 
-    OMP_NUM_THREADS=1 python benchmarks/engine.py [--device cuda] [--model resnet18] [--rounds 7]
+    python -m benchmarks "training, engine"
+    OMP_NUM_THREADS=1 python -m benchmarks.engine [--device cuda] [--model resnet18] [--rounds 7]
 
 Both are ratios of CPU time (of wall time on a GPU), of the same batches in the same process. The
 contenders take turns, round by round, and the median round counts.
@@ -12,10 +13,12 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks.house import Contest, timed
 from reteach.data.dataset import Dataset
 from reteach.data.loading.augment import Plain
 from reteach.data.loading.batch import Normalize
@@ -38,7 +41,7 @@ STEPS = 60
 N = 1024
 
 
-def arguments() -> argparse.Namespace:
+def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--model", default="reteach_small")
@@ -46,11 +49,23 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--rounds", type=int, default=7)
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
-def main() -> None:
-    told = arguments()
+def contest(folder: Path) -> Contest:
+    """A row: plain training."""
+    told = arguments([])
+    ready = contenders(told)
+    return Contest(
+        f"{STEPS} supervised steps of {told.model} on {told.size} px images in memory, batches of "
+        f"{told.batch_size}: the engine with all it does around a step",
+        timed(ready["supervised"]),
+        {"bare PyTorch loop": lambda: timed(ready["bare loop"])},
+    )
+
+
+def contenders(told: argparse.Namespace) -> dict[str, Callable[[], None]]:
+    """Loops of :data:`STEPS` steps."""
     classes = tuple("abcdefghij")
     noise = np.random.default_rng(0)
     images = noise.integers(0, 255, (N, told.size, told.size, 3), np.uint8)
@@ -112,7 +127,7 @@ def main() -> None:
             learner(), network().requires_grad_(False), transmission, Cycles.of(40, 20)
         )
 
-    contenders: dict[str, Callable[[], None]] = {
+    return {
         "bare loop": bare(),
         "supervised": engine(lambda: Supervised(learner(), sigmoid_bce, "sigmoid")),
         "mile 40/20": engine(lambda: mile(40, 20)),
@@ -124,10 +139,17 @@ def main() -> None:
         ),
         "mile 1/59 per batch": engine(lambda: mile(1, 59)),
     }
+
+
+def main() -> None:
+    """Print milliseconds per step of each."""
+    told = arguments()
+    device = torch.device(told.device)
     clock = time.process_time if device.type == "cpu" else time.perf_counter
-    times: dict[str, list[float]] = {name: [] for name in contenders}
+    ready = contenders(told)
+    times: dict[str, list[float]] = {name: [] for name in ready}
     for _ in range(told.rounds + 1):
-        for name, loop in contenders.items():
+        for name, loop in ready.items():
             start = clock()
             loop()
             if device.type == "cuda":

@@ -1,66 +1,90 @@
 """Label tables in CSV: reading one beside pandas, each in a process of its own.
 
-python benchmarks/label_csv.py --rows 10000000
+    python -m benchmarks "label tables"
+    python -m benchmarks.label_csv --rows 10000000
+
+pandas has two readers: its own, and Arrow's (``engine="pyarrow"``). ``Arrow columns`` is the second with
+``dtype_backend="pyarrow"``, in which texts stay in Arrow's memory; ``Python texts`` is the first with a
+Python object per cell, which is what reteach's items are.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-CODE = {
-    "pandas": "import pandas as p; f = p.read_csv",
-    "pandas, Python texts": "import pandas as p; f = lambda w: p.read_csv(w, dtype=object)",
-    "reteach": "import pyarrow.csv; from reteach.tables import read_labels as f",
+from benchmarks.fresh import contender, fresh, here, import_first
+from benchmarks.house import Contender, Contest
+
+ROWS = 1_000_000
+PANDAS = {
+    "pandas": {},
+    "pandas, Python texts": {"dtype": "object"},
+    "pandas, Arrow's engine": {"engine": "pyarrow"},
+    "pandas, Arrow's engine and columns": {"engine": "pyarrow", "dtype_backend": "pyarrow"},
 }
+OURS = ("pyarrow.csv", "reteach.tables")
+THEIRS = ("pandas", "pyarrow.csv")
 
 
-def write(file: Path, rows: int) -> None:
+def write(file: Path, rows: int) -> Path:
     """A table of one label each, out of a thousand classes."""
     with file.open("w") as out:
         out.write("item,labels\n")
         out.writelines(f"images/{n:09}.jpg,class {n * 7919 % 1000}\n" for n in range(rows))
+    return file
 
 
-def measure(code: str, file: Path) -> tuple[float, float, float]:
-    """(seconds of the wall, of processors, peak GB) of one reading, imports left out."""
-    timed = (
-        f"{code}\nimport time\na, b = time.perf_counter(), time.process_time()\nf({str(file)!r})\n"
-        "print(time.perf_counter() - a, time.process_time() - b)"
+def ours(file: str) -> None:
+    """Read it as a label table."""
+    from reteach.tables import read_labels
+
+    read_labels(file)
+
+
+def pandas(file: str, how: str) -> None:
+    """Read it as a data frame."""
+    import pandas as pd
+
+    pd.read_csv(file, **PANDAS[how])
+
+
+def contest(folder: Path) -> Contest:
+    """A row: time and memory."""
+    file = write(folder / "labels.csv", ROWS)
+
+    def peer(how: str) -> Contender:
+        import_first(*THEIRS)
+        return contender(here(__file__), "pandas", file, how, needs=THEIRS)
+
+    peers: dict[str, Callable[[], Contender]] = {how: partial(peer, how) for how in PANDAS}
+    return Contest(
+        f"reading {ROWS:,} label rows from CSV: every class checked, repeated items refused",
+        contender(here(__file__), "ours", file, needs=OURS),
+        peers,
+        {("pandas", "s"): 0.5},
     )
-    process = subprocess.Popen([sys.executable, "-c", timed], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    said = process.stdout.read().split()
-    _, status, used = os.wait4(process.pid, 0)
-    assert status == 0
-    return float(said[0]), float(said[1]), used.ru_maxrss / 1e6
 
 
 def main() -> None:
-    """Print one line per reader, and the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--repeats", type=int, default=1)
+    """Print one line per reader."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=10_000_000)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "labels.csv"
-        write(file, given.rows)
-        best = {}
-        for name, code in CODE.items():
-            found = [measure(code, file) for _ in range(given.repeats)]
-            wall, cpu, peak = (min(column) for column in zip(*found, strict=True))
-            best[name] = cpu
+        file = write(Path(folder) / "labels.csv", given.rows)
+        mine = fresh(here(__file__), "ours", file, needs=OURS)
+        print(f"{'reteach':36} {mine['s']:7.2f} s of CPU  {mine['MB']:7.0f} MB")
+        for how in PANDAS:
+            found = fresh(here(__file__), "pandas", file, how, needs=THEIRS)
             print(
-                f"{name}: {given.rows:,} rows, {wall:.2f} s, {cpu:.2f} s of CPU, peak {peak:.2f} GB"
+                f"{how:36} {found['s']:7.2f} s of CPU  {found['MB']:7.0f} MB  "
+                f"reteach takes {mine['s'] / found['s']:.2f} × the time, "
+                f"{mine['MB'] / found['MB']:.2f} × the memory"
             )
-        print(
-            f"reteach: {best['reteach'] / best['pandas']:.2f} × the CPU time of pandas, "
-            f"{best['reteach'] / best['pandas, Python texts']:.2f} × that with Python texts"
-        )
 
 
 if __name__ == "__main__":

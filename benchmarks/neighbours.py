@@ -1,19 +1,26 @@
-"""Near-duplicate search: comparing all with all, beside the two FAISS indexes, with the recall of each.
+"""Near-duplicate search: comparing all with all, and by index, beside FAISS alone.
 
-    python benchmarks/neighbours.py --images 100000 --queries 1000 --width 128
+    python -m benchmarks neighbours
+    python -m benchmarks.neighbours --images 100000 --queries 1000 --width 128
 
 Clustered features of length 1, as networks give them; half of the queries are slightly changed copies of
-base images. CPU seconds of this process, one thread. Needs faiss-cpu.
+base images. Needs faiss-cpu.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from benchmarks.house import Contender, Contest, timed
 from reteach.duplicates.neighbours import Neighbours, nearest, normalised
+
+K = 10
 
 
 def features(
@@ -31,12 +38,52 @@ def features(
     return base, normalised(np.concatenate([near, rest])), copied
 
 
+def contest(folder: Path) -> Contest:
+    """A row: the exact search, which is the usual one up to 100,000 images."""
+    base, queries, _ = features(30_000, 1000, 128, 0)
+    found: dict[str, Any] = {}
+
+    def flat() -> Contender:
+        import faiss
+
+        faiss.omp_set_num_threads(1)
+
+        def work() -> Any:
+            index = faiss.IndexFlatL2(base.shape[1])
+            index.add(base)
+            return index.search(queries, K)[1]
+
+        return timed(work, partial(found.__setitem__, "FAISS"))
+
+    def sklearn() -> Contender:
+        from sklearn.neighbors import NearestNeighbors
+
+        return timed(lambda: NearestNeighbors(algorithm="brute").fit(base).kneighbors(queries, K))
+
+    def note() -> str:
+        if "FAISS" not in found:
+            return ""
+        same = (found["FAISS"] == found["reteach"].index).mean()
+        assert same > 0.99, same
+        return f"{same:.2%} of the neighbours are the same as FAISS', the rest ties"
+
+    return Contest(
+        f"the {K} nearest of 30,000 vectors of 128 numbers for 1,000 queries, exactly",
+        timed(
+            lambda: nearest(queries, base, K, search="exact"),
+            partial(found.__setitem__, "reteach"),
+        ),
+        {"FAISS IndexFlatL2": flat, "scikit-learn": sklearn},
+        note=note,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--width", type=int, default=128)
-    parser.add_argument("--k", type=int, default=10)
+    parser.add_argument("--k", type=int, default=K)
     options = parser.parse_args()
     base, queries, copied = features(options.images, options.queries, options.width, 0)
     exact: Neighbours | None = None

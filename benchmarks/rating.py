@@ -69,9 +69,9 @@ def _measure(
             assert client.status == 200, client.status
 
     strangers = Strangers(arguments.strangers, port)
-    before = _cpu(server.pid)
+    before = cpu_seconds(server.pid)
     _all_at_once([(rate, (token, n)) for n, token in enumerate(tokens.values())])
-    cpu = 1000 * (_cpu(server.pid) - before) / len(took)
+    cpu = 1000 * (cpu_seconds(server.pid) - before) / len(took)
     opened = strangers.end()
     server.kill()
     server.wait()
@@ -227,7 +227,7 @@ def _missing(store: Store, acknowledged: dict[tuple[str, int], dict[str, str]]) 
     return lost
 
 
-def _cpu(process: int) -> float:
+def cpu_seconds(process: int) -> float:
     """Seconds of CPU that a process has used (Linux)."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

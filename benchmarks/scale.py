@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--images", type=float, default=1e9)
     parser.add_argument("--top", type=int, default=10)
     parser.add_argument("--teacher", default="resnet50")
-    parser.add_argument("--select-ns", type=float, required=True, help="of benchmarks/selection.py")
+    parser.add_argument("--select-ns", type=float, required=True, help="of benchmarks.selection")
     parser.add_argument("--gpu-images", type=float, required=True, help="per second, assumed")
     parser.add_argument("--gpu-hour", type=float, default=1.0, help="dollars, assumed")
     parser.add_argument("--core-hour", type=float, default=0.05, help="dollars, assumed")

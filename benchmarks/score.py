@@ -1,6 +1,7 @@
 """What `reteach score` adds to the bare forward pass on the same batches.
 
-    python benchmarks/score.py [--images 1024] [--side 160] [--model resnet18] [--shards 4] [--rounds 3]
+    python -m benchmarks scoring
+    python -m benchmarks.score [--images 1024] [--side 160] [--model resnet18] [--shards 4] [--rounds 3]
 
 Random photos in tar files are scored by an untrained network (what it says does not matter), shards and
 all, and then the same batches, decoded beforehand, go through the network alone; round after round, so
@@ -25,6 +26,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.house import Contest, timed
 from reteach.data.loading.batch import Normalize
 from reteach.engine.learner import Predictor
 from reteach.models import zoo
@@ -60,6 +62,32 @@ def run_folder(folder: Path, architecture: str, side: int, classes: int) -> Path
         prepare=Normalize(mean, std), threshold=None, method="untrained",
     )  # fmt: skip
     return folder
+
+
+def contest(folder: Path) -> Contest:
+    """A row: decoding is in the process itself, and so the batches of the peer are decoded, too."""
+    images, side, model = 96, 160, "resnet18"
+    tars = photos(folder, images, side, 1)
+    run = run_folder(folder / "run", model, side, 1000)
+    task = ScoringTask(
+        run, tars, folder / "scores", 10, batch_size=32, workers=0, device="cpu", threads=1
+    )
+    scorer = Scorer(task)
+
+    def ours() -> None:
+        shutil.rmtree(task.out, ignore_errors=True)
+        done = sum(e.images for e in scorer.score(range(1)) if isinstance(e, Step))
+        assert done == images, done
+
+    def bare() -> None:
+        for read in scorer.decoded(range(1)):
+            scorer.predictor.logits(scorer.saved.prepare(read.pixels[0]))
+
+    return Contest(
+        f"the 10 best of 1,000 classes for {images} JPEGs of {side} px in a tar file by {model}, to Parquet",
+        timed(ours),
+        {"decoding and forward pass alone": lambda: timed(bare)},
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What selecting the K best of every class costs: beside reading the columns, beside Polars, and per row.
 
-    python benchmarks/selection.py --rows 20 200 1000 --folder /big/disk
+    python -m benchmarks selection
+    python -m benchmarks.selection --rows 20 200 1000 --folder /big/disk
 
 Score rows (10 different classes of each item, softmax-like scores, 1,000 classes) are generated shard by
 shard into a temporary folder, about 7 bytes each, and deleted at the end. Every measurement runs in a
@@ -11,18 +12,22 @@ comparison. On a shared machine compare ratios, not seconds.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.fresh import contender, fresh, here, import_first
+from benchmarks.house import Contender, Contest
+
 SHARD, PER_ITEM, CLASSES = 20_000_000, 10, 1000
+MILLIONS = 10
+"""Of rows in the table of ratios."""
+NEEDS = ("duckdb", "pyarrow.parquet", "reteach.relabel.selection.topk")
 
 
-def generate(folder: Path, number: int, text: bool) -> None:
+def generate(folder: Path, number: int, text: bool, rows: int = SHARD) -> None:
     """One shard: items ``number`` · 2M to …, their classes all different, scores that sum to 1."""
     import numpy as np
     import pyarrow as pa
@@ -31,7 +36,7 @@ def generate(folder: Path, number: int, text: bool) -> None:
     generator = np.random.default_rng(number)
     kinds = (pa.string() if text else pa.int64(), pa.int32(), pa.float32())
     schema = pa.schema(list(zip(("item", "class", "score"), kinds, strict=True)))
-    items, group = SHARD // PER_ITEM, 100_000
+    items, group = rows // PER_ITEM, 100_000
     with pq.ParquetWriter(folder / f"{number:03d}.parquet", schema) as out:
         for first in range(number * items, (number + 1) * items, group):
             ids = np.arange(first, first + group)
@@ -166,24 +171,58 @@ def nothing_better(files: list[Path], out: Path, k: int) -> None:
     assert (picks["rank"].to_numpy() == place + 1).all()
 
 
+def duckdb_query(files: list[Path], out: Path, k: int, form: str) -> None:
+    """DuckDB's own ways, straight to a file."""
+    import duckdb
+
+    rows = "read_parquet($files)"
+    sql = {
+        "max_by": f"""select class, unnest(best, max_depth := 2) from (
+            select class, max_by({{item: item, score: score}}, score, {k:d}) as best
+            from {rows} group by class)""",
+        "row_number": f"""select item, class, score from {rows} qualify
+            row_number() over (partition by class order by score desc, item) <= {k:d}""",
+    }[form]
+    connection = duckdb.connect()
+    connection.execute("set enable_progress_bar = false")
+    connection.execute("set threads = 1")
+    copy = f"copy ({sql}) to '{out}' (format parquet)"
+    connection.execute(copy, {"files": [str(file) for file in files]})
+
+
 def measured(call: str, *arguments: object) -> dict[str, float]:
     """CPU seconds, wall seconds and peak MB of one function in a fresh process."""
-    code = (
-        "import json, resource, sys, time\n"
-        "from pathlib import Path\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        f"import importlib; task = importlib.import_module({Path(__file__).stem!r})\n"
-        f"start = time.monotonic(); task.{call}(*eval(sys.stdin.read(), {{'Path': Path}}))\n"
-        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
-        "high = [l for l in open('/proc/self/status') if l.startswith('VmHWM')][0].split()[1]\n"
-        "print(json.dumps({'cpu': used.ru_utime + used.ru_stime,"
-        " 'wall': time.monotonic() - start, 'mb': int(high) / 1024}))\n"
+    return fresh(here(__file__), call, *arguments, needs=NEEDS, threads=True)
+
+
+def contest(folder: Path) -> Contest:
+    """A row: one shard of ten million rows."""
+    generate(folder, 0, False, MILLIONS * 1_000_000)
+    files, out, k = [folder / "000.parquet"], folder / "picks" / "picks.parquet", 50
+    out.parent.mkdir()
+
+    def peer(call: str, *more: object, need: str = "pyarrow.parquet") -> Callable[[], Contender]:
+        def make() -> Contender:
+            import_first(need)
+            return contender(here(__file__), call, files, *more, needs=(need,))
+
+        return make
+
+    peers = {
+        "reading the columns, pyarrow": peer("read_arrow"),
+        "reading the columns, DuckDB": peer("read_duckdb", need="duckdb"),
+    }
+    for form in ("max_by", "row_number"):
+        peers[f"DuckDB {form}"] = peer("duckdb_query", out, k, form, need="duckdb")
+    for form in ("top_k_by", "sort, head"):
+        peers[f"Polars {form}"] = peer("polars", out, k, form, need="polars")
+    return Contest(
+        f"the {k:,} best of each of {CLASSES:,} classes among {MILLIONS}M score rows (as 1,000 of "
+        "200M), ties by item, to Parquet; DuckDB's max_by and Polars leave ties to chance",
+        contender(here(__file__), "select", files, out, k, None, needs=NEEDS),
+        peers,
+        {("reading the columns, pyarrow", "s"): 0.5},
     )
-    text = repr(tuple(arguments)).replace("PosixPath(", "Path(")
-    done = subprocess.run([sys.executable, "-c", code], input=text, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{call}: {done.stderr[-2000:]}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def main() -> None:

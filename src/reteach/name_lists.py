@@ -51,6 +51,13 @@ class NameLists(Sequence[list[str]]):
         """All names that occur."""
         return {name for names in self.distinct for name in names}
 
+    def single(self, classes: Sequence[str]) -> NDArray[np.int64]:
+        """(N,) the class of the one name in each row; -1: there is none, or none of ``classes``."""
+        place = {name: at for at, name in enumerate(classes)}
+        return np.array([place.get(n[0], -1) if n else -1 for n in self.distinct], np.int64)[
+            self.codes
+        ]
+
     def entries(self, classes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(row, class) of each name, row by row; a class is -1 where it is none of ``classes``."""
         lengths = self.lengths()

@@ -66,10 +66,18 @@ def read_schema(path: Path, otherwise: str = "not a readable Parquet file") -> p
     import pyarrow.parquet as pq
 
     with parquet_errors(path, otherwise):
-        schema = pq.read_schema(path)
-        for word in [*(schema.metadata or {}).keys(), *(schema.metadata or {}).values()]:
-            word.decode()
-        return schema
+        return _text(pq.read_schema(path))
+
+
+def _text(schema: pa.Schema) -> pa.Schema:
+    """A schema whose metadata are text.
+
+    Raises:
+        UnicodeDecodeError: they are not.
+    """
+    for word in [*(schema.metadata or {}).keys(), *(schema.metadata or {}).values()]:
+        word.decode()
+    return schema
 
 
 def read_columns(
@@ -100,7 +108,7 @@ def read_columns(
 def open_parquet(
     path: Path, otherwise: str = "not a readable Parquet file", **more: Any
 ) -> Iterator[pq.ParquetFile]:
-    """A file whose row groups are read one by one, checked against their checksums.
+    """A file whose row groups are read one by one, checked against their checksums; its metadata are text.
 
     Raises:
         UserError: it cannot be read, now or while it is open.
@@ -111,4 +119,5 @@ def open_parquet(
         parquet_errors(path, otherwise),
         pq.ParquetFile(path, page_checksum_verification=True, **more) as file,
     ):
+        _text(file.schema_arrow)
         yield file

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import mmap
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    import numpy as np
+    from numpy.typing import NDArray
 
 WORTH = 1 << 20
 """Bytes from which on it is worth it."""
@@ -22,12 +24,28 @@ _QUOTED = re.compile(rb'(?:(?<=[,\n])|\A)"(?:[^"\r\n]|"")*"(?=[,\r\n]|\Z)')
 """A cell in quotes, whole and on one line."""
 
 
-def quick_columns(path: Path, header: int, wanted: Sequence[int]) -> pa.Table | None:
-    """Columns of text, called by their numbers; None: the strict reader has to look at it.
+@dataclass(frozen=True)
+class QuickColumns:
+    """Columns of text, called by their numbers."""
+
+    texts: list[str]
+    """The cells of the column whose cells are all different."""
+    apostrophe: bool
+    """Some of them begin with one."""
+    coded: dict[int, tuple[NDArray[np.int64], list[str]]]
+    """Of each other one: (N,) index into its different cells, and these."""
+
+
+def quick_columns(path: Path, header: int, texts: int, coded: Sequence[int]) -> QuickColumns | None:
+    """The columns of a table, block by block; None: the strict reader has to look at it.
+
+    A block at a time is text; what stays of it is a text for each cell of one column, and a number for each
+    cell of the others.
 
     Args:
         header: cells in the first line, which is left out.
-        wanted: numbers of columns.
+        texts: number of the column whose cells are all different.
+        coded: numbers of the others that are wanted.
     """
     if path.stat().st_size < max(WORTH, 1) or not _plain(path):
         return None
@@ -35,19 +53,44 @@ def quick_columns(path: Path, header: int, wanted: Sequence[int]) -> pa.Table | 
     from pyarrow import csv
 
     names = [str(number) for number in range(header)]
+    # all columns, or bytes in them go unseen
+    types = {
+        name: pa.dictionary(pa.int32(), pa.string()) if int(name) in coded else pa.string()
+        for name in names
+    }
     try:
-        table = csv.read_csv(
+        reader = csv.open_csv(
             path,
             csv.ReadOptions(column_names=names, skip_rows=1, block_size=8 << 20),
             csv.ParseOptions(newlines_in_values=False),
-            csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()),  # all, or bytes in them go unseen
-                strings_can_be_null=False,
-            ),
+            csv.ConvertOptions(column_types=types, strings_can_be_null=False),
         )
-        return table.select([str(number) for number in wanted])
+        return _gathered(reader, texts, coded)
     except (pa.ArrowException, OSError, ValueError):
         return None
+
+
+def _gathered(reader: Iterable[Any], texts: int, coded: Sequence[int]) -> QuickColumns:
+    """The columns of record batches."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    cells: list[str] = []
+    apostrophe = False
+    parts: dict[int, list[Any]] = {number: [] for number in coded}
+    for batch in reader:
+        column = batch.column(str(texts))
+        apostrophe |= bool(compute.any(compute.starts_with(column, "'")).as_py())
+        cells += column.to_numpy(zero_copy_only=False).tolist()
+        for number in coded:
+            parts[number].append(batch.column(str(number)))
+    columns = {}
+    for number in coded:
+        column = pa.chunked_array(parts.pop(number), pa.dictionary(pa.int32(), pa.string()))
+        whole = column.combine_chunks()  # of several chunks the dictionaries are made one
+        whole = whole if isinstance(whole, pa.Array) else whole.chunk(0)
+        columns[number] = whole.indices.to_numpy().astype("int64"), whole.dictionary.to_pylist()
+    return QuickColumns(cells, apostrophe, columns)
 
 
 def _plain(path: Path) -> bool:

@@ -235,14 +235,14 @@ def _columns_of_csv(path: Path, header: int, at: dict[str, int]) -> Cells | None
 
     from .name_lists import NameLists
 
-    table = quick_columns(path, header, list(at.values()))
-    if table is None or not len(table):
+    others = {name: number for name, number in at.items() if name != "item"}
+    quick = quick_columns(path, header, at["item"], list(others.values()))
+    if quick is None or not quick.texts:
         return None
 
     def cells(name: str) -> tuple[NDArray[np.int64], list[str]]:
         """(N,) index into the different cells of a column."""
-        column = table[str(at[name])].combine_chunks().dictionary_encode()
-        return column.indices.to_numpy().astype(np.int64), column.dictionary.to_pylist()
+        return quick.coded[others[name]]
 
     texts: set[str] = set()
 
@@ -270,11 +270,9 @@ def _columns_of_csv(path: Path, header: int, at: dict[str, int]) -> Cells | None
     source = (
         next((unguard(cell) for cell in cells("source")[1] if cell), "") if "source" in at else ""
     )
-    column = table[str(at["item"])]
-    items: list[str] = []
-    for chunk in column.chunks:
-        found = chunk.to_pylist()
-        items += [unguard(item) for item in found] if "'" in {i[:1] for i in found} else found
+    items = quick.texts
+    if quick.apostrophe:
+        items = [unguard(item) for item in items]
     return Cells(
         items,
         names,

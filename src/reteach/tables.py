@@ -159,7 +159,8 @@ def read_labels(
 def _check_items(path: Path, items: list[str]) -> None:
     if all(items):
         # eight bytes for each, in place of a set of all; different texts of one hash are looked at below
-        hashes = np.sort(np.fromiter(map(hash, items), np.int64, len(items)))
+        hashes = np.fromiter(map(hash, items), np.int64, len(items))
+        hashes.sort()
         if not (hashes[1:] == hashes[:-1]).any():
             return
     seen: dict[str, int] = {}
@@ -301,8 +302,16 @@ def _build(path: Path, kind: Kind, raw: Cells, classes: tuple[str, ...]) -> Labe
         raise UserError(f"{path}: only label sets can have unknown classes, and this is {kind}")
     if (twice := first_repeated(classes)) is not None:
         raise UserError(f"{path}: class {twice!r} is listed twice in the class list")
-    rows, columns = names.entries(classes)
     lengths = names.lengths()
+    if kind == "single":
+        if (lengths > 1).any():
+            row = int(np.flatnonzero(lengths > 1)[0])
+            raise UserError(
+                f"{path}: row {row + 1} has {lengths[row]} labels where a single one is needed; "
+                "use a multi-label method (asl, cpsd) or keep one label per item"
+            )
+        return Single(names.single(classes), classes)
+    rows, columns = names.entries(classes)
     if kind == "soft":
         given = weights if weights is not None else [[1.0] * len(entry) for entry in names]
         for row, (entry, weight) in enumerate(zip(names, given, strict=True)):
@@ -322,21 +331,13 @@ def _build(path: Path, kind: Kind, raw: Cells, classes: tuple[str, ...]) -> Labe
         flat = np.array([w for weight in given for w in weight], np.float32)
         return Soft(starts, columns, classes, flat)
     multi = Multi.from_pairs(rows, columns, len(names), classes)
-    if kind == "multi":
-        if raw.unknown is None:
-            return multi
-        unknown = Multi.from_pairs(*raw.unknown.entries(classes), len(names), classes)
-        try:
-            return multi.with_unknown(unknown)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
-    if (lengths > 1).any():
-        row = int(np.flatnonzero(lengths > 1)[0])
-        raise UserError(
-            f"{path}: row {row + 1} has {lengths[row]} labels where a single one is needed; "
-            "use a multi-label method (asl, cpsd) or keep one label per item"
-        )
-    return multi.as_single()
+    if raw.unknown is None:
+        return multi
+    unknown = Multi.from_pairs(*raw.unknown.entries(classes), len(names), classes)
+    try:
+        return multi.with_unknown(unknown)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def _to_csv(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from reteach.cli import main
+from reteach.data.item_ids import item_id
 from reteach.labels import Multi, Single
 from reteach.scores.table import ScoreWriter
+from reteach.spreadsheet import to_csv
 from reteach.tables import LabelTable, write_labels
 
 ITEMS = [f"{n:02}.png" for n in range(16)]
@@ -99,6 +102,17 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "partition": ("partition --labels W/sets.csv --subsets 2 --out O/p.json", ("p.json",)),
     "convert": ("convert coco W/coco.json --out O/coco.csv", ("coco.csv",)),
+    "review": (
+        "review --images W/photos --labels W/single.csv --features W/features --folds 2 --workers 0 "
+        "--prepare --out O/seen.review",
+        (),
+    ),
+    "review, export": ("review O/made.review --export O/labels.csv", ("labels.csv",)),
+    "rate": ("rate O/ratings.db --images W/photos --port 0", ()),
+    "demo": (
+        "demo --seeds 1 --steps 150 --processes 1 --out O/demo",
+        ("demo/compare/results.json",),
+    ),
     "advise": (
         "advise --images W/grey.npz --folds 2 --steps 2 --workers 0 --out O/advice.html",
         (),
@@ -106,46 +120,58 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Words -> what is said, with the folders of the world (W) and of the output (O), and patterns of the files
 there that have the same bytes each time."""
+SERVES = {"rate"}
+"""Commands that end when they are interrupted; raters' and reviewers' requests are disturbed in
+``tests/rating`` and ``tests/review``."""
+SLOW = {"demo"}
+"""Commands that take so long that a few faults are enough: they are others under one name."""
 ELSEWHERE = {
-    "rate": "tests/rating: raters, kills and a full disk",
-    "review": "tests/review and benchmarks/review.py: reviewers and kills",
-    "demo": "compare under another name",
     "demo photos": "compare and embed under another name; its photos are not on every machine",
 }
 """Commands that are disturbed by other tests, and by which."""
 
 
-def make_world(root: Path) -> Path:
-    """Photos, tables of all kinds, a run, a store and a run that was begun."""
+def make_world(root: Path, names: Sequence[str] = ITEMS, classes: Sequence[str] = CLASSES) -> Path:
+    """Photos, tables of all kinds, a run, a store and a run that was begun.
+
+    Args:
+        names: sixteen names of files.
+        classes: three names.
+    """
+    items, classes = [item_id(name) for name in names], tuple(classes)
     draw = np.random.default_rng(0)
     (root / "photos").mkdir(parents=True)
-    for n, item in enumerate(ITEMS):
+    for n, name in enumerate(names):
         pixels = draw.integers(0, 90, (16, 16, 3)) + 60 * (n % 3)
-        Image.fromarray(pixels.astype(np.uint8)).save(root / "photos" / item)
+        Image.fromarray(pixels.astype(np.uint8)).save(root / "photos" / name, "PNG")
     labels = np.arange(16) % 3
-    write_labels(root / "single.csv", LabelTable(tuple(ITEMS), Single(labels, CLASSES)))
+    write_labels(root / "single.csv", LabelTable(tuple(items), Single(labels, classes)))
     sets = np.array([[1, 1, 0, 0], [1, 1, 1, 0], [0, 0, 1, 1], [0, 1, 1, 1]] * 4)
-    table = LabelTable(tuple(ITEMS), Multi.from_dense(sets, (*CLASSES, "fox")))
+    table = LabelTable(tuple(items), Multi.from_dense(sets, (*classes, "fox")))
     write_labels(root / "sets.csv", table)
     for model in ("one", "two"):
-        with ScoreWriter(root / f"{model}.parquet", CLASSES) as out:
-            out.write_dense(ITEMS, draw.dirichlet(np.ones(3), 16))
+        with ScoreWriter(root / f"{model}.parquet", classes) as out:
+            out.write_dense(items, draw.dirichlet(np.ones(3), 16))
     (root / "tags.csv").write_text("item,tags\n0.png,#cat #pet\n1.png,#dog\n2.png,#house\n")
-    (root / "classes.txt").write_text("\n".join(CLASSES))
+    (root / "classes.txt").write_text("\n".join(classes))
     rows = [
-        f"{item}#cat,{rater},{'yes' if n < 3 or rater == 2 else 'no'}"
-        for n, item in enumerate(ITEMS)
+        [f"{item}#{classes[0]}", str(rater), "yes" if n < 3 or rater == 2 else "no"]
+        for n, item in enumerate(items)
         for rater in range(3)
     ]
-    (root / "binary.csv").write_text("\n".join(["task,rater,answer", *rows]))
-    images = [{"id": n, "file_name": item} for n, item in enumerate(ITEMS)]
+    (root / "binary.csv").write_text(to_csv(["task", "rater", "answer"], rows))
+    images = [{"id": n, "file_name": item} for n, item in enumerate(items)]
     boxes = [{"id": 1, "image_id": 3, "category_id": 5, "iscrowd": 0, "bbox": [0, 0, 2, 2]}]
-    coco = {"images": images, "annotations": boxes, "categories": [{"id": 5, "name": "cat"}]}
+    coco = {"images": images, "annotations": boxes, "categories": [{"id": 5, "name": classes[0]}]}
     (root / "coco.json").write_text(json.dumps(coco))
     pixels = draw.integers(0, 120, (48, 8, 8, 1)) + 100 * (np.arange(48) % 2)[:, None, None, None]
     np.savez(root / "grey.npz", images=pixels.astype(np.uint8), labels=np.arange(48) % 2)
     for words in (
         f"train softmax {GREY} --out W/run",
+        f"train softmax {TRAIN} --out W/seen",
+        f"embed W/seen --images W/photos --block 16 --batch-size 8 --backend eager {SMALL} --out W/features",
+        "review --images W/photos --labels W/single.csv --features W/features --folds 2 --workers 0 "
+        "--prepare --out W/made.review",
         "relabel propose --scores W/one.parquet W/two.parquet --labels W/single.csv "
         "--out W/proposals.parquet",
         "relabel tasks --proposals W/proposals.parquet --out W/ratings.db --raters 1",
@@ -166,4 +192,6 @@ def make_out(world: Path, out: Path) -> Path:
     """A folder for outputs, with a finished run in it that may be changed."""
     out.mkdir(parents=True)
     shutil.copytree(world / "run", out / "begun")
+    shutil.copytree(world / "made.review", out / "made.review")
+    shutil.copy(world / "ratings.db", out / "ratings.db")
     return out

@@ -596,17 +596,87 @@ def _site(folder: Path) -> tuple[Any, str, str]:
     return _SITES[folder]
 
 
+def _review_requests(folder: Path) -> list[Path]:
+    """A small review, and requests of every kind to it."""
+    import review_kit
+
+    review_kit.shape_review(folder.parent / f"{folder.name}-review", 12, copies=2)
+    headers = {"host": "localhost", "cookie": "COOKIE=TOKEN", "origin": "http://localhost"}
+    headers |= {"x-form": "FORM", "content-type": "application/json", "accept": "application/json"}
+    bodies = {
+        "decide": {"rows": [1, 2], "kind": "is", "label": "square", "shown": [1, 2, 3]},
+        "undo": {},
+        "tag": {"rows": [3], "name": "odd", "shown": []},
+        "save": {"name": "a view", "view": "?label=square", "rows": [1]},
+        "lasso": {"shapes": [[[0.1, 0.1], [0.9, 0.1], [0.5, 0.9]]]},
+    }
+    views = {
+        "view": ("/", "label=square&status=open&order=margin&start=2"),
+        "item": ("/item/3", "part=true"),
+        "rows": ("/rows", "q=a&given=square&predicted=circle"),
+        "live": ("/live", "seen=1:x,2:y&order=doubt"),
+    }
+    asked = [
+        (name, {"method": "POST", "path": f"/do/{name}", "query": "", "headers": headers}
+         | {"body": json.dumps({"request": "fuzz-request", **body})})
+        for name, body in bodies.items()
+    ]  # fmt: skip
+    asked += [
+        (name, {"method": "GET", "path": path, "query": query, "headers": headers, "body": ""})
+        for name, (path, query) in views.items()
+    ]
+    for name, request in asked:
+        (folder / f"{name}.json").write_text(json.dumps(request))
+    return sorted(folder.glob("*.json"))
+
+
+_REVIEWS: dict[Path, tuple[Any, str, str, str]] = {}
+
+
+def _review(folder: Path) -> tuple[Any, str, str, str]:
+    """The app, and a reviewer's cookie, secret and form value; one per folder."""
+    if folder not in _REVIEWS:
+        import review_kit
+        from reteach.review.web.serving import review_app
+        from reteach.web.security import form_token
+
+        prepared = folder.parent / f"{folder.name}-review" / "shapes.review"
+        site = review_kit.review_site(prepared)
+        site.door.calls.burst = site.door.guesses.burst = 10**9
+        token = site.reviewers.token("ann")
+        _REVIEWS.clear()
+        _REVIEWS[folder] = review_app(site), site.door.cookie("reviewer"), token, form_token(token)
+    return _REVIEWS[folder]
+
+
+def _read_review_requests(folder: Path) -> Any:
+    """Send the requests past the socket."""
+    app, cookie, token, form = _review(folder)
+    for file in sorted(folder.glob("*.json")):
+        _send(app, file, {"COOKIE": cookie, "TOKEN": token, "FORM": form})
+    return None
+
+
 def _read_http(folder: Path) -> Any:
-    """Send the request past the socket; 500 is an error that nobody foresaw."""
+    """Send the request past the socket."""
     app, cookie, token = _site(folder)
+    _send(app, folder / "request.json", {"COOKIE": cookie, "TOKEN": token})
+    return None
+
+
+def _send(app: Any, file: Path, secrets: Mapping[str, str]) -> None:
+    """A request from a file; 500 is an error that nobody foresaw."""
     try:
-        request = json.loads((folder / "request.json").read_bytes())
+        request = json.loads(file.read_bytes())
         method, path = str(request["method"]), str(request["path"])
         headers = {str(k): str(v) for k, v in dict(request["headers"]).items()}
         body, query = str(request["body"]), str(request.get("query", ""))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None  # it could not be sent
-    headers["cookie"] = headers.get("cookie", "").replace("COOKIE", cookie).replace("TOKEN", token)
+        return  # it could not be sent
+    for name in ("cookie", "x-form"):
+        for word, secret in secrets.items():
+            if name in headers:
+                headers[name] = headers[name].replace(word, secret)
     raw = [
         (k.lower().encode("utf-8", "replace"), v.encode("utf-8", "replace"))
         for k, v in headers.items()
@@ -637,7 +707,6 @@ def _read_http(folder: Path) -> Any:
 
     asyncio.run(app(scope, receive, send))
     assert status[:1] != [500], "answered 500"
-    return None
 
 
 LISTING = "item\na.png\nb.png\n"
@@ -721,4 +790,5 @@ READERS: dict[str, Reader] = {
     "folder of images": Reader(_folder_of_images, _read_folder),
     "tar of images": Reader(_tar, _read_tar),
     "request": Reader(_http, _read_http),
+    "requests to a review": Reader(_review_requests, _read_review_requests),
 }

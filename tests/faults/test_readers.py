@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -261,3 +263,16 @@ def test_fuzzing_finds_what_it_is_meant_to_find(monkeypatch):
         found = list(fuzz(range(2), seed=3, names=[name]))
         assert found, name
         assert said in found[0].what
+
+
+def test_metadata_of_a_score_table_that_are_no_text_are_one_line(tmp_path, capsys):
+    schema = pa.schema([("item", pa.string()), ("class", pa.string()), ("score", pa.float32())])
+    table = pa.table([["a.png"], ["cat"], [0.5]], schema=schema)
+    file = tmp_path / "scores.parquet"
+    pq.write_table(table.replace_schema_metadata({b"reteach.teacher": b"\xff\xfe"}), file)
+    assert (
+        main(["select", str(file), "--per-class", "1", "--out", str(tmp_path / "p.parquet")]) == 2
+    )
+    said = capsys.readouterr().err.strip().splitlines()
+    assert "scores.parquet" in said[-1]
+    assert "Traceback" not in "".join(said)

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -266,3 +267,44 @@ def test_ctrl_c_twice_ends_a_run_at_once_in_one_line(photos, tmp_path):
     assert not list(out.rglob("*.part"))
     with only_writer(out):
         pass
+
+
+@pytest.mark.skipif(
+    os.environ.get("RETEACH_FAULTS") != "all", reason="RETEACH_FAULTS=all trains in two processes"
+)
+def test_one_rank_of_two_lost_is_one_line_and_the_next_attempt_succeeds(photos, tmp_path):
+    """torchrun would end the other one itself; a scheduler with a machine per rank does not."""
+    out = tmp_path / "run"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = [*command(photos, out, 400), "--snapshot-seconds", "0"]
+    ranks = []
+    for rank in range(2):
+        told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": port}
+        environment = os.environ | {name: str(value) for name, value in told.items()}
+        environment |= {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
+        environment["PYTHONPATH"] = str(Path(reteach.__file__).parent.parent)
+        ranks.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "reteach", *words],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=environment,
+                text=True,
+            )
+        )
+    deadline = time.monotonic() + 300
+    while not list(out.rglob("snapshot.pt")) and time.monotonic() < deadline:
+        assert ranks[0].poll() is None, ranks[0].communicate()[1]
+        time.sleep(0.05)
+    ranks[1].kill()
+    _, said = ranks[0].communicate(timeout=300)
+    ranks[1].communicate()
+    assert "Traceback" not in said, said
+    assert ranks[0].returncode == 2, said
+    assert "another process of this training has ended" in said.strip().splitlines()[-1]
+    assert status(out) == "failed"
+    assert not list(out.rglob("*.part"))
+    assert main(["resume", str(out)]) == 0
+    assert status(out) == "finished"

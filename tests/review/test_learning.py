@@ -78,6 +78,16 @@ def test_heads_are_the_discriminant_of_clean():
     np.testing.assert_allclose(found / found.sum(1, keepdims=True), expected, atol=2e-3)
 
 
+@pytest.mark.parametrize("n", [4, 6, 12, 16])
+def test_few_items_of_many_features_are_learned_from(n: int):
+    """The moments of all may spread less in a direction than the centres of those learned from."""
+    draw = np.random.default_rng(0)
+    for _ in range(20):
+        x = draw.normal(size=(n, 8)) * draw.uniform(0.1, 4, 8) + 8 * (np.arange(n) % 3)[:, None]
+        lesson, labels = lesson_of(x.astype(np.float16), np.arange(n) % 3, folds=2)
+        assert np.isfinite(out_of_fold(lesson, labels).scores).all()
+
+
 def test_an_item_does_not_teach_the_head_that_judges_it():
     """The opinion on an item is the same whatever its own label is."""
     x, given, _ = noisy()

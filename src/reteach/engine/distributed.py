@@ -56,8 +56,19 @@ def group(device: torch.device) -> Iterator[None]:
     try:
         yield
         dist.barrier()  # nobody hangs up while another still talks
+    except RuntimeError as error:
+        if not _is_of_another(error):
+            raise
+        raise UserError(
+            "another process of this training has ended, what it said tells why: start all of them again"
+        ) from None
     finally:
         dist.destroy_process_group()
+
+
+def _is_of_another(error: RuntimeError) -> bool:
+    """Whether the process at the other end of a message is behind an error: gloo has no kind of its own."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error).lower()
 
 
 def barrier() -> None:

@@ -1,0 +1,1 @@
+"""Ratios within one run, beside the peers: ``python -m benchmarks``."""
