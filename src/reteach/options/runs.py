@@ -99,7 +99,8 @@ class PredictOptions(Checked):
     run_folder: Positional[Path]
     """The run folder."""
     images: str
-    """Images: a folder, an .npz file, tar shards, hf:NAME."""
+    """Images: a folder, an .npz file, tar shards, hf:NAME; one file, a quoted pattern ('photos/*.jpg'; ** for
+    folders within), or - for a list of files on standard input, one a line."""
     out: Path = Path("labels.parquet")
     """The label table: .parquet or .csv."""
     threshold: Annotated[float | None, Within(0, 1, "[)"), NotWith("tuned")] = None

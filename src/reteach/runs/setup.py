@@ -105,10 +105,7 @@ def make_setup(
     mean, std = zoo.normalisation(first, channels)
     by = expected_interpolation(model, first)
     prepare = Normalize(mean, std, channels, str(device), model.channels_last, by)
-    total = training.steps
-    if total is None:
-        epoch = data.balanced_epoch or len(inputs.train) / training.batch_size
-        total = max(1, round(training.epochs * epoch))
+    total = steps_of(data, training, len(inputs.train))
     recipe = load_recipe(METHODS[config.method].recipe)
     head = choice_for(config, inputs.train, total, folder, recipe) if choose else None
     untuned = training
@@ -184,6 +181,14 @@ def frozen(path: Path, classes: tuple[str, ...], device: torch.device) -> Frozen
         detail = f"{odd[0]!r} is in one of them only" if odd else "they differ in order"
         raise UserError(f"{path} was trained on another class list: {detail}")
     return Frozen(saved.predictor, saved.image_size, saved.prepare, saved.frames, saved.resize)
+
+
+def steps_of(data: options.Data, training: options.Training, images: int) -> int:
+    """Batches of the whole budget, of so many training images."""
+    if training.steps is not None:
+        return training.steps
+    epoch = data.balanced_epoch or images / training.batch_size
+    return max(1, round(training.epochs * epoch))
 
 
 def usual_resize(dataset: Dataset) -> options.Resize:
