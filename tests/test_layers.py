@@ -56,7 +56,7 @@ FLOORS = [
     ("runs",),
     ("compare", "scoring", "review"),
     ("commands",),
-    ("command_line",),
+    ("command_line", "command_help", "completion"),
     ("cli",),
     ("__main__",),
 ]

@@ -20,10 +20,11 @@ from types import FrameType
 from typing import Any
 
 from . import __version__
-from .command_line import parse
+from .command_help import examples_text, overview
+from .command_line import config_text, parse
 from .errors import Interrupted, UserError
 from .options.methods import METHODS
-from .progress import telling_of_imports
+from .progress import QUIET, telling_of_imports
 
 
 @dataclass(frozen=True)
@@ -278,19 +279,92 @@ def _main(words: list[str]) -> int:
     if words[0] in ("-V", "--version"):
         print(f"reteach {__version__}")
         return 0
+    if words[0] == COMPLETION:
+        print(_completion(words[1:]), end="")
+        return 0
     if words[0] not in TABLE and _begins(words[0]) and (words[1:] or ["-h"])[0] in ("-h", "--help"):
         print(_help(words[0]))
         return 0
     name = _named(words)
     rest = words[len(name.split()) :]
-    as_json = "--json" in rest
+    asked = {word for word in rest if word in ALWAYS}
+    _refuse_together(asked)
+    as_json, quiet = "--json" in asked, "--quiet" in asked
     command = _load("options", TABLE[name].options)
-    options = parse(command, name, [w for w in rest if w != "--json"])
-    # a command may say things on the way: with --json all but the object goes to stderr
-    with redirect_stdout(sys.stderr) if as_json else nullcontext():
-        result = run(options)
-    _print(result, as_json)
+    with _help_with_examples(name):
+        options = parse(command, name, [word for word in rest if word not in ALWAYS])
+    if "--print-config" in asked:
+        print(config_text(options), end="")
+        return 0
+    dry = "--dry-run" in asked
+    with _said_on_the_way(as_json, quiet):
+        result = _load("commands", "dry_run:dry_run")(options) if dry else run(options)
+    if as_json or not quiet:
+        _print(result, as_json)
     return 0
+
+
+ALWAYS = ("--json", "--quiet", "--dry-run", "--print-config")
+"""Flags that every command takes beside its own."""
+COMPLETION = "completion"
+
+
+def _refuse_together(asked: set[str]) -> None:
+    """Refuse flags of which one would have no effect."""
+    for one, others in (("--print-config", asked), ("--dry-run", asked & {"--quiet"})):
+        for other in sorted(others - {one}) if one in asked else ():
+            raise UserError(f"{other} has no effect with {one}; leave it out")
+
+
+@contextmanager
+def _said_on_the_way(as_json: bool, quiet: bool) -> Iterator[None]:
+    """A command may say things on the way: with --json they go to stderr, so that the object stands alone.
+
+    With --quiet there are neither these nor progress; warnings and errors stay.
+    """
+    if not quiet:
+        with redirect_stdout(sys.stderr) if as_json else nullcontext():
+            yield
+        return
+    before = os.environ.get(QUIET)
+    os.environ[QUIET] = "1"
+    try:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+            yield
+    finally:
+        os.environ.pop(QUIET) if before is None else os.environ.update({QUIET: before})
+
+
+@contextmanager
+def _help_with_examples(name: str) -> Iterator[None]:
+    """Examples below what --help says, before the command line ends."""
+    try:
+        yield
+    except SystemExit as end:
+        if end.code in (0, None):
+            print(examples_text(name))
+        raise
+
+
+def _completion(words: list[str]) -> str:
+    """The script of a shell.
+
+    Raises:
+        UserError: not one of the shells.
+    """
+    from .completion import SHELLS, script, words_of
+    from .runs.config_flags import settings
+
+    if words in ([], ["-h"], ["--help"]):
+        lines = ["usage: reteach completion {bash,zsh,fish}", "", TELLS_COMPLETION]
+        return "\n".join([*lines, examples_text(COMPLETION), ""])
+    if len(words) != 1 or words[0] not in SHELLS:
+        raise UserError(f"reteach completion needs one shell: {', '.join(SHELLS)}")
+    known = {name: words_of(settings(_load("options", c.options))) for name, c in TABLE.items()}
+    return script(words[0], known)
+
+
+TELLS_COMPLETION = "commands and flags at the press of Tab, for bash, zsh or fish"
 
 
 def _print(result: Any, as_json: bool) -> None:
@@ -361,8 +435,9 @@ def _meant(said: list[str], named: dict[str, str]) -> str:
 
 def _help(group: str | None = None) -> str:
     shown = {n: command.help for n, command in TABLE.items() if group in (None, n.split()[0])}
-    width = max(map(len, shown))
-    lines = [f"  {name:{width}}  {line}" for name, line in shown.items()]
+    if group is None:
+        shown[COMPLETION] = TELLS_COMPLETION
+    lines = list(overview(shown))
     return "\n".join(
         [
             "usage: reteach COMMAND … [--config FILE.yaml]",
@@ -370,12 +445,13 @@ def _help(group: str | None = None) -> str:
             "Image classifiers from noisy, ambiguous or incomplete labels.",
             "",
             *lines,
-            "",
             "reteach COMMAND --help explains its settings. To begin: reteach demo",
             "",
             "--config takes settings from a file, as 'name: value' lines; the command line wins over it.",
             "A run's own is one: reteach train mile --config runs/mile-1/config.yaml trains it once more.",
-            "--json prints the result as one JSON object instead of lines.",
+            "--json prints the result as one JSON object instead of lines; --quiet only warnings and errors.",
+            "--dry-run says what would be read and made, and how many steps; --print-config the settings.",
+            "NO_COLOR=1 in the environment leaves colours out.",
             "A flag given twice is an error; one that takes several values takes them all at once.",
         ]
     )

@@ -41,6 +41,28 @@ def parse(command: Any, name: str, rest: list[str]) -> Any:
     return options
 
 
+def config_text(options: Any) -> str:
+    """The settings of a command as a file that ``--config`` takes; what the command line alone says is left
+    to it, and what is open is left out."""
+    import yaml
+
+    from .runs.config_flags import settings
+
+    content: dict[str, Any] = {}
+    for name, setting in settings(type(options)).items():
+        group = getattr(options, setting.group) if setting.group else options
+        value = getattr(group, name)
+        if not setting.positional and value is not None and value != ():
+            content[name] = _plain(value)
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value
+
+
 def _refuse_idle(settings: Any, given: set[str]) -> None:
     """Refuse flags without effect even where they say what holds by default."""
     from .options.conditions import refuse_idle

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from typing import Protocol, final
 
+QUIET = "RETEACH_QUIET"
+"""The environment variable by which --quiet reaches processes that a command begins."""
+
 
 class Progress(Protocol):
     """What a long loop tells: how far it is, and a few words beside it."""
@@ -43,7 +46,7 @@ class _LogLines:
 @contextmanager
 def progress(title: str, total: int, quiet: bool = False) -> Iterator[Progress]:
     """Show the progress of a loop of ``total`` rounds while the context lasts."""
-    if quiet:
+    if quiet or os.environ.get(QUIET):
         yield lambda done, words="": None
         return
     if not sys.stderr.isatty():

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.dataset import Dataset
-from ..data.sources.base import open_source
+from ..data.sources.named import open_images
 from ..engine.evaluate import outputs
 from ..engine.learner import Predictor, one_view
 from ..errors import UserError
@@ -69,7 +69,7 @@ def predict(options: PredictOptions) -> PredictResult:
     saved = load_models(options.run_folder, options.device).with_tta(options.tta)
     _, predictor = saved.named(options.predictor)
     threshold = _threshold(options, saved, predictor)
-    source = open_source(options.images)
+    source = open_images(options.images)
     data = Dataset.unlabeled(source, saved.classes)
     scan = saved.scan(data, options.batch_size, decoders(options.workers))
     items: list[str] = []

@@ -44,10 +44,18 @@ class Exists:
 @final
 @dataclass(frozen=True)
 class Images:
-    """A folder of images, or another kind of source; what is no path is left to whoever opens it."""
+    """A folder of images, or another kind of source; what is no path is left to whoever opens it.
+
+    Args:
+        several: patterns and - for standard input are taken too.
+    """
+
+    several: bool = False
 
     def refuse_missing(self, value: Any) -> None:
         """See :class:`Input`."""
+        if self.several and (value == "-" or set("*?[") & set(str(value))):
+            return
         refuse_missing_images(str(value))
 
 

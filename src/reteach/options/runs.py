@@ -99,8 +99,9 @@ class PredictOptions(Checked):
 
     run_folder: Annotated[Positional[Path], Exists("run folder")]
     """The run folder."""
-    images: Annotated[str, Images()]
-    """Images: a folder, an .npz file, tar shards, hf:NAME."""
+    images: Annotated[str, Images(several=True)]
+    """Images: a folder, an .npz file, tar shards, hf:NAME; one file, a quoted pattern ('photos/*.jpg'; ** for
+    folders within), or - for a list of files on standard input, one a line."""
     out: Path = Path("labels.parquet")
     """The label table: .parquet or .csv."""
     threshold: Annotated[float | None, Within(0, 1, "[)"), NotWith("tuned")] = None

@@ -106,12 +106,8 @@ def make_setup(
     mean, std = zoo.normalisation(first, channels)
     by = expected_interpolation(model, first)
     prepare = Normalize(mean, std, channels, str(device), model.channels_last, by)
-    total, images = training.steps, len(inputs.train)
-    if METHODS[config.method].all_images and inputs.unlabeled is not None:
-        images += len(inputs.unlabeled)
-    if total is None:
-        epoch = data.balanced_epoch or images / training.batch_size
-        total = max(1, round(training.epochs * epoch))
+    images = images_taught(config, inputs)
+    total = steps_of(data, training, images)
     recipe = load_recipe(METHODS[config.method].recipe)
     head = choice_for(config, inputs.train, total, folder, recipe) if choose else None
     untuned = training
@@ -198,6 +194,20 @@ def frozen(path: Path, classes: tuple[str, ...], device: torch.device) -> Frozen
         detail = f"{odd[0]!r} is in one of them only" if odd else "they differ in order"
         raise UserError(f"{path} was trained on another class list: {detail}")
     return Frozen(saved.predictor, saved.image_size, saved.prepare, saved.frames, saved.resize)
+
+
+def images_taught(config: Config, inputs: Inputs) -> int:
+    """The images of which an epoch is made: those without labels too, for methods that go by all."""
+    more = inputs.unlabeled if METHODS[config.method].all_images else None
+    return len(inputs.train) + (0 if more is None else len(more))
+
+
+def steps_of(data: options.Data, training: options.Training, images: int) -> int:
+    """Batches of the whole budget, of so many training images."""
+    if training.steps is not None:
+        return training.steps
+    epoch = data.balanced_epoch or images / training.batch_size
+    return max(1, round(training.epochs * epoch))
 
 
 def usual_resize(dataset: Dataset) -> options.Resize:
