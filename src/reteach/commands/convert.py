@@ -13,6 +13,8 @@ from ..data.formats.nuswide import read_nuswide
 from ..data.formats.published import Published, read_published
 from ..data.formats.voc import read_voc
 from ..errors import UserError
+from ..frames import TableFile
+from ..inline import InNotebook
 from ..options.convert import ConvertOptions
 from ..scores.classes import read_classes
 from ..tables import LabelTable, write_labels
@@ -20,7 +22,7 @@ from ..tables import LabelTable, write_labels
 
 @final
 @dataclass(frozen=True)
-class ConvertResult:
+class ConvertResult(InNotebook, TableFile):
     """The label table that was written.
 
     Args:

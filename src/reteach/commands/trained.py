@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+from ..inline import InNotebook
 from ..records.runs import EVALUATION, Number
 from ..unreadable import Unreadable
 from .lines import metric_lines
@@ -14,7 +15,7 @@ from .lines import metric_lines
 
 @final
 @dataclass(frozen=True)
-class TrainResult:
+class TrainResult(InNotebook):
     """A finished run.
 
     Args:
