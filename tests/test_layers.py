@@ -37,7 +37,8 @@ FLOORS = [
         "spreadsheet",
         "structured",
     ),
-    ("sealed", "unreadable"),
+    ("sealed", "unreadable", "inline"),
+    ("frames",),
     ("labels", "records", "table_files"),
     ("options",),
     ("tables", "losses", "schedules"),
@@ -58,7 +59,8 @@ FLOORS = [
     ("commands",),
     ("command_line", "command_help", "completion"),
     ("cli",),
-    ("__main__",),
+    ("api",),
+    ("sklearn", "__main__"),
 ]
 """From the ground up; parts that stand on one floor do not know each other."""
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

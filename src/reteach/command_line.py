@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from .errors import UserError
@@ -22,6 +20,7 @@ def parse(command: Any, name: str, rest: list[str]) -> Any:
     """
     import tyro
 
+    from .options.conditions import refuse_idle_of_all
     from .options.ranges import show_ranges
     from .options.renamed import current_flags
 
@@ -36,8 +35,9 @@ def parse(command: Any, name: str, rest: list[str]) -> Any:
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
     )
     # a run's own file says every setting: what it has by default was not asked for
-    _refuse_idle(options, {_setting(w.partition("=")[0]) for w in rest if w.startswith("--")})
-    _local(options)
+    given = {_setting(w.partition("=")[0]) for w in rest if w.startswith("--")}
+    refuse_idle_of_all(options, {name.replace("-", "_") for name in given})
+    refuse_addresses(options)
     return options
 
 
@@ -61,27 +61,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(entry) for entry in value]
     return str(value) if isinstance(value, Path) else value
-
-
-def _refuse_idle(settings: Any, given: set[str]) -> None:
-    """Refuse flags without effect even where they say what holds by default."""
-    from .options.conditions import refuse_idle
-
-    groups = list(_groups(settings))
-    everything = {name: value for group in groups for name, value in vars(group).items()}
-    for group in groups:
-        among = SimpleNamespace(**everything | vars(group))  # its own go before others of a name
-        refuse_idle(group, {name.replace("-", "_") for name in given}, among)
-
-
-def _groups(settings: Any) -> Iterator[Any]:
-    """The settings of a command, and those of the groups in them."""
-    from dataclasses import is_dataclass
-
-    yield settings
-    for value in vars(settings).values():
-        if is_dataclass(value):
-            yield from _groups(value)
 
 
 def _refuse_repeated_flags(words: list[str]) -> None:
@@ -147,7 +126,7 @@ def _with_config(rest: list[str], command: Any, name: str) -> list[str]:
     return [*rest, *more]
 
 
-def _local(settings: Any, flag: str = "") -> None:
+def refuse_addresses(settings: Any, flag: str = "") -> None:
     """Refuse addresses where files are named, before anything is done."""
     from dataclasses import fields, is_dataclass
 
@@ -155,9 +134,9 @@ def _local(settings: Any, flag: str = "") -> None:
 
     if isinstance(settings, tuple):
         for entry in settings:
-            _local(entry, flag)
+            refuse_addresses(entry, flag)
     elif isinstance(settings, Path):
         local(settings, flag)
     elif is_dataclass(settings):
         for field in fields(settings):
-            _local(getattr(settings, field.name), f"--{field.name.replace('_', '-')}")
+            refuse_addresses(getattr(settings, field.name), f"--{field.name.replace('_', '-')}")

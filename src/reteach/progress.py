@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.abc import MetaPathFinder
-from typing import Protocol, final
+from typing import Any, Protocol, final
 
 QUIET = "RETEACH_QUIET"
 """The environment variable by which --quiet reaches processes that a command begins."""
@@ -43,11 +45,46 @@ class _LogLines:
         )
 
 
+@final
+class _NotebookBar:
+    """For a notebook: one output of a cell that is drawn anew, at most five times a second."""
+
+    def __init__(self, title: str, total: int) -> None:
+        self.title, self.total = title, total
+        self.start = time.monotonic()
+        self.last = 0.0
+        self.show: Any = import_module("IPython.display")
+        self.shown = self.show.display(self._bar(0, ""), display_id=True)
+
+    def __call__(self, done: int, words: str = "") -> None:
+        now = time.monotonic()
+        if done < self.total and now - self.last < 0.2:
+            return
+        self.last = now
+        self.shown.update(self._bar(done, words))
+
+    def _bar(self, done: int, words: str) -> Any:
+        seconds = time.monotonic() - self.start
+        left = f", {seconds / done * (self.total - done):.0f} s left" if done else ""
+        said = html.escape(f"{done:,}/{self.total:,}{left} {words}")
+        bar = f'<progress value="{done}" max="{self.total}"></progress>'
+        return self.show.HTML(f"<div>{html.escape(self.title)} {bar} {said}</div>")
+
+
+def in_notebook() -> bool:
+    """Whether this process answers the cells of a notebook."""
+    shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
+
+
 @contextmanager
 def progress(title: str, total: int, quiet: bool = False) -> Iterator[Progress]:
     """Show the progress of a loop of ``total`` rounds while the context lasts."""
     if quiet or os.environ.get(QUIET):
         yield lambda done, words="": None
+        return
+    if in_notebook():
+        yield _NotebookBar(title, total)
         return
     if not sys.stderr.isatty():
         yield _LogLines(title, total)

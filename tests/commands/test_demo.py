@@ -12,6 +12,7 @@ from dataclasses import fields
 import pytest
 
 from reteach.cli import main
+from reteach.compare import compare as comparison
 from reteach.methods.mile_plan import plan
 from reteach.options import demo
 
@@ -35,7 +36,7 @@ def test_what_is_impossible_is_refused_before_any_training(
     """In one line that names no flag which ``demo`` lacks."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("reteach.compare.compare.finished", _trains)
+    monkeypatch.setattr(comparison, "finished", _trains)
     assert main(["demo", *words.split()]) == 2
     (line,) = (text for text in capsys.readouterr().err.splitlines() if "reteach:" in text)
     assert said in line

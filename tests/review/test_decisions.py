@@ -10,6 +10,7 @@ import pytest
 
 from reteach.errors import UserError
 from reteach.labels import Multi
+from reteach.review import session as sessions
 from reteach.review.decisions import ReviewVerdict
 from reteach.review.prepare import ReviewItems, write_prepared
 from reteach.review.session import ReviewSession, open_session
@@ -79,7 +80,7 @@ def test_a_decision_is_there_when_the_store_is_opened_again(
 def test_what_one_session_decides_another_one_sees(
     tmp_path: Path, session: ReviewSession, where: str, monkeypatch
 ):
-    monkeypatch.setattr("reteach.review.session.SINCE_SECONDS", -1)
+    monkeypatch.setattr(sessions, "SINCE_SECONDS", -1)
     other = open_session(tmp_path / "single.review", where, learn_after=0)
     for number in range(3):
         session.decide("ann", [number], ReviewVerdict("is", "dog"), f"{number}")

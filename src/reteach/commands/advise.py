@@ -19,6 +19,7 @@ from ..duplicates.find import Copies, find
 from ..duplicates.neighbours import EXACT_BELOW
 from ..errors import Interrupted
 from ..files import write_json
+from ..inline import InNotebook
 from ..item_index import rows_among
 from ..labels import Single
 from ..options.advise import AdviseOptions
@@ -39,13 +40,13 @@ from ..unreadable import Unreadable, left_out
 LISTED = 100
 """Images of each odd kind that the JSON file names."""
 COPIES = 4
-"""Shown of the copies within the images, and of those across the sets."""
+"""InNotebook of the copies within the images, and of those across the sets."""
 SHOWN = 3
 
 
 @final
 @dataclass(frozen=True)
-class AdviseResult:
+class AdviseResult(InNotebook):
     """What was measured, and what to try first.
 
     Args:

@@ -19,6 +19,7 @@ from ..data.sources.base import open_source
 from ..engine.evaluate import outputs
 from ..engine.run import Run
 from ..errors import Interrupted, UserError
+from ..inline import InNotebook
 from ..item_index import rows_among
 from ..labels import Multi, Rows, Single
 from ..methods.clean import held_out_scores
@@ -31,7 +32,7 @@ from ..relabel.calibration import presence
 from ..relabel.calibration.logit_histogram import LogitHistogram
 from ..report.pages.calibration import write_calibration
 from ..runs import config as configs
-from ..runs.checkpoint import TrainedModel, load_models, presence_file
+from ..runs.checkpoint import LoadedModels, load_models, presence_file
 from ..runs.folds import split_of
 from ..runs.inputs import open_inputs
 from ..runs.originals import originals_of
@@ -47,7 +48,7 @@ _SURE = 1e-7
 
 @final
 @dataclass(frozen=True)
-class CalibrateResult:
+class CalibrateResult(InNotebook):
     """A calibration that is in use from now on.
 
     Args:
@@ -179,7 +180,7 @@ def _expected(options: CalibrateOptions, classes: tuple[str, ...]) -> float | No
 
 
 def _scores(
-    options: CalibrateOptions, saved: TrainedModel, name: str, broken: dict[str, str]
+    options: CalibrateOptions, saved: LoadedModels, name: str, broken: dict[str, str]
 ) -> Iterable[tuple[NDArray[np.float32], Rows]]:
     """(log-odds (B, C), the named class (B,) or -1) of images that the model has not learned from.
 
@@ -195,7 +196,7 @@ def _scores(
 
 
 def _scanned(
-    scan: Scan, saved: TrainedModel, name: str
+    scan: Scan, saved: LoadedModels, name: str
 ) -> Iterator[tuple[NDArray[np.float32], Rows]]:
     predictor = saved.predictors[name]
     labels = scan.dataset.labels
@@ -212,7 +213,7 @@ def _scanned(
             yield out.cpu().numpy(), labels.index[rows]
 
 
-def _given(options: CalibrateOptions, saved: TrainedModel, broken: dict[str, str]) -> Dataset:
+def _given(options: CalibrateOptions, saved: LoadedModels, broken: dict[str, str]) -> Dataset:
     """The images that were asked for, with the single labels that are known of them."""
     assert options.images is not None
     source = open_source(options.images)
@@ -227,7 +228,7 @@ def _given(options: CalibrateOptions, saved: TrainedModel, broken: dict[str, str
     return data
 
 
-def _validation(options: CalibrateOptions, saved: TrainedModel, broken: dict[str, str]) -> Dataset:
+def _validation(options: CalibrateOptions, saved: LoadedModels, broken: dict[str, str]) -> Dataset:
     """The run's own validation images. Label sets are not looked at."""
     config = configs.load(options.run_folder / "config.yaml")
     inputs = open_inputs(config.data, config.training.seed, originals_of(options.run_folder))
@@ -243,7 +244,7 @@ def _validation(options: CalibrateOptions, saved: TrainedModel, broken: dict[str
 
 
 def _held_out(
-    options: CalibrateOptions, saved: TrainedModel, broken: dict[str, str]
+    options: CalibrateOptions, saved: LoadedModels, broken: dict[str, str]
 ) -> Iterator[tuple[NDArray[np.float32], Rows]]:
     """Scores of the training images by models that were trained without them."""
     config = configs.load(options.run_folder / "config.yaml")

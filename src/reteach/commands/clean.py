@@ -18,6 +18,8 @@ from ..engine import distributed
 from ..engine.run import Run
 from ..errors import Interrupted, UserError
 from ..files import write_json
+from ..frames import TableFile
+from ..inline import InNotebook
 from ..labels import Rows, Single, as_multi
 from ..methods.clean import held_out_scores
 from ..methods.clean_judges import JUDGES, Judge, early_learning_of
@@ -43,7 +45,7 @@ _CHOICES = 3
 
 @final
 @dataclass(frozen=True)
-class CleanResult:
+class CleanResult(InNotebook, TableFile):
     """What was kept, and what each rule would have dropped.
 
     Args:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
+from ..frames import AsTable, Table
+from ..inline import InNotebook
 from ..metrics.registry import columns as titles_of
 from ..records.comparisons import COMPARISON, ComparisonRow
 from ..unreadable import Unreadable
@@ -15,7 +17,7 @@ from .lines import table_lines
 
 @final
 @dataclass(frozen=True)
-class CompareResult:
+class CompareResult(InNotebook, AsTable):
     """A finished comparison.
 
     Args:
@@ -48,6 +50,17 @@ class CompareResult:
             collapsed=collapsed,
             next=next,
         )
+
+    def table(self) -> Table:
+        """A row for each method and metric: method, metric, mean, std (null of one seed), n."""
+        import pyarrow as pa
+
+        rows = [
+            {"method": method, "metric": metric, **{k: entry.get(k) for k in ("mean", "std", "n")}}
+            for method, metrics in self.results.items()
+            for metric, entry in metrics.items()
+        ]
+        return Table(pa.Table.from_pylist(rows), self.unreadable)
 
     def lines(self) -> Iterator[str]:
         """Methods in rows, mean ± deviation in columns; then the files."""

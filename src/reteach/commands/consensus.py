@@ -17,6 +17,8 @@ from ..data.loading.decode import ImageError
 from ..data.sources.base import open_source
 from ..errors import UserError
 from ..files import atomic_write
+from ..frames import TableFile
+from ..inline import InNotebook
 from ..options.relabel import ConsensusOptions
 from ..progress import note
 from ..relabel.raters import consensus as pooled
@@ -40,7 +42,7 @@ from .consensus_classes import (
 
 @final
 @dataclass(frozen=True)
-class ConsensusResult:
+class ConsensusResult(InNotebook, TableFile):
     """The labels that were written.
 
     Args:

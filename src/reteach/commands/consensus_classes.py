@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..frames import TableFile
+from ..inline import InNotebook
 from ..item_index import ItemIndex, rows_among
 from ..labels import Multi, Single
 from ..options.relabel import ConsensusOptions
@@ -31,7 +33,7 @@ LEAST = 1e-6
 
 @final
 @dataclass(frozen=True)
-class ClassConsensusResult:
+class ClassConsensusResult(InNotebook, TableFile):
     """One label per item; ties are left open.
 
     Args:

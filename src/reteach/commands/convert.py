@@ -12,6 +12,8 @@ import numpy as np
 
 from ..data.formats.carry import as_kind, class_list_beside, refuse_unsaid
 from ..errors import UserError, closest
+from ..frames import TableFile
+from ..inline import InNotebook
 from ..labels import Multi
 from ..options.conditions import changed, flag
 from ..options.convert import ConvertOptions
@@ -22,7 +24,7 @@ from ..tables import LabelTable
 
 @final
 @dataclass(frozen=True)
-class ConvertResult:
+class ConvertResult(InNotebook, TableFile):
     """What was written.
 
     Args:

@@ -21,6 +21,7 @@ from ..duplicates.pairs import Pairs, joined, near_pairs
 from ..duplicates.thumbnails import SIDE
 from ..errors import UserError
 from ..files import atomic_path
+from ..inline import InNotebook
 from ..labels import Rows
 from ..options.dedup import DedupOptions
 from ..options.shared import PRETRAINED
@@ -33,7 +34,7 @@ from ..unreadable import Unreadable, left_out, unreadable
 
 @final
 @dataclass(frozen=True)
-class DedupResult:
+class DedupResult(InNotebook):
     """The pairs that were found.
 
     Args:

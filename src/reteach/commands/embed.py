@@ -13,6 +13,8 @@ import torch
 from ..data.sources.parts import images_per_part
 from ..features.embed import BLOCK
 from ..features.embed import embed as embed_images
+from ..frames import TableFile
+from ..inline import InNotebook
 from ..options.embed import EmbedOptions
 from ..processes import decoders
 from ..scoring.embedding import EmbeddingTask, embedded, extractor_for
@@ -21,7 +23,7 @@ from ..unreadable import Unreadable
 
 @final
 @dataclass(frozen=True)
-class EmbedResult:
+class EmbedResult(InNotebook, TableFile):
     """A feature table.
 
     Args:

@@ -11,6 +11,8 @@ from ..data.sources.base import open_source
 from ..engine.evaluate import Evaluation
 from ..errors import UserError
 from ..files import write_json
+from ..frames import AsTable, Table
+from ..inline import InNotebook
 from ..labels import Single
 from ..options.runs import EvaluateOptions, RunEvaluationOptions, ScoreEvaluationOptions
 from ..processes import decoders
@@ -24,7 +26,7 @@ from .lines import metric_lines
 
 @final
 @dataclass(frozen=True)
-class RunEvaluation:
+class RunEvaluation(InNotebook, AsTable):
     """A run's models on images.
 
     Args:
@@ -37,6 +39,13 @@ class RunEvaluation:
     metrics: dict[str, dict[str, float]]
     numbers: Path
     unreadable: Unreadable
+
+    def table(self) -> Table:
+        """A row for each model: model, and a column for each metric."""
+        import pyarrow as pa
+
+        rows = [{"model": name, **numbers} for name, numbers in self.metrics.items()]
+        return Table(pa.Table.from_pylist(rows), self.unreadable)
 
     def lines(self) -> Iterator[str]:
         """A table, and where the numbers are."""

@@ -28,7 +28,7 @@ from ..options.explain import ExplainOptions
 from ..processes import decoders
 from ..progress import progress
 from ..report.pages.explain import Explained, Look, Shown, write_explained
-from ..runs.checkpoint import TrainedModel, load_models, load_specialists
+from ..runs.checkpoint import LoadedModels, load_models, load_specialists
 from ..runs.gallery import data_url
 from ..tables import read_labels
 from ..unreadable import Unreadable, unreadable
@@ -140,7 +140,7 @@ def _named(options: ExplainOptions, source: Source) -> dict[str, list[str]]:
     return {item: [cls] for item, cls in zip(source.items, own, strict=True)}
 
 
-def _check(options: ExplainOptions, saved: TrainedModel) -> None:
+def _check(options: ExplainOptions, saved: LoadedModels) -> None:
     for cls in options.classes:
         if cls not in saved.classes:
             raise UserError(
@@ -151,7 +151,7 @@ def _check(options: ExplainOptions, saved: TrainedModel) -> None:
 
 
 def _scores(
-    saved: TrainedModel, data: Dataset, options: ExplainOptions
+    saved: LoadedModels, data: Dataset, options: ExplainOptions
 ) -> tuple[Rows, NDArray[np.float32], dict[str, str]]:
     """The readable rows (M,), the model's scores of them (M, C), and why the others are not."""
     scan = saved.scan(data, options.batch_size, decoders(options.workers))
@@ -166,7 +166,7 @@ def _scores(
     return rows, seen, scan.broken
 
 
-def _witnesses(saved: TrainedModel, teachers: dict[str, Specialist], cls: str) -> list[_Witness]:
+def _witnesses(saved: LoadedModels, teachers: dict[str, Specialist], cls: str) -> list[_Witness]:
     """The teachers that know a class, then the models for all classes."""
     specialists = [
         _Witness(name, teacher.classes, teacher.predictor, teacher.classes.index(cls))
@@ -180,7 +180,7 @@ def _witnesses(saved: TrainedModel, teachers: dict[str, Specialist], cls: str) -
 
 
 def _shown(
-    saved: TrainedModel,
+    saved: LoadedModels,
     witnesses: list[_Witness],
     data: Dataset,
     named: dict[str, list[str]],

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import final
 
 from ..files import atomic_write
+from ..frames import TableFile
+from ..inline import InNotebook
 from ..options.relabel import HashtagsOptions
 from ..relabel.selection.database import Limits
 from ..relabel.weak.hashtags import Matcher
@@ -21,7 +23,7 @@ MOST = 10
 
 @final
 @dataclass(frozen=True)
-class HashtagsResult:
+class HashtagsResult(InNotebook, TableFile):
     """The label table that was written.
 
     Args:

@@ -13,6 +13,8 @@ from PIL import Image
 from ..data.loading.decode import ImageError
 from ..data.sources.base import need_pixels, open_source
 from ..errors import UserError
+from ..frames import TableFile
+from ..inline import InNotebook
 from ..labels import Single
 from ..options.noise import NoiseOptions
 from ..progress import progress
@@ -27,7 +29,7 @@ from ..unreadable import Unreadable, unreadable
 
 @final
 @dataclass(frozen=True)
-class NoiseResult:
+class NoiseResult(InNotebook, TableFile):
     """The noisy table.
 
     Args:

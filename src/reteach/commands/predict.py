@@ -16,11 +16,13 @@ from ..data.sources.named import open_images
 from ..engine.evaluate import outputs
 from ..engine.learner import Predictor, one_view
 from ..errors import UserError
+from ..frames import TableFile
+from ..inline import InNotebook
 from ..labels import LabelSet, Multi, Rows, Single
 from ..options.runs import PredictOptions
 from ..processes import decoders
 from ..progress import progress
-from ..runs.checkpoint import TrainedModel, load_models
+from ..runs.checkpoint import LoadedModels, load_models
 from ..runs.evaluate import THRESHOLD
 from ..scores.table import ScoreWriter
 from ..tables import LabelTable, check_suffix, write_labels
@@ -32,7 +34,7 @@ PRESENT = 0.5
 
 @final
 @dataclass(frozen=True)
-class PredictResult:
+class PredictResult(InNotebook, TableFile):
     """What the model sees.
 
     Args:
@@ -150,7 +152,7 @@ def _present(values: NDArray[np.float32], threshold: float | None) -> tuple[Rows
     return at, column
 
 
-def _threshold(options: PredictOptions, saved: TrainedModel, predictor: Predictor) -> float | None:
+def _threshold(options: PredictOptions, saved: LoadedModels, predictor: Predictor) -> float | None:
     """Where label sets are cut; None means the first choice."""
     if options.threshold is not None:
         return options.threshold

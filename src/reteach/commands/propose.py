@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..frames import TableFile
+from ..inline import InNotebook
 from ..item_index import ItemIndex, rows_among
 from ..labels import Single
 from ..options.relabel import ProposeOptions
@@ -41,7 +43,7 @@ class ModelSubset:
 
 @final
 @dataclass(frozen=True)
-class ProposeResult:
+class ProposeResult(InNotebook, TableFile):
     """The proposals that were written.
 
     Args:

@@ -9,6 +9,7 @@ from typing import final
 
 from ..data.sources.feature_table import is_table
 from ..errors import UserError
+from ..inline import InNotebook
 from ..labels import as_multi
 from ..options.review import ReviewOptions
 from ..progress import note
@@ -32,7 +33,7 @@ _FILES = (".db", ".sqlite", ".sqlite3", ".csv", ".json")
 
 @final
 @dataclass(frozen=True)
-class ReviewResult:
+class ReviewResult(InNotebook):
     """Where a review stands.
 
     Args:

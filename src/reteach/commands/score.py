@@ -10,6 +10,8 @@ from typing import final
 import torch
 
 from ..data.sources.parts import images_per_part
+from ..frames import TableFile
+from ..inline import InNotebook
 from ..options.scale import ScoreOptions
 from ..processes import decoders
 from ..scoring.score import score as score_parts
@@ -19,7 +21,7 @@ from ..unreadable import Unreadable
 
 @final
 @dataclass(frozen=True)
-class ScoreResult:
+class ScoreResult(InNotebook, TableFile):
     """The shards that are there now.
 
     Args:

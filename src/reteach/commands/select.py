@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 from ..data.loading.decode import ImageError
 from ..data.sources.base import open_source
 from ..errors import UserError, closest
+from ..frames import TableFile
+from ..inline import InNotebook
 from ..options.scale import SelectOptions
 from ..parquet import read_columns, read_schema
 from ..progress import progress
@@ -36,7 +38,7 @@ NAMED = 10
 
 @final
 @dataclass(frozen=True, eq=False)
-class SelectResult:
+class SelectResult(InNotebook, TableFile):
     """The picks that were written.
 
     Args:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import final
 
 from ..features.preprocessing import embed_command
+from ..inline import InNotebook
 from ..records.runs import EVALUATION, MODELS, Number
 from ..unreadable import Unreadable
 from .lines import metric_lines
@@ -15,7 +16,7 @@ from .lines import metric_lines
 
 @final
 @dataclass(frozen=True)
-class TrainResult:
+class TrainResult(InNotebook):
     """A finished run.
 
     Args:

@@ -31,6 +31,7 @@ from ..engine.evaluate import Evaluation
 from ..engine.learner import Predictor
 from ..errors import UserError
 from ..files import write_json
+from ..inline import InNotebook
 from ..labels import Single
 from ..locks import entries, numbered_folder, only_writer
 from ..models import export, zoo
@@ -42,7 +43,7 @@ from ..processes import decoders
 from ..progress import progress
 from ..records.runs import MODELS
 from ..relabel.noise.folds import stratified_folds
-from ..runs.checkpoint import TrainedModel, load_models, save_models
+from ..runs.checkpoint import LoadedModels, load_models, save_models
 from ..runs.config import Config
 from ..runs.inputs import Inputs, open_inputs
 from ..runs.train import train
@@ -59,7 +60,7 @@ RATE = 0.0025
 
 @final
 @dataclass(frozen=True)
-class TransferResult:
+class TransferResult(InNotebook):
     """A logistic regression on frozen features.
 
     Args:
@@ -254,7 +255,7 @@ def with_head(
 
 def _regression(
     network: nn.Module,
-    saved: TrainedModel,
+    saved: LoadedModels,
     inputs: Inputs,
     data: Data,
     folds: int,
@@ -269,7 +270,7 @@ def _regression(
 
 
 def _features(
-    network: nn.Module, saved: TrainedModel, data: Dataset, decoders: int
+    network: nn.Module, saved: LoadedModels, data: Dataset, decoders: int
 ) -> np.ndarray[Any, Any]:
     scan = saved.scan(data, 256, decoders)
     x = features(network, scan).numpy()
@@ -279,7 +280,7 @@ def _features(
     return x
 
 
-def _place(folder: Path, saved: TrainedModel, predictor: str | None) -> tuple[Path, export.Info]:
+def _place(folder: Path, saved: LoadedModels, predictor: str | None) -> tuple[Path, export.Info]:
     """Where a run's network is, and what is known of it."""
     name, model = saved.named(predictor)
     place = folder / "models" / (name if len(model.models) == 1 else f"{name}-1")

@@ -7,7 +7,8 @@ Python and in YAML where it differs from its default, on the command line wherev
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from types import SimpleNamespace
 from typing import Any, final, get_type_hints
 
 from ..errors import UserError
@@ -95,6 +96,31 @@ def refuse_idle(settings: Any, given: Collection[str], among: Any = None) -> Non
             off = value is False
             why = idle[0].words(among)
             raise UserError(f"{flag(name, off)} has no effect {why}; leave it out")
+
+
+def refuse_idle_of_all(settings: Any, given: Collection[str]) -> None:
+    """Refuse what was given without effect in any group of settings, even where it is the default.
+
+    Args:
+        settings: of a command, with the groups in them.
+        given: names of the settings that somebody named.
+
+    Raises:
+        UserError: names the flag and why it has no effect.
+    """
+    groups = list(_groups(settings))
+    everything = {name: value for group in groups for name, value in vars(group).items()}
+    for group in groups:
+        # its own go before others of a name
+        refuse_idle(group, given, SimpleNamespace(**everything | vars(group)))
+
+
+def _groups(settings: Any) -> Iterator[Any]:
+    """The settings of a command, and those of the groups in them."""
+    yield settings
+    for value in vars(settings).values():
+        if is_dataclass(value):
+            yield from _groups(value)
 
 
 def declared(settings: type[Any]) -> dict[str, list[Condition]]:

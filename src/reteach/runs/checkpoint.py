@@ -31,7 +31,7 @@ from ..records.runs import MODELS, RUN, ModelIndex, RunRecord, SavedPredictor
 
 @final
 @dataclass(frozen=True, eq=False)
-class TrainedModel:
+class LoadedModels:
     """A trained model, ready to predict.
 
     Args:
@@ -75,7 +75,7 @@ class TrainedModel:
             )
         return name, self.predictors[name]
 
-    def with_tta(self, tta: Tta | None) -> TrainedModel:
+    def with_tta(self, tta: Tta | None) -> LoadedModels:
         """The same models, asked about each image and its mirror image; None: as they are.
 
         Raises:
@@ -103,7 +103,7 @@ class TrainedModel:
         return self.seen.scan(dataset, batch_size, workers)
 
 
-def fingerprint(saved: TrainedModel, predictor: Predictor) -> str:
+def fingerprint(saved: LoadedModels, predictor: Predictor) -> str:
     """A hash of everything that a model's scores depend on, but for the machine."""
     settings: tuple[Any, ...] = (
         predictor.link,
@@ -214,7 +214,7 @@ def presence_file(folder: Path, predictor: str) -> Path:
     return folder / "models" / f"{predictor}.presence.json"
 
 
-def load_models(folder: Path, device: str = "auto", *, calibrated: bool = True) -> TrainedModel:
+def load_models(folder: Path, device: str = "auto", *, calibrated: bool = True) -> LoadedModels:
     """The models of a finished run, with their calibrations where there are any.
 
     Args:
@@ -230,7 +230,7 @@ def load_models(folder: Path, device: str = "auto", *, calibrated: bool = True) 
     if calibrated:
         predictors = {n: _calibrated(p, folder, n, index.classes) for n, p in predictors.items()}
     plain = next(iter(predictors.values())).presence is None
-    return TrainedModel(
+    return LoadedModels(
         predictors,
         index.classes,
         index.image_size,

@@ -264,4 +264,6 @@ def originals_of(folder: Path, forgiving: bool = False) -> Originals:
 def _images(kept: np.lib.npyio.NpzFile, option: str) -> KnownImages:
     digests = kept[f"{option}.digests"]
     text = kept[f"{option}.items"].tobytes().decode("utf-8", "surrogatepass")
-    return KnownImages(text.split("\0") if len(digests) else [], digests, str(kept[f"{option}.labels"]))
+    return KnownImages(
+        text.split("\0") if len(digests) else [], digests, str(kept[f"{option}.labels"])
+    )

@@ -196,7 +196,7 @@ def frozen(path: Path, classes: tuple[str, ...], device: torch.device) -> Frozen
     return Frozen(saved.predictor, saved.image_size, saved.prepare, saved.frames, saved.resize)
 
 
-def images_taught(config: Config, inputs: Inputs) -> int:
+def images_taught(config: configs.Config, inputs: Inputs) -> int:
     """The images of which an epoch is made: those without labels too, for methods that go by all."""
     more = inputs.unlabeled if METHODS[config.method].all_images else None
     return len(inputs.train) + (0 if more is None else len(more))

@@ -1,0 +1,39 @@
+# Made by .ci/write_api.py from the options of the commands; not to be edited.
+from . import sklearn as sklearn
+from .api.functions import advise as advise
+from .api.functions import calibrate as calibrate
+from .api.functions import clean as clean
+from .api.functions import compare as compare
+from .api.functions import consensus as consensus
+from .api.functions import convert as convert
+from .api.functions import dedup as dedup
+from .api.functions import demo as demo
+from .api.functions import demo_photos as demo_photos
+from .api.functions import embed as embed
+from .api.functions import evaluate as evaluate
+from .api.functions import explain as explain
+from .api.functions import export_answers as export_answers
+from .api.functions import hashtags as hashtags
+from .api.functions import noise as noise
+from .api.functions import noise_estimate as noise_estimate
+from .api.functions import partition as partition
+from .api.functions import predict as predict
+from .api.functions import probe_compression as probe_compression
+from .api.functions import propose as propose
+from .api.functions import rate as rate
+from .api.functions import report as report
+from .api.functions import review as review
+from .api.functions import score as score
+from .api.functions import select as select
+from .api.functions import tasks as tasks
+from .api.functions import train as train
+from .api.functions import transfer as transfer
+from .api.model import TrainedModel as TrainedModel
+from .api.model import load as load
+from .api.model import resume as resume
+from .errors import Interrupted as Interrupted
+from .errors import UserError as UserError
+from .frames import Table as Table
+from .inline import InlinePage as InlinePage
+
+__version__: str

@@ -1,0 +1,1 @@
+"""The commands as Python functions: ``import reteach as rt`` offers what is here."""

@@ -1,0 +1,28 @@
+"""What a call may be given, as types."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Protocol, TypeAlias
+
+from numpy.typing import NDArray
+
+from ..frames import Frame, TableFile
+
+PathLike: TypeAlias = str | os.PathLike[str]
+TableLike: TypeAlias = PathLike | Frame | TableFile
+"""A table: its file, a data frame, or a result that has one."""
+
+
+class MapDataset(Protocol):
+    """A data set of PyTorch that knows its length: (image, label) by number."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def __getitem__(self, index: int, /) -> Any:
+        """An image (PIL, array or tensor) and its label."""
+
+
+Images: TypeAlias = PathLike | NDArray[Any] | MapDataset
+"""Images: where they are, or the images themselves."""

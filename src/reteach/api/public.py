@@ -1,0 +1,43 @@
+"""What ``import reteach`` offers, and where it is.
+
+Made by .ci/write_api.py from the options of the commands; not to be edited.
+"""
+
+PUBLIC: dict[str, str] = {
+    "InlinePage": "inline",
+    "Interrupted": "errors",
+    "Table": "frames",
+    "TrainedModel": "api.model",
+    "UserError": "errors",
+    "advise": "api.functions",
+    "calibrate": "api.functions",
+    "clean": "api.functions",
+    "compare": "api.functions",
+    "consensus": "api.functions",
+    "convert": "api.functions",
+    "dedup": "api.functions",
+    "demo": "api.functions",
+    "demo_photos": "api.functions",
+    "embed": "api.functions",
+    "evaluate": "api.functions",
+    "explain": "api.functions",
+    "export_answers": "api.functions",
+    "hashtags": "api.functions",
+    "load": "api.model",
+    "noise": "api.functions",
+    "noise_estimate": "api.functions",
+    "partition": "api.functions",
+    "predict": "api.functions",
+    "probe_compression": "api.functions",
+    "propose": "api.functions",
+    "rate": "api.functions",
+    "report": "api.functions",
+    "resume": "api.model",
+    "review": "api.functions",
+    "score": "api.functions",
+    "select": "api.functions",
+    "sklearn": "sklearn",
+    "tasks": "api.functions",
+    "train": "api.functions",
+    "transfer": "api.functions",
+}
