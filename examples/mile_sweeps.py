@@ -1,10 +1,12 @@
-"""MILe's Figures 3 and 5 on pictures of four digits: schedules, thresholds, targets.
+"""MILe's Figures 3 and 5 on pictures of four digits, or on your own features: schedules, thresholds, targets.
 
     python examples/mile_sweeps.py schedule|threshold|targets [--smoke]
+    python examples/mile_sweeps.py threshold --images train.features --labels one.csv \
+        --test-images test.features --test-labels sets.csv
 
 schedule: k_t × k_s as a heat map (Figure 3a). threshold: ρ as a curve (Figure 3b). targets: what a
-teacher passes on (softmax + KL, argmax + cross-entropy, thresholded sets), once and in many
-generations (Figure 5).
+teacher passes on (softmax + KL, argmax + cross-entropy, thresholded sets), in one cycle, in two and in many
+(Figure 5). On features a linear head is trained for 1,000 steps; its rate is chosen on held-out given labels.
 """
 
 from __future__ import annotations
@@ -17,53 +19,89 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from reteach.commands.compared import CompareResult
 from reteach.compare.compare import ComparisonPlan, compare
-from reteach.compare.data import DigitGrids
+from reteach.compare.data import ComparisonSpec, DigitGrids, OwnData
 from reteach.compare.variants import variants
-from reteach.options.shared import Model, Training
+from reteach.options.shared import Data, Model, Training
 
 SWEEPS = {
-    "schedule": ((("rho=0.1",), ("k_t=25,50,100,200,400", "k_s=25,50,100,200")),),
+    "schedule": ((("rho=0.1",), ("k_t=25,100,400", "k_s=25,50,200")),),
     "threshold": ((("k_t=100", "k_s=50"), ("rho=0.05,0.1,0.15,0.25,0.4,0.6",)),),
     "targets": (
-        ((), ("targets=soft,hard", "k_t=100,1000")),
-        (("rho=0.1",), ("targets=threshold", "k_t=100,1000")),
+        ((), ("targets=soft,hard", "k_t=100,500,1000")),
+        (("rho=0.1",), ("targets=threshold", "k_t=100,500,1000")),
     ),
 }
-"""The parts of each figure: (settings, swept settings)."""
+"""The parts of each figure: (settings, swept settings). Of 1,500 steps a k_t of 100 makes ten cycles,
+500 two, 1,000 one."""
+ON_FEATURES = {
+    "schedule": SWEEPS["schedule"],
+    "threshold": SWEEPS["threshold"],
+    "targets": (
+        ((), ("targets=soft,hard", "k_t=67,333,667")),
+        (("rho=0.1",), ("targets=threshold", "k_t=67,333,667")),
+    ),
+}
+"""The same with two thirds of the steps."""
 
 
-def plan(figure: str, out: Path, smoke: bool) -> ComparisonPlan:
+def plan(options: argparse.Namespace) -> ComparisonPlan:
     """One figure's sweep."""
-    model = Model("reteach_tiny", channels_last=True, device="cpu")
-    steps = 120 if smoke else 1500
-    training = Training(
-        steps=steps, batch_size=8 if smoke else 128, optimizer="adam", lr=1e-3, schedule="constant"
-    )
+    figure, smoke, arena = options.figure, options.smoke, data(options)
+    model, training = setting(arena, smoke)
     chosen, swept = (), {}
-    for settings, sweep in SWEEPS[figure]:
+    for settings, sweep in (SWEEPS if isinstance(arena, DigitGrids) else ON_FEATURES)[figure]:
         if smoke:
-            sweep = tuple(",".join(text.removesuffix(",1000").split(",")[:2]) for text in sweep)
+            sweep = tuple(",".join(text.split(",")[:2]) for text in sweep)
+            sweep = tuple(text.replace(",500", "").replace(",333", "") for text in sweep)
         more, values = variants(("mile",), model, training, settings, sweep)
         chosen += more
         for name, found in values.items():
             swept[name] = list(dict.fromkeys([*swept.get(name, []), *found]))
+    about = "2×2 grids of handwritten digits under one label each, as in the demo."
     return ComparisonPlan(
         f"MILe: {figure}",
-        "2×2 grids of handwritten digits under one label each, as in the demo.",
-        out,
-        DigitGrids(2, 200, 100, 100) if smoke else DigitGrids(),
+        about if isinstance(arena, DigitGrids) else f"{options.images}, labels {options.labels}.",
+        options.out or Path(f"runs/{figure}"),
+        arena,
         chosen,
-        seeds=(0,) if smoke else (0, 1, 2),
+        seeds=(0,) if smoke else tuple(range(options.seeds)),
         sweep=swept,
-        processes=os.cpu_count() or 1,
+        processes=options.processes,
     )
+
+
+def data(options: argparse.Namespace) -> ComparisonSpec:
+    """Grids of digits, or the images that are named."""
+    if options.images is None:
+        return DigitGrids(2, 200, 100, 100) if options.smoke else DigitGrids()
+    own = Data(images=options.images, labels=options.labels, classes=options.classes)
+    return OwnData(own, options.test_images, options.test_labels)
+
+
+def setting(arena: ComparisonSpec, smoke: bool) -> tuple[Model, Training]:
+    """The network and its budget."""
+    if isinstance(arena, DigitGrids):
+        model = Model("reteach_tiny", channels_last=True, device="cpu")
+        steps, batch = (120, 8) if smoke else (1500, 128)
+        return model, Training(
+            steps=steps, batch_size=batch, optimizer="adam", lr=1e-3, schedule="constant"
+        )
+    return Model("linear", device="cpu"), Training(steps=80 if smoke else 1000, batch_size=128)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("figure", choices=list(SWEEPS))
+    parser.add_argument(
+        "--images", help="a feature table of reteach embed; by default grids of digits"
+    )
+    parser.add_argument("--labels", type=Path, help="one label per image")
+    parser.add_argument("--classes", type=Path, help="the class list, where a class is never named")
+    parser.add_argument("--test-images", help="a feature table to judge on")
+    parser.add_argument("--test-labels", type=Path, help="its label sets")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--smoke", action="store_true")
-    options = parser.parse_args()
-    made = plan(options.figure, options.out or Path(f"runs/{options.figure}"), options.smoke)
+    made = plan(parser.parse_args())
     print(*CompareResult.of(made.folder, compare(made)).lines(), sep="\n")

@@ -46,6 +46,22 @@ def test_sweeps(tmp_path, figure):
     assert (tmp_path / "out" / "report.html").exists()
 
 
+def test_iirc_stream(tmp_path):
+    """Twelve classes under four superclasses, in tasks of four; every member answers after each task."""
+    words = np.array([f"thing {i}, other name" for i in range(12)])
+    objects = {"label": np.arange(120) % 12, "split": np.arange(120) // 72, "words": words}
+    np.savez(tmp_path / "t.npz", **pictures(120, (20, 20)), **objects)
+    members = ["--members", "softmax", "MILe, ρ 0.25", "sigmoid, no exemplars", "complete"]
+    small = ["--model", "reteach_tiny", "--side", "16", "--per-task", "6", "--exemplars", "1"]
+    out = tmp_path / "out"
+    told = run("iirc.py", "--tiny", str(tmp_path / "t.npz"), *members, *small, "--out", str(out))
+    assert "| complete |" in told
+    found = json.loads((out / "results.json").read_text())
+    for each in found.values():
+        assert len(each[0]["after each task"]) == 3
+        assert 0 <= each[0]["first task"] <= 100
+
+
 def pictures(count: int, size: tuple[int, int]) -> dict[str, np.ndarray]:
     """Noise as JPEG files, end to end."""
     draw = np.random.default_rng(0)

@@ -16,7 +16,7 @@ GIVEN = np.random.default_rng(3).integers(-1, 8, 200)
 ALWAYS = {
     "n", "accuracy", "top5", "f1@0.25", "f1@0.5", "map", "labels_per_image@0.25",
     "labels_per_image", "true_labels_per_image", "precision@0.25", "ece", "ece_labels",
-    "n_accuracy", "n_sets", "f1@top1", "labels_per_image@top1",
+    "n_accuracy", "n_sets", "f1@top1", "labels_per_image@top1", "jaccard",
     *(f"{name}@{at}" for name in ("cp", "cr", "cf1", "op", "or", "of1") for at in (0.5, 0.8)),
 }  # fmt: skip
 

@@ -220,6 +220,15 @@ REGISTRY = {
                 "compare/sets": 6, "compare/mixed": 3,
             },
         ),
+        Metric(
+            "jaccard",
+            "Jaccard, precision-weighted",
+            "Jaccard similarity of an image's true labels and those scored above 0.5, times the precision of "
+            "the latter, averaged over the images (the metric of IIRC).",
+            SETS,
+            meter="jaccard:PrecisionWeightedJaccard",
+            trivial=True,
+        ),
         _plain(
             "threshold",
             "Tuned threshold",
@@ -245,7 +254,7 @@ REGISTRY = {
             "single-label answer is worth (the softmax row of MILe's tables).",
             SETS,
             column="F1 top-1",
-            shown={"table": 6},
+            shown={"table": 6, "compare/mixed": 7},
         ),
         _count(
             "labels_per_image@top1",
