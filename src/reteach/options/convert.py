@@ -31,11 +31,13 @@ class ConvertOptions(Checked):
     """What is written: by default a label table (.parquet or .csv)."""
     to: Annotated[Written, arg(help=f"What is written. {listed(WRITTEN)}.")] = "labels"
     split: str | None = None
-    """nuswide: train (the default), test or all; voc: a list such as ImageSets/Main/train.txt; yolo,
-    hf-folder, hf-parquet: the folder or shards of that name (train); cifar: train or test; cifar10n:
-    worse_label, aggre_label, random_label1 …; cifar100n: noisy_label; clothing1m: noisy_train, clean_train,
-    clean_val or clean_test; tiny-imagenet: train or val; webvision: train (its Google and its Flickr list),
-    google or flickr (one of them), or val."""
+    """nuswide: train (the default), test or all; celeba: train (the default), val, test or all; voc: a list
+    such as ImageSets/Main/train.txt; yolo, hf-folder, hf-parquet: the folder or shards of that name (train);
+    cifar: train or test; cifar10n: worse_label, aggre_label, random_label1 …; cifar100n: noisy_label;
+    clothing1m: noisy_train, clean_train, clean_val or clean_test; tiny-imagenet: train or val; webvision:
+    train (its Google and its Flickr list), google or flickr (one of them), or val."""
+    partition: Path | None = None
+    """celeba: list_eval_partition.txt, which says which images --split train, val and test are."""
     first: Annotated[int | None, AtLeast(1)] = None
     """webvision: only the first so many classes (papers often take 50)."""
     kind: Literal["single", "multi"] | None = None

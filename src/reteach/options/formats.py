@@ -134,6 +134,11 @@ FORMATS = {
     "nuswide": Format(
         "the folder of NUS-WIDE's lists", "nuswide:read", reads_with=("split", "drop_empty")
     ),
+    "celeba": Format(
+        "CelebA's list_attr_celeba.txt",
+        "celeba:read",
+        reads_with=("split", "partition", "drop_empty"),
+    ),
     "cifar": Format(
         "CIFAR-10 or -100 as published, the folder", "published:read", reads_with=("split",)
     ),
