@@ -22,6 +22,7 @@ class Recipe:
         settings: flag -> (value, source).
         needs: flag -> what to give there: files and folders that only the user has.
         shows: the table or figure of the paper.
+        unlabeled: images without labels that its epochs pass over too.
     """
 
     command: str
@@ -29,6 +30,7 @@ class Recipe:
     settings: Settings
     shows: str
     needs: dict[str, str] = field(default_factory=dict)
+    unlabeled: int = 0
 
     @property
     def method(self) -> str:
@@ -47,7 +49,8 @@ class Recipe:
         """Backward passes of all models together, as reteach counts them."""
         if (steps := self.value("steps")) is not None:
             return int(steps)
-        per_epoch = self.value("balanced-epoch") or self.seen() / self.value("batch-size")
+        images = self.seen() + self.unlabeled
+        per_epoch = self.value("balanced-epoch") or images / self.value("batch-size")
         return round(self.value("epochs") * per_epoch)
 
 

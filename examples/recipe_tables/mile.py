@@ -72,6 +72,25 @@ IMAGENET_METHODS: dict[str, tuple[str, Settings]] = {
 }
 
 INIT = {"init": "weights of MoCo-v2, SimCLR, BYOL or SwAV, as published"}
+SK1 = {"init": "SimCLR-v2's r50_1x_sk1, as converted to PyTorch"}
+ALL_IMAGES = {"unlabeled": "all training images of ImageNet"}
+TEACHERS = {
+    "distilled": "a run of --model resnet50x2_sk1 --init r50_2x_sk1.pth on the same fraction",
+    "self-distilled": "the run of finetune-…-sk1-softmax on the same fraction",
+}
+
+
+def _passes(fraction: float) -> int:
+    """Steps of 20 passes over the labelled images and all images of ImageNet."""
+    return round(20 * (round(fraction * IMAGENET) + IMAGENET) / 256)
+
+
+def _sk1(table: str, fraction: float) -> Settings:
+    return {
+        "model": ("resnet50_sk1", "paper, Section 4.2: R50 (1x+SK)"),
+        "fraction": (fraction, f"paper, {table}"),
+    } | TUNE
+
 
 RECIPES: dict[str, Recipe] = (
     {
@@ -108,6 +127,41 @@ RECIPES: dict[str, Recipe] = (
             # 1% has 1,001 steps in 20 epochs, no room for 2,000 + 2,000: cycles by default
             ("mile", "mile", CONTINUING | (CYCLE if fraction == 1 else {})),
         )
+    }
+    | {
+        f"finetune-{fraction:g}-sk1-{name}": Recipe(
+            f"train {method}", IMAGENET, _sk1("Table 3", fraction) | settings, "Table 3", SK1
+        )
+        for fraction in (0.01, 0.1, 1.0)
+        for name, method, settings in (
+            ("softmax", "softmax", {}),
+            ("mile", "mile", CONTINUING | (CYCLE if fraction == 1 else {})),
+        )
+    }
+    | {
+        f"selfsup-{fraction:g}-{name}": Recipe(
+            "train distill",
+            IMAGENET,
+            _sk1("Table 4", fraction) | {"target": ("soft", "paper, Section 4.2, of SimCLR-v2")},
+            "Table 4",
+            SK1 | ALL_IMAGES | {"teacher": teacher},
+            unlabeled=IMAGENET,
+        )
+        for fraction in (0.01, 0.1)
+        for name, teacher in TEACHERS.items()
+    }
+    | {
+        f"selfsup-{fraction:g}-mile": Recipe(
+            "train mile",
+            IMAGENET,
+            {flag: found for flag, found in _sk1("Table 4", fraction).items() if flag != "epochs"}
+            | {"steps": (_passes(fraction), "ours: as many as the distilled rows have")}
+            | CONTINUING
+            | CYCLE,
+            "Table 4",
+            SK1 | ALL_IMAGES,
+        )
+        for fraction in (0.01, 0.1)
     }
 )
 """By name."""

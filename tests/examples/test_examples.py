@@ -120,6 +120,7 @@ def test_recipes():
     assert "model" in run("recipes.py", "webvision-r50-mile")
     for name in (
         "imagenet-r18-elr",
+        "selfsup-0.01-distilled",
         "semi-r50-balanced-with-tags",
         "cpsd-coco-r101",
         "nct-webvision50",

@@ -96,21 +96,23 @@ def setup(name: str) -> Setup:
         cropped["augment"] = "flip"
     training = dataclasses.replace(told.training, **cropped)
     told = dataclasses.replace(told, model=small, training=training)
-    return make_setup(told, Inputs(data, None, None), torch.device("cpu"))
+    more = images(recipe.unlabeled) if recipe.unlabeled else None
+    return make_setup(told, Inputs(data, None, more), torch.device("cpu"))
 
 
 @pytest.mark.parametrize("name", OF_THE_PAPER_MILE)
 def test_unshrunk_steps_rate_and_batch_of_every_recipe(name):
     recipe, made = recipes.RECIPES[name], setup(name)
-    counts = {"imagenet": 1_281_167, "webvision": 2_439_574, "finetune": 1_281_167}
     kind = name.split("-")[0]
-    fraction = float(name.split("-")[1]) if kind == "finetune" else 1.0
-    seen = round(fraction * counts[kind])
-    epochs = {"imagenet": 100, "webvision": 90, "finetune": 20}[kind]
+    images = 2_439_574 if kind == "webvision" else 1_281_167
+    tuned = kind in ("finetune", "selfsup")
+    seen = round((float(name.split("-")[1]) if tuned else 1.0) * images)
+    epochs = {"imagenet": 100, "webvision": 90}.get(kind, 20)
     assert len(made.train) == recipe.seen() == seen
     assert made.training.batch_size == 256
-    assert made.total == recipe.steps() == round(epochs * seen / 256)
-    assert made.peak == (0.01 if kind == "finetune" else 0.1)
+    passed = seen + (images if kind == "selfsup" else 0)  # Table 4 counts the unlabelled images too
+    assert made.total == recipe.steps() == round(epochs * passed / 256)
+    assert made.peak == (0.01 if tuned else 0.1)
     assert made.training.optimizer == "sgd"
     assert made.training.schedule == "cosine"
 
@@ -138,7 +140,9 @@ def test_unshrunk_cycles_of_every_mile_recipe(name):
     cycles = made.cycle(total - 1) + 1
     expected = {"algorithm1": 51} if name.endswith("algorithm1") else {}
     if told.k_t == 2000:
-        expected = {"imagenet": 126, "webvision": 215, "finetune": 26}  # the last one is cut
+        # the last one is cut
+        expected = {"imagenet": 126, "webvision": 215, "finetune": 26}
+        expected |= {"selfsup": 26 if "0.01" in name else 28}
     if expected:
         key = "algorithm1" if name.endswith("algorithm1") else name.split("-")[0]
         assert cycles == expected[key]

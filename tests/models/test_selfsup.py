@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from reteach.errors import UserError
 from reteach.models import weights, zoo
+from reteach.models.selfsup import LAYOUTS
 
 State = dict[str, Tensor]
 X = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -275,10 +276,112 @@ def test_another_backbone_is_refused(
     assert not any(tensor.any() for tensor in model.state_dict().values()), "it was changed"
 
 
-def test_selective_kernels_are_named(model: nn.Module, tmp_path: Path) -> None:
-    state = {"net.0.0.weight": torch.ones(32, 3, 3, 3)}
+class SelectiveKernel(nn.Module):
+    """SimCLR v2's, under the names of its conversion."""
+
+    def __init__(self, width: int, stride: int) -> None:
+        super().__init__()
+        middle = max(int(width * 0.0625), 32)
+        self.main_conv = nn.Sequential(
+            nn.Conv2d(width, 2 * width, 3, stride, 1, bias=False),
+            nn.Sequential(nn.BatchNorm2d(2 * width), nn.ReLU()),
+        )
+        self.mixing_conv = nn.Sequential(
+            nn.Conv2d(width, middle, 1, bias=False),
+            nn.Sequential(nn.BatchNorm2d(middle), nn.ReLU()),
+            nn.Conv2d(middle, 2 * width, 1, bias=False),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = self.main_conv(x).chunk(2, dim=1)
+        m = self.mixing_conv((first + second).mean((2, 3), keepdim=True))
+        a, b = (part.exp() for part in m.chunk(2, dim=1))
+        return (a * first + b * second) / (a + b)
+
+
+class SelectiveBlock(nn.Module):
+    def __init__(self, inside: int, width: int, stride: int, first: bool) -> None:
+        super().__init__()
+        if first:
+            self.projection = nn.Module()
+            self.projection.shortcut = nn.Sequential(
+                nn.ZeroPad2d((0, 1, 0, 1)),
+                nn.AvgPool2d(2, stride),
+                nn.Conv2d(inside, 4 * width, 1, bias=False),
+            )
+            self.projection.bn = nn.Sequential(nn.BatchNorm2d(4 * width), nn.Identity())
+        self.net = nn.Sequential(
+            nn.Conv2d(inside, width, 1, bias=False),
+            nn.Sequential(nn.BatchNorm2d(width), nn.ReLU()),
+            SelectiveKernel(width, stride),
+            nn.Conv2d(width, 4 * width, 1, bias=False),
+            nn.Sequential(nn.BatchNorm2d(4 * width), nn.Identity()),
+        )
+
+    forward = Block.forward
+
+
+class SimCLRv2Selective(nn.Module):
+    """SimCLR v2's ResNet with selective kernels, of few blocks where wanted."""
+
+    def __init__(self, depths: tuple[int, ...], widen: int = 1) -> None:
+        super().__init__()
+        half = 32 * widen
+        stem: list[nn.Module] = []
+        for i, o, s in ((3, half, 2), (half, half, 1), (half, 2 * half, 1)):
+            stem += [nn.Conv2d(i, o, 3, s, 1, bias=False)]
+            stem += [nn.Sequential(nn.BatchNorm2d(o), nn.ReLU())]
+        stages: list[nn.Module] = [nn.Sequential(*stem, nn.MaxPool2d(3, 2, 1))]
+        inside = 2 * half
+        for n, depth in enumerate(depths):
+            stage, width = nn.Module(), 64 * widen * 2**n
+            stage.blocks = nn.ModuleList()
+            for i in range(depth):
+                stage.blocks.append(SelectiveBlock(inside, width, 2 if n and not i else 1, not i))
+                inside = 4 * width
+            stages.append(stage)
+        self.net = nn.Sequential(*stages)
+        self.fc = nn.Linear(inside, 10)
+
+    forward = SimCLRv2.forward
+
+
+def test_selective_kernels_have_the_same_features_after_the_round_trip(tmp_path: Path) -> None:
+    """r50_1x_sk1 as its conversion names it, all its 16 blocks, into resnet50_sk1."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        published = trained(SimCLRv2Selective((3, 4, 6, 3)))
+    head = other("layers.0.weight", "layers.1.running_mean")
+    torch.save({"resnet": published.state_dict(), "head": head}, tmp_path / "r50_1x_sk1.pth")
+    model = timm.create_model("resnet50_sk1", num_classes=7).eval()
+    report = weights.load(model, tmp_path / "r50_1x_sk1.pth")
+    assert (report.layout, report.unexpected) == ("SimCLR v2, sk1", ())
+    assert set(report.missing) == {"fc.weight", "fc.bias"}
+    assert zoo.normalisation(model) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    with torch.no_grad():
+        features = model.forward_head(model.forward_features(X), pre_logits=True)
+        expected = published(X)
+    assert expected.std() > 0.1
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_wider_selective_network_has_the_published_shapes() -> None:
+    mine = timm.create_model("resnet50x2_sk1", num_classes=0)
+    with torch.device("meta"):
+        theirs = SimCLRv2Selective((3, 4, 6, 3), widen=2)
+    place = next(layout.place for layout in LAYOUTS if layout.name == "SimCLR v2, sk1")
+    shapes = {
+        place(key): tensor.shape
+        for key, tensor in theirs.state_dict().items()
+        if not key.startswith("fc.")
+    }
+    assert shapes == {name: tensor.shape for name, tensor in mine.state_dict().items()}
+
+
+def test_selective_kernels_in_another_network_are_named(model: nn.Module, tmp_path: Path) -> None:
+    state = {"net.0.0.weight": torch.ones(32, 3, 3, 3), "net.0.2.weight": torch.ones(32, 32, 3, 3)}
     torch.save({"resnet": state, "head": {}}, tmp_path / "r50_1x_sk1.pth")
-    with pytest.raises(UserError, match=r"SimCLR v2.*conv1.weight is \(32, 3, 3, 3\).*sk1"):
+    with pytest.raises(UserError, match=r"SimCLR v2, sk1.*resnet50.*resnet50_sk1 takes r50_1x_sk1"):
         weights.load(model, tmp_path / "r50_1x_sk1.pth")
 
 

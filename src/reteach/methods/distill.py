@@ -7,6 +7,9 @@ What is passed on are *targets*; MILe's Figure 5 compares these three:
 * ``threshold`` — every class whose sigmoid exceeds ρ, + binary cross-entropy (MILe's own).
 
 Several teachers speak as one: their logits are averaged.
+
+The labels are the teacher's alone, so that a student learns from unlabelled images as from labelled ones
+(SimCLR-v2's distillation, Chen et al. 2020, with which MILe's Table 4 compares). Epochs are passes over all.
 """
 
 from __future__ import annotations
@@ -16,11 +19,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal, final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.loading.batch import Batch
+from ..data.loading.samplers import Epochs
+from ..data.loading.stream import Stream
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
@@ -118,6 +124,9 @@ def train(setup: Setup, options: Options, run: Run) -> Distill:
         refuse_unused(options, "without --target threshold", "rho")
     targets = make_targets(options.target, rho=options.rho, temperature=options.temperature)
     if options.teacher is not None:
+        if setup.unlabeled is not None and (setup.rebalance or setup.balanced_epoch):
+            flag = "--rebalance" if setup.rebalance else "--balanced-epoch"
+            raise UserError(f"{flag} has no effect beside --teacher and --unlabeled: leave it out")
         teacher = setup.frozen(options.teacher).predictor
         share = 1.0
         if teacher.link != targets.link:
@@ -132,4 +141,13 @@ def train(setup: Setup, options: Options, run: Run) -> Distill:
         teacher = first.predictors()["model"]
     student = setup.learner("student", steps=share)
     algorithm = Distill(student, teacher, targets)
-    return run.train("2-student", algorithm, setup.stream("student"), **setup.budget(share))
+    return run.train("2-student", algorithm, _students(setup), **setup.budget(share))
+
+
+def _students(setup: Setup) -> Stream:
+    """All images, labelled or not."""
+    if setup.unlabeled is None:
+        return setup.stream("student")
+    everything = setup.everything()
+    order = Epochs(np.arange(len(everything)), setup.seed, "student")
+    return setup.stream("student", dataset=everything, order=order)

@@ -8,7 +8,8 @@ MoCo (v1, v2)    facebookresearch/moco: ``module.encoder_q.*``, the MLP in ``enc
 SwAV             facebookresearch/swav: ``module.*`` with ``projection_head`` and ``prototypes``;
                  Lightning Bolts puts the same under ``model.``
 SimCLR v2        Separius/SimCLRv2-Pytorch, converted from TensorFlow: ``{"resnet", "head"}`` with
-                 ``net.<stage>.blocks.<block>.net.<n>``
+                 ``net.<stage>.blocks.<block>.net.<n>``; with selective kernels (sk1) for
+                 :mod:`reteach.models.selective`
 SimCLR           Lightning Bolts: ``encoder.*``, ``projection.*``
 BYOL             yaox12/BYOL-PyTorch: ``{"online_backbone": ...}``, and its present code like
                  Lightning Bolts: ``online_network.encoder.*``
@@ -54,6 +55,33 @@ def _simclr_v2(key: str) -> str:
     else:
         return key
     return f"layer{stage}.{number}.{name}.{tensor}"
+
+
+_SELECTIVE = {
+    "projection.shortcut.2": "shortcut",
+    "projection.bn.0": "shortcut_bn",
+    "net.0": "conv1",
+    "net.1.0": "bn1",
+    "net.2.main_conv.0": "conv2.conv",
+    "net.2.main_conv.1.0": "conv2.bn",
+    "net.2.mixing_conv.0": "conv2.reduce",
+    "net.2.mixing_conv.1.0": "conv2.reduce_bn",
+    "net.2.mixing_conv.2": "conv2.select",
+    "net.3": "conv3",
+    "net.4.0": "bn3",
+}
+"""Layers of a block with selective kernels: in the conversion, and in :mod:`reteach.models.selective`."""
+
+
+def _simclr_v2_selective(key: str) -> str:
+    """Names in the converted SimCLR-v2 ResNet with selective kernels as those of ``resnet50_sk1``."""
+    if stem := re.fullmatch(r"net\.0\.([024])\.(\w+)|net\.0\.([135])\.0\.(\w+)", key):
+        number = int(stem[1] or stem[3])
+        return f"stem.{number // 2 * 3 + number % 2}.{stem[2] or stem[4]}"
+    block = re.fullmatch(r"net\.([1-4])\.blocks\.(\d+)\.(.+)\.(\w+)", key)
+    if block is None or (layer := _SELECTIVE.get(block[3])) is None:
+        return key
+    return f"stages.{int(block[1]) - 1}.{block[2]}.{layer}.{block[4]}"
 
 
 @final
@@ -107,13 +135,21 @@ LAYOUTS = (
         aside=r"model\.(projection_head|prototypes)\.",
     ),
     CheckpointLayout(
+        "SimCLR v2, sk1",
+        r"net\.0\.2\.weight",
+        group="resnet",
+        rename=_simclr_v2_selective,
+        unit_range=True,
+        hint="; with selective kernels resnet50_sk1 takes r50_1x_sk1, resnet50x2_sk1 takes r50_2x_sk1",
+    ),
+    CheckpointLayout(
         "SimCLR v2",
         r"net\.0\.0\.weight",
         group="resnet",
         rename=_simclr_v2,
         unit_range=True,
-        hint="; timm's resnet50 takes the file r50_1x_sk0 "
-        "(selective kernels, sk1, and wider networks have no counterpart)",
+        hint="; timm's resnet50 takes the file r50_1x_sk0 (wider networks without selective kernels have no "
+        "counterpart)",
     ),
     CheckpointLayout(
         "SimCLR (Lightning Bolts)",

@@ -19,6 +19,7 @@ from ..options.shared import Interpolation
 from ..progress import note
 from . import class_heads, feature_heads, packages, weights
 from . import preact as _preact  # noqa: F401  importing makes networks known to timm
+from . import selective as _selective  # noqa: F401
 from . import small as _small  # noqa: F401
 from . import video as _video
 from .tensorfiles import SAFETENSORS

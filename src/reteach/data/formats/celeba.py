@@ -35,8 +35,7 @@ def read(source: Path, options: ConvertOptions) -> LabelTable:
     """The label table of the part that is asked for."""
     match options.split or "train":
         case "train" | "val" | "test" | "all" as part:
-            found = read_celeba(source, options.partition, part)
-            return LabelTable(found.items, found.labels, f"celeba: {source.name}")
+            return read_celeba(source, options.partition, part).table(f"celeba: {source.name}")
         case other:
             raise UserError(f"--split must be train, val, test or all for celeba, got {other!r}")
 
