@@ -123,7 +123,10 @@ def test_wrong_celeba_partitions_are_named(
             "--partition has no effect with --split all",
         ),
         (["celeba", f"{attributes}", "--first", "2"], "--first has no effect on celeba to labels"),
-        (["voc", f"{tmp_path}", "--partition", f"{partition}"], "--partition has no effect on voc to labels"),
+        (
+            ["voc", f"{tmp_path}", "--partition", f"{partition}"],
+            "--partition has no effect on voc to labels",
+        ),
         (["celeba", f"{tmp_path / 'none.txt'}"], "cannot read"),
     ):
         assert main(["convert", *words, "--out", f"{tmp_path / 'x.csv'}"]) == 2
