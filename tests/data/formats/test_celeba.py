@@ -122,8 +122,11 @@ def test_wrong_celeba_partitions_are_named(
             ["celeba", f"{attributes}", "--split", "all", "--partition", f"{partition}"],
             "--partition has no effect with --split all",
         ),
-        (["celeba", f"{attributes}", "--first", "2"], "--first has no effect on celeba"),
-        (["voc", f"{tmp_path}", "--partition", f"{partition}"], "--partition has no effect on voc"),
+        (["celeba", f"{attributes}", "--first", "2"], "--first has no effect on celeba to labels"),
+        (
+            ["voc", f"{tmp_path}", "--partition", f"{partition}"],
+            "--partition has no effect on voc to labels",
+        ),
         (["celeba", f"{tmp_path / 'none.txt'}"], "cannot read"),
     ):
         assert main(["convert", *words, "--out", f"{tmp_path / 'x.csv'}"]) == 2

@@ -21,18 +21,18 @@ import numpy as np
 from ...errors import UserError
 from ...item_index import first_repeated, rows_among
 from ...labels import Multi
+from ...tables import LabelTable
 from .annotations import Annotations
 
 if TYPE_CHECKING:
     from ...options.convert import ConvertOptions
-    from ...tables import LabelTable
 
 Split = Literal["train", "val", "test", "all"]
 _PARTS = {"train": "0", "val": "1", "test": "2"}
 
 
 def read(source: Path, options: ConvertOptions) -> LabelTable:
-    """The label sets of :func:`read_celeba`."""
+    """The label table of the part that is asked for."""
     match options.split or "train":
         case "train" | "val" | "test" | "all" as part:
             return read_celeba(source, options.partition, part).table(f"celeba: {source.name}")

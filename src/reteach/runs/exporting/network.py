@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...engine.learner import Predictor, one_view
 from ...models.presence import mapped, odds
-from ..checkpoint import TrainedModel
+from ..checkpoint import LoadedModels
 
 
 @final
@@ -23,7 +23,7 @@ class Whole(nn.Module):
         saved: the model that it is of.
     """
 
-    def __init__(self, predictor: Predictor, saved: TrainedModel) -> None:
+    def __init__(self, predictor: Predictor, saved: LoadedModels) -> None:
         super().__init__()
         self.networks = nn.ModuleList(predictor.models)
         self.link = predictor.link

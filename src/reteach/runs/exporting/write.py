@@ -21,7 +21,7 @@ from ...models import zoo
 from ...models.tensorfiles import CONFIG, SAFETENSORS
 from ...options.export import Target
 from ...records.runs import EVALUATION, RUN
-from ..checkpoint import TrainedModel
+from ..checkpoint import LoadedModels
 from .card import card
 from .network import Whole
 from .scripts import script
@@ -45,7 +45,7 @@ class Export:
     """
 
     run: Path
-    saved: TrainedModel
+    saved: LoadedModels
     name: str
     predictor: Predictor
     target: Target
