@@ -1,7 +1,8 @@
 """CPSD's Table 3 and Figure 3 on frozen features that are there already, in pairs and under two budgets.
 
     python examples/cpsd_features.py photos.features [more.features] --labels tags.csv [more.csv]
-           --out clothes.jsonl [--what table|published|subsets|cheaper] [--divisions 10] [--smoke]
+           --out clothes.jsonl [--what table|published|subsets|cheaper] [--divisions 10]
+           [--same RATE EPOCHS] [--smoke]
 
 The features are tables of `reteach embed`, the labels tables of sets. Networks are a hidden layer of 256 over
 the 256 principal directions of the training images' features. The partition, the losses and the metrics
@@ -11,7 +12,8 @@ which makes hundreds of cells affordable. The same seeds, batches and starts in 
 Budgets, in epochs over all images: *charged*, teachers and student together make E; *free*, the student
 makes E and each teacher a quarter of that on its images (the paper's 80 and 20). The rate and E are chosen
 from RATES and EPOCHS once for each kind of row, budget and data set, with summed squares and teachers of all
-images, by the mAP of the validation images of the first two divisions. Every number goes to a line of
+images, by the mAP of the validation images of the first two divisions; --same takes one pair for all rows,
+which is a control (give it an --out of its own). Every number goes to a line of
 --out; the same command goes on where it was stopped.
 """
 
@@ -352,6 +354,8 @@ def choose(lines: Lines, divisions: list[Division], row: Row) -> tuple[float, in
         return float(np.mean(found))
 
     grid = [(rate, epochs) for rate in RATES for epochs in EPOCHS]
+    if len(grid) == 1:
+        return grid[0]
     return max(grid, key=lambda pair: tried(*pair))
 
 
@@ -394,11 +398,14 @@ def main() -> None:
     parser.add_argument(
         "--least", type=int, default=50, help="images of a class, or it is left out"
     )
+    parser.add_argument("--same", type=float, nargs=2, help="rate and epochs of all rows")
     parser.add_argument("--smoke", action="store_true")
     told = parser.parse_args()
     global RATES, EPOCHS
     if told.smoke:
         RATES, EPOCHS, told.divisions, told.least = (3e-3,), (1,), 2, 1
+    if told.same:
+        RATES, EPOCHS = (told.same[0],), (int(told.same[1]),)
     torch.set_num_threads(1)
     x, y, names = read(told.features, told.labels)
     kept = (y.sum(0) >= told.least) & ~np.isin(names, DROPPED)

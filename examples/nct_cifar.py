@@ -128,6 +128,7 @@ if __name__ == "__main__":
     parser.add_argument("--schedule", default="constant")
     parser.add_argument("--paper", action="store_true", help="the paper's optimiser and schedule")
     parser.add_argument("--r-max", type=float, help="of NCT")
+    parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--images", type=int, default=4000, help="to learn from")
     parser.add_argument("--judge", choices=["test", "validation", "noisy"], default="test")
     parser.add_argument("--seeds", type=int, default=3)
@@ -145,7 +146,7 @@ if __name__ == "__main__":
         sizes, epochs, seeds = (200, 100), 1.0, 1
     model = Model(told.model, precision=told.precision, channels_last=True, device="cpu")
     # the budget counts the backward passes of both networks
-    training = Training(epochs=2 * epochs, batch_size=128, optimizer=told.optimizer,
+    training = Training(epochs=2 * epochs, batch_size=told.batch_size, optimizer=told.optimizer,
                         lr=told.lr, schedule=told.schedule, augment=told.augment)  # fmt: skip
     if told.paper:
         training = replace(training, optimizer="sgd", nesterov=False, lr=0.02, weight_decay=1e-5,

@@ -77,7 +77,7 @@ def test_recipes_and_examples_of_the_page_exist():
     sys.path.append(str(ROOT / "examples"))
     from recipe_tables import cpsd, mile, nct, real, semi
 
-    names = mile.RECIPES | real.RECIPES | semi.RECIPES | cpsd.RECIPES | nct.RECIPES
+    names = mile.RECIPES | real.RECIPES | semi.RECIPES | cpsd.RECIPES | nct.RECIPES | nct.RIVALS
     for span in SPANS:
         words = span.split()
         if words[0] == "recipes.py" and words[1] != "NAME":
