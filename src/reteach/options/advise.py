@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from ..errors import UserError
 from ..table_files import Kind
 from .conditions import OnlyWith
-from .paths import Exists, Images
+from .paths import Exists, ImagesExist
 from .ranges import AtLeast, Checked
 
 
@@ -21,7 +21,7 @@ class AdviseOptions(Checked):
     (pip install 'reteach[pretrained]'; nothing is downloaded), else by small networks; which is said.
     """
 
-    images: Annotated[str, Images()]
+    images: Annotated[str, ImagesExist()]
     """A folder of class folders, a flat folder, an .npz file, tar shards, hf:NAME[:SPLIT], or a feature table
     of reteach embed."""
     labels: Annotated[Path | None, Exists("label table")] = None
@@ -30,11 +30,11 @@ class AdviseOptions(Checked):
     """What --labels holds; by default what the table's column kind says."""
     classes: Annotated[Path | None, Exists("class list")] = None
     """The class list, one name per line; by default the table's column classes, or the names in it."""
-    val_images: Annotated[str | None, Images()] = None
+    val_images: Annotated[str | None, ImagesExist()] = None
     """Validation images: are some of them among --images?"""
     val_labels: Annotated[Path | None, OnlyWith("val_images"), Exists("label table")] = None
     """Their label table, for the commands."""
-    unlabeled: Annotated[str | None, Images()] = None
+    unlabeled: Annotated[str | None, ImagesExist()] = None
     """Images without labels."""
     model: str | None = None
     """The network you mean to train; by default a linear head where features are used, resnet18 for other

@@ -10,7 +10,7 @@ from tyro.conf import Positional
 
 from ..errors import UserError
 from .conditions import OnlyWith, OnlyWithAny
-from .paths import Exists, Images
+from .paths import Exists, ImagesExist
 from .ranges import AtLeast, Checked
 
 
@@ -24,7 +24,7 @@ class CalibrateOptions(Checked):
 
     run_folder: Annotated[Positional[Path], Exists("run folder")]
     """The run folder."""
-    images: Annotated[str | None, Images()] = None
+    images: Annotated[str | None, ImagesExist()] = None
     """Images: a folder, an .npz file, tar shards, hf:NAME. By default the run's validation images."""
     labels: Annotated[Path | None, Exists("label table")] = None
     """Label table with one label for each of them, or for some."""

@@ -9,7 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional
 
 from ..errors import UserError
-from .paths import Exists, Images
+from .paths import Exists, ImagesExist
 from .ranges import AtLeast, Checked
 from .shared import Data, Model, Training
 
@@ -23,7 +23,7 @@ class CompareOptions(Checked):
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
     training: Training = field(default_factory=Training)
-    test_images: Annotated[str | None, Images()] = None
+    test_images: Annotated[str | None, ImagesExist()] = None
     """Images to judge on; without them, half of the validation images (the other half tunes the
     threshold)."""
     test_labels: Annotated[Path | None, Exists("label table")] = None

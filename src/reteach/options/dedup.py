@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from ..errors import UserError
 from .conditions import NotWith, OnlyWith, OnlyWithAny
-from .paths import Exists, Images
+from .paths import Exists, ImagesExist
 from .ranges import AtLeast, Checked, Within
 
 NETWORK = OnlyWithAny("model", "pretrained", "run_folder")
@@ -19,10 +19,10 @@ NETWORK = OnlyWithAny("model", "pretrained", "run_folder")
 class DedupOptions(Checked):
     """Find images that stand in two sets, or twice in one: equal files, then equal-looking ones."""
 
-    images: Annotated[str, Images()]
+    images: Annotated[str, ImagesExist()]
     """The images to clean: a folder, an .npz file, tar shards, hf:NAME, or a feature table of reteach embed,
     whose features are then compared."""
-    against: Annotated[str | None, Images()] = None
+    against: Annotated[str | None, ImagesExist()] = None
     """The images they must not repeat, e.g. a validation set; by default each other."""
     out: Path = Path("duplicates.parquet")
     """The pairs, nearest first: item, against, distance, same_bytes, label, against_label."""

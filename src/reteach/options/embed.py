@@ -11,7 +11,7 @@ from tyro.conf import Positional
 from ..errors import UserError
 from ..files import local
 from .conditions import OnlyWith
-from .paths import Exists, Images
+from .paths import Exists, ImagesExist
 from .ranges import AtLeast, Checked
 from .shared import Resize
 
@@ -23,7 +23,7 @@ class EmbedOptions(Checked):
     The same command goes on where it was stopped.
     """
 
-    images: Annotated[str, Images()]
+    images: Annotated[str, ImagesExist()]
     """Images: a folder, an .npz file, tar shards ('s/{000000..009999}.tar'), hf:NAME."""
     run_folder: Annotated[Positional[Path | None], Exists("run folder")] = None
     """The run whose first model is taken, in place of --pretrained or --init."""

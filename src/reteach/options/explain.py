@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
-from .paths import Exists, Images
+from .paths import Exists, ImagesExist
 from .ranges import AtLeast, Checked
 
 
@@ -18,7 +18,7 @@ class ExplainOptions(Checked):
 
     run_folder: Annotated[Positional[Path], Exists("run folder")]
     """The run folder; of a cpsd run, the teachers that know a class stand beside the student."""
-    images: Annotated[str, Images()]
+    images: Annotated[str, ImagesExist()]
     """Images: a folder, an .npz file, tar shards, hf:NAME."""
     classes: tuple[str, ...]
     """The classes to look for."""

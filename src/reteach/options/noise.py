@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from ..errors import UserError
-from .paths import Exists, Images
+from .paths import Exists, ImagesExist
 from .ranges import AtLeast, Checked, Within
 
 
@@ -32,7 +32,7 @@ class NoiseOptions(Checked):
     scores: Annotated[Path | None, Exists("score table")] = None
     """In place of --matrix: held-out scores of the items (Parquet). The noise that the labels seem to
     have is estimated from them, and applied to the labels."""
-    images: Annotated[str | None, Images()] = None
+    images: Annotated[str | None, ImagesExist()] = None
     """The images, for --kind instance."""
     seed: Annotated[int, AtLeast(0)] = 0
     """Seed of the draws."""

@@ -7,6 +7,7 @@ YAML come another way, and a file may go meanwhile.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
@@ -37,13 +38,13 @@ class Exists:
     def refuse_missing(self, value: Any) -> None:
         """See :class:`Input`."""
         path = Path(value)
-        if not (path.exists() or path.expanduser().exists()):
+        if not (os.path.exists(path) or os.path.exists(path.expanduser())):
             raise UserError(f"{f'{self.what} {path}'.strip()} does not exist")
 
 
 @final
 @dataclass(frozen=True)
-class Images:
+class ImagesExist:
     """A folder of images, or another kind of source; what is no path is left to whoever opens it.
 
     Args:
@@ -99,7 +100,7 @@ def check_inputs(settings: Any) -> None:
 
 def inputs(settings: type[Any]) -> dict[str, Input]:
     """The settings of a dataclass that name what must be there."""
-    kinds = (Exists, Images, RunOut)
+    kinds = (Exists, ImagesExist, RunOut)
     hints = get_type_hints(settings, include_extras=True)
     marks = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
     found = {name: [m for m in each if isinstance(m, kinds)] for name, each in marks.items()}

@@ -9,7 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional
 
 from ..errors import UserError
-from .paths import Exists, Images
+from .paths import Exists, ImagesExist
 from .ranges import AtLeast, Checked
 
 
@@ -19,7 +19,7 @@ class CompressionOptions(Checked):
 
     run_folders: Annotated[Positional[tuple[Path, ...]], Exists("run folder")]
     """Finished runs."""
-    images: Annotated[str | None, Images()] = None
+    images: Annotated[str | None, ImagesExist()] = None
     """Images to put random labels on; by default those that each run was trained on."""
     labels: Annotated[Path | None, Exists("label table")] = None
     """Their label table, to choose the classes by; class folders need none."""

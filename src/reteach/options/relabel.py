@@ -11,7 +11,7 @@ from tyro.conf import Positional
 from ..errors import UserError
 from ..table_files import Kind
 from .conditions import NotWith, OnlyWith
-from .paths import Exists, Images
+from .paths import Exists, ImagesExist
 from .ranges import AtLeast, Checked, Positive, Within
 from .shared import Model, Training
 
@@ -54,7 +54,7 @@ class ConsensusOptions(Checked):
     report: Path | None = None
     """Also an HTML page: precision and recall, what changed, how far raters agree, each rater, the items left
     without labels."""
-    images: Annotated[str | None, OnlyWith("report"), Images()] = None
+    images: Annotated[str | None, OnlyWith("report"), ImagesExist()] = None
     """The images, for pictures on the page: changed, added, emptied and disputed labels (with --report)."""
     pictures: Annotated[int, AtLeast(1), OnlyWith("images")] = 60
     """Items with a picture in each of these sections of the page."""
@@ -144,7 +144,7 @@ class HashtagsOptions(Checked):
 class CleanOptions(Checked):
     """Drop doubtful labels: train on K - 1 folds, predict the K-th, keep what the prediction confirms."""
 
-    images: Annotated[str, Images()]
+    images: Annotated[str, ImagesExist()]
     """A folder of class folders, a flat folder, an .npz file, tar shards, hf:NAME[:SPLIT], or a feature table
     of reteach embed."""
     labels: Annotated[Path | None, Exists("label table")] = None

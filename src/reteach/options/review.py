@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..files import local
 from ..table_files import Kind
 from .conditions import OnlyWith
-from .paths import Exists, Images
+from .paths import Exists, ImagesExist
 from .ranges import AtLeast, Checked, Within
 
 
@@ -27,7 +27,7 @@ class ReviewOptions(Checked):
     source: Positional[str | None] = None
     """A review made before, a folder of 'reteach relabel clean', a run, or a rating store (file or
     postgresql://…, with --images)."""
-    images: Annotated[str | None, Images()] = None
+    images: Annotated[str | None, ImagesExist()] = None
     """The images: a folder, or whatever else reteach trains on, or a feature table of 'reteach embed',
     without pictures to look at. Of a review made before: where its images are now."""
     labels: Annotated[Path | None, OnlyWith("images"), Exists("label table")] = None

@@ -11,7 +11,7 @@ from tyro.conf import Positional
 from ..errors import UserError
 from ..table_files import Kind
 from .conditions import NotWith, OnlyWith
-from .paths import Exists, Images
+from .paths import Exists, ImagesExist
 from .ranges import AtLeast, Checked, Within
 from .shared import Tta
 
@@ -22,7 +22,7 @@ class ResumeOptions:
 
     run_folder: Annotated[Positional[Path], Exists("run folder")]
     """The run folder."""
-    images: Annotated[str | None, Images()] = None
+    images: Annotated[str | None, ImagesExist()] = None
     """Where the images of --images are now, if they have moved; their contents must be the same."""
     quarantine_missing: bool = False
     """Go on without images that have vanished since the run began. Its numbers are then not those of the
@@ -33,7 +33,7 @@ class ResumeOptions:
 class RunEvaluationOptions(Checked):
     """Settings for a run folder."""
 
-    images: Annotated[str | None, Images()] = None
+    images: Annotated[str | None, ImagesExist()] = None
     """Images: a folder, an .npz file, tar shards, hf:NAME."""
     empty: Literal["none", "unknown"] | None = None
     """What an empty label set says. none: the image has none of the classes, and counts; unknown:
@@ -99,7 +99,7 @@ class PredictOptions(Checked):
 
     run_folder: Annotated[Positional[Path], Exists("run folder")]
     """The run folder."""
-    images: Annotated[str, Images(several=True)]
+    images: Annotated[str, ImagesExist(several=True)]
     """Images: a folder, an .npz file, tar shards, hf:NAME; one file, a quoted pattern ('photos/*.jpg'; ** for
     folders within), or - for a list of files on standard input, one a line."""
     out: Path = Path("labels.parquet")

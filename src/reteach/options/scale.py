@@ -11,7 +11,7 @@ from tyro.conf import Positional
 from ..errors import UserError
 from ..files import local
 from .conditions import OnlyWith
-from .paths import Exists, Images
+from .paths import Exists, ImagesExist
 from .ranges import AtLeast, Checked, Within
 from .shared import Tta
 
@@ -25,7 +25,7 @@ class ScoreOptions(Checked):
 
     run_folder: Annotated[Positional[Path], Exists("run folder")]
     """The run whose model scores: the teacher."""
-    images: Annotated[str, Images()]
+    images: Annotated[str, ImagesExist()]
     """Images: tar shards ('s/{000000..009999}.tar'), a folder, an .npz file, hf:NAME."""
     out: Path = Path("scores")
     """Folder of the shards, one per tar file or per --block images: item, class, score, logit."""
@@ -100,7 +100,7 @@ class SelectOptions(Checked):
     """By default one per core; they change nothing in the result."""
     report: Path | None = None
     """Also an HTML page of the images at a few ranks of each class (needs --images)."""
-    images: Annotated[str | None, Images()] = None
+    images: Annotated[str | None, ImagesExist()] = None
     """Where the images of the page are: a folder, an .npz file, tar shards, hf:NAME."""
     ranks: Annotated[tuple[int, ...], AtLeast(1), OnlyWith("report")] = ()
     """Ranks on the page; by default 1, 10, 100, … and K."""

@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..recorded import recorded
 from ..table_files import Kind
 from .conditions import NotWith, OnlyWith, OnlyWithAny, TakenBy, flag
-from .paths import Exists, Images, RunOut
+from .paths import Exists, ImagesExist, RunOut
 from .ranges import AtLeast, Checked, Positive, Within
 
 
@@ -53,7 +53,7 @@ weights PyPI has too."""
 class Data(Checked):
     """Images and labels."""
 
-    images: Annotated[str | None, Images()] = None
+    images: Annotated[str | None, ImagesExist()] = None
     """A folder of class folders, a flat folder, an .npz file, tar shards ('s/{000..009}.tar'),
     hf:NAME[:SPLIT] for a Hugging Face data set, cifar:FOLDER[:test] for CIFAR as published, or a feature
     table of reteach embed. Folders may hold videos instead."""
@@ -64,7 +64,7 @@ class Data(Checked):
     classes is present) or soft. By default what the table's column kind says."""
     classes: Annotated[Path | None, Exists("class list")] = None
     """The class list, one name per line; by default the table's column classes, or the names in it."""
-    val_images: Annotated[str | None, Images()] = None
+    val_images: Annotated[str | None, ImagesExist()] = None
     """Images to validate on; by default those of --images that --val-labels names."""
     val_labels: Annotated[Path | None, Exists("label table")] = None
     """Label table of the validation images, with one or several labels each."""
@@ -75,7 +75,7 @@ class Data(Checked):
     """The same as --kind, for --val-labels and --test-labels."""
     val_fraction: Annotated[float, Within(0, 1, "[)")] = 0.1
     """Share of the labelled images held out for validation where no --val-… is given; 0: none."""
-    unlabeled: Annotated[str | None, Images()] = None
+    unlabeled: Annotated[str | None, ImagesExist()] = None
     """More images, without labels (mile, distill, noisy-student, semi)."""
     fraction: Annotated[float, Within(0, 1, "(]")] = 1.0
     """Train on this share of each class's labelled images (0.01, 0.05, 0.1, 1 in MILe)."""
