@@ -24,6 +24,7 @@ class RunRecord:
         processes: that trained together.
         status: running, finished, interrupted or failed; ``message`` says why.
         derived: settings that the method derived from the data.
+        parameters, multiply_adds: of the model, the latter for one image or clip.
     """
 
     reteach: str = ""
@@ -44,6 +45,8 @@ class RunRecord:
     seconds: Number = field(default=None, metadata=OPTIONAL)
     images_per_second: Number = field(default=None, metadata=OPTIONAL)
     derived: dict[str, Number] | None = field(default=None, metadata=OPTIONAL)
+    parameters: Number = field(default=None, metadata=OPTIONAL)
+    multiply_adds: Number = field(default=None, metadata=OPTIONAL)
 
 
 @final
