@@ -493,6 +493,53 @@ def _read_voc(folder: Path) -> Any:
     return read_voc(folder, folder / "list.txt")
 
 
+_FORMATS = {
+    "voc": ("v", ("v/labelmap.txt", "v/Annotations/0.xml")),
+    "cvat": ("a.xml", ("a.xml",)),
+    "label-studio": ("t.json", ("t.json", "t.xml")),
+    "fiftyone": ("fo", ("fo/labels.json",)),
+    "hf-folder": ("hf", ("hf/metadata.jsonl",)),
+    "hf-parquet": ("hf.parquet", ("hf.parquet",)),
+    "cleanlab": ("c.csv", ("c.csv",)),
+    "crowd-kit": ("k.csv", ("k.csv",)),
+}
+"""Formats that convert writes: what is written, and which of its files are broken."""
+
+
+def _written(form: str) -> Callable[[Path], list[Path]]:
+    def make(folder: Path) -> list[Path]:
+        from PIL import Image
+
+        from reteach.commands.convert import convert
+        from reteach.labels import Single
+        from reteach.options.convert import ConvertOptions
+        from reteach.options.formats import FORMATS
+        from reteach.tables import LabelTable, write_labels
+
+        items = tuple(f"{n}.png" for n in range(4))
+        (folder / "photos").mkdir()
+        for item in items:
+            Image.new("RGB", (4, 4)).save(folder / "photos" / item)
+        write_labels(folder / "in.csv", LabelTable(items, Single(np.arange(4) % 3, tuple(CLASSES))))
+        out, files = _FORMATS[form]
+        takes = "images" in FORMATS[form].writes_with
+        more: dict[str, Any] = {"images": folder / "photos"} if takes else {}
+        convert(ConvertOptions("labels", folder / "in.csv", folder / out, to=form, **more))
+        return [folder / name for name in files]
+
+    return make
+
+
+def _read_format(form: str) -> Callable[[Path], Any]:
+    def read(folder: Path) -> Any:
+        from reteach.commands.convert import _read
+        from reteach.options.convert import ConvertOptions
+
+        return _read(ConvertOptions(form, folder / _FORMATS[form][0], folder / "read.csv"))
+
+    return read
+
+
 def _nuswide(folder: Path) -> list[Path]:
     files = {
         "ImageList/TrainImagelist.txt": "a\\1.jpg\na\\2.jpg\n",
@@ -745,6 +792,7 @@ READERS: dict[str, Reader] = {
     "--config": Reader(_config, _read_flags),
     "COCO": Reader(_coco, _reads("data.formats.coco:read_coco", "c.json")),
     "VOC": Reader(_voc, _read_voc),
+    **{f"format {form}": Reader(_written(form), _read_format(form)) for form in _FORMATS},
     "NUS-WIDE": Reader(_nuswide, _reads("data.formats.nuswide:read_nuswide", ".")),
     "Clothing1M": Reader(_clothing, _reads("data.formats.lists:clothing1m", ".", "noisy_train")),
     "WebVision": Reader(_webvision, _reads("data.formats.lists:webvision", ".", "val")),

@@ -103,6 +103,21 @@ def test_parquet_of_datasets_with_class_labels_lists_of_them_and_strings(
         read("hf-parquet", hugging / "one.parquet", tmp_path, label_column="class")
 
 
+def test_shards_are_read_together_and_must_have_the_same_classes(
+    hugging: Path, tmp_path: Path
+) -> None:
+    for number in range(2):
+        shard = tmp_path / "data" / f"train-0000{number}-of-00002.parquet"
+        shard.parent.mkdir(exist_ok=True)
+        shard.write_bytes((hugging / "one.parquet").read_bytes())
+    found = read("hf-parquet", tmp_path, tmp_path)
+    assert found.items == tuple(f"train/{row}" for row in range(8))
+    assert found.labels.names()[4:] == [["cup"], ["kite"], [], ["cup"]]
+    shard.write_bytes((hugging / "sets.parquet").read_bytes())
+    with pytest.raises(UserError, match="has other columns or classes than"):
+        read("hf-parquet", tmp_path, tmp_path)
+
+
 def written(tmp_path: Path, to: str, out: str) -> tuple[Path, Multi]:
     """Label sets written in a format with its images."""
     photos = tmp_path / "photos"

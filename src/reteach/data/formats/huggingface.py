@@ -15,7 +15,7 @@ from ...errors import UserError
 from ...files import atomic_path, new_folder
 from ...labels import Single
 from ...parquet import CHECKED, parquet_errors, read_columns, read_schema
-from ...spreadsheet import from_csv
+from ...spreadsheet import check_columns, from_csv
 from ...structured import parse_json
 from ...table_files import split_labels
 from ...tables import LabelTable
@@ -51,12 +51,19 @@ def read_folder(source: Path, options: ConvertOptions) -> LabelTable:
     if "file_name" not in columns:
         raise UserError(f"{file}: no column 'file_name' (found: {', '.join(columns) or 'none'})")
     said, classes, several = _labels(file, columns, options.label_column)
-    items = [str(name) for name in columns["file_name"]]
+    items = [_text(name, f"{file}: row {i}") for i, name in enumerate(columns["file_name"], 1)]
     return labels_of(items, said, classes, several, f"hf-folder: {source.name}", str(file))
+
+
+def _text(item: Any, where: str) -> str:
+    if not isinstance(item, str) or not item:
+        raise UserError(f"{where} names no file: {str(item)[:60]!r}")
+    return item
 
 
 def _columns(file: Path) -> dict[str, list[Any]]:
     if file.suffix == ".parquet":
+        check_columns(file, read_schema(file).names)
         return {name: column.to_pylist() for name, column in _cells(read_columns(file))}
     if file.suffix == ".csv":
         header, rows = from_csv(file, "metadata")
@@ -183,11 +190,15 @@ def read_parquet(source: Path, options: ConvertOptions) -> LabelTable:
     columns: dict[str, list[Any]] = {}
     for file in files:
         schema = read_schema(file)
-        wanted = [name for name in schema.names if not _is_image(schema.field(name))]
+        if _features(file) != features or schema.names != read_schema(files[0]).names:
+            raise UserError(f"{file} has other columns or classes than {files[0]}: read it alone")
+        check_columns(file, schema.names)
+        wanted = [field.name for field in schema if not _is_image(field)]
         for name, cells in _cells(read_columns(file, wanted)):
             columns.setdefault(name, []).extend(cells.to_pylist())
     said, classes, several = _labels(files[0], columns, options.label_column, features)
-    items = [str(name) for name in columns.get("item", [])]
+    named = enumerate(columns.get("item", []), 1)
+    items = [_text(name, f"{source}: row {i}") for i, name in named]
     items = items or [f"{prefix}{row}" for row in range(len(said))]
     return labels_of(items, said, classes, several, f"hf-parquet: {source.name}", str(source))
 

@@ -138,7 +138,10 @@ def _one_word(task: dict[str, Any], key: str, where: str) -> list[str] | None:
 
 def _choices(annotation: dict[str, Any], where: str) -> set[str]:
     names: dict[str, set[str]] = {}
-    for result in annotation.get("result") or []:
+    results = annotation.get("result") or []
+    if not isinstance(results, list):
+        raise UserError(f"{where}: the result of an annotation is no list")
+    for result in results:
         value = result.get("value") if isinstance(result, dict) else None
         if isinstance(value, dict) and isinstance(value.get("choices"), list):
             names.setdefault(str(result.get("from_name")), set()).update(map(str, value["choices"]))
