@@ -209,7 +209,7 @@ def refuse_missing_images(where: str) -> None:
     """
     path = Path(where)
     remote = where.startswith(("hf:", "cifar:")) or where.lower().endswith((".tar", ".tar}"))
-    if remote or path.exists() or path.expanduser().exists():
+    if remote or os.path.exists(path) or os.path.exists(path.expanduser()):
         return
     if path.suffix.lower() == ".npz":
         raise UserError(f"{path} does not exist")

@@ -46,9 +46,18 @@ def drifting(monkeypatch):
     monkeypatch.setattr(Summary, "compute", told)
 
 
-def given(world: Path, *more: str) -> list[str]:
+def given(world: Path, *more: str, steps: int = 40) -> list[str]:
     words = ["--images", f"{world}/x.npz", "--labels", f"{world}/y.csv", *more]
-    words += ["--model", "reteach_tiny", "--device", "cpu", "--batch-size", "8", "--steps", "40"]
+    words += [
+        "--model",
+        "reteach_tiny",
+        "--device",
+        "cpu",
+        "--batch-size",
+        "8",
+        "--steps",
+        f"{steps}",
+    ]
     return words
 
 
@@ -120,6 +129,23 @@ def test_a_trial_that_collapses_is_shown_as_collapsed(world, taught_all, capsys)
     assert "collapsed: 2 of 2 seeds" in (out / "report.html").read_text()
     rows = json.loads((out / "comparison.json").read_text())["rows"]
     assert {row["name"]: row.get("collapsed", 0) for row in rows}["mile"] == 2
+
+
+def test_a_comparison_of_before_there_was_a_stop_goes_on(world):
+    """Its trials and its settings lack what was not there yet."""
+    out = world / "out"
+    more = ("--out", f"{out}", "--val-fraction", "0.5", "--seeds", "1", "--processes", "1")
+    words = ["compare", "sigmoid", *given(world, *more, steps=4)]
+    assert main(words) == 0
+    trial = out / "runs/sigmoid-seed0"
+    job = json.loads((trial / "job.json").read_text())
+    assert job["training"].pop("on_collapse") == "stop"
+    (trial / "job.json").write_text(json.dumps(job))
+    outcome = json.loads((trial / "outcome.json").read_text())
+    for key in ("spared", "collapsed"):
+        del outcome[key]
+    (trial / "outcome.json").write_text(json.dumps(outcome))
+    assert main(words) == 0
 
 
 @pytest.mark.parametrize(

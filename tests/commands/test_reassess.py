@@ -75,12 +75,15 @@ def test_without_all_classes_there_is_no_ensemble(world, tmp_path, capsys):
             ["x.parquet", "--images", "photos"],
             "--images and what goes with it are for a run folder",
         ),
-        (["runs/none"], "--images is missing"),
-        (["runs/none", "--images", "photos"], "run folder runs/none does not exist"),
-        (["runs/none", "--report", "x.html"], "are for score tables, not a run folder"),
+        (["photos"], "--images is missing"),
+        (["runs/none", "--images", "photos"], "runs/none does not exist"),
+        (["photos", "--report", "x.html"], "are for score tables, not a run folder"),
     ],
 )
-def test_options_that_do_not_go_together_are_named(arguments, words, capsys):
+def test_options_that_do_not_go_together_are_named(arguments, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "x.parquet").touch()
     assert main(["evaluate", *arguments]) == 2
     err = capsys.readouterr().err.strip()
     assert words in err

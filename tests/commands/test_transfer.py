@@ -181,7 +181,7 @@ def test_full_ft_keeps_the_normalisation_of_the_run(world, tmp_path):
         ("fc-only", ["--predictor", "techer"], "the run has no model 'techer'"),
         ("full-ft", ["--predictor", "techer"], "the run has no model 'techer'"),
         ("full-ft", ["--images", "missing"], "missing does not exist"),
-        ("full-ft", ["--unlabeled", "more"], "--unlabeled has no effect with --mode full-ft"),
+        ("full-ft", ["--unlabeled", "."], "--unlabeled has no effect with --mode full-ft"),
         ("fc-only", ["--epochs", "5"], "--epochs has no effect with --mode fc-only"),
         ("fc-only", ["--wandb", "mine"], "--wandb has no effect with --mode fc-only"),
     ],
@@ -195,5 +195,5 @@ def test_faults_are_one_line(world, tmp_path, capsys, mode, more, words):
 def test_a_folder_with_something_in_it_is_left_alone(world, tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
     assert main(command(world, "fc-only", tmp_path)) == 2
-    assert "exists and is not empty; use another --out" in capsys.readouterr().err
+    assert "exists and is not a run folder; use another --out" in capsys.readouterr().err
     assert np.array_equal(sorted(p.name for p in tmp_path.iterdir()), ["mine.txt"])

@@ -179,6 +179,35 @@ def test_a_stage_that_ends_well_keeps_no_second_model(tmp_path):
     assert toys.same(models(algorithm), weights_after(14))
 
 
+def taught(*pseudo: float, alone: bool = True) -> collapse.CollapseWatch:
+    """A stage of 40 steps whose student was given these pseudo-labels, with a validation in the middle."""
+    rule = CollapseRule(10, taught_itself=alone)
+    watch = collapse.CollapseWatch(rule, "train", 40, None)
+    algorithm = Supervised(toys.learner(), sigmoid_bce, "sigmoid")
+    for step, count in enumerate(pseudo, 1):
+        watch.see({"step": step, "kind": "train", "pseudo_labels": count}, algorithm)
+    seen = {"kind": "eval", "predictor": "student", "data": "val", "labels_per_image": 0.0}
+    watch.see({**seen, "step": 30, "accuracy": 0.2}, algorithm)
+    watch.last(40)
+    return watch
+
+
+def test_a_student_that_was_never_taught_a_class_has_failed_and_no_other_has():
+    watch = taught(*[0.0] * 20)
+    assert (watch.ended, watch.value) == (40, None)
+    said = watch.message()
+    assert "not one image in a hundred had a pseudo-label; 'train' stopped at step 40" in said
+    assert "no model is kept. Try --student continuing, --union or a lower --rho" in said
+    for healthy in (taught(0.0, 0.0, 0.2, *[0.0] * 9), taught(*[0.0] * 20, alone=False)):
+        assert (healthy.ended, healthy.value) == (None, 0.2)
+    rules = [
+        rule_for(10, 1.0, "map", True, MileOptions(student=s)) for s in ("algorithm1", "continuing")
+    ]
+    assert [rule.taught_itself for rule in rules] == [True, False]
+    teacher = MileOptions(evaluated_model="teacher")
+    assert not rule_for(10, 1.0, "map", True, teacher).taught_itself
+
+
 def test_to_be_warned_only_is_recorded_and_trains_to_the_end(tmp_path):
     warn = CollapseRule(10, stop=False)
     run, algorithm = trained(tmp_path, warn)

@@ -80,7 +80,7 @@ IDLE = [
     ("calibrate runs/a --prior-strength 1000", "--prior-strength"),
     ("calibrate runs/a --scope pooled --prior-strength=1000", "--prior-strength"),
     ("score runs/a --images x --scorers 2", "--scorers"),
-    ("score runs/a --images s/{0..3}.tar --block 16384", "--block"),
+    ("score . --images s/{0..3}.tar --block 16384", "--block"),
     ("embed --pretrained --images s/{0..3}.tar --block 1024", "--block"),
     ("select s.parquet --seed 0", "--seed"),
     ("select s.parquet --shown cat", "--shown"),

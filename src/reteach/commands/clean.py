@@ -85,7 +85,10 @@ class CleanResult(InNotebook, TableFile):
             f"originals; {judged.confirmed:.1%} of the labels are the held-out model's first choice"
         )
         yield from _table(self.rules)
-        yield f"estimated to be wrong: {judged.noise:.1%}, at least {judged.least:.1%}"
+        yield (
+            f"estimated to be wrong: {judged.noise:.1%}, at least {judged.least:.1%}; labels that are open "
+            "to doubt count among them (reteach advise gives a range)"
+        )
         yield f"{self.out}: {self.kept:,} of {self.labels:,} labels kept"
         yield f"held-out scores: {self.scores}"
         yield f"suspects: {self.report}"

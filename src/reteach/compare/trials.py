@@ -23,8 +23,10 @@ from ..files import make_folder, write_json
 from ..labels import LabelSet, Multi, Single
 from ..metrics.registry import View, shown
 from ..options.methods import METHODS
+from ..options.shared import Training
 from ..processes import WorkerFailure, WorkerPool
 from ..progress import progress
+from ..recorded import NAMES
 from ..records.comparisons import TRIAL, TrialResult
 from ..sealed import Damaged, digest
 from ..structured import parse_json
@@ -234,6 +236,8 @@ def _kept(trial: Trial, content: str) -> TrialResult | None:
             f"images or labels are not what they were when {trial.folder} was made: put the old files "
             "back, or use another --out"
         )
+    # settings that earlier versions did not have stand for what they did
+    found["training"] = {**NAMES[Training].since, **found.get("training", {})}
     if found != plain(asked):
         raise UserError(f"{trial.folder} is of a comparison with other settings; use another --out")
     return outcome

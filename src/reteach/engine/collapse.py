@@ -3,8 +3,9 @@
 Many short generations of MILe end there: on images with many objects F1 at a fixed threshold then looks best
 while the ranking is at chance. A stage that has drifted stops, and goes back to the weights of its best
 validation before the drift; where none was healthy, it ends with :class:`Collapsed`. Of many classes the
-opposite happens too: none passes ρ, and the student learns that nothing is present. That is warned of only:
-such students rank better than chance, and some get over it.
+opposite happens too: none passes ρ, and the student learns that nothing is present. That is warned of only,
+since such students can rank far better than chance. But one that has learned from pseudo-labels alone, and
+from first to last was given none, has learned nothing: that training has failed as well.
 
 What was seen is a function of the log, which is cut back to the snapshot where a run goes on, and the same in
 all processes: so a resumed run stops where the undisturbed one does, with the same weights.
@@ -46,8 +47,10 @@ class CollapseRule:
         stop: end the stage; else only warn.
         remedies: what may help against empty pseudo-labels, for the message.
         advice: what may help against full ones, for the message.
+        taught_itself: the model learns from pseudo-labels alone.
         share: of the C classes per image, above which a model says nothing any more.
         least: pseudo-labels per image, below which at least half of the images have none.
+        none: pseudo-labels per image, below which hardly an image has one.
     """
 
     num_classes: int
@@ -56,8 +59,10 @@ class CollapseRule:
     stop: bool = True
     remedies: str = "--student continuing, --union or a lower --rho"
     advice: str = "a lower --lr"
+    taught_itself: bool = False
     share: float = 0.9
     least: float = 0.5
+    none: float = 0.01
 
     @property
     def limit(self) -> float:
@@ -105,6 +110,7 @@ class CollapseDetector:
     _all: int = field(default=0, init=False)
     _who: tuple[Any, Any] | None = field(default=None, init=False)
     _better: bool = field(default=False, init=False)
+    _most: float = field(default=0.0, init=False)
     _told: set[str] = field(default_factory=set, init=False)
 
     def __call__(self, record: Mapping[str, Any]) -> bool:
@@ -118,8 +124,14 @@ class CollapseDetector:
         return max(self._full, self._all) >= _IN_A_ROW and record["step"] >= self.young
 
     def healthy(self, record: Mapping[str, Any]) -> bool:
-        """Whether a validation is of a model that does not say that nearly all is present."""
-        return (_number(record, "labels_per_image") or 0) <= self.rule.limit
+        """Whether a validation is of a model that has learned something and does not say that nearly all is
+        present."""
+        return not self.untaught and (_number(record, "labels_per_image") or 0) <= self.rule.limit
+
+    @property
+    def untaught(self) -> bool:
+        """Whether the model learns from pseudo-labels alone, and there were none so far."""
+        return self.rule.taught_itself and self._most < self.rule.none
 
     def _watched(self, record: Mapping[str, Any]) -> bool:
         """Whether this is of the first predictor, on the first of the data sets."""
@@ -129,6 +141,7 @@ class CollapseDetector:
         return who == self._who and true <= self.rule.limit
 
     def _taught(self, pseudo: float, step: int) -> None:
+        self._most = max(self._most, pseudo)
         self._full = self._full + 1 if pseudo > self.rule.limit else 0
         if self._full == _IN_A_ROW:
             self._fell(f"{pseudo:.1f} pseudo-labels", step)
@@ -214,7 +227,8 @@ class CollapseWatch:
     def last(self, step: int) -> None:
         """The stage is over: a model that says nothing is not handed over, however lately it fell."""
         self._over = True
-        if self.rule.stop and self.detector.sign and step >= self.detector.young:
+        failed = self.detector.sign or self.detector.untaught
+        if self.rule.stop and failed and step >= self.detector.young:
             self.ended = step
 
     def _take(self, record: Mapping[str, Any]) -> tuple[bool, bool]:
@@ -274,7 +288,9 @@ class CollapseWatch:
 
     def message(self) -> str:
         """What happened, and the next step."""
-        sign = self.detector.sign or "collapse to every class present"
+        sign, advice = self.detector.sign, self.rule.advice
+        if self.detector.untaught:
+            sign, advice = "not one image in a hundred had a pseudo-label", self.rule.remedies
         where = f"{sign}; {self.stage!r} stopped at step {self.ended} of {self.steps}"
         if self.value is None:
             kept = "no validation before it was healthy, and no model is kept"
@@ -283,7 +299,7 @@ class CollapseWatch:
                 f"the model is that of the best validation before it, at step {self.step} "
                 f"({self.rule.metric} {self.value:.3f})"
             )
-        return f"{where}: {kept}. Try {self.rule.advice}; --on-collapse warn trains to the end"
+        return f"{where}: {kept}. Try {advice}; --on-collapse warn trains to the end"
 
     def _file(self, step: int) -> Path:
         assert self.folder is not None
@@ -329,4 +345,5 @@ def rule_for(
     remedies = " or ".join([", ".join(help_[:-1]), help_[-1]] if help_[1:] else help_)
     advice = "fewer and longer generations (--k-t), a larger --rho or a lower --lr"
     advice = advice if hasattr(settings, "k_t") else CollapseRule.advice
-    return CollapseRule(num_classes, given, metric, stop, remedies, advice)
+    alone = unused["--student continuing"] and getattr(settings, "evaluated_model", "") == "student"
+    return CollapseRule(num_classes, given, metric, stop, remedies, advice, alone)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from ..files import local
+from .paths import Exists, Images
 from .ranges import AtLeast, Checked
 
 
@@ -17,9 +18,9 @@ class PackOptions(Checked):
     The same command goes on where it was stopped.
     """
 
-    images: str
+    images: Annotated[str, Images()]
     """Images: tar shards ('s/{000000..009999}.tar'), a folder, an .npz file, hf:NAME."""
-    items: Path | None = None
+    items: Annotated[Path | None, Exists()] = None
     """Only the images that this table or list names: picks of reteach select, a label table, or a .txt list.
     The table itself is written beside the shards, with the items' new names. By default all images."""
     out: Path = Path("packed")

@@ -7,6 +7,7 @@ YAML come another way, and a file may go meanwhile.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ class Exists:
     def refuse_missing(self, value: Any) -> None:
         """See :class:`Input`."""
         path = Path(value)
-        if not (path.exists() or path.expanduser().exists()):
+        if not (os.path.exists(path) or os.path.exists(path.expanduser())):
             raise UserError(f"{f'{self.what} {path}'.strip()} does not exist")
 
 

@@ -61,7 +61,7 @@ def finish(
             judged[name] = found
             threshold = tuned if number == 0 else threshold
     if judged:
-        _warn_of_no_labels(setup, config.method, next(iter(predictors.values())), judged)
+        _warn_of_trivial(setup, config.method, next(iter(predictors.values())), judged)
     if distributed.rank() > 0:
         return
     if judged:
@@ -111,12 +111,21 @@ def _save(
     )
 
 
-def _warn_of_no_labels(
+def _warn_of_trivial(
     setup: Setup, method: str, predictor: Predictor, judged: dict[str, PredictorEvaluation]
 ) -> None:
-    """Say of a model of label sets that it names no class on any image, and what to do."""
-    count = next(iter(judged.values())).metrics.get("labels_per_image")
-    if predictor.link == "sigmoid" and count is not None and count < 0.005:
+    """Say of a model of label sets that it names no class on any image, or nearly all, and what to do."""
+    numbers = next(iter(judged.values())).metrics
+    count, true = numbers.get("labels_per_image"), numbers.get("true_labels_per_image") or 0.0
+    if predictor.link != "sigmoid" or count is None:
+        return
+    width = len(setup.train.classes)
+    if width >= 3 and count > 0.9 * width >= true:
+        setup.warn(
+            f"nearly every class passes 0.5 on the validation images ({count:.1f} of {width}), so that "
+            f"{method} says nothing there: train longer or with a higher --lr, or reteach calibrate"
+        )
+    if count < 0.005:
         setup.warn(
             f"no class passes 0.5 on any validation image, so that {method} predicts nothing there; the "
             "ranking may be good all the same: reteach calibrate, or a lower --threshold of predict"
