@@ -3,7 +3,7 @@
     python examples/mile_path.py [--classes 100 1000] [--seeds 3] [--smoke]
 
 Made-up features: every image has two of C classes, each a direction of its own, and noise; one of the two is
-its label, and the other the method has to find. A linear head learns with the settings of the recipes (the loss
+its label, and the other the method has to find. A linear head learns with the recipes' settings (the loss
 summed over classes, the output bias at the class frequencies, ρ = 0.25), all with the same backward passes;
 test images are judged by both of their classes. "sigmoid" has the same loss and the same bias.
 """
