@@ -102,7 +102,11 @@ RECIPES: dict[str, Recipe] = (
     }
     | {
         f"webvision-{short}-{name}": Recipe(
-            f"train {method}", WEBVISION, _model(model) | STEPS | WEB | settings, "Table 2"
+            f"train {method}",
+            WEBVISION,
+            _model(model) | STEPS | WEB | settings,
+            "Table 2",
+            {"also-val": "imagenet=val/,val.csv: ImageNet's validation images"},
         )
         for short, model in (("r50", "resnet50"), ("r50d", "resnet50d"))
         for name, method, settings in (

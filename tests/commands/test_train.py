@@ -363,7 +363,7 @@ def test_null_in_yaml_is_the_default(world, tmp_path):
 
 
 FAULTS = {
-    "unlabeled": (["train distill {d} --unlabeled {w}/val"], "has no effect with distill"),
+    "unlabeled": (["train elr {d} --unlabeled {w}/val"], "has no effect with elr"),
     "two budgets": (["train softmax {d} --epochs 3"], "--epochs has no effect beside --steps"),
     "drop at": (["train softmax {d} --drop-at 0.5"], "has no effect without --schedule drop"),
     "cutout": (["train softmax {d} --augment none --cutout 0.5"], "without --augment crop"),

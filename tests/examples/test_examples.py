@@ -62,6 +62,42 @@ def test_iirc_stream(tmp_path):
         assert 0 <= each[0]["first task"] <= 100
 
 
+def test_the_ways_through_mile(tmp_path):
+    run("mile_path.py", "--classes", "12", "--processes", "1", "--out", str(tmp_path))
+    results = json.loads((tmp_path / "12" / "results.json").read_text())
+    assert {"sigmoid", "mile student=continuing union=False"} <= results.keys()
+    assert results["mile student=algorithm1 union=True"].keys() >= {"map", "f1@0.25", "f1@top1"}
+
+
+def test_domains_left_out_one_by_one(tmp_path):
+    """Three domains of other brightness; each is judged by a network that has not seen it."""
+    noise = np.random.default_rng(0)
+    given = []
+    for number, name in enumerate(("dark", "grey", "light")):
+        label = np.arange(30) % 3
+        images = noise.integers(0, 60, (30, 8, 8)) + 60 * number + 20 * label[:, None, None]
+        np.savez(tmp_path / f"{name}.npz", images=images.astype(np.uint8))
+        rows = [f"{i},c{c}" for i, c in enumerate(label)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["item,labels", *rows]) + "\n")
+        given += ["--domain", f"{name}={tmp_path}/{name}.npz,{tmp_path}/{name}.csv"]
+    small = [
+        "--model",
+        "reteach_tiny",
+        "--members",
+        "softmax",
+        "mile",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    told = run("domains.py", *given, *small)
+    assert "| grey | mile |" in told
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert list(found) == ["dark", "grey", "light"]
+    assert all(list(members) == ["softmax", "mile"] for members in found.values())
+    one = found["grey"]["softmax"][0]
+    assert (one["left out"]["n"], one["in-domain"]["n"]) == (30, 12)
+
+
 def pictures(count: int, size: tuple[int, int]) -> dict[str, np.ndarray]:
     """Noise as JPEG files, end to end."""
     draw = np.random.default_rng(0)

@@ -46,6 +46,7 @@ def compare(options: CompareOptions) -> CompareResult:
 def _plan(options: CompareOptions, folder: Path) -> comparison.ComparisonPlan:
     why = "in a comparison, whose methods have the same budget"
     refuse_unused(options.training, why, "patience")
+    refuse_unused(options.data, "in a comparison, which judges on --test-…", "also_val")
     model = with_network(options.model, options.data.images)
     chosen, sweep = variants(options.methods, model, options.training, options.set, options.sweep)
     data, seed = options.data, options.training.seed

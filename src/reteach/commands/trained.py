@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
@@ -24,25 +24,31 @@ class TrainResult(InNotebook):
         report: its page.
         metrics: model -> metric -> its value on the validation images; empty without such images.
         unreadable: what could not be read, of all images.
+        also: the same on each of --also-val, by its name.
     """
 
     folder: Path
     report: Path
     metrics: dict[str, dict[str, Number]]
     unreadable: Unreadable
+    also: dict[str, dict[str, dict[str, Number]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: Path) -> TrainResult:
         """What stands in the folder of a finished run; under torchrun the first process writes it."""
-        judged = (EVALUATION.read(folder) or {}).get("val", {})
-        metrics = {name: evaluation.metrics for name, evaluation in judged.items()}
+        judged = {
+            data: {name: evaluation.metrics for name, evaluation in found.items()}
+            for data, found in (EVALUATION.read(folder) or {}).items()
+        }
         lost = Unreadable.read(folder / "quarantine.csv")
-        return cls(folder, folder / "report.html", metrics, lost)
+        return cls(folder, folder / "report.html", judged.pop("val", {}), lost, judged)
 
     def lines(self) -> Iterator[str]:
         """How good the run is, where it is, and what to do next."""
         if self.metrics:
             yield from metric_lines(self.metrics, "validation")
+        for data, metrics in self.also.items():
+            yield from metric_lines(metrics, data)
         yield f"report: {self.report}"
         yield from next_lines(self.folder)
 

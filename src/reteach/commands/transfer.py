@@ -172,6 +172,7 @@ def _unfinished(numbers: Path) -> bool:
 
 def _fitted(options: TransferOptions, out: Path) -> TransferResult:
     data, folds, seed = options.data, options.folds, options.training.seed
+    refuse_unused(data, "with --mode fc-only, which is judged once", "also_val")
     saved = load_models(options.run_folder, options.device)
     name, model = saved.named(options.predictor)
     _, info = _place(options.run_folder, saved, options.predictor)

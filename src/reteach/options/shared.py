@@ -37,6 +37,17 @@ def refuse_unused(settings: Any, why: str, *names: str, usual: Any = None) -> No
             raise UserError(f"{named} has no effect {why}; leave it out")
 
 
+def named_images(text: str, flag: str) -> tuple[str, str, Path | None]:
+    """Name, images and label table of NAME=IMAGES or NAME=IMAGES,LABELS (.csv or .parquet)."""
+    name, _, where = text.partition("=")
+    first, comma, last = where.rpartition(",")
+    labelled = bool(comma) and last.endswith((".csv", ".parquet"))
+    images, labels = (first, Path(last)) if labelled else (where, None)
+    if not name or not images:
+        raise UserError(f"{flag} wants NAME=IMAGES or NAME=IMAGES,LABELS, got {text!r}")
+    return name, images, labels
+
+
 Resize = Literal["square", "shorter"]
 """How a photo becomes a square: as a whole, its sides squeezed; or its shorter side resized and the middle
 cut out."""
@@ -73,6 +84,9 @@ class Data(Checked):
     classes, and counts; unknown: nobody could tell (ReaL), and it is left out."""
     val_kind: Kind | None = None
     """The same as --kind, for --val-labels and --test-labels."""
+    also_val: tuple[str, ...] = ()
+    """More sets to validate on, each NAME=IMAGES or NAME=IMAGES,LABELS (.csv or .parquet): judged at every
+    validation and in the report, beside the first, by which alone a threshold is tuned and training stops."""
     val_fraction: Annotated[float, Within(0, 1, "[)")] = 0.1
     """Share of the labelled images held out for validation where no --val-… is given; 0: none."""
     unlabeled: Annotated[str | None, ImagesExist()] = None

@@ -28,7 +28,7 @@ def clip_frames(model: options.Model, training: options.Training, inputs: Inputs
         UserError: a network for the other kind, or settings that are for the other kind.
     """
     takes = zoo.clip_frames(model.model)
-    parts = {"--images": inputs.train, "--val-images": inputs.val, "--unlabeled": inputs.unlabeled}
+    parts = inputs.parts()
     for name, part in parts.items():
         if part is not None and is_video(part.source) != (takes is not None):
             if takes is None:
@@ -53,7 +53,7 @@ def check_features(model: options.Model, training: options.Training, inputs: Inp
     """
     takes = zoo.takes_features(model.model)
     made = features_of(inputs.train.source)
-    parts = {"--images": inputs.train, "--val-images": inputs.val, "--unlabeled": inputs.unlabeled}
+    parts = inputs.parts()
     for name, part in parts.items():
         own = None if part is None else features_of(part.source)
         if part is not None and (own is not None) != takes:

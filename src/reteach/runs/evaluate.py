@@ -55,18 +55,21 @@ def finish(
                 f"{best[0].value:.3f}): its model is kept as {BEST!r} beside the last (--predictor {BEST})"
             )
     judged: dict[str, PredictorEvaluation] = {}
+    also: dict[str, dict[str, PredictorEvaluation]] = {name: {} for name in inputs.also}
     threshold = None
     if inputs.val is not None and len(inputs.val):
         for number, (name, predictor) in enumerate(predictors.items()):
             found, tuned = evaluation(setup, inputs.val, predictor)
             judged[name] = found
             threshold = tuned if number == 0 else threshold
+            for other, images in inputs.also.items():
+                also[other][name], _ = evaluation(setup, images, predictor, tuned=tuned)
     if judged:
         _warn_of_trivial(setup, config.method, next(iter(predictors.values())), judged)
     if distributed.rank() > 0:
         return None
     if judged:
-        EVALUATION.write(folder, {"val": judged})
+        EVALUATION.write(folder, {"val": judged, **also})
     return _save(config, folder, inputs, setup, algorithm, predictors, threshold)
 
 
@@ -144,12 +147,17 @@ def _own_size(data: Dataset) -> tuple[int, int]:
 
 
 def evaluation(
-    setup: Setup, data: Dataset, predictor: Predictor, count: int = 24
+    setup: Setup, data: Dataset, predictor: Predictor, count: int = 24, tuned: float | None = None
 ) -> tuple[PredictorEvaluation, float]:
-    """Everything that a report shows of one predictor on one data set, and the tuned threshold."""
+    """Everything that a report shows of one predictor on one data set, and the threshold that is best there.
+
+    Args:
+        count: example images.
+        tuned: a threshold that was tuned on other images.
+    """
     scan = setup.scan(data)
-    summary = Evaluation("val", scan)(predictor)
-    tuned = summary.tuned_threshold()
+    summary = Evaluation("val", scan)(predictor, tuned)
+    best = summary.tuned_threshold()
     rows, values = scores(
         predictor, setup.scan(few := data.subset(gallery.sample_rows(len(data), count)))
     )
@@ -164,4 +172,4 @@ def evaluation(
         "reliability": summary.reliability(),
     }
     pictures = gallery.examples(few, np.asarray(rows), predicted)
-    return replace(parse(PredictorEvaluation, found, "summary"), examples=pictures), tuned
+    return replace(parse(PredictorEvaluation, found, "summary"), examples=pictures), best

@@ -120,9 +120,14 @@ def _absolute(data: options.Data) -> options.Data:
     def path(where: Path | None) -> Path | None:
         return None if where is None else where.expanduser().absolute()
 
+    def both(given: str) -> str:
+        name, images, labels = options.named_images(given, "--also-val")
+        return f"{name}={text(images)}" + ("" if labels is None else f",{path(labels)}")
+
     return replace(
         data,
         images=text(data.images),
+        also_val=tuple(map(both, data.also_val)),
         val_images=text(data.val_images),
         unlabeled=text(data.unlabeled),
         labels=path(data.labels),

@@ -63,7 +63,8 @@ def on_features(backbone: FrozenBackbone, inputs: Inputs) -> Inputs:
     parts = (inputs.train, inputs.val, inputs.unlabeled)
     train, val, unlabeled = (None if part is None else backbone.features(part) for part in parts)
     assert train is not None
-    return replace(inputs, train=train, val=val, unlabeled=unlabeled)
+    also = {name: backbone.features(part) for name, part in inputs.also.items()}
+    return replace(inputs, train=train, val=val, unlabeled=unlabeled, also=also)
 
 
 def head_of(config: Config) -> Config:

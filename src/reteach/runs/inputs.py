@@ -17,7 +17,7 @@ from ..engine import distributed
 from ..errors import UserError
 from ..item_index import rows_among
 from ..labels import LabelSet, Rows, Single, stratified
-from ..options.shared import Data, refuse_unused
+from ..options.shared import Data, named_images, refuse_unused
 from ..parquet import read_columns
 from ..processes import decoders
 from ..progress import note, progress
@@ -39,12 +39,20 @@ class Inputs:
         val: images to validate on, or None.
         unlabeled: images without a label, or None.
         quarantine: item -> reason of each image that cannot be used.
+        also: name -> further images to validate on.
     """
 
     train: Dataset
     val: Dataset | None
     unlabeled: Dataset | None
     quarantine: dict[str, str] = field(default_factory=dict)
+    also: dict[str, Dataset] = field(default_factory=dict)
+
+    def parts(self) -> dict[str, Dataset | None]:
+        """Option -> its images."""
+        more: dict[str, Dataset | None] = {f"--also-val {n}": one for n, one in self.also.items()}
+        own = {"--images": self.train, "--val-images": self.val, "--unlabeled": self.unlabeled}
+        return own | more
 
 
 def open_inputs(
@@ -89,14 +97,18 @@ def open_inputs(
     else:
         val = _usable(listed_val, everything, quarantine, data)
         train = everything.subset(~np.isin(everything.rows, val.rows))
-    val = without_empty(data, val)[0]
+    also = _also(everything, data, quarantine, originals)
+    if also and (val is None or not len(val)):
+        raise UserError("--also-val judges beside validation images: --val-… or --val-fraction")
+    val, *more = without_empty(data, val, *also.values())
+    also = {name: one for name, one in zip(also, more, strict=True) if one is not None}
     train = labelled(train, "training")
     if not len(train):
         raise UserError("no labelled image is left to train on")
     if data.fraction < 1:
         train = train.subset(stratified(train.labels, data.fraction, seed))
     unlabeled = _unlabeled(everything, data, quarantine, originals, picks)
-    return Inputs(train, val, unlabeled, quarantine)
+    return Inputs(train, val, unlabeled, quarantine, also)
 
 
 def labelled(dataset: Dataset, what: str) -> Dataset:
@@ -278,6 +290,27 @@ def _usable(val: Dataset, everything: Dataset, quarantine: dict[str, str], data:
             else f"{data.val_labels}: no image has a label"
         )
     return replace(val.subset(np.array(rows)), digests=everything.digests)
+
+
+def _also(
+    everything: Dataset, data: Data, quarantine: dict[str, str], originals: Originals
+) -> dict[str, Dataset]:
+    """name -> the images of each --also-val, over the classes that are trained."""
+    found: dict[str, Dataset] = {}
+    for text in data.also_val:
+        name, images, table = named_images(text, "--also-val")
+        if name in found or name in ("val", "test"):
+            raise UserError(f"--also-val {text}: {name!r} is taken, choose another name")
+        if images in (data.images, data.val_images):
+            raise UserError(f"--also-val {text}: these images are used already")
+        option = f"--also-val {name}"
+        source = originals.open(option, images, cache_folder())
+        one = labelled_dataset(source, table, images, everything.classes)
+        one = set_aside(one, quarantine, data, originals, option, images, table).labelled()
+        if not len(one):
+            raise UserError(f"--also-val {text}: no image has a label")
+        found[name] = one
+    return found
 
 
 def _unlabeled(

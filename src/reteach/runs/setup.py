@@ -144,7 +144,9 @@ def make_setup(
         collapse=_collapse(config, inputs.train),
     )
     if judge is None and inputs.val is not None and len(inputs.val):
-        setup = replace(setup, judge=Evaluator((Evaluation("val", setup.scan(inputs.val)),)))
+        judged = {"val": inputs.val, **inputs.also}
+        each = tuple(Evaluation(name, setup.scan(one)) for name, one in judged.items())
+        setup = replace(setup, judge=Evaluator(each))
     if not setup.crops:
         refuse_unused(config.training, "without --augment crop", "min_crop")
         chosen.pop("min_crop", None)
