@@ -351,3 +351,21 @@ def test_cpsd_on_features_keeps_to_its_budgets(tmp_path, monkeypatch):
                     assert spent[-1] == 8 * n
                     most = 2 * n * count
                     assert sum(spent[:-1]) == most if images == "all" else sum(spent[:-1]) <= most
+
+
+def test_cpsd_on_features_chooses_on_validation_images_alone(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    import cpsd_features as script
+
+    def judged(found, x, y):
+        assert x == "val"
+        return {"map": -abs(found[0] - 3e-3) * 1e5 - found[1]}
+
+    monkeypatch.setattr(script, "train", lambda told, row, epochs, rate: (rate, epochs))
+    monkeypatch.setattr(script, "judge", judged)
+    parts = {name: (name, name) for name in ("train", "val", "test")}
+    divisions = [script.Division(n, parts, ()) for n in range(4)]
+    lines = script.Lines(tmp_path / "out.jsonl")
+    assert script.choose(lines, divisions, script.Row("SD")) == (3e-3, 10)
+    assert len(lines.known) == len(script.RATES) * len(script.EPOCHS) * script.CHOOSING
+    assert script.Row("SD", imitation="mean").named() == script.Row("SD").named()
