@@ -26,6 +26,7 @@ class RunRecord:
         collapse: of a finished run whose model is that of a step before it drifted to every class present:
             what happened.
         derived: settings that the method derived from the data.
+        parameters, multiply_adds: of the model, the latter for one image or clip.
     """
 
     reteach: str = ""
@@ -47,6 +48,8 @@ class RunRecord:
     images_per_second: Number = field(default=None, metadata=OPTIONAL)
     derived: dict[str, Number] | None = field(default=None, metadata=OPTIONAL)
     collapse: str | None = field(default=None, metadata=OPTIONAL)
+    parameters: Number = field(default=None, metadata=OPTIONAL)
+    multiply_adds: Number = field(default=None, metadata=OPTIONAL)
 
 
 @final

@@ -24,6 +24,7 @@ from .checkpoint import save_models
 from .config import Config
 from .frozen import whole
 from .inputs import Inputs
+from .network_cost import NetworkCost, cost_of, example_of
 
 BEST = "best"
 """The predictor of the best validation, where training watched for it."""
@@ -38,8 +39,8 @@ def finish(
     setup: Setup,
     algorithm: Algorithm,
     best: tuple[BestModel, Predictor] | None = None,
-) -> None:
-    """Write ``evaluation.json`` and ``models/``.
+) -> NetworkCost | None:
+    """Write ``evaluation.json`` and ``models/``; returns what the model costs, None in all processes but one.
 
     Args:
         best: the model of the best validation, to be kept as ``best`` beside the last.
@@ -63,10 +64,10 @@ def finish(
     if judged:
         _warn_of_no_labels(setup, config.method, next(iter(predictors.values())), judged)
     if distributed.rank() > 0:
-        return
+        return None
     if judged:
         EVALUATION.write(folder, {"val": judged})
-    _save(config, folder, inputs, setup, algorithm, predictors, threshold)
+    return _save(config, folder, inputs, setup, algorithm, predictors, threshold)
 
 
 def _save(
@@ -77,7 +78,7 @@ def _save(
     algorithm: Algorithm,
     predictors: dict[str, Predictor],
     threshold: float | None,
-) -> None:
+) -> NetworkCost | None:
     """Write ``models/``; heads as networks of images with the backbone that they were trained on."""
     specialists = algorithm.specialists()
     seen = Preprocessing(
@@ -109,6 +110,8 @@ def _save(
         specialists=specialists,
         features=seen.features,
     )
+    example = example_of(setup)
+    return None if example is None else cost_of(next(iter(predictors.values())), example)
 
 
 def _warn_of_no_labels(

@@ -167,7 +167,7 @@ def _train(
             inputs.quarantine.update(part)
         if distributed.rank() == 0:
             write_csv(folder / "quarantine.csv", sorted(inputs.quarantine.items()))
-        finish.finish(config, folder, inputs, setup, algorithm, run.best(algorithm))
+        cost = finish.finish(config, folder, inputs, setup, algorithm, run.best(algorithm))
     except Collapsed as error:
         status("collapsed", str(error))
         if distributed.rank() == 0:
@@ -193,6 +193,7 @@ def _train(
     rate = made * config.training.batch_size / max(seconds, 1e-9)
     left_out = len(inputs.quarantine)
     numbers: dict[str, Any] = {"seconds": seconds, "images_per_second": rate}
+    numbers |= {} if cost is None else asdict(cost)
     status("finished", **numbers, steps=made, n_quarantined=left_out)
     if distributed.rank() == 0:
         run_report(folder)

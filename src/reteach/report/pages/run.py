@@ -143,6 +143,12 @@ def _facts(run: RunRecord, listed: bool) -> list[tuple[str, Child]]:
         pairs.append(("training time", formatting.duration(run.seconds)))
     if run.images_per_second is not None:
         pairs.append(("images per second", formatting.count(run.images_per_second)))
+    for cost, name in (
+        (run.parameters, "parameters"),
+        (run.multiply_adds, "multiply-adds per image or clip"),
+    ):
+        if cost is not None:
+            pairs.append((name, formatting.count(cost)))
     if run.device:
         pairs.append(("device", run.device))
     pairs += [
