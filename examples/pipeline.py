@@ -2,7 +2,8 @@
 
     python examples/pipeline.py TRAIN.features TEST.features --test-labels test.csv
         --given worse.csv --truth true.csv | --one-of tags.csv
-        [--learn 5000] [--pile 10000] [--lookups 500] [--seeds 5] [--epochs 10] [--only NAME …] [--out DIR]
+        [--learn 5000] [--pile 10000] [--lookups 500] [--seeds 5] [--first-seed 0] [--epochs 10]
+        [--only NAME …] [--out DIR]
     python examples/pipeline.py --smoke
 
 Feature tables come from `reteach embed`. Each seed draws the images that are learned from and, beside
@@ -433,7 +434,7 @@ def main(told: argparse.Namespace) -> None:
         file.write_text(json.dumps(chosen_rates(pilot, wanted)))
     rates = json.loads(file.read_text())
     results: dict[str, dict[str, dict[str, float]]] = {name: {} for name in rows}
-    for seed in range(told.seeds):
+    for seed in range(told.first_seed, told.first_seed + told.seeds):
         case = whole_pool.case(told.out / f"seed{seed}", seed, told, rates)
         for name, do in rows.items():
             results[name][str(seed)] = one(case, name, do)
@@ -531,6 +532,7 @@ if __name__ == "__main__":
     parser.add_argument("--pile", type=int, default=10_000)
     parser.add_argument("--lookups", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--epochs", type=float, default=10.0)
     parser.add_argument("--only", nargs="+", default=[])
     parser.add_argument(

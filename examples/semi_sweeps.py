@@ -1,7 +1,8 @@
 """Billion-scale semi-supervised learning: Figures 3 to 5, Tables 9 and 10, and a strong teacher.
 
     python examples/semi_sweeps.py pile|per-class|top|iterations|self-trained TRAIN.features TEST.features
-                                   --labels labels.csv --test-labels test.csv [--labelled 1000] [--seeds 5]
+                                   --labels labels.csv --test-labels test.csv [--labelled 1000] [--pile N]
+                                   [--seeds 5]
     python examples/semi_sweeps.py student TRAIN.features TEST.features --images DIR --labels labels.csv
                                    --test-images DIR --test-labels test.csv
     python examples/semi_sweeps.py pile --paper      # the paper's own settings, and what they come to
@@ -48,7 +49,7 @@ from reteach.tables import LabelTable, read_labels, write_labels
 
 FINETUNE = 1e-3
 """Rate of the small student's fine-tuning, as in semi_cifar.py."""
-STEPS = {"teacher": 100, "pretrain": 300, "finetune": 100}
+STEPS = {"teacher": 60, "pretrain": 180, "finetune": 60}
 """Of the small student; supervised training has all of them."""
 
 
@@ -165,7 +166,7 @@ class Draw:
     def judge(self, found: Path, which: str | None = None) -> float:
         """Test accuracy in percent."""
         images, labels = self.test
-        how = RunEvaluationOptions(images, device="cpu")
+        how = RunEvaluationOptions(images, device="cpu", workers=0)
         judged = run(EvaluateOptions((found,), labels, run_options=how)).metrics
         return 100 * float(judged[which or next(iter(judged))]["accuracy"])
 
@@ -225,6 +226,13 @@ def sweep(draw: Draw, which: str) -> dict[str, dict[str, float]]:
     return found
 
 
+def arrays(out: Path, images: Path, items: list[str] | None = None) -> None:
+    """Small images as one file, so that nobody decodes them twice."""
+    source = open_source(str(images), items)
+    read = np.stack([np.asarray(source.read(row)) for row in range(len(source.items))])
+    np.savez(out, images=read, items=list(source.items))
+
+
 def pixels(draw: Draw, images: Path, steps: Mapping[str, int]) -> dict[str, dict[str, float]]:
     """A small network on pixels: supervised, and taught by the head on pretrained features."""
     teacher = draw.teacher()
@@ -236,9 +244,8 @@ def pixels(draw: Draw, images: Path, steps: Mapping[str, int]) -> dict[str, dict
     }
     items = sorted({str(i) for i in pq.read_table(picks, columns=["item"])["item"].to_pylist()})
     for name, chosen in (("labelled", list(draw.labelled)), ("pile", items)):
-        source = open_source(str(images), chosen)
-        read = np.stack([np.asarray(source.read(row)) for row in range(len(chosen))])
-        np.savez(draw.folder / f"{name}.npz", images=read, items=chosen)
+        arrays(draw.folder / f"{name}.npz", images, chosen)
+    draw = replace(draw, test=(str(draw.folder.parent / "test.npz"), draw.test[1]))
     whole = sum(steps.values())
     training = Training(batch_size=128, optimizer="adam", augment="crop-flip", seed=draw.seed)
     model = Model("reteach_small", channels_last=True, device="cpu")
@@ -276,7 +283,9 @@ def draws(told: argparse.Namespace) -> Iterator[Draw]:
     for seed in range(told.seeds):
         folder = told.out / f"seed{seed}"
         rows = np.array([row_of[i] for i in np.random.default_rng([seed, 2019]).permutation(items)])
-        for name, part in (("labelled", rows[: told.labelled]), ("pile", rows[told.labelled :])):
+        last = None if told.pile is None else told.labelled + told.pile
+        pile = rows[told.labelled : last]
+        for name, part in (("labelled", rows[: told.labelled]), ("pile", pile)):
             if not (folder / f"{name}.features" / INDEX).exists():
                 write_features(folder / f"{name}.features", table, part)
         learn = tuple(table.items[row] for row in rows[: told.labelled].tolist())
@@ -298,6 +307,8 @@ def main(told: argparse.Namespace) -> None:
         file = draw.folder / f"{told.what}.json"
         if not file.exists():
             if told.what == "student":
+                if not (told.out / "test.npz").exists():
+                    arrays(told.out / "test.npz", told.test_images)
                 link = draw.folder / "test.features"
                 if not link.exists():
                     link.symlink_to(Path(told.test).resolve())
@@ -336,6 +347,7 @@ if __name__ == "__main__":
     for flag in ("labels", "images", "test-images", "test-labels"):
         parser.add_argument(f"--{flag}", type=Path)
     parser.add_argument("--labelled", type=int, default=1000)
+    parser.add_argument("--pile", type=int, help="so many of the other images; by default all")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=float, default=20.0)
     parser.add_argument("--out", type=Path, default=Path("runs/semi-sweeps"))
