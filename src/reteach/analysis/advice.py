@@ -105,8 +105,8 @@ RULES: tuple[Rule, ...] = (
         "Look at the labels that held-out heads do not confirm",
         lambda f: f.noisy(0.01) and f.features,
         "relabel clean {table} --model linear --folds 5 --out clean.parquet",
-        "Look at them, do not drop them: with 40% of raters' labels wrong, dropping what cleaning doubts cost a "
-        "head on features 0.8 points. Labels that were looked up in the order of reteach review, ELR and the "
+        "Look at them, do not drop them: with 40% of raters' labels wrong, dropping what cleaning doubts "
+        "cost a head on features 0.8 points. Labels looked up in the order of reteach review, ELR and the "
         "best of an unlabelled pile together gained 0.8 over as many labels at random, nothing dropped.",
         "results-pipeline.md",
         'CIFAR-10N "worse": 40% of the labels wrong',
