@@ -47,6 +47,6 @@ def example_of(setup: Setup) -> Tensor | None:
         side, device = seen.image_size or 32, next(backbone.extractor.model.parameters()).device
         return torch.zeros((1, seen.prepare.channels, side, side), device=device)
     for row in range(min(len(setup.train), 100)):
-        for _, x in setup.scan(setup.train.subset([row])):
+        for _, x in setup.scan(setup.train.subset(slice(row, row + 1))):
             return x if setup.frames is None else x[:, :, : setup.frames]
     return None
