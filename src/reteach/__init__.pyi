@@ -28,6 +28,7 @@ from .api.functions import select as select
 from .api.functions import tasks as tasks
 from .api.functions import train as train
 from .api.functions import transfer as transfer
+from .api.held_out import pred_probs as pred_probs
 from .api.model import TrainedModel as TrainedModel
 from .api.model import load as load
 from .api.model import resume as resume

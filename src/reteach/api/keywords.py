@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Required, TypedDict
 
-from .kinds import Images, PathLike, TableLike
+from .kinds import Augmentation, Images, Loss, Network, PathLike, TableLike
 
 
 class DataKeywords(TypedDict, total=False):
@@ -33,6 +33,7 @@ class DataKeywords(TypedDict, total=False):
 
 class ModelKeywords(TypedDict, total=False):
     model: str
+    network: Network | None
     image_size: int | None
     resize: Literal["square", "shorter"] | None
     frames: int | None
@@ -75,6 +76,9 @@ class TrainingKeywords(TypedDict, total=False):
     class_weights: str | None
     patience: int | None
     seed: int
+    augmentation: Augmentation | None
+    loss: Loss | None
+    loss_targets: Literal["integer", "one-hot"] | None
 
 
 class OutputKeywords(TypedDict, total=False):
@@ -406,12 +410,9 @@ class HashtagsKeywords(TypedDict, total=False):
     memory: int
 
 
-class CleanKeywords(ModelKeywords, TrainingKeywords, total=False):
-    images: Required[Images]
-    labels: TableLike | None
+class CleanSettings(ModelKeywords, TrainingKeywords, total=False):
     kind: Literal["single", "multi", "soft"] | None
     classes: PathLike | Sequence[str] | None
-    folds: int
     method: str
     set: Sequence[str] | str
     judge: Literal["auto", "model", "all"]
@@ -425,6 +426,12 @@ class CleanKeywords(ModelKeywords, TrainingKeywords, total=False):
     on_error: Literal["report", "fail"]
     cache: bool
     workers: int | None
+
+
+class CleanKeywords(CleanSettings, total=False):
+    images: Required[Images]
+    labels: TableLike | None
+    folds: int
 
 
 class ReviewKeywords(TypedDict, total=False):

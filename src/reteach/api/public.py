@@ -27,6 +27,7 @@ PUBLIC: dict[str, str] = {
     "noise": "api.functions",
     "noise_estimate": "api.functions",
     "partition": "api.functions",
+    "pred_probs": "api.held_out",
     "predict": "api.functions",
     "probe_compression": "api.functions",
     "propose": "api.functions",
