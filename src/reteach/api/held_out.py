@@ -61,8 +61,8 @@ def pred_probs(
 ) -> PredProbs:
     """Probabilities of every class by models that have not seen the image, in one call.
 
-    Trains ``folds`` models as ``reteach relabel clean`` does (copies of an image stay in one fold); its table,
-    page and scores are in ``folder``, from which the same call goes on.
+    Trains ``folds`` models as ``reteach relabel clean`` does, copies of an image in one fold; its table, page
+    and scores are in ``folder``, from which the same call goes on.
 
     Args:
         images: where they are, or the images themselves.

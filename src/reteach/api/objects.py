@@ -1,4 +1,4 @@
-"""Objects in the place of settings: what of a call's keywords is a data set, a network, an augmentation, a loss."""
+"""Objects in the place of settings: data sets, networks, augmentations and losses among a call's keywords."""
 
 from __future__ import annotations
 

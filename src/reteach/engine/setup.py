@@ -287,7 +287,7 @@ class Setup:
         """The loss of the user's own in place of a method's; None: there is none.
 
         Raises:
-            UserError: settings that change the targets or weigh them otherwise, or an object that is not given.
+            UserError: settings that change the targets or weigh them otherwise, or no such object.
         """
         asked = self.training
         if asked.loss is None:

@@ -39,7 +39,7 @@ from .sizes import chosen_size, misfit, sizes_of
 
 
 def load_recipe(recipe: str) -> Any:
-    """The function that trains a method, from "module:function"; of other packages "python:module:function"."""
+    """The function that trains a method: of "module:function", or of a package "python:module:function"."""
     *own, module, function = recipe.split(":")
     return getattr(
         importlib.import_module(module if own else f"reteach.methods.{module}"), function

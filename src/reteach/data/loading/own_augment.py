@@ -97,8 +97,8 @@ def _tensor(out: Any, channels: int) -> Tensor:
     if not isinstance(out, Tensor) or out.dtype != torch.uint8 or out.dim() != 3:
         kind = f"{out.dtype} of shape {tuple(out.shape)}" if isinstance(out, Tensor) else type(out)
         raise UserError(
-            f"augmentation gives {kind}: it must give pixels of uint8; leave ToTensor and Normalize out, reteach "
-            "normalises as the network expects"
+            f"augmentation gives {kind}: it must give pixels of uint8; leave ToTensor and Normalize out, "
+            "reteach normalises as the network expects"
         )
     if out.shape[0] != channels:
         raise UserError(f"augmentation gives {out.shape[0]} channels of images of {channels}")

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 PREFIX = "python:"
-"""Begins the text that stands for images that a call was given; the keyword and the name of a class follow."""
+"""Begins the text that stands for images in memory; the keyword and the name of a class follow."""
 _NAMED = 4
 """So many of the files that are left out are named on stderr."""
 

@@ -118,8 +118,8 @@ def pixels_of(image: Any) -> NDArray[np.uint8]:
         found = np.moveaxis(found, 0, -1)
     if found.dtype != np.uint8 or found.ndim != 3 or found.shape[-1] not in (1, 3):
         raise UserError(
-            f"the data set gives {type(image).__name__} of shape {found.shape} and {found.dtype}: it must give "
-            "images of Pillow, (H, W, 3) of uint8, or tensors (3, H, W)"
+            f"the data set gives {type(image).__name__} of shape {found.shape} and {found.dtype}: it must "
+            "give images of Pillow, (H, W, 3) of uint8, or tensors (3, H, W)"
         )
     return np.array(np.broadcast_to(found, (*found.shape[:2], 3)))
 
