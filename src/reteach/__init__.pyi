@@ -12,10 +12,12 @@ from .api.functions import demo_photos as demo_photos
 from .api.functions import embed as embed
 from .api.functions import evaluate as evaluate
 from .api.functions import explain as explain
+from .api.functions import export as export
 from .api.functions import export_answers as export_answers
 from .api.functions import hashtags as hashtags
 from .api.functions import noise as noise
 from .api.functions import noise_estimate as noise_estimate
+from .api.functions import pack as pack
 from .api.functions import partition as partition
 from .api.functions import predict as predict
 from .api.functions import probe_compression as probe_compression

@@ -208,7 +208,7 @@ def refuse_missing_images(where: str) -> None:
         UserError: it does not exist; names what its folder holds of similar name.
     """
     path = Path(where)
-    remote = where.startswith(("hf:", "cifar:")) or where.lower().endswith((".tar", ".tar}"))
+    remote = where.startswith(("hf:", "cifar:", "python:")) or where.lower().endswith((".tar", ".tar}"))
     if remote or path.exists() or path.expanduser().exists():
         return
     if path.suffix.lower() == ".npz":

@@ -44,6 +44,7 @@ class ModelKeywords(TypedDict, total=False):
     probe_first: bool
     freeze_until: str | None
     batch_norm: Literal["auto", "keep", "update"]
+    norm_over: Literal["all", "process"]
     vectors: PathLike | None
     precision: Literal["fp32", "bf16", "fp16"]
     channels_last: bool
@@ -75,6 +76,7 @@ class TrainingKeywords(TypedDict, total=False):
     cutmix: float
     class_weights: str | None
     patience: int | None
+    on_collapse: Literal["stop", "warn"]
     seed: int
     augmentation: Augmentation | None
     loss: Loss | None
@@ -93,6 +95,7 @@ class TrainKeywords(DataKeywords, ModelKeywords, TrainingKeywords, OutputKeyword
     smoothing: float
     class_sum: bool
     prior_bias: bool
+    alpha: float
     gamma_neg: float
     gamma_pos: float
     shift: float
@@ -113,7 +116,6 @@ class TrainKeywords(DataKeywords, ModelKeywords, TrainingKeywords, OutputKeyword
     evaluated_model: Literal["student", "teacher"]
     expected: float | None
     estimates_lr: float
-    alpha: float
     negatives: float
     undecided: float
     rounds: int
@@ -149,6 +151,15 @@ class TrainKeywords(DataKeywords, ModelKeywords, TrainingKeywords, OutputKeyword
     flip: Literal["other", "any"]
     predict: Literal["ensemble", "first", "second"]
     peer_model: str | None
+    forget: float
+    forget_epochs: float
+    disagreement: float | None
+    plain_share: float
+    balance: float
+    threshold: float
+    sharpness: float
+    unlabeled_weight: float
+    unlabeled_epochs: float
     subsets: int
     sides: Literal["both", "co", "dis", "random", "two-random"]
     partition: PathLike | None
@@ -271,6 +282,14 @@ class CalibrateKeywords(TypedDict, total=False):
     batch_size: int
     workers: int | None
     device: str
+
+
+class ExportKeywords(TypedDict, total=False):
+    to: Required[Literal["timm", "onnx", "torch-export", "safetensors"]]
+    out: PathLike | None
+    predictor: str | None
+    images: Images | None
+    check: int
 
 
 class ReportKeywords(TypedDict, total=False):
@@ -499,6 +518,8 @@ class SelectKeywords(TypedDict, total=False):
     exclude: Sequence[PathLike] | PathLike
     classes: PathLike | Sequence[str] | None
     seed: int
+    sample: float | None
+    sample_seed: int
     part: bool
     memory: int
     threads: int | None
@@ -506,6 +527,13 @@ class SelectKeywords(TypedDict, total=False):
     images: Images | None
     ranks: Sequence[int] | int
     shown: Sequence[str] | str
+
+
+class PackKeywords(TypedDict, total=False):
+    images: Required[Images]
+    items: PathLike | None
+    out: PathLike
+    per_shard: int
 
 
 class DedupKeywords(TypedDict, total=False):
@@ -549,7 +577,27 @@ class PartitionKeywords(TypedDict, total=False):
 
 class ConvertKeywords(TypedDict, total=False):
     out: Required[PathLike]
+    to: Literal[
+        "labels",
+        "coco",
+        "voc",
+        "cvat",
+        "yolo",
+        "label-studio",
+        "fiftyone",
+        "hf-folder",
+        "hf-parquet",
+        "cleanlab",
+        "crowd-kit",
+    ]
     split: str | None
+    partition: PathLike | None
     first: int | None
+    kind: Literal["single", "multi"] | None
     classes: PathLike | Sequence[str] | None
     drop_empty: bool
+    images: PathLike | None
+    label_column: str | None
+    drop_issues: bool
+    url_prefix: str | None
+    prelabels: bool
