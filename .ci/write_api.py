@@ -36,6 +36,12 @@ GROUPS = {
     Output: "OutputKeywords",
 }
 MARK = Positional[int].__metadata__[0]
+BESIDE = {
+    "predict": ("images",),
+    "evaluate": ("images",),
+    "relabel clean": ("images", "labels", "folds"),
+}
+"""Command -> settings that a function or method written by hand has in its signature, beside all others."""
 HAND = ("train", "resume")
 """Commands whose functions are written by hand: they give a model."""
 
@@ -73,10 +79,10 @@ def keywords_file() -> str:
     for name, cls in commands().items():
         bases = tuple(GROUPS[g] for g in _groups(cls) if g in GROUPS)
         own = [e for e in _all(cls) if not (set(_owners(e[0], cls)) & set(GROUPS)) and not e[3]]
-        if name in ("predict", "evaluate"):  # a model's methods have the images in their signature
+        if name in BESIDE:
             asked = class_name(name).replace("Keywords", "Settings")
-            parts.append(_dictionary(asked, bases, [e for e in own if e[0] != "images"]))
-            bases, own = (asked,), [e for e in own if e[0] == "images"]
+            parts.append(_dictionary(asked, bases, [e for e in own if e[0] not in BESIDE[name]]))
+            bases, own = (asked,), [e for e in own if e[0] in BESIDE[name]]
         parts.append(_dictionary(class_name(name), bases, own))
     return (
         "\n\n\n".join([_head("What each call may be given by keyword", "keywords"), *parts]) + "\n"
@@ -119,6 +125,7 @@ def functions_file() -> str:
 PUBLIC = {
     "load": "api.model",
     "sklearn": "sklearn",
+    "pred_probs": "api.held_out",
     "resume": "api.model",
     "train": "api.functions",
     "TrainedModel": "api.model",
@@ -248,6 +255,8 @@ def _dictionary(name: str, bases: tuple[str, ...], entries: list[Entry]) -> str:
     for key, hint, required, _ in entries:
         words = _words(hint, key)
         lines.append(f"    {key}: {f'Required[{words}]' if required else words}")
+        if name == "ModelKeywords" and key == "model":
+            lines.append("    network: Network | None")
     return "\n".join(lines if entries else [*lines, "    pass"])
 
 
@@ -265,6 +274,8 @@ def _words(hint: Any, key: str) -> str:
         if arguments[-1] is ...:
             return f"Sequence[{each}] | {each}"
         return f"tuple[{', '.join(_words(a, key) for a in arguments)}]"
+    if key in ("augmentation", "loss"):
+        return key.capitalize() if hint is str else "None"
     if key in ("images", "val_images", "test_images", "unlabeled") and hint is str:
         return "Images"
     if key == "classes" and hint is Path:
@@ -286,7 +297,7 @@ def _head(title: str, kind: str) -> str:
     return (
         f'"""{title}.\n\n{HEADER}\n"""\n\nfrom __future__ import annotations\n\n'
         "from collections.abc import Sequence\nfrom typing import Literal, Required, TypedDict\n\n"
-        "from .kinds import Images, PathLike, TableLike"
+        "from .kinds import Augmentation, Images, Loss, Network, PathLike, TableLike"
     )
 
 

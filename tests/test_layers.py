@@ -37,7 +37,7 @@ FLOORS = [
         "spreadsheet",
         "structured",
     ),
-    ("sealed", "unreadable", "inline"),
+    ("sealed", "unreadable", "inline", "own"),
     ("frames",),
     ("labels", "records", "table_files"),
     ("options",),

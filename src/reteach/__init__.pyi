@@ -12,10 +12,12 @@ from .api.functions import demo_photos as demo_photos
 from .api.functions import embed as embed
 from .api.functions import evaluate as evaluate
 from .api.functions import explain as explain
+from .api.functions import export as export
 from .api.functions import export_answers as export_answers
 from .api.functions import hashtags as hashtags
 from .api.functions import noise as noise
 from .api.functions import noise_estimate as noise_estimate
+from .api.functions import pack as pack
 from .api.functions import partition as partition
 from .api.functions import predict as predict
 from .api.functions import probe_compression as probe_compression
@@ -28,6 +30,7 @@ from .api.functions import select as select
 from .api.functions import tasks as tasks
 from .api.functions import train as train
 from .api.functions import transfer as transfer
+from .api.held_out import pred_probs as pred_probs
 from .api.model import TrainedModel as TrainedModel
 from .api.model import load as load
 from .api.model import resume as resume

@@ -208,7 +208,8 @@ def refuse_missing_images(where: str) -> None:
         UserError: it does not exist; names what its folder holds of similar name.
     """
     path = Path(where)
-    remote = where.startswith(("hf:", "cifar:")) or where.lower().endswith((".tar", ".tar}"))
+    known = where.startswith(("hf:", "cifar:", "python:"))
+    remote = known or where.lower().endswith((".tar", ".tar}"))
     if remote or os.path.exists(path) or os.path.exists(path.expanduser()):
         return
     if path.suffix.lower() == ".npz":

@@ -61,6 +61,7 @@ ELSEWHERE = {
         ),
         "which images there are is decided before a method: test_cli_runs",
     ),
+    **dict.fromkeys(("augmentation", "loss", "loss_targets"), "objects: test_hooks"),
     "frames": "of videos: test_video_runs",
     "freeze": "needs weights: test_freeze",
     "init": "a file: test_models_weights",

@@ -13,10 +13,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar, final, get_type_hints
 
+from .. import own
 from ..cli import TABLE, run
 from ..command_line import refuse_addresses
 from ..errors import UserError, closest
 from ..options.conditions import refuse_idle_of_all
+from ..options.shared import Model
+from .objects import as_own
 from .values import as_type, as_value
 
 
@@ -54,6 +57,8 @@ def keywords(cls: type[Any]) -> Iterator[Keyword]:
             default = _default(field)
             empty = inspect.Parameter.empty
             yield Keyword(field.name, hint, empty if default is MISSING else default)
+            if cls is Model and field.name == "model":
+                yield Keyword("network", Callable[..., Any], None)
 
 
 def call(command: str, settings: Mapping[str, Any]) -> Any:
@@ -66,7 +71,9 @@ def call(command: str, settings: Mapping[str, Any]) -> Any:
     cls = options_class(command)
     known = [keyword.name for keyword in keywords(cls)]
     try:
-        return run(options(command, cls, settings))
+        settings, objects = as_own(settings)
+        with own.given(objects):
+            return run(options(command, cls, settings))
     except UserError as error:
         raise type(error)(in_python(str(error), known)) from None
 

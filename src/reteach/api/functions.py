@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from ..commands.evaluate_scores import ScoreEvaluation
     from ..commands.explain import ExplainResult
     from ..commands.export import ExportResult
+    from ..commands.export_model import ModelExportResult
     from ..commands.hashtags import HashtagsResult
     from ..commands.noise import NoiseResult
     from ..commands.noise_estimate import NoiseEstimate
+    from ..commands.pack import PackResult
     from ..commands.partition import PartitionResult
     from ..commands.predict import PredictResult
     from ..commands.probe import CompressionResult
@@ -57,9 +59,11 @@ if TYPE_CHECKING:
         EvaluateKeywords,
         ExplainKeywords,
         ExportAnswersKeywords,
+        ExportKeywords,
         HashtagsKeywords,
         NoiseEstimateKeywords,
         NoiseKeywords,
+        PackKeywords,
         PartitionKeywords,
         PredictKeywords,
         ProbeCompressionKeywords,
@@ -149,6 +153,15 @@ def calibrate(run_folder: PathLike, **settings: Unpack[CalibrateKeywords]) -> Ca
     As ``reteach calibrate``, whose flags are the keywords.
     """
     return cast("CalibrateResult", call("calibrate", {**settings, "run_folder": run_folder}))
+
+
+@signed(options_class("export"))
+def export(run_folder: PathLike, **settings: Unpack[ExportKeywords]) -> ModelExportResult:
+    """Write a run's model for programs that do not know reteach, and hold it against the run on photos.
+
+    As ``reteach export``, whose flags are the keywords.
+    """
+    return cast("ModelExportResult", call("export", {**settings, "run_folder": run_folder}))
 
 
 @signed(options_class("report"))
@@ -317,6 +330,15 @@ def select(scores: PathLike, **settings: Unpack[SelectKeywords]) -> SelectResult
     return cast("SelectResult", call("select", {**settings, "scores": scores}))
 
 
+@signed(options_class("pack"))
+def pack(**settings: Unpack[PackKeywords]) -> PackResult:
+    """Copy images into tar shards of their own, so that a training opens nothing else.
+
+    As ``reteach pack``, whose flags are the keywords.
+    """
+    return cast("PackResult", call("pack", settings))
+
+
 @signed(options_class("dedup"))
 def dedup(**settings: Unpack[DedupKeywords]) -> DedupResult:
     """Find images that stand in two sets, or twice in one: equal files, then equal-looking ones.
@@ -338,20 +360,31 @@ def partition(**settings: Unpack[PartitionKeywords]) -> PartitionResult:
 @signed(options_class("convert"))
 def convert(
     format: Literal[
+        "labels",
         "coco",
-        "nuswide",
         "voc",
+        "cvat",
+        "yolo",
+        "label-studio",
+        "fiftyone",
+        "hf-folder",
+        "hf-parquet",
+        "cleanlab",
+        "crowd-kit",
+        "nuswide",
+        "celeba",
         "cifar",
         "cifar10n",
         "cifar100n",
         "clothing1m",
         "tiny-imagenet",
         "webvision",
+        "real",
     ],
     source: PathLike,
     **settings: Unpack[ConvertKeywords],
 ) -> ConvertResult:
-    """Turn published annotations or label lists into a label table.
+    """Turn annotations or label lists of another program into a label table, or a label table into theirs.
 
     As ``reteach convert``, whose flags are the keywords.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Required, TypedDict
 
-from .kinds import Images, PathLike, TableLike
+from .kinds import Augmentation, Images, Loss, Network, PathLike, TableLike
 
 
 class DataKeywords(TypedDict, total=False):
@@ -33,6 +33,7 @@ class DataKeywords(TypedDict, total=False):
 
 class ModelKeywords(TypedDict, total=False):
     model: str
+    network: Network | None
     image_size: int | None
     resize: Literal["square", "shorter"] | None
     frames: int | None
@@ -43,6 +44,7 @@ class ModelKeywords(TypedDict, total=False):
     probe_first: bool
     freeze_until: str | None
     batch_norm: Literal["auto", "keep", "update"]
+    norm_over: Literal["all", "process"]
     vectors: PathLike | None
     precision: Literal["fp32", "bf16", "fp16"]
     channels_last: bool
@@ -74,7 +76,11 @@ class TrainingKeywords(TypedDict, total=False):
     cutmix: float
     class_weights: str | None
     patience: int | None
+    on_collapse: Literal["stop", "warn"]
     seed: int
+    augmentation: Augmentation | None
+    loss: Loss | None
+    loss_targets: Literal["integer", "one-hot"] | None
 
 
 class OutputKeywords(TypedDict, total=False):
@@ -89,6 +95,7 @@ class TrainKeywords(DataKeywords, ModelKeywords, TrainingKeywords, OutputKeyword
     smoothing: float
     class_sum: bool
     prior_bias: bool
+    alpha: float
     gamma_neg: float
     gamma_pos: float
     shift: float
@@ -109,7 +116,6 @@ class TrainKeywords(DataKeywords, ModelKeywords, TrainingKeywords, OutputKeyword
     evaluated_model: Literal["student", "teacher"]
     expected: float | None
     estimates_lr: float
-    alpha: float
     negatives: float
     undecided: float
     rounds: int
@@ -145,6 +151,15 @@ class TrainKeywords(DataKeywords, ModelKeywords, TrainingKeywords, OutputKeyword
     flip: Literal["other", "any"]
     predict: Literal["ensemble", "first", "second"]
     peer_model: str | None
+    forget: float
+    forget_epochs: float
+    disagreement: float | None
+    plain_share: float
+    balance: float
+    threshold: float
+    sharpness: float
+    unlabeled_weight: float
+    unlabeled_epochs: float
     subsets: int
     sides: Literal["both", "co", "dis", "random", "two-random"]
     partition: PathLike | None
@@ -267,6 +282,14 @@ class CalibrateKeywords(TypedDict, total=False):
     batch_size: int
     workers: int | None
     device: str
+
+
+class ExportKeywords(TypedDict, total=False):
+    to: Required[Literal["timm", "onnx", "torch-export", "safetensors"]]
+    out: PathLike | None
+    predictor: str | None
+    images: Images | None
+    check: int
 
 
 class ReportKeywords(TypedDict, total=False):
@@ -406,12 +429,9 @@ class HashtagsKeywords(TypedDict, total=False):
     memory: int
 
 
-class CleanKeywords(ModelKeywords, TrainingKeywords, total=False):
-    images: Required[Images]
-    labels: TableLike | None
+class CleanSettings(ModelKeywords, TrainingKeywords, total=False):
     kind: Literal["single", "multi", "soft"] | None
     classes: PathLike | Sequence[str] | None
-    folds: int
     method: str
     set: Sequence[str] | str
     judge: Literal["auto", "model", "all"]
@@ -425,6 +445,12 @@ class CleanKeywords(ModelKeywords, TrainingKeywords, total=False):
     on_error: Literal["report", "fail"]
     cache: bool
     workers: int | None
+
+
+class CleanKeywords(CleanSettings, total=False):
+    images: Required[Images]
+    labels: TableLike | None
+    folds: int
 
 
 class ReviewKeywords(TypedDict, total=False):
@@ -492,6 +518,8 @@ class SelectKeywords(TypedDict, total=False):
     exclude: Sequence[PathLike] | PathLike
     classes: PathLike | Sequence[str] | None
     seed: int
+    sample: float | None
+    sample_seed: int
     part: bool
     memory: int
     threads: int | None
@@ -499,6 +527,13 @@ class SelectKeywords(TypedDict, total=False):
     images: Images | None
     ranks: Sequence[int] | int
     shown: Sequence[str] | str
+
+
+class PackKeywords(TypedDict, total=False):
+    images: Required[Images]
+    items: PathLike | None
+    out: PathLike
+    per_shard: int
 
 
 class DedupKeywords(TypedDict, total=False):
@@ -542,7 +577,27 @@ class PartitionKeywords(TypedDict, total=False):
 
 class ConvertKeywords(TypedDict, total=False):
     out: Required[PathLike]
+    to: Literal[
+        "labels",
+        "coco",
+        "voc",
+        "cvat",
+        "yolo",
+        "label-studio",
+        "fiftyone",
+        "hf-folder",
+        "hf-parquet",
+        "cleanlab",
+        "crowd-kit",
+    ]
     split: str | None
+    partition: PathLike | None
     first: int | None
+    kind: Literal["single", "multi"] | None
     classes: PathLike | Sequence[str] | None
     drop_empty: bool
+    images: PathLike | None
+    label_column: str | None
+    drop_issues: bool
+    url_prefix: str | None
+    prelabels: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from numpy.typing import NDArray
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 from ..frames import Frame, TableFile
 
 PathLike: TypeAlias = str | os.PathLike[str]
-TableLike: TypeAlias = PathLike | Frame | TableFile
-"""A table: its file, a data frame, or a result that has one."""
+TableLike: TypeAlias = PathLike | Frame | TableFile | Sequence[Any] | NDArray[Any]
+"""A table: its file, a data frame, or a result that has one. Labels may be a list, where images are given."""
 
 
 class MapDataset(Protocol):
@@ -26,3 +27,9 @@ class MapDataset(Protocol):
 
 Images: TypeAlias = PathLike | NDArray[Any] | MapDataset
 """Images: where they are, or the images themselves."""
+Network: TypeAlias = Callable[..., Any]
+"""Number of classes -> a module of PyTorch."""
+Augmentation: TypeAlias = Callable[..., Any]
+"""An image -> an image, or (image, seed) -> image."""
+Loss: TypeAlias = Callable[..., Any]
+"""(logits (B, C), targets) -> (B,)."""

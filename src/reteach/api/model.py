@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, final
 from ..errors import UserError, closest
 from ..frames import Table
 from ..inline import InlinePage
+from ..own import Own, find, given
 from .calls import call
+from .objects import IMAGES, as_own
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from ..commands.trained import TrainResult
     from ..records.runs import RunRecord
     from .keywords import CalibrateKeywords, EvaluateSettings, PredictSettings, ResumeKeywords
-    from .kinds import Images, PathLike
+    from .kinds import Augmentation, Images, Loss, Network, PathLike
 
 
 @final
@@ -31,10 +33,12 @@ class TrainedModel:
 
     Args:
         result: what the training came to.
+        objects: the data sets, network … of the user's that it needs.
     """
 
-    def __init__(self, result: TrainResult) -> None:
+    def __init__(self, result: TrainResult, objects: Mapping[str, Own] | None = None) -> None:
         self._result = result
+        self._objects = objects or {}
 
     @property
     def folder(self) -> Path:
@@ -128,7 +132,7 @@ class TrainedModel:
         for name in ("out", "scores"):
             if name in settings:
                 Path(settings[name]).parent.mkdir(parents=True, exist_ok=True)
-        return call("predict", settings | {"run_folder": self.folder, "images": images})
+        return self._call("predict", settings | {"run_folder": self.folder, "images": images})
 
     def evaluate(
         self, images: Images | None = None, **settings: Unpack[EvaluateSettings]
@@ -143,7 +147,7 @@ class TrainedModel:
             UserError: no labels, or a run without validation images.
         """
         if images is not None:
-            found: RunEvaluation = call(
+            found: RunEvaluation = self._call(
                 "evaluate", {**settings, "of": (self.folder,), "images": images}
             )
             return found
@@ -163,8 +167,12 @@ class TrainedModel:
         Raises:
             UserError: scores that cannot be calibrated.
         """
-        found: CalibrateResult = call("calibrate", {**settings, "run_folder": self.folder})
+        found: CalibrateResult = self._call("calibrate", {**settings, "run_folder": self.folder})
         return found
+
+    def _call(self, command: str, settings: Mapping[str, Any]) -> Any:
+        with given(self._objects):
+            return call(command, settings)
 
     def __fspath__(self) -> str:
         return os.fspath(self.folder)
@@ -177,8 +185,11 @@ class TrainedModel:
         return f"<pre>{escape(repr(self))}\n{escape(lines)}</pre>"
 
 
-def load(run_folder: str | os.PathLike[str]) -> TrainedModel:
+def load(run_folder: PathLike, *, network: Network | None = None) -> TrainedModel:
     """The model of a finished run.
+
+    Args:
+        network: the factory of its network, where that was the user's own.
 
     Raises:
         UserError: no such folder, or a run that has not finished.
@@ -194,7 +205,35 @@ def load(run_folder: str | os.PathLike[str]) -> TrainedModel:
         raise UserError(
             f"{folder} holds no trained model; finish it with: rt.resume({str(folder)!r})"
         )
-    return TrainedModel(TrainResult.of(folder))
+    objects = as_own({"network": network})[1]
+    _refuse_others(folder, objects)
+    return TrainedModel(TrainResult.of(folder), objects)
+
+
+def _refuse_others(folder: Path, objects: Mapping[str, Own]) -> None:
+    """Refuse objects that are not those of the run.
+
+    Raises:
+        UserError: it was begun with another one, or with none.
+    """
+    if not objects:
+        return
+    from ..models.own import is_own
+    from ..runs.config import load as read_config
+
+    config = read_config(folder / "config.yaml")
+    model = config.model.model
+    said = {
+        **{name: getattr(config.data, name, None) for name in IMAGES},
+        "network": model if is_own(model) else None,
+        "augmentation": config.training.augmentation,
+        "loss": config.training.loss,
+    }
+    with given(objects):
+        for name in objects:
+            if (text := said[name]) is None:
+                raise UserError(f"{folder} was begun without {name}; leave it out")
+            find(name, text)
 
 
 def _stem(images: Images) -> str:
@@ -217,13 +256,34 @@ def trained(method: str, settings: Mapping[str, Any]) -> TrainedModel:
         raise UserError(
             f"unknown method {method!r}{closest(method, known)} (known: {', '.join(known)})"
         )
-    return TrainedModel(call(f"train {method}", settings))
+    said, objects = as_own(settings)
+    with given(objects):
+        return TrainedModel(call(f"train {method}", said), objects)
 
 
-def resume(run_folder: PathLike, **settings: Unpack[ResumeKeywords]) -> TrainedModel:
+def resume(
+    run_folder: PathLike,
+    *,
+    network: Network | None = None,
+    augmentation: Augmentation | None = None,
+    loss: Loss | None = None,
+    val_images: Images | None = None,
+    unlabeled: Images | None = None,
+    **settings: Unpack[ResumeKeywords],
+) -> TrainedModel:
     """Go on with an interrupted run from its last snapshot; as ``reteach resume``.
+
+    Args:
+        network, augmentation, loss, val_images, unlabeled: the objects that the run was begun with, if any;
+            and so ``images``.
 
     Raises:
         UserError: no run folder, or inputs that have changed since the run began.
     """
-    return TrainedModel(call("resume", {**settings, "run_folder": run_folder}))
+    hooks = {"network": network, "augmentation": augmentation, "loss": loss}
+    images = {"val_images": val_images, "unlabeled": unlabeled, "images": settings.get("images")}
+    _, objects = as_own({k: v for k, v in (hooks | images).items() if v is not None})
+    _refuse_others(Path(run_folder), objects)
+    said = {k: v for k, v in settings.items() if k not in objects}
+    with given(objects):
+        return TrainedModel(call("resume", {**said, "run_folder": run_folder}), objects)

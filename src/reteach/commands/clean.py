@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final, get_args
 
@@ -59,6 +59,7 @@ class CleanResult(InNotebook, TableFile):
         copies: images that were kept in the fold of another one.
         rules: every rule; one of them is chosen.
         unreadable: what could not be read.
+        held_out: the scores of all classes.
     """
 
     out: Path
@@ -71,6 +72,7 @@ class CleanResult(InNotebook, TableFile):
     copies: int
     rules: list[RuleOutcome]
     unreadable: Unreadable
+    held_out: HeldOutScores = field(repr=False, metadata={"json": False})
 
     @property
     def chosen(self) -> RuleOutcome:
@@ -154,6 +156,7 @@ def clean(options: CleanOptions) -> CleanResult:
                 for rule, kept in keeps.items()
             ],
             Unreadable.of(folder / "quarantine.csv", inputs.quarantine),
+            held_out,
         )
         if distributed.rank() == 0:
             result.unreadable.listed(folder / "quarantine.csv")

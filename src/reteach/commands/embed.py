@@ -10,6 +10,7 @@ from typing import Any, final
 
 import torch
 
+from ..data.sources.base import PREFIX
 from ..data.sources.parts import images_per_part
 from ..features.embed import BLOCK
 from ..features.embed import embed as embed_images
@@ -107,7 +108,7 @@ def _on_ray(
 ) -> Iterator[tuple[int, str]]:
     """Let workers of Ray write shards."""
     images = options.images
-    if not images.startswith("hf:"):
+    if not images.startswith(("hf:", PREFIX)):
         images = str(Path(images).expanduser().absolute())
     paths = {
         name: path.absolute()

@@ -9,6 +9,7 @@ from typing import final
 
 import torch
 
+from ..data.sources.base import PREFIX
 from ..data.sources.parts import images_per_part
 from ..frames import TableFile
 from ..inline import InNotebook
@@ -58,7 +59,7 @@ def score(options: ScoreOptions) -> ScoreResult:
     shared = options.ray is not None and options.workers is None  # a worker has one core
     workers = 1 if shared else decoders(options.workers)
     images = options.images
-    if not images.startswith("hf:"):
+    if not images.startswith(("hf:", PREFIX)):
         images = str(Path(images).expanduser().absolute())
     task = ScoringTask(
         options.run_folder.absolute(),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
+from .. import own
 from ..errors import UserError
 from ..files import make_folder, write_json
 from ..labels import LabelSet, Multi, Single
@@ -80,7 +81,9 @@ def _in_processes(
     """The outcomes of some trials, in the order in which they get ready."""
     # one thread each: small networks lose more to a second thread than they gain
     os.environ["OMP_NUM_THREADS"] = "1"
-    with WorkerPool(_Trials(tuple(trials)), numbers, processes, trainings=True) as pool:
+    with WorkerPool(
+        _Trials(tuple(trials), dict(own.current())), numbers, processes, trainings=True
+    ) as pool:
         while pool.workers:
             for number, outcome in pool.results():
                 if isinstance(outcome, WorkerFailure):
@@ -98,9 +101,11 @@ class _Trials:
     """number -> the outcome of that trial; travels to worker processes."""
 
     trials: tuple[Trial, ...]
+    objects: dict[str, own.Own]
 
     def __call__(self, number: int) -> TrialResult:
-        return run_trial(self.trials[number])
+        with own.given(self.objects):
+            return run_trial(self.trials[number])
 
 
 def run_trial(trial: Trial) -> TrialResult:

@@ -8,10 +8,12 @@ from typing import final
 from ..data.dataset import Dataset
 from ..data.loading.augment import CropFlip, Flip, Then, Train
 from ..data.loading.clips import EvalClips, TrainClip, evaluation
+from ..data.loading.own_augment import OwnAugment
 from ..data.loading.reader import Augment
 from ..data.loading.views import DrawnView, FirstView
 from ..errors import UserError
 from ..options.shared import Interpolation, Resize, Training
+from ..own import find
 
 
 @final
@@ -37,6 +39,8 @@ class Augmentation:
     @property
     def kind(self) -> str:
         """``--augment``, without *auto*."""
+        if self.settings.augmentation is not None:
+            return "own"
         if self.settings.augment != "auto":
             return self.settings.augment
         if self.image_size is None:
@@ -49,6 +53,8 @@ class Augmentation:
         RandAugment is for RGB images; where the images are kept small and plain it stays off, and so it
         does for videos, of which a clip is taken.
         """
+        if self.settings.augmentation is not None and (self.frames is not None or self.views > 1):
+            raise UserError("augmentation is for still images; leave it out")
         if self.frames is not None:
             return self._of_videos(self.frames)
         if self.views > 1:
@@ -65,6 +71,9 @@ class Augmentation:
     def _of_images(self, dataset: Dataset, magnitude: int) -> Augment:
         size, by, settings = self.image_size, self.interpolation, self.settings
         view = evaluation(size, None, self.resize, by)
+        if settings.augmentation is not None:
+            function = find("augmentation", settings.augmentation)
+            return OwnAugment(settings.augmentation, view, function)
         if self.kind == "none":
             return view
         if self.kind == "flip":

@@ -28,10 +28,12 @@ from ..errors import UserError
 from ..features.frozen import FrozenBackbone
 from ..labels import LabelSet, Single, Soft, rebalanced
 from ..losses.class_weights import Weights, class_weights
+from ..losses.own import OwnLoss
 from ..models.blocks import freeze_until
 from ..models.heads import set_prior_bias
 from ..models.presence import Link
 from ..options import shared as options
+from ..own import find
 from ..schedules import Schedule
 from . import distributed, linear_probe
 from .augmentation import Augmentation
@@ -280,6 +282,23 @@ class Setup:
         """(C,) weights of the classes in the loss; None: all weigh the same."""
         asked = self.training.class_weights
         return None if asked is None else class_weights(asked, self.train.labels, link)
+
+    def own_loss(self, link: Link) -> OwnLoss | None:
+        """The loss of the user's own in place of a method's; None: there is none.
+
+        Raises:
+            UserError: settings that change the targets or weigh them otherwise, or no such object.
+        """
+        asked = self.training
+        if asked.loss is None:
+            return None
+        targets = asked.loss_targets or ("integer" if link == "softmax" else "one-hot")
+        options.refuse_unused(asked, "with a loss of your own", "class_weights")
+        if targets == "integer":
+            options.refuse_unused(asked, "where a loss is given class numbers", "mixup", "cutmix")
+            if not isinstance(self.train.labels, Single):
+                raise UserError("loss_targets='integer' needs one label per image: give 'one-hot'")
+        return OwnLoss(asked.loss, targets, find("loss", asked.loss))
 
     def order(self, dataset: Dataset, name: str) -> Sampler:
         """Which labelled images come when: in shuffled epochs, or every class equally often.

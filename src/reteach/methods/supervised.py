@@ -21,6 +21,7 @@ from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
 from ..losses.asymmetric import Asymmetric
 from ..losses.class_weights import WeightedBce, WeightedXent
+from ..losses.own import OwnLoss
 from ..losses.standard import Loss, sigmoid_bce, sigmoid_bce_sum, smooth, softmax_xent
 from ..models.presence import Link
 from ..options.shared import refuse_unused
@@ -66,7 +67,10 @@ class Supervised(Algorithm):
 def train_softmax(setup: Setup, options: SoftmaxOptions, run: Run) -> Supervised:
     """The softmax baseline."""
     weights = setup.class_weights("softmax")
-    loss = softmax_xent if weights is None else WeightedXent(weights)
+    loss: Loss = softmax_xent if weights is None else WeightedXent(weights)
+    if (own := setup.own_loss("softmax")) is not None:
+        refuse_smoothing(own, options)
+        loss = own
     algorithm = Supervised(setup.learner(), loss, "softmax", options.smoothing)
     return run.train("train", algorithm, setup.stream(), **setup.budget())
 
@@ -78,6 +82,12 @@ def train_mixup(setup: Setup, options: MixupOptions, run: Run) -> Supervised:
     stream = replace(stream, mix=Mix(options.alpha, 0.0, setup.seed, stream.name))
     algorithm = Supervised(setup.learner(), softmax_xent, "softmax")
     return run.train("train", algorithm, stream, **setup.budget())
+
+
+def refuse_smoothing(own: OwnLoss, options: SoftmaxOptions | SigmoidOptions) -> None:
+    """Refuse smoothed targets where a loss is given class numbers."""
+    if own.targets == "integer":
+        refuse_unused(options, "where a loss is given class numbers", "smoothing")
 
 
 @recorded("train-asl")
@@ -102,6 +112,10 @@ def train_sigmoid(setup: Setup, options: SigmoidOptions, run: Run) -> Supervised
     loss: Loss = sigmoid_bce_sum if options.class_sum else sigmoid_bce
     if weights is not None:
         loss = WeightedBce(weights, summed=options.class_sum)
+    if (own := setup.own_loss("sigmoid")) is not None:
+        refuse_unused(options, "with a loss of your own", "class_sum")
+        refuse_smoothing(own, options)
+        loss = own
     learner = setup.learner(prior_bias=options.prior_bias)
     algorithm = Supervised(learner, loss, "sigmoid", options.smoothing)
     return run.train("train", algorithm, setup.stream(), **setup.budget())

@@ -25,7 +25,7 @@ from .. import sealed
 from ..errors import UserError
 from ..files import atomic_write
 from ..options.shared import Interpolation, Resize
-from . import weights, zoo
+from . import own, weights, zoo
 from .tensorfiles import CONFIG, SAFETENSORS, WEIGHTS, read
 
 CARD = "README.md"
@@ -132,8 +132,9 @@ def save(
     content = to_bytes(tensors, metadata={"format": "pt"})
     digest = config["reteach"][WEIGHTS] = hashlib.sha256(content).hexdigest()
     atomic_write(folder / SAFETENSORS, content)
-    # timm has no transform for clips or features
-    if "frames" not in model_args and not zoo.takes_features(architecture):
+    # timm has no transform for clips or features, and does not know networks of the user's
+    timms = not zoo.takes_features(architecture) and not own.is_own(architecture)
+    if "frames" not in model_args and timms:
         atomic_write(folder / CARD, _card(architecture, classes, in_chans, size))
     atomic_write(folder / CONFIG, sealed.json_text(config, indent=2))
     return digest

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..errors import UserError, closest
 from ..options.shared import Interpolation
 from ..progress import note
-from . import class_heads, feature_heads, packages, weights
+from . import class_heads, feature_heads, own, packages, weights
 from . import preact as _preact  # noqa: F401  importing makes networks known to timm
 from . import selective as _selective  # noqa: F401
 from . import small as _small  # noqa: F401
@@ -134,6 +134,8 @@ def interpolation(model: nn.Module) -> Interpolation:
 
 def _config(name: str) -> Any:
     """timm's ``PretrainedCfg`` of an architecture."""
+    if own.is_own(name):
+        own.ensure(name)
     if not re.fullmatch(r"\w[\w.+-]*", name) or not timm.is_model(name):
         raise UserError(f"unknown model {name!r}{closest(name, timm.list_models())}")
     try:

@@ -6,11 +6,13 @@ share, are in :mod:`reteach.options.shared`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 from ..errors import UserError
+from ..progress import note
 from ..recorded import recorded
 from .conditions import NotWith, TakenBy, changed, flag
 from .paths import Exists
@@ -411,6 +413,7 @@ class Method:
         networks: that share the steps, where ``head_loss`` is softmax or sigmoid.
         mixes: whether it learns from mixed images and targets (--mixup, --cutmix).
         weighs: whether its loss takes weights of the classes.
+        own_loss: whether it can learn by a loss of the user's.
         head_loss: by which the rate and the weight decay of a linear layer are chosen: a common one, or the
             method's own; None: they are not chosen.
     """
@@ -428,6 +431,7 @@ class Method:
     mixes: bool = False
     weighs: bool = False
     self_taught: bool = False
+    own_loss: bool = False
 
     @property
     def collapses(self) -> bool:
@@ -444,6 +448,7 @@ METHODS: dict[str, Method] = {
         head_loss="softmax",
         mixes=True,
         weighs=True,
+        own_loss=True,
     ),
     "sigmoid": Method(
         "Sigmoid",
@@ -454,6 +459,7 @@ METHODS: dict[str, Method] = {
         head_loss="sigmoid",
         mixes=True,
         weighs=True,
+        own_loss=True,
     ),
     "mixup": Method("Mixup", MixupOptions, "supervised:train_mixup", "one", head_loss="softmax"),
     "asl": Method("ASL", AslOptions, "supervised:train_asl", "sets", unknown=True, mixes=True),
@@ -534,6 +540,43 @@ METHODS: dict[str, Method] = {
 }
 """Every method by name."""
 
+OWN = "reteach.methods"
+"""The group of entry points by which other packages register methods."""
+
+
+def add_registered() -> None:
+    """Add the methods that installed packages register: entry points NAME = "module:object", of a Method.
+
+    One that cannot be used is pointed out and left out: it must not keep anybody from using the others.
+    """
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group=OWN):
+        try:
+            method = entry.load()
+        except Exception as error:  # a package of anybody's
+            method = f"{type(error).__name__}: {error}"
+        if wrong := _unusable(entry.name, method):
+            note(f"the method {entry.name!r} ({entry.value}) cannot be used: {wrong}")
+        else:
+            METHODS[entry.name] = replace(method, recipe=f"{ABSOLUTE}{method.recipe}")
+
+
+ABSOLUTE = "python:"
+"""Begins a recipe of another package, whose module has its full name."""
+
+
+def _unusable(name: str, method: object) -> str | None:
+    if not isinstance(method, Method):
+        return method if isinstance(method, str) else "it is no reteach.options.methods.Method"
+    if name in METHODS:
+        return "reteach has a method of this name"
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
+        return "a name is of small letters, digits and hyphens"
+    return None
+
+
+add_registered()
 for _name, _method in METHODS.items():
     recorded(f"{_name}-settings")(_method.settings)
 

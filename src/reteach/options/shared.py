@@ -10,6 +10,8 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from tyro.conf import Suppress
+
 from ..errors import UserError
 from ..recorded import recorded
 from ..table_files import Kind
@@ -179,6 +181,9 @@ class Model(Checked):
         "mixup": 0.0,
         "cutmix": 0.0,
         "class_weights": None,
+        "augmentation": None,
+        "loss": None,
+        "loss_targets": None,
     },
 )
 @dataclass(frozen=True)
@@ -220,7 +225,9 @@ class Training(Checked):
     average: Annotated[float | None, Within(0, 1, "[)")] = None
     """Decay of an exponential moving average of the weights, e.g. 0.999."""
     augment: Annotated[
-        Literal["auto", "crop", "flip", "crop-flip", "none"], NotWith("freeze", unless=("none",))
+        Literal["auto", "crop", "flip", "crop-flip", "none"],
+        NotWith("freeze", unless=("none",)),
+        NotWith("augmentation"),
     ] = "auto"
     """crop: random resized crop (see --min-crop: of label sets, objects may fall out) + flip; flip:
     what evaluation sees + flip; crop-flip: shift by 4 pixels + flip, for small images; auto: crop for photos
@@ -250,6 +257,12 @@ class Training(Checked):
     best validation before that; without one the run has failed. warn: say so and train to the end."""
     seed: Annotated[int, AtLeast(0)] = 0
     """Seed of every random choice."""
+    augmentation: Annotated[str | None, Suppress, NotWith("freeze")] = None
+    """Python only: an augmentation of the user's, by its name and a digest of its source."""
+    loss: Annotated[str | None, Suppress, TakenBy("own_loss")] = None
+    """Python only: a loss of the user's, in the same way."""
+    loss_targets: Annotated[Literal["integer", "one-hot"] | None, Suppress, OnlyWith("loss")] = None
+    """Python only: what that loss is given; by default integer of softmax, one-hot of sigmoid."""
 
 
 @dataclass(frozen=True)

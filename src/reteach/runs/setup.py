@@ -39,9 +39,11 @@ from .sizes import chosen_size, misfit, sizes_of
 
 
 def load_recipe(recipe: str) -> Any:
-    """The function that trains a method, from "module:function"."""
-    module, function = recipe.split(":")
-    return getattr(importlib.import_module(f"reteach.methods.{module}"), function)
+    """The function that trains a method: of "module:function", or of a package "python:module:function"."""
+    *own, module, function = recipe.split(":")
+    return getattr(
+        importlib.import_module(module if own else f"reteach.methods.{module}"), function
+    )
 
 
 def make_setup(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ...errors import UserError
 from ...files import names_in, refuse_missing_images
 from ...item_index import first_repeated, rows_among
+from ...own import find
 from ...progress import note
 from .arrays import ArraySource, open_npz
 from .cifar import open_cifar
@@ -38,6 +39,8 @@ __all__ = [
     "views_of",
 ]
 
+PREFIX = "python:"
+"""Begins the text that stands for images in memory; the keyword and the name of a class follow."""
 _NAMED = 4
 """So many of the files that are left out are named on stderr."""
 
@@ -230,14 +233,16 @@ def tell_lost(source: Source, where: str) -> None:
 def _opened(where: str | Path, items: Sequence[str] | None, cache: Path | None) -> Source:
     text = str(where)
     path = Path(where)
-    if os.path.isdir(path) and not text.startswith(("hf:", "cifar:")):
+    if os.path.isdir(path) and not text.startswith(("hf:", "cifar:", PREFIX)):
         if is_table(path):
             table = open_features(path)
             return table if items is None else _select(table, items, text)
         _not_another_kind(path)
         return open_folder(path, items)
     source: Source
-    if text.startswith("hf:"):
+    if text.startswith(PREFIX):
+        source = find(text.split(":")[1], text)
+    elif text.startswith("hf:"):
         source = open_hf(text.removeprefix("hf:"))
     elif text.startswith("cifar:"):
         source = open_cifar(text.removeprefix("cifar:"))
