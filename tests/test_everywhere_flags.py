@@ -110,11 +110,17 @@ def test_a_dry_run_says_what_training_would_take_and_makes_nothing(photos, tmp_p
     said = json.loads(capsys.readouterr().out)
     assert (said["images"] + said["val_images"], said["unreadable"]) == (19, 1)
     assert not (tmp_path / "run").exists()
-    assert "run (new)" in said["writes"]["out"]
+    assert "run (new)" in said["writes"]["--out"]
     assert cli.main(line.split()) == 0
     run = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (run["n_train"], run["steps"]) == (said["images"], said["steps"])
     capsys.readouterr()
+    assert (
+        cli.main(f"relabel export {tmp_path}/no.db --out {tmp_path}/o.csv --dry-run".split()) == 2
+    )
+    assert f"RATINGS {tmp_path}/no.db does not exist" in capsys.readouterr().err
+    assert cli.main(f"embed --images {tmp_path}/no --out {tmp_path}/f --dry-run".split()) == 2
+    assert f"--images {tmp_path}/no does not exist" in capsys.readouterr().err
     line = f"noise --labels {tmp_path}/no.csv --rate 0.2 --out {tmp_path}/o.csv --dry-run"
     assert cli.main(line.split()) == 2
     assert "no.csv does not exist" in capsys.readouterr().err

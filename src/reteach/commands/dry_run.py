@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import Any, final
 
 from ..data.sources.named import is_named, open_images
+from ..data.sources.shards import is_shards
 from ..errors import UserError
 from ..options.runs import PredictOptions
 from ..options.train import TrainOptions
 from ..runs.checks import check_unlabeled
 from ..runs.config import Config
+from ..runs.config_flags import settings as settings_of
 from ..runs.inputs import open_inputs
 from ..runs.setup import images_taught, steps_of
 
 _WRITTEN = {"out", "report", "counts", "export", "features_cache", "folder"}
 _WRITTEN_BY = {("PredictOptions", "scores"), ("DedupOptions", "exclude")}
 """Settings that name what is made; all other paths are read."""
+_SOURCES = {"unlabeled", "against", "ratings"}
+"""Settings beside those of images that are text and name a file or folder."""
 
 
 @final
@@ -44,8 +48,8 @@ class DryRunResult:
 
     def lines(self) -> Iterator[str]:
         """What is read, made and how long it takes."""
-        yield from (f"reads   --{flag} {what}" for flag, what in self.reads.items())
-        yield from (f"writes  --{flag} {what}" for flag, what in self.writes.items())
+        yield from (f"reads   {flag} {what}" for flag, what in self.reads.items())
+        yield from (f"writes  {flag} {what}" for flag, what in self.writes.items())
         if self.images is not None:
             val = "" if self.val_images is None else f", {self.val_images:,} to validate on"
             lost = f", {self.unreadable:,} unreadable" if self.unreadable else ""
@@ -74,7 +78,7 @@ def dry_run(options: Any) -> DryRunResult:
             options.output,
         )
         if options.output.out is None:
-            writes["out"] = f"runs/{options.method}-NUMBER (new)"
+            writes["--out"] = f"runs/{options.method}-NUMBER (new)"
         check_unlabeled(config.method, config.data)
         inputs = open_inputs(config.data, config.training.seed)
         val = 0 if inputs.val is None else len(inputs.val)
@@ -87,25 +91,28 @@ def dry_run(options: Any) -> DryRunResult:
 
 def _walk(settings: Any, reads: dict[str, str], writes: dict[str, str]) -> None:
     kind = type(settings).__name__
+    positional = {name for name, each in settings_of(type(settings)).items() if each.positional}
     for field in fields(settings):
         value = getattr(settings, field.name)
-        flag = field.name.replace("_", "-")
         if is_dataclass(value):
             _walk(value, reads, writes)
             continue
-        paths = [each for each in _each(value) if isinstance(each, Path)]
-        if field.name in _WRITTEN or (kind, field.name) in _WRITTEN_BY:
-            for path in paths:
-                writes[flag] = f"{path} ({'is there already' if path.exists() else 'new'})"
-            continue
-        for path in paths:
-            if not path.exists():
-                raise UserError(f"--{flag} {path} does not exist")
-            reads[flag] = f"{reads[flag]}, {_there(path)}" if flag in reads else _there(path)
-        if "images" in field.name and isinstance(value, str):
-            reads[flag] = (
-                value if is_named(value) or not Path(value).exists() else _there(Path(value))
-            )
+        flag = field.name.replace("_", "-")
+        said = flag.upper() if field.name in positional else f"--{flag}"
+        written = field.name in _WRITTEN or (kind, field.name) in _WRITTEN_BY
+        for path in (each for each in _each(value) if isinstance(each, Path)):
+            there = f"{path} ({'is there already' if path.exists() else 'new'})"
+            what = there if written else _there(path, said)
+            into = writes if written else reads
+            into[said] = f"{into[said]}, {what}" if said in into else what
+        if isinstance(value, str) and ("images" in field.name or field.name in _SOURCES):
+            reads[said] = value if _elsewhere(value) else _there(Path(value), said)
+
+
+def _elsewhere(value: str) -> bool:
+    """Whether images or answers are no file or folder that can be looked for: a pattern, an address."""
+    address = value.startswith(("hf:", "cifar:")) or "://" in value
+    return address or is_shards(value) or is_named(value)
 
 
 def _each(value: Any) -> Iterator[Any]:
@@ -115,5 +122,7 @@ def _each(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _there(path: Path) -> str:
+def _there(path: Path, said: str) -> str:
+    if not path.exists():
+        raise UserError(f"{said} {path} does not exist")
     return f"{path} (folder)" if path.is_dir() else f"{path} ({path.stat().st_size:,} bytes)"
