@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import pickle
 import signal
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,13 @@ def test_a_collapse_without_a_healthy_validation_is_an_error_and_stays_one(tmp_p
         assert isinstance(caught.value, UserError)
         assert caught.value.algorithm.predictors()
     assert (tmp_path / "metrics.jsonl").read_text().count('"collapse"') == 1
+
+
+def test_another_process_gets_the_message_of_a_collapse():
+    algorithm = Supervised(toys.learner(), sigmoid_bce, "sigmoid")
+    found = pickle.loads(pickle.dumps(Collapsed("it collapsed", algorithm)))
+    assert isinstance(found, UserError)
+    assert str(found) == "it collapsed"
 
 
 def test_a_model_that_fell_in_the_last_validation_is_not_handed_over():

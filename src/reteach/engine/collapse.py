@@ -82,6 +82,10 @@ class Collapsed(UserError):
         super().__init__(message)
         self.algorithm = algorithm
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To another process goes the message alone, as any error of a user's."""
+        return UserError, (str(self),)
+
 
 @final
 @dataclass(eq=False)
