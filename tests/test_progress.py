@@ -53,6 +53,15 @@ def test_the_first_word_is_said_before_the_import_begins_on_a_terminal(
     assert sys.meta_path == before
 
 
+def test_quiet_says_nothing_of_imports(slow_module, monkeypatch):
+    out = Terminal()
+    monkeypatch.setattr(sys, "stderr", out)
+    monkeypatch.setenv(progress.QUIET, "1")
+    with progress.telling_of_imports({slow_module: "it"}):
+        __import__(slow_module)
+    assert out.getvalue() == "loaded\n"
+
+
 def test_what_is_never_imported_is_never_spoken_of(monkeypatch):
     out = Terminal()
     monkeypatch.setattr(sys, "stderr", out)

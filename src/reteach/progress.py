@@ -127,8 +127,8 @@ class _Telling(MetaPathFinder):
 def telling_of_imports(modules: Mapping[str, str] = LARGE) -> Iterator[None]:
     """Say on a terminal when the first of some modules is imported, in whatever place that is."""
     telling = _Telling(modules)
-    loaded = any(module in sys.modules for module in modules)
-    if sys.stderr.isatty() and not loaded and os.environ.get("RANK", "0") == "0":
+    silent = any(module in sys.modules for module in modules) or bool(os.environ.get(QUIET))
+    if sys.stderr.isatty() and not silent and os.environ.get("RANK", "0") == "0":
         sys.meta_path.insert(0, telling)
     try:
         yield

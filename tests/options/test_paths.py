@@ -73,6 +73,8 @@ COMMANDS = [
     ["resume", "GONE"],
     ["evaluate", "GONE", "--images", "FOLDER"],
     ["predict", "GONE", "--images", "FOLDER"],
+    ["export", "GONE", "--to", "onnx"],
+    ["pack", "--images", "GONE"],
     ["predict", "FOLDER", "--images", "GONE"],
     ["explain", "GONE", "--images", "FOLDER", "--classes", "a"],
     ["calibrate", "GONE"],

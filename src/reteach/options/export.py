@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
+from .paths import Exists, Images
 from .ranges import AtLeast, Checked
 
 Target = Literal["timm", "onnx", "torch-export", "safetensors"]
@@ -17,7 +18,7 @@ Target = Literal["timm", "onnx", "torch-export", "safetensors"]
 class ModelExportOptions(Checked):
     """Write a run's model for programs that do not know reteach, and hold it against the run on photos."""
 
-    run_folder: Positional[Path]
+    run_folder: Annotated[Positional[Path], Exists("run folder")]
     """The run."""
     to: Target
     """timm: a folder as on the Hugging Face hub, for timm.create_model; onnx: model.onnx for ONNX Runtime;
@@ -28,7 +29,7 @@ class ModelExportOptions(Checked):
     """A new folder; by default exported/TO in the run folder."""
     predictor: str | None = None
     """Which of the run's models, e.g. teacher; by default the first."""
-    images: str | None = None
+    images: Annotated[str | None, Images()] = None
     """Photos on which the exported model is held against the run's; by default the run's own, those to
     validate on where they are given."""
     check: Annotated[int, AtLeast(1)] = 64
