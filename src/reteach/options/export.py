@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
-from .paths import Exists, Images
+from .paths import Exists, ImagesExist
 from .ranges import AtLeast, Checked
 
 Target = Literal["timm", "onnx", "torch-export", "safetensors"]
@@ -29,7 +29,7 @@ class ModelExportOptions(Checked):
     """A new folder; by default exported/TO in the run folder."""
     predictor: str | None = None
     """Which of the run's models, e.g. teacher; by default the first."""
-    images: Annotated[str | None, Images()] = None
+    images: Annotated[str | None, ImagesExist()] = None
     """Photos on which the exported model is held against the run's; by default the run's own, those to
     validate on where they are given."""
     check: Annotated[int, AtLeast(1)] = 64
