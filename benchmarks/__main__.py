@@ -29,7 +29,7 @@ def main() -> int:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )  # fmt: skip
     parser.add_argument("rows", nargs="*", help=", ".join(ROWS))
-    parser.add_argument("--seconds", type=float, default=8, help="for the rounds of each row")
+    parser.add_argument("--seconds", type=float, default=6, help="for the rounds of each row")
     parser.add_argument("--write", type=Path, help="a Markdown page")
     parser.add_argument("--lines", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()

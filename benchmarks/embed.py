@@ -59,7 +59,7 @@ def extractor(name: str, size: int) -> Extractor:
 
 def contest(folder: Path) -> Contest:
     """A row: the backend that ``reteach embed`` takes by itself."""
-    count, name, size = 32, "tf_efficientnet_lite0", 224
+    count, name, size = 16, "tf_efficientnet_lite0", 224
     files = pictures.write(folder / "photos", count, 500, 375)
     paths = sorted(files.rglob("*.jpg"))
     eyes = extractor(name, size)

@@ -45,15 +45,15 @@ def cached(folder: Path) -> Contest:
     return _contest(folder, 128, (500, 375), cache=True)
 
 
-def stream(files: Path, count: int, cache: bool) -> Stream:
+def stream(files: Path, count: int, cache: bool, side: int = SIDE) -> Stream:
     """What ``reteach train --augment crop`` reads from."""
     source = open_source(str(files))
     names = sorted(set(source.class_of or ()))
     index = np.array([names.index(name) for name in source.class_of or ()])
     dataset = Dataset.of(source, Single(index, tuple(names)))
-    dataset = decoded(dataset, SIDE, Data(images=str(files), cache=cache), torch.device("cpu"))
+    dataset = decoded(dataset, side, Data(images=str(files), cache=cache), torch.device("cpu"))
     return Stream(
-        dataset, Epochs(np.arange(count), 0), BATCH, Train(SIDE), Normalize(MEAN, STD), seed=0
+        dataset, Epochs(np.arange(count), 0), BATCH, Train(side), Normalize(MEAN, STD), seed=0
     )
 
 
@@ -98,12 +98,12 @@ def image_folder(files: Path) -> Iterable[Any]:
     return torch.utils.data.DataLoader(dataset, BATCH, shuffle=True)
 
 
-def timm_loader(files: Path) -> Iterable[Any]:
+def timm_loader(files: Path, side: int = SIDE) -> Iterable[Any]:
     """timm's ``create_loader``, the same steps."""
     from timm.data import create_dataset, create_loader
 
     loader: Iterable[Any] = create_loader(
-        create_dataset("", str(files)), (3, SIDE, SIDE), BATCH, is_training=True, use_prefetcher=False,
+        create_dataset("", str(files)), (3, side, side), BATCH, is_training=True, use_prefetcher=False,
         interpolation="bilinear", color_jitter=0.0, num_workers=0, mean=MEAN, std=STD,
         persistent_workers=False,
     )  # fmt: skip

@@ -66,11 +66,11 @@ def run_folder(folder: Path, architecture: str, side: int, classes: int) -> Path
 
 def contest(folder: Path) -> Contest:
     """A row: decoding is in the process itself, and so the batches of the peer are decoded, too."""
-    images, side, model = 96, 160, "resnet18"
+    images, side, model = 48, 160, "resnet18"
     tars = photos(folder, images, side, 1)
     run = run_folder(folder / "run", model, side, 1000)
     task = ScoringTask(
-        run, tars, folder / "scores", 10, batch_size=32, workers=0, device="cpu", threads=1
+        run, tars, folder / "scores", 10, batch_size=24, workers=0, device="cpu", threads=1
     )
     scorer = Scorer(task)
 

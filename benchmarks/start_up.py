@@ -66,7 +66,6 @@ def command(folder: Path) -> Contest:
             "bare Python": partial(peer, "pass"),
             "import numpy": partial(peer, "import numpy", "numpy"),
             "import torch": partial(peer, "import torch", "torch"),
-            "import timm": partial(peer, "import timm", "timm"),
         },
     )
 

@@ -20,15 +20,15 @@ from reteach.methods.supervised import Supervised
 from reteach.models import zoo
 from reteach.schedules import Constant
 
-IMAGES, MODEL = 64, "resnet10t"
+IMAGES, SIDE, MODEL = 64, 112, "resnet10t"
 STEPS = IMAGES // image_input.BATCH
 
 
 def contest(folder: Path) -> Contest:
     """A row."""
     files = pictures.write(folder / "photos", IMAGES, 500, 375)
-    stream = image_input.stream(files, IMAGES, cache=False)
-    model = zoo.create(MODEL, 4, image_size=image_input.SIDE, seed=0)
+    stream = image_input.stream(files, IMAGES, False, SIDE)
+    model = zoo.create(MODEL, 4, image_size=SIDE, seed=0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     method = Supervised(Learner(model, optimizer, Constant(0.01)), softmax_xent, "softmax")
 
@@ -36,7 +36,7 @@ def contest(folder: Path) -> Contest:
         Run.memory().train("train", method, stream, steps=STEPS)
 
     return Contest(
-        f"an epoch of {IMAGES} JPEGs of 500 × 375 through {MODEL} at {image_input.SIDE} px: decoding, "
+        f"an epoch of {IMAGES} JPEGs of 500 × 375 through {MODEL} at {SIDE} px: decoding, "
         "augmentation, steps",
         timed(ours),
         {"timm's loop": lambda: timm_loop(files)},
@@ -50,7 +50,7 @@ def timm_loop(files: Path) -> Contender:
     from timm.scheduler import create_scheduler_v2
     from timm.utils import AverageMeter
 
-    loader = image_input.timm_loader(files)
+    loader = image_input.timm_loader(files, SIDE)
     model = timm.create_model(MODEL, num_classes=4).train()
     optimizer = create_optimizer_v2(model, "sgd", lr=0.01, momentum=0.9)
     schedule, _ = create_scheduler_v2(optimizer, num_epochs=100, updates_per_epoch=STEPS)

@@ -122,7 +122,14 @@ def out_of_space(error: BaseException) -> bool:
     return False
 
 
+LEAST = 1 << 16
+"""Bytes that a database needs beside its file before it can be opened."""
 _FULL = re.compile("no space left on device|disk quota exceeded|disk is full", re.IGNORECASE)
+
+
+def no_room(path: Path) -> bool:
+    """Whether the disk of a file that is there is full."""
+    return path.exists() and shutil.disk_usage(path.absolute().parent).free < LEAST
 
 
 def _short(name: str) -> str:

@@ -111,7 +111,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "rate": ("rate O/ratings.db --images W/photos --port 0", ()),
     "demo": (
         "demo --seeds 1 --steps 150 --processes 1 --out O/demo",
-        ("demo/compare/results.json",),
+        ("demo/results.json",),
     ),
     "advise": (
         "advise --images W/grey.npz --folds 2 --steps 2 --workers 0 --out O/advice.html",

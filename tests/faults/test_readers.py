@@ -276,3 +276,12 @@ def test_metadata_of_a_score_table_that_are_no_text_are_one_line(tmp_path, capsy
     said = capsys.readouterr().err.strip().splitlines()
     assert "scores.parquet" in said[-1]
     assert "Traceback" not in "".join(said)
+
+
+def test_index_of_models_that_names_none_is_one_line(tmp_path):
+    reader = READERS["models under right checksums"]
+    reader.make(tmp_path)
+    (plain,) = tmp_path.rglob("index.plain.json")
+    plain.write_text(json.dumps(json.loads(plain.read_text()) | {"predictors": {}}))
+    with pytest.raises(UserError, match="names no model"):
+        reader.read(tmp_path)

@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from ..errors import StoreFailed, UserError, missing_extra
-from ..files import make_folder, out_of_space
+from ..files import make_folder, no_room, out_of_space
 from . import migrations, schema
 from .schema import Kind
 
@@ -123,7 +123,13 @@ def store_errors(where: str, what: str = "rating store") -> Iterator[None]:
     except (SQLAlchemyError, UnicodeDecodeError) as error:
         said = getattr(error, "orig", None) or error
         reason = " ".join(str(said).split())[:200]
-        raise StoreFailed(f"{what} {where}", reason, out_of_space(said)) from None
+        full = out_of_space(said)
+        if not full and "disk I/O error" in reason and no_room(Path(where)):
+            reason, full = (
+                "the disk is full",
+                True,
+            )  # SQLite does not say so of the files beside its own
+        raise StoreFailed(f"{what} {where}", reason, full) from None
 
 
 def _one_of(word: str, words: Sequence[str]) -> str:

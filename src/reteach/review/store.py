@@ -33,7 +33,6 @@ from sqlalchemy import (
     inspect,
     select,
 )
-from sqlalchemy.exc import DBAPIError
 
 from ..errors import UserError
 from ..labels import Rows
@@ -187,14 +186,10 @@ def open_review_store(where: str | Path, identity: str) -> ReviewStore:
     url, shown = address(str(where), WHAT)
     store = ReviewStore(connect(url), shown)
     try:
-        with store.engine.connect() as plain:
+        with store_errors(shown, WHAT), store.engine.connect() as plain:
             connection = plain.execution_options(reteach_write=True)
             with connection.begin():
                 _prepare(connection, shown, identity)
-    except DBAPIError as error:
-        store.close()
-        said = " ".join(str(error.orig).split())[:200]
-        raise UserError(f"{WHAT} {shown}: {said}") from None
     except UserError:
         store.close()
         raise

@@ -278,6 +278,8 @@ def _index(folder: Path) -> ModelIndex:
         raise UserError(f"{folder} holds no trained model{hint}")
     found = sealed.read_json(file, f"delete it and go on with: reteach resume {folder}")
     index = MODELS.parse(found, f"{file}")
+    if not index.predictors:
+        raise UserError(f"{file} names no model: copy it back, or train again")
     if index.stages and (asked := _stages(folder)) and asked != index.stages:
         raise UserError(
             f"{file} is of another run than {folder / 'stages'}: copy this run's own models back, or train "

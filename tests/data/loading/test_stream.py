@@ -146,3 +146,16 @@ def test_bad_batches():
         toys.stream(batch_size=8, world=3)
     with pytest.raises(UserError, match="no images"):
         toys.stream(order=Epochs(np.arange(0), 0)).rows(0)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+def test_normalising_leaves_the_pixels_as_they_were(kind):
+    pixels = (torch.rand(2, 3, 4, 4) * (1 if kind == torch.float32 else 255)).to(kind)
+    before = pixels.clone()
+    top = 255.0 if kind == torch.uint8 else 1.0
+    mean, std = (0.5, 0.4, 0.3), (0.25, 0.2, 0.1)
+    found = Normalize(mean, std)(pixels)
+    assert torch.equal(pixels, before)
+    for channel in range(3):
+        slow = (before[:, channel].float() - mean[channel] * top) / (std[channel] * top)
+        assert torch.allclose(found[:, channel], slow, atol=1e-5)

@@ -95,7 +95,8 @@ class Normalize:
             mean, std = (
                 _per_channel(values, x.device, x.dim(), top) for values in (self.mean, self.std)
             )
-            x = (x - mean).div_(std)
+            own = x is not pixels and x.shape[1] == mean.shape[1]
+            x = (x.sub_(mean) if own else x - mean).div_(std)  # a second copy would cost its pages
         return x.contiguous(memory_format=layout)
 
 
