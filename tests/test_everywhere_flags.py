@@ -119,7 +119,10 @@ def test_a_dry_run_says_what_training_would_take_and_makes_nothing(photos, tmp_p
         cli.main(f"relabel export {tmp_path}/no.db --out {tmp_path}/o.csv --dry-run".split()) == 2
     )
     assert f"RATINGS {tmp_path}/no.db does not exist" in capsys.readouterr().err
-    assert cli.main(f"embed --images {tmp_path}/no --out {tmp_path}/f --dry-run".split()) == 2
+    assert (
+        cli.main(f"embed --pretrained --images {tmp_path}/no --out {tmp_path}/f --dry-run".split())
+        == 2
+    )
     assert f"--images {tmp_path}/no does not exist" in capsys.readouterr().err
     line = f"noise --labels {tmp_path}/no.csv --rate 0.2 --out {tmp_path}/o.csv --dry-run"
     assert cli.main(line.split()) == 2
