@@ -47,6 +47,8 @@ def changed(group: Any, but: tuple[str, ...] = ()) -> Any:
     values = {f.name: other(hints[f.name]) for f in fields(group) if f.name not in but}
     if "minimum" in values:
         values["minimum"] = -2.5e-07  # the one number that may be below zero
+    if "also_val" in values:
+        values["also_val"] = ("a=-x y", "b=/-a b/=c,d e.csv")  # each begins with a name
     values.pop("teacher_epochs", None)  # which stands in place of --teacher-share
     if "drop_at" in values:
         values["schedule"] = "drop"  # beside which alone it has effect

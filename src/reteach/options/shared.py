@@ -45,7 +45,7 @@ def named_images(text: str, flag: str) -> tuple[str, str, Path | None]:
     first, comma, last = where.rpartition(",")
     labelled = bool(comma) and last.endswith((".csv", ".parquet"))
     images, labels = (first, Path(last)) if labelled else (where, None)
-    if not name or not images:
+    if not name or name.startswith("-") or not images:
         raise UserError(f"{flag} wants NAME=IMAGES or NAME=IMAGES,LABELS, got {text!r}")
     return name, images, labels
 

@@ -29,7 +29,7 @@ from .originals import Originals
 
 
 @final
-@recorded("inputs")
+@recorded("inputs", since={"also": {}})
 @dataclass(frozen=True, eq=False)
 class Inputs:
     """What a training is made of.
