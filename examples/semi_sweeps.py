@@ -351,10 +351,11 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=float, default=20.0)
     parser.add_argument("--out", type=Path, default=Path("runs/semi-sweeps"))
+    parser.add_argument("--steps", type=int, nargs=3, metavar=("TEACHER", "PRETRAIN", "FINETUNE"))
     parser.add_argument("--paper", action="store_true")
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
-    options.steps = STEPS
+    options.steps = dict(zip(STEPS, options.steps or STEPS.values(), strict=True))
     if options.paper:
         print(*paper(options.what), sep="\n")
     elif options.smoke:
