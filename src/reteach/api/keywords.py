@@ -20,6 +20,7 @@ class DataKeywords(TypedDict, total=False):
     val_labels: TableLike | None
     val_empty: Literal["none", "unknown"]
     val_kind: Literal["single", "multi", "soft"] | None
+    also_val: Sequence[str] | str
     val_fraction: float
     unlabeled: Images | None
     fraction: float

@@ -92,7 +92,7 @@ def _tensor(out: Any, channels: int) -> Tensor:
     if isinstance(out, Image.Image):
         out = np.asarray(out)
     if isinstance(out, np.ndarray):
-        out = torch.from_numpy(np.ascontiguousarray(out if out.ndim == 3 else out[..., None]))
+        out = torch.from_numpy(np.array(out if out.ndim == 3 else out[..., None]))
         out = out.movedim(-1, 0)
     if not isinstance(out, Tensor) or out.dtype != torch.uint8 or out.dim() != 3:
         kind = f"{out.dtype} of shape {tuple(out.shape)}" if isinstance(out, Tensor) else type(out)
