@@ -57,7 +57,7 @@ ELSEWHERE = {
     **dict.fromkeys(
         (
             *("images", "labels", "kind", "classes", "fraction"),
-            *("val_images", "val_labels", "val_kind", "val_empty", "val_fraction"),
+            *("val_images", "val_labels", "val_kind", "val_empty", "val_fraction", "also_val"),
         ),
         "which images there are is decided before a method: test_cli_runs",
     ),
