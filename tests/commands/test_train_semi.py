@@ -107,7 +107,7 @@ def test_a_run_as_the_teacher_and_picks_of_elsewhere(world, tmp_path, capsys, mo
         (["--per-class", "0"], "--per-class must be at least 1, got 0"),
         (["--top", "4"], "P, the classes per item, is 4, but there are only 3 classes"),
         (["--teacher", "resnet5o"], "unknown model 'resnet5o'; did you mean resnet50"),
-        (["--picks", "missing.parquet"], "with --picks no teacher is trained"),
+        (["--picks", "missing.parquet"], "missing.parquet does not exist"),
         (["--exclude", "missing.txt"], "missing.txt"),
         (
             ["--exclude", "{root}/drop.txt", "{root}/other.csv"],

@@ -54,7 +54,9 @@ def test_iirc_stream(tmp_path):
     members = ["--members", "softmax", "MILe, ρ 0.25", "sigmoid, no exemplars", "complete"]
     small = ["--model", "reteach_tiny", "--side", "16", "--per-task", "6", "--exemplars", "1"]
     out = tmp_path / "out"
-    told = run("iirc.py", "--tiny", str(tmp_path / "t.npz"), *members, *small, "--out", str(out))
+    told = run(
+        "incremental.py", "--tiny", str(tmp_path / "t.npz"), *members, *small, "--out", str(out)
+    )
     assert "| complete |" in told
     found = json.loads((out / "results.json").read_text())
     for each in found.values():

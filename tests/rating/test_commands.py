@@ -503,7 +503,7 @@ def test_bad_tasks(proposals: Path, tmp_path: Path) -> None:
         ({"out": out}, "name one of --proposals, --predictions and --label-studio"),
         ({"proposals": proposals}, "name the rating store once"),
         ({"proposals": proposals, "out": out, "store": out}, "name the rating store once"),
-        ({"proposals": tmp_path / "none.parquet", "out": out}, "do not exist"),
+        ({"proposals": tmp_path / "none.parquet", "out": out}, "does not exist"),
         ({"proposals": proposals, "out": out, "gold": labels}, "'9.png' is not among the images"),
         ({"proposals": proposals, "out": out, "examples": labels}, "'9.png' is not among"),
         ({"proposals": proposals, "out": out, "hierarchy": tmp_path / "cycle.txt"}, "has a cycle"),

@@ -117,6 +117,7 @@ def test_label_studio_keeps_tasks_answers_and_original_labels(tmp_path: Path) ->
 
 
 def test_tasks_are_written_into_a_store_not_into_json(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("[]")
     for name in (
         "t.json",
         "t.csv",

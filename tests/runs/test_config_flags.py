@@ -50,6 +50,8 @@ def changed(group: Any, but: tuple[str, ...] = ()) -> Any:
     if "also_val" in values:
         values["also_val"] = ("a=-x y", "b=/-a b/=c,d e.csv")  # each begins with a name
     values.pop("teacher_epochs", None)  # which stands in place of --teacher-share
+    for ours in ("augmentation", "loss", "loss_targets"):  # of Python alone
+        values.pop(ours, None)
     if "drop_at" in values:
         values["schedule"] = "drop"  # beside which alone it has effect
     return replace(group, **values)

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 from .. import sealed
 from ..data.packing import PackedShards
 from ..data.sources.base import is_video, need_pixels, open_source
-from ..data.sources.shards import open_shards
 from ..errors import UserError
 from ..files import atomic_path, remove_parts
 from ..item_index import rows_among
@@ -157,7 +156,7 @@ def _new_names(shards: PackedShards, names: list[str]) -> dict[str, str]:
     there: set[str] = set()
     for number in range(len(shards)):
         with suppress(UserError):  # no image of it could be read
-            there.update(open_shards(str(shards.path(number))).items)
+            there.update(open_source(str(shards.path(number))).items)
     new = ((name, shards.item(at)) for at, name in enumerate(names))
     return {name: item for name, item in new if item in there}
 

@@ -18,7 +18,7 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, eigh
 from scipy.special import expit, softmax
 
 from ..labels import Rows
@@ -224,10 +224,10 @@ def _directions(x: Floats, second: Floats, between: Doubles, right: Doubles) -> 
     """
     try:
         return _solved(np.asarray(second, np.float64) - between, right)
-    except (
-        np.linalg.LinAlgError
-    ):  # of few items whose classes lie far apart only their own moments are as large
-        return _solved(_moments(x) - between, right)
+    except np.linalg.LinAlgError:
+        # of few items whose classes lie far apart only their own moments are as large, but for rounding
+        values, directions = eigh(_moments(x) - between)
+        return _solved((directions * np.maximum(values, 0)) @ directions.T, right)
 
 
 def _solved(covariance: Doubles, right: Doubles) -> Doubles:

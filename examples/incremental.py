@@ -1,10 +1,10 @@
 """Classes that arrive in turn: softmax, sigmoid and MILe on an IIRC stream of tasks (MILe's supplement).
 
-    python examples/iirc.py --images train.features --labels train.csv \\
+    python examples/incremental.py --images train.features --labels train.csv \\
         --test-images test.features --test-labels test.csv    # CIFAR-10: animals and vehicles first
-    python examples/iirc.py --tiny tiny_imagenet50.npz        # 50 classes, from scratch at 32 pixels
-    python examples/iirc.py --images cifar:cifar-100-python --test-images cifar:cifar-100-python:test \\
-        --model resnet18 --hierarchy iirc_cifar100_hierarchy.json \\
+    python examples/incremental.py --tiny tiny_imagenet50.npz        # 50 classes, from scratch at 32 pixels
+    python examples/incremental.py --images cifar:cifar-100-python \\
+        --test-images cifar:cifar-100-python:test --model resnet18 --hierarchy iirc_cifar100_hierarchy.json \\
         --tasks iirc_cifar100_task_configurations.json
 
 The last two files are those of the package ``iirc`` (folder ``metadata``); --order says which of its orders.
