@@ -18,10 +18,11 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-__version__ = "0.1.0"
-
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        found = globals()[name] = _version()
+        return found
     from .api.public import PUBLIC
 
     if name not in PUBLIC:
@@ -34,7 +35,17 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     from .api.public import PUBLIC
 
-    return sorted({*globals(), *PUBLIC})
+    return sorted({*globals(), *PUBLIC, "__version__"})
+
+
+def _version() -> str:
+    """What was installed: made of the tags when it was built. Read late, for it costs as much as the rest."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("reteach")
+    except PackageNotFoundError:  # the sources are on the path, and nothing is installed
+        return "0+unknown"
 
 
 class _Package(ModuleType):

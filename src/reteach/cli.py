@@ -19,7 +19,6 @@ from difflib import SequenceMatcher
 from types import FrameType
 from typing import Any
 
-from . import __version__
 from .command_help import examples_text, overview
 from .command_line import config_text, parse
 from .errors import Interrupted, UserError
@@ -277,6 +276,8 @@ def _main(words: list[str]) -> int:
         print(_help())
         return 0
     if words[0] in ("-V", "--version"):
+        from . import __version__
+
         print(f"reteach {__version__}")
         return 0
     if words[0] == COMPLETION:

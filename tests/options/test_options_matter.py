@@ -50,6 +50,7 @@ NO_EFFECT = {
     "snapshot_seconds": "how much a crash may cost",
     "tensorboard": "one more place for the numbers",
     "wandb": "one more place for the numbers",
+    "mlflow": "one more place for the numbers",
 }
 """Settings that must not change a result, with the reason."""
 

@@ -90,6 +90,7 @@ class OutputKeywords(TypedDict, total=False):
     snapshot_seconds: float
     tensorboard: bool
     wandb: str | None
+    mlflow: str | None
 
 
 class TrainKeywords(DataKeywords, ModelKeywords, TrainingKeywords, OutputKeywords, total=False):

@@ -1,4 +1,4 @@
-"""Measurements: JSON lines in the run folder, and TensorBoard or Weights & Biases where asked for."""
+"""Measurements: JSON lines in the run folder, and other places where asked for."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def tensorboard(folder: Path) -> Sink:
     writer = SummaryWriter(str(folder))
 
     def sink(record: Record) -> None:
-        for name, value in _scalars(record):
+        for name, value in scalars(record):
             writer.add_scalar(name, value, record["step"])
         writer.flush()
 
@@ -103,12 +103,13 @@ def wandb(project: str, folder: Path, config: dict[str, Any]) -> Sink:
     run = service.init(project=project, dir=str(folder), config=config, resume="allow")
 
     def sink(record: Record) -> None:
-        run.log(dict(_scalars(record)) | {"step": record["step"]})
+        run.log(dict(scalars(record)) | {"step": record["step"]})
 
     return sink
 
 
-def _scalars(record: Record) -> list[tuple[str, float]]:
+def scalars(record: Record) -> list[tuple[str, float]]:
+    """The numbers of a record, named stage/data/predictor/name."""
     where = [record["stage"], record.get("data"), record.get("predictor")]
     prefix = "/".join(str(part) for part in where if part)
     return [

@@ -279,3 +279,5 @@ class Output(Checked):
     """Also write TensorBoard events."""
     wandb: str | None = None
     """Also log to this Weights & Biases project."""
+    mlflow: str | None = None
+    """Also log to this MLflow experiment, where MLFLOW_TRACKING_URI says."""

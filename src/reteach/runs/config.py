@@ -29,6 +29,7 @@ FREE = {
     "snapshot_seconds",
     "tensorboard",
     "wandb",
+    "mlflow",
     "compile",
     "parallel",
 }

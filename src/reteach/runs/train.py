@@ -17,6 +17,7 @@ from .. import __version__
 from ..engine import distributed
 from ..engine.collapse import Collapsed
 from ..engine.log import Log, Sink, tensorboard, wandb
+from ..engine.mlflow import Mlflow
 from ..engine.run import Run
 from ..engine.setup import Setup
 from ..errors import Interrupted, Refused, UserError
@@ -132,6 +133,8 @@ def _train(
             sinks.append(tensorboard(folder / "tensorboard"))
         if config.output.wandb:
             sinks.append(wandb(config.output.wandb, folder, asdict(config)))
+        if config.output.mlflow:
+            sinks.append(Mlflow(config.output.mlflow, folder, asdict(config)))
     log = Log(folder / "metrics.jsonl", tuple(sinks))
     run = Run(folder, config.training.seed, log, config.output.snapshot_seconds)
     facts = RunRecord(
@@ -156,6 +159,9 @@ def _train(
                 now["collapse"] = run.collapse.message()
             derived: dict[str, float | None] = {**setup.derived}
             RUN.write(folder, replace(facts, **now, derived=derived or None))
+            for sink in sinks:
+                if isinstance(sink, Mlflow):
+                    sink.told(state)
 
     finished = _finished(folder)
     status("running")

@@ -82,7 +82,9 @@ def test_cmyk() -> None:
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
 def test_16_bit_grey_is_scaled_not_clipped(kind: str) -> None:
     wide = np.linspace(0, 65535, 16 * 16).astype(np.uint16).reshape(16, 16)
-    got = decode(encoded(wide, kind))
+    # by hand: Pillow before 10.3 reads such a PGM, and cannot write one
+    pgm = b"P5 16 16 65535\n" + wide.astype(">u2").tobytes()
+    got = decode(pgm if kind == "PPM" else encoded(wide, kind))
     expected = np.round(wide / 65535 * 255)
     assert np.abs(got[..., 0] - expected).max() <= 1
     assert got[0, 0].tolist() == [0, 0, 0]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from ...errors import UserError, missing_extra
+from ...errors import UserError
 from ...files import make_folder
 from ...scores.columns import one_line
 
@@ -67,12 +67,10 @@ def database(what: str, limits: Limits, beside: Path) -> Iterator[Database]:
     """Open one that spills into a temporary folder in ``beside``.
 
     Raises:
-        UserError: DuckDB is missing, or ``what`` (the job, for messages) failed in it.
+        UserError: ``what`` (the job, for messages) failed in it.
     """
-    try:
-        import duckdb
-    except ImportError:
-        raise missing_extra(what, "duckdb", "select") from None
+    import duckdb  # 0.1 s, and most commands need none of it
+
     make_folder(beside)
     with tempfile.TemporaryDirectory(prefix=".spill-", dir=beside) as folder:
         settings: dict[str, Any] = {
