@@ -14,8 +14,9 @@ from typing import Any, get_type_hints
 import pytest
 
 from reteach.cli import TABLE
+from reteach.errors import UserError
 from reteach.files import refuse_missing_images
-from reteach.options.paths import inputs
+from reteach.options.paths import inputs, refuse_taken
 
 WRITTEN = {
     *("out", "report", "exclude", "features", "against_features", "features_cache", "folder"),
@@ -154,3 +155,13 @@ def test_a_similar_name_is_offered_and_other_sources_are_left_to_whoever_opens_t
         refuse_missing_images(where)
     with pytest.raises(Exception, match="did you mean photos"):
         refuse_missing_images(f"{tmp_path}/photo")
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "transfer.json"])
+def test_a_folder_that_was_begun_is_left_to_the_command(name, tmp_path):
+    """A transfer that was killed goes on in its folder."""
+    (tmp_path / "models").mkdir()
+    with pytest.raises(UserError, match="exists and is not a run folder"):
+        refuse_taken(tmp_path)
+    (tmp_path / name).write_text("{}")
+    refuse_taken(tmp_path)

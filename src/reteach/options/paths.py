@@ -70,6 +70,10 @@ class RunOut:
         refuse_taken(Path(value))
 
 
+_BEGUN = ("config.yaml", "transfer.json")
+"""What a run and a transfer begin their folders with: they say themselves whether they go on in them."""
+
+
 def refuse_taken(folder: Path) -> None:
     """Refuse to make a run of a folder that holds something else.
 
@@ -78,7 +82,7 @@ def refuse_taken(folder: Path) -> None:
     """
     from ..locks import entries
 
-    if (folder / "config.yaml").exists() or not folder.exists():
+    if not folder.exists() or any((folder / name).exists() for name in _BEGUN):
         return
     if not folder.is_dir() or entries(folder):
         raise UserError(f"{folder} exists and is not a run folder; use another --out")
