@@ -20,6 +20,7 @@ from reteach.data.synthetic import compose
 from reteach.errors import UserError
 from reteach.labels import Multi, Single
 from reteach.options.shared import Data, Model, Training
+from reteach.recorded import Recorded
 from reteach.tables import LabelTable, read_labels, write_labels
 
 MODEL = Model("reteach_tiny", device="cpu")
@@ -93,6 +94,26 @@ def test_another_comparison_in_the_same_folder_is_refused(made):
     other = replace(plan(folder), arena=DigitGrids(2, 41, 30, 30))
     with pytest.raises(UserError, match="other settings"):
         compare(other)
+
+
+def test_a_setting_that_came_later_lets_a_begun_comparison_go_on(made, monkeypatch):
+    folder, results = made
+    monkeypatch.setattr(trials, "run_trial", None)
+    for file in folder.glob("runs/*/job.json"):
+        job = json.loads(file.read_text())
+        del job["data"]["val_kind"], job["model"]["compile"]
+        file.write_text(json.dumps(job))
+    with pytest.raises(UserError, match="other settings"):
+        compare(plan(folder))
+    for kind, since in ((Data, {"val_kind": Data().val_kind}), (Model, {"compile": False})):
+        name = trials.NAMES[kind].name
+        monkeypatch.setitem(trials.NAMES, kind, Recorded(name, {}, frozenset(), since))
+    assert compare(plan(folder)) == results
+    for file in folder.glob("runs/*/job.json"):  # as earlier versions wrote the arena
+        job = json.loads(file.read_text())
+        job["arena"] = repr(DigitGrids(2, 40, 30, 30))
+        file.write_text(json.dumps(job))
+    assert compare(plan(folder)) == results
 
 
 def test_processes_change_nothing(made, tmp_path):

@@ -140,3 +140,17 @@ def test_the_registry_is_light() -> None:
     code = "import sys, reteach.metrics.registry; print({'torch', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "deviation", "shown"),
+    [
+        ("loss", 0.02143, 0.000123456, "0.00012"),
+        ("loss", 2.13456, 0.0123456, "0.012"),
+        ("loss", 12345.6, 12.3456, "12"),
+        ("loss", 0.0, 0.0123456, "0.01235"),
+        ("map", 0.5, 0.0123456, "1.2"),
+    ],
+)
+def test_a_deviation_has_the_decimals_of_its_mean(name, mean, deviation, shown) -> None:
+    assert metric(name).show_spread(deviation, mean) == shown

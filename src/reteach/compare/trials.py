@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -24,7 +24,7 @@ from ..files import make_folder, write_json
 from ..labels import LabelSet, Multi, Single
 from ..metrics.registry import View, shown
 from ..options.methods import METHODS
-from ..options.shared import Training
+from ..options.shared import Data, Model, Training
 from ..processes import WorkerFailure, WorkerPool
 from ..progress import progress
 from ..recorded import NAMES
@@ -217,7 +217,11 @@ def _kept(trial: Trial, content: str) -> TrialResult | None:
     """
     make_folder(trial.folder)
     record = trial.folder / "job.json"
-    asked = {**plain(asdict(trial.variant.config)), "arena": repr(trial.arena), "seed": trial.seed}
+    assert is_dataclass(trial.arena)
+    compared = {f.name for f in fields(trial.arena) if f.compare}
+    arena = plain({k: v for k, v in asdict(trial.arena).items() if k in compared})
+    arena["kind"] = type(trial.arena).__name__
+    asked = {**plain(asdict(trial.variant.config)), "arena": arena, "seed": trial.seed}
     if trial.variant.labels is not None:
         asked["labels"] = str(trial.variant.labels)
         content += digest(trial.variant.labels) if trial.variant.labels.is_file() else ""
@@ -241,11 +245,21 @@ def _kept(trial: Trial, content: str) -> TrialResult | None:
             f"images or labels are not what they were when {trial.folder} was made: put the old files "
             "back, or use another --out"
         )
-    # settings that earlier versions did not have stand for what they did
-    found["training"] = {**NAMES[Training].since, **found.get("training", {})}
+    if isinstance(found.get("arena"), str):  # earlier versions wrote how Python prints it
+        asked["arena"] = repr(trial.arena)
+    else:
+        _fill(found.get("arena", {}))
+    _fill(found)
     if found != plain(asked):
         raise UserError(f"{trial.folder} is of a comparison with other settings; use another --out")
     return outcome
+
+
+def _fill(found: dict[str, Any]) -> None:
+    """Settings that earlier versions did not have stand for what they did."""
+    for part, kind in (("data", Data), ("model", Model), ("training", Training)):
+        if isinstance(found.get(part), dict):
+            found[part] = {**NAMES[kind].since, **found[part]}
 
 
 def _history(records: list[dict[str, Any]], predictor: str, data: str) -> list[dict[str, Any]]:

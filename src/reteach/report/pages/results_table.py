@@ -81,7 +81,7 @@ def _cell(entry: Entry, found: Sequence[Entry], words: Metric, seeds: int) -> Ht
     if mean is None:
         return tag("td", formatting.DASH, class_="n")
     deviation = entry.deviation(words.name)
-    spread = tag("small", f" ± {words.show(deviation)}") if deviation else None
+    spread = tag("small", f" ± {words.show_spread(deviation, mean)}") if deviation else None
     known = len(entry.values[words.name])
     few = tag("small", f" of {formatting.plural(known, 'seed')}") if 1 <= known < seeds else None
     few = None if entry.trivial else few
