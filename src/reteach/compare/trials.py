@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -217,11 +217,11 @@ def _kept(trial: Trial, content: str) -> TrialResult | None:
     """
     make_folder(trial.folder)
     record = trial.folder / "job.json"
-    assert is_dataclass(trial.arena)
-    compared = {f.name for f in fields(trial.arena) if f.compare}
-    arena = plain({k: v for k, v in asdict(trial.arena).items() if k in compared})
-    arena["kind"] = type(trial.arena).__name__
-    asked = {**plain(asdict(trial.variant.config)), "arena": arena, "seed": trial.seed}
+    asked = {
+        **plain(asdict(trial.variant.config)),
+        "arena": _arena(trial.arena),
+        "seed": trial.seed,
+    }
     if trial.variant.labels is not None:
         asked["labels"] = str(trial.variant.labels)
         content += digest(trial.variant.labels) if trial.variant.labels.is_file() else ""
@@ -253,6 +253,13 @@ def _kept(trial: Trial, content: str) -> TrialResult | None:
     if found != plain(asked):
         raise UserError(f"{trial.folder} is of a comparison with other settings; use another --out")
     return outcome
+
+
+def _arena(arena: Any) -> dict[str, Any]:
+    """The settings of a :class:`ComparisonSpec`, all of which are dataclasses."""
+    compared = {f.name for f in fields(arena) if f.compare}
+    settings = {k: v for k, v in asdict(arena).items() if k in compared}
+    return {"kind": type(arena).__name__, **plain(settings)}
 
 
 def _fill(found: dict[str, Any]) -> None:
