@@ -21,24 +21,34 @@ from .learner import Predictor, one_view
 def outputs(of: Callable[[Tensor], Tensor], scan: Scan) -> Iterator[tuple[Rows, Tensor]]:
     """``of(x)`` (B, C) for every readable image, as (rows, outputs); the same in every process.
 
-    Of several processes each reads and computes every so many-th batch, and then they exchange what they
-    have. An image is left out where the process that reads it cannot: so all have the same rows.
+    Of several processes each reads and computes every so many-th batch, and after each round they exchange
+    what they have: no image is decoded twice, and the batches, and so the numbers, are those of a single
+    process. An image is left out where the process that reads it cannot: so all have the same rows.
     """
     if distributed.world() == 1:
         for rows, x in scan:
             yield rows, of(x)
         return
-    rank, world = distributed.rank(), distributed.world()
-    every = np.arange(len(scan.dataset))
-    batches = [every[i : i + scan.batch_size] for i in range(0, len(every), scan.batch_size)]
-    mine = np.concatenate([every[:0], *batches[rank::world]])
-    done: dict[int, tuple[Rows, Tensor]] = {}
+    own = _own_batches(scan, distributed.rank(), distributed.world())
+    ahead: tuple[int, Rows, Tensor] | None = None
+    batches = -(-len(scan.dataset) // scan.batch_size)
+    for first in range(0, batches, distributed.world()):
+        ahead = ahead or next(own, None)
+        have: list[Tensor] = []
+        if ahead is not None and ahead[0] == first + distributed.rank():
+            _, rows, x = ahead
+            have, ahead = [torch.from_numpy(rows), of(x)], None
+        for found in distributed.gather_tensors(have):
+            if found:
+                yield found[0].numpy(), found[1]
+
+
+def _own_batches(scan: Scan, rank: int, world: int) -> Iterator[tuple[int, Rows, Tensor]]:
+    """(number, rows, x) of every so many-th batch; those of which no image can be read are not among them."""
+    every, size = np.arange(len(scan.dataset)), scan.batch_size
+    mine = every[every // size % world == rank]
     for at, x in replace(scan, dataset=scan.dataset.subset(mine)):
-        done[int(mine[at[0]]) // scan.batch_size] = mine[at], of(x).cpu()
-    for number in range(len(batches)):
-        found = distributed.share(done.pop(number, None), source=number % world)
-        if found is not None:
-            yield found
+        yield int(mine[at[0]]) // size, mine[at], x
 
 
 def scores(predictor: Predictor, scan: Scan) -> tuple[Rows, NDArray[np.float32]]:
@@ -86,14 +96,27 @@ class Evaluation:
     given: Single | None = None
     empty: Literal["none", "unknown"] | None = None
 
-    def __call__(self, predictor: Predictor, tuned: float | None = None) -> Summary:
-        """Judge a predictor; ``tuned`` is a threshold that was chosen on other data."""
+    def __call__(
+        self,
+        predictor: Predictor,
+        tuned: float | None = None,
+        see: Callable[[Rows, NDArray[np.float32]], None] | None = None,
+    ) -> Summary:
+        """Judge a predictor.
+
+        Args:
+            tuned: a threshold that was chosen on other data.
+            see: is told the scores of the readable images, also of those that no number is over, batch by
+                batch: (rows (B,), probabilities (B, C)).
+        """
         labels: LabelSet = self.scan.dataset.labels
         summary = Summary(labels.classes, tuned=tuned)
         judged, counts = self.judged(), self.counts()
         for rows, out in outputs(predictor.scores, self.scan):
-            use = counts[rows]
-            rows, values = rows[use], out.cpu().numpy()[use]
+            use, values = counts[rows], out.cpu().numpy()
+            if see is not None:
+                see(rows, values)
+            rows, values = rows[use], values[use]
             truth = labels.take(rows)
             summary.update(
                 values,

@@ -6,16 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..data.dataset import Dataset
 from ..data.sources.base import features_of
 from ..engine import distributed
 from ..engine.algorithm import Algorithm
 from ..engine.best_model import BestModel
-from ..engine.evaluate import Evaluation, scores
+from ..engine.evaluate import Evaluation
 from ..engine.learner import Predictor
 from ..engine.setup import Setup
 from ..features.preprocessing import Preprocessing
+from ..labels import Rows
 from ..progress import note
 from ..records.record import parse
 from ..records.runs import EVALUATION, PredictorEvaluation
@@ -155,14 +157,14 @@ def evaluation(
         count: example images.
         tuned: a threshold that was tuned on other images.
     """
-    scan = setup.scan(data)
-    summary = Evaluation("val", scan)(predictor, tuned)
+    shown = gallery.sample_rows(len(data), count)
+    seen: dict[int, NDArray[np.float32]] = {}
+
+    def see(rows: Rows, values: NDArray[np.float32]) -> None:
+        seen.update((int(rows[at]), values[at]) for at in np.flatnonzero(np.isin(rows, shown)))
+
+    summary = Evaluation("val", setup.scan(data))(predictor, tuned, see)
     best = summary.tuned_threshold()
-    rows, values = scores(
-        predictor, setup.scan(few := data.subset(gallery.sample_rows(len(data), count)))
-    )
-    single = predictor.link == "softmax"
-    predicted = gallery.predicted_sets(values, data.classes, THRESHOLD, single)
     found = {
         "metrics": summary.compute(),
         "per_class": summary.per_class(),
@@ -171,5 +173,13 @@ def evaluation(
         "labels_histogram": summary.labels_histogram(),
         "reliability": summary.reliability(),
     }
-    pictures = gallery.examples(few, np.asarray(rows), predicted)
+    if (
+        distributed.rank() > 0
+    ):  # the first process writes the report, and alone decodes its pictures
+        return parse(PredictorEvaluation, found, "summary"), best
+    rows = np.array(sorted(seen), np.int64)
+    values = np.array([seen[row] for row in rows.tolist()], np.float32).reshape(len(rows), -1)
+    single = predictor.link == "softmax"
+    predicted = gallery.predicted_sets(values, data.classes, THRESHOLD, single)
+    pictures = gallery.examples(data, rows, predicted)
     return replace(parse(PredictorEvaluation, found, "summary"), examples=pictures), best
