@@ -29,14 +29,16 @@ def free_port() -> int:
 
 def play(
     scene: Callable[..., str],
-    rank: int,
+    number: int,
     world: int,
     per_node: int,
+    turned: int,
     port: int,
     folder: Path,
-    *args: Any,
+    args: tuple[Any, ...],
 ) -> None:
     """One of the processes: ``scene(*args)``, told by its environment what torchrun would tell it."""
+    rank = (number + turned * per_node) % world
     torch.set_num_threads(1)
     os.environ.update(
         RANK=str(rank),
@@ -47,7 +49,7 @@ def play(
         MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port),
     )
-    node = folder / f"node{rank // per_node}"
+    node = folder / f"node{number // per_node}"
     node.mkdir(parents=True, exist_ok=True)
     os.chdir(node)
     try:
@@ -55,19 +57,32 @@ def play(
     except BaseException as error:  # whatever it is: the others would not end by themselves
         traceback.print_exc()
         said = f"{type(error).__name__}: {error}"
-    (folder / f"{rank}.txt").write_text(said)
+    (folder / f"{number}.txt").write_text(said)
     os._exit(0)
 
 
 def played(
-    scene: Callable[..., str], folder: Path, world: int = 2, per_node: int = 1, *args: Any
+    scene: Callable[..., str],
+    folder: Path,
+    world: int = 2,
+    per_node: int = 1,
+    *args: Any,
+    turned: int = 0,
+    lost: tuple[int, ...] = (),
 ) -> list[str]:
-    """What each process said: what the scene returned, or the error that it ended with."""
+    """What each process said: what the scene returned, or the error that it ended with.
+
+    Args:
+        turned: by how many nodes the ranks are turned, as after a restart: the first node has not rank 0.
+        lost: processes that are killed, and say nothing.
+    """
     context, port = multiprocessing.get_context("fork"), free_port()
     folder.mkdir(parents=True, exist_ok=True)
     every = [
-        context.Process(target=play, args=(scene, rank, world, per_node, port, folder, *args))
-        for rank in range(world)
+        context.Process(
+            target=play, args=(scene, number, world, per_node, turned, port, folder, args)
+        )
+        for number in range(world)
     ]
     for process in every:
         process.start()
@@ -77,7 +92,7 @@ def played(
     for process in every:
         process.kill()
         process.join()
-    files = [folder / f"{rank}.txt" for rank in range(world)]
+    files = [folder / f"{number}.txt" for number in range(world) if number not in lost]
     assert all(file.exists() for file in files), "they wait for each other, or one was killed"
     said = [file.read_text() for file in files]
     for file in files:

@@ -100,7 +100,8 @@ class BestModel:
         """
         if self.value is None:
             return None
-        content = self._memory if self.file is None else _read(self.file)
+        file = self.file
+        content = self._memory if file is None else distributed.of_first(lambda: _read(file))
         if (
             content is None or content["step"] != self.step
         ):  # on a GPU a repeated stretch may differ

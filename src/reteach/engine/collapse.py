@@ -26,6 +26,7 @@ from .. import sealed
 from ..errors import UserError
 from ..files import atomic_path
 from ..records.runs import Measurement
+from . import distributed
 from .algorithm import Algorithm
 
 _IN_A_ROW = 3
@@ -284,7 +285,8 @@ class CollapseWatch:
         """
         content = self._memory
         if self.value is not None and (content is None or content["step"] != self.step):
-            content = None if self.folder is None else _read(self._file(self.step))
+            kept = None if self.folder is None else self._file(self.step)
+            content = None if kept is None else distributed.of_first(lambda: _read(kept))
         if content is None:
             raise Collapsed(self.message(), algorithm)
         for model, state in zip(_models(algorithm), content["models"], strict=True):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from ..errors import UserError
+from .meeting import Meeting, meet
 
 T = TypeVar("T")
 NormOver = Literal["all", "process"]
@@ -48,23 +50,37 @@ def alone() -> Iterator[None]:
 
 
 @contextmanager
-def group(device: torch.device) -> Iterator[None]:
-    """Join the processes that ``torchrun`` started, for as long as the context lasts."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+def group(device: torch.device, far: Callable[[], int] = int) -> Iterator[None]:
+    """Join the processes that ``torchrun`` started, for as long as the context lasts.
+
+    Args:
+        far: see :func:`meet`.
+    """
+    if dist.is_initialized() or (met := meet(far)) is None:
         yield
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # where NCCL sends from
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=met.store, rank=met.rank, world_size=met.world)
     try:
         yield
         dist.barrier()  # nobody hangs up while another still talks
+    except UserError as error:
+        met.say(str(error))
+        raise
     except RuntimeError as error:
         if not _is_of_another(error):
             raise
+        if found := met.said():
+            met.say(found)
         raise UserError(
-            "another process of this training has ended, what it said tells why: start all of them again"
+            found
+            or "another process of this training has ended, what it said tells why: start all of them again"
         ) from None
     finally:
         dist.destroy_process_group()
+        Meeting.now = None
 
 
 def _is_of_another(error: RuntimeError) -> bool:
@@ -106,6 +122,66 @@ def together() -> Iterator[None]:
     errors = gather_objects(error)
     if first := next(filter(None, errors), ""):
         raise UserError(first)
+
+
+def of_first(compute: Callable[[], T]) -> T:
+    """What the first process computes, or reads of its disk, in every process; a user's error too.
+
+    The others wait as long as it takes: a message that nobody answers for half an hour would end them.
+    """
+    if world() == 1:
+        return compute()
+    value: T | None = None
+    with together():
+        if rank() == 0:
+            try:
+                value = compute()
+            finally:
+                _done()
+        else:
+            _wait()
+    return share(value)  # type: ignore[return-value]
+
+
+def _done() -> None:
+    if Meeting.now is not None:
+        Meeting.now.pass_on()
+
+
+def _wait() -> None:
+    if Meeting.now is not None:
+        Meeting.now.wait()
+
+
+def differing(told: Mapping[str, str]) -> Difference | None:
+    """The first thing by which a process is not like the first one; the same in every process."""
+    if world() == 1:
+        return None
+    first, *others = gather_objects((dict(told), socket.gethostname()))
+    for number, (there, host) in enumerate(others, 1):
+        for name in sorted(first[0].keys() | there.keys()):
+            if first[0].get(name) != there.get(name):
+                return Difference(
+                    name, f"process {number} on {host}", first[0].get(name), there.get(name)
+                )
+    return None
+
+
+@final
+@dataclass(frozen=True)
+class Difference:
+    """What is not the same in two processes.
+
+    Args:
+        name: of the thing.
+        where: the process in which it is another than in the first.
+        first, there: what it is in the first one, and there; None: it is not there at all.
+    """
+
+    name: str
+    where: str
+    first: str | None
+    there: str | None
 
 
 def gather(part: Tensor) -> Tensor:
@@ -205,14 +281,46 @@ def gather_objects(value: T) -> list[T]:
 @final
 @dataclass(frozen=True)
 class Ranks:
-    """The processes that train together, for work that they share before."""
+    """The processes that train together, for work that they share before.
+
+    Args:
+        rank, world: of this process among those that share the work.
+        members: the ranks of these; None: all.
+    """
 
     rank: int = field(default_factory=rank)
     world: int = field(default_factory=world)
+    members: tuple[int, ...] | None = None
 
     def gather(self, value: T) -> list[T]:
-        """The values of all processes, in rank order, in each of them."""
-        return gather_objects(value)
+        """The values of the processes that share the work, in rank order, in each of them."""
+        every = gather_objects(value)
+        return every if self.members is None else [every[rank] for rank in self.members]
+
+    def of_machine(self) -> Ranks:
+        """Those on this machine alone, as torchrun numbers machines."""
+        mine = os.environ.get("GROUP_RANK") or socket.gethostname()
+        members = tuple(at for at, other in enumerate(self.gather(mine)) if other == mine)
+        return Ranks(members.index(self.rank), len(members), members)
+
+    def of_first(self, compute: Callable[[], T]) -> T:
+        """What the first process computes, in each of them."""
+        return of_first(compute)
+
+    def agree(self, told: Mapping[str, str], mend: str) -> None:
+        """Refuse what is not the same in all processes.
+
+        Args:
+            told: things by their names.
+            mend: what to do about it.
+
+        Raises:
+            UserError: something is not the same.
+        """
+        if (found := differing(told)) is not None:
+            raise UserError(
+                f"{found.name} of {found.where} is not that of the first process: {mend}"
+            )
 
 
 def share(value: T, source: int = 0) -> T:
@@ -222,6 +330,24 @@ def share(value: T, source: int = 0) -> T:
     box = [value]
     dist.broadcast_object_list(box, src=source)
     return box[0]
+
+
+def share_tensors(state: dict[str, Tensor] | None) -> dict[str, Tensor]:
+    """The tensors of the first process by name, on the CPU of every one; one travels after the other."""
+    if world() == 1:
+        assert state is not None
+        return state
+    told = share(
+        None if state is None else [(n, t.dtype, tuple(t.shape)) for n, t in state.items()]
+    )
+    assert told is not None
+    found, place = {}, _wire()
+    for name, kind, shape in told:
+        tensor = torch.empty(shape, dtype=kind) if state is None else state[name].detach().cpu()
+        sent = tensor.contiguous().flatten().view(torch.uint8).to(place)
+        dist.broadcast(sent, 0)
+        found[name] = sent.cpu().view(kind).view(shape)
+    return found
 
 
 def average(measurements: dict[str, float]) -> dict[str, float]:

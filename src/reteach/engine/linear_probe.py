@@ -105,6 +105,10 @@ def kept(model: nn.Module, scan: Scan, link: Link, seed: int, folder: Path | Non
                     with open(part, "wb") as out:
                         np.savez(out, **asdict(head))
                     sealed.seal(part)
+    return distributed.of_first(lambda: _read(file))
+
+
+def _read(file: Path) -> Head:
     sealed.check(file, "delete it, and it is computed again")
     with np.load(file, allow_pickle=False) as found:
         penalty, images = float(found["penalty"]), int(found["images"])

@@ -143,8 +143,7 @@ class Run:
         file = self._stage(name) / "snapshot.pt" if self.folder else None
         start = 0
         if file and distributed.share(snapshot.kept(file)):
-            with distributed.together():  # nobody writes a snapshot before everybody has read it
-                start = snapshot.load(file, algorithm, stamp)
+            start = snapshot.load(file, algorithm, stamp)
         self.log.rewind(name, start)
         if file is not None and distributed.rank() == 0:
             remove_parts(file.parent, file.name)  # what a kill left half-written
@@ -200,7 +199,7 @@ class Run:
         if self.folder is None:
             return compute()
         file = self._stage(name) / f"{stamp}.npz"
-        # one looks for all: another could come when the file has just been written, and not compute
+        # one looks for all: another could come when the file has just been written, or not see the folder
         if not distributed.share(file.exists()):
             try:
                 value = compute()
@@ -213,7 +212,7 @@ class Run:
                         with open(part, "wb") as out:
                             np.savez(out, **value)  # type: ignore[arg-type]
                         sealed.seal(part)
-        return _arrays(file)
+        return distributed.of_first(lambda: _arrays(file))
 
     def _disclaim(self, name: str) -> None:
         """Forget a stage of which nothing came because it was asked for something impossible."""
@@ -231,8 +230,9 @@ class Run:
     def _claim(self, name: str, asked: dict[str, str]) -> str:
         """Record what a stage is asked to do, or hold it against the record that is there."""
         asked = {**asked, "earlier stages": self._chain, "format": FORMAT}
+        self._agree(name, asked)
         file = self._stage(name) / "record.json" if self.folder else None
-        found = _record(file) if file and file.exists() else None
+        found = distributed.of_first(lambda: _record(file) if file and file.exists() else None)
         if found is not None and found.get("format") != FORMAT:
             when = "an earlier" if "format" not in found else "another"
             raise Refused(
@@ -267,6 +267,18 @@ class Run:
         elif file is not None and distributed.rank() == 0:
             atomic_write(file, json.dumps(asked, indent=1, sort_keys=True))
         return stamp
+
+    def _agree(self, name: str, asked: dict[str, str]) -> None:
+        """Refuse to begin a stage that the processes were asked to do differently: each has its own command
+        line and perhaps its own disk."""
+        found = distributed.differing(asked)
+        if found is not None:
+            what = found.name.removeprefix("algorithm.")
+            raise Refused(
+                f"{found.where} was asked for another training than the first process: stage {name!r}, "
+                f"{what}: {found.there} there, {found.first} in the first; give all of them the same "
+                "command, images and labels"
+            )
 
 
 def _record(file: Path) -> dict[str, str]:

@@ -184,30 +184,38 @@ def steps_in(path: Path) -> int:
 
 def load(path: Path, algorithm: Any, stamp: str) -> int:
     """Restore a snapshot into ``algorithm`` and return its step. Where it is damaged, the one before it
-    counts, which is said aloud: the run ends with the same weights.
+    counts, which is said aloud: the run ends with the same weights. Of several processes the first one reads
+    it and the others are told.
 
     Raises:
         UserError: neither can be read, or the snapshot is of another run or configuration.
     """
+    step = 0
+    state: dict[str, Tensor] | None = None
+    with distributed.together():
+        if distributed.rank() == 0:  # the folder may be on its disk alone
+            step, state = _last(path, stamp)
+    step, state = distributed.share(step), distributed.share_tensors(state)
+    with distributed.together():
+        restore(algorithm, state)
+    return step
+
+
+def _last(path: Path, stamp: str) -> tuple[int, dict[str, Tensor]]:
     older = previous(path)
     try:
-        if not path.exists() and older.exists():
-            step, state = _read(older, stamp)
-        else:
-            step, state = _read(path, stamp)
+        return _read(older if not path.exists() and older.exists() else path, stamp)
     except sealed.Damaged as error:
         if not path.exists() or not older.exists():
             raise
         step, state = _read(older, stamp)
-        if distributed.rank() == 0:
-            print(
-                f"warning: {str(error).partition(':')[0]}: going on from the snapshot before it, step {step}",
-                file=sys.stderr,
-            )
-            # out of the way, or the next one saved would push it into the place of the good one
-            os.replace(path, path.with_name(f"{path.stem}.damaged{path.suffix}"))
-    restore(algorithm, state)
-    return step
+        print(
+            f"warning: {str(error).partition(':')[0]}: going on from the snapshot before it, step {step}",
+            file=sys.stderr,
+        )
+        # out of the way, or the next one saved would push it into the place of the good one
+        os.replace(path, path.with_name(f"{path.stem}.damaged{path.suffix}"))
+        return step, state
 
 
 def _read(path: Path, stamp: str) -> tuple[int, dict[str, Tensor]]:

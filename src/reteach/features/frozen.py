@@ -16,6 +16,7 @@ from torch import nn
 
 from .. import sealed
 from ..data.dataset import Dataset
+from ..data.loading.quarantine import ALONE, Team
 from ..data.sources.base import ArraySource, features_of, is_video
 from ..data.sources.contents import DIGEST, Contents
 from ..errors import UserError
@@ -41,12 +42,14 @@ class FrozenBackbone:
         place: folder of the cache of features; None: the usual one.
         folder: where it is kept how the features were made, so that who goes on makes them so; None: nowhere.
         workers: processes that decode.
+        team: processes that need the same features; the first one makes them.
     """
 
     extractor: Extractor
     place: Path | None
     folder: Path | None
     workers: int
+    team: Team = ALONE
 
     def __post_init__(self) -> None:
         self._known: dict[str, Embedded] = {}
@@ -77,19 +80,23 @@ class FrozenBackbone:
     def _embedded(self, data: Dataset, digests: np.ndarray[Any, Any]) -> Embedded:
         key = hashlib.sha256(digests.tobytes()).hexdigest()
         if key not in self._known:
-            pinned = self._pinned()
-            self._known[key] = found = embedded(
-                self.extractor,
-                data.source,
-                digests,
-                place=self.place,
-                pinned=pinned,
-                workers=self.workers,
-            )
-            if self.folder is not None and pinned is None:
-                said = {name: found.settings[name] for name in (*self._made, *PINNED)}
-                sealed.write_json(self.folder / FILE, said)
+            self._known[key] = self.team.of_first(lambda: self._computed(data, digests))
         return self._known[key]
+
+    def _computed(self, data: Dataset, digests: np.ndarray[Any, Any]) -> Embedded:
+        pinned = self._pinned()
+        found = embedded(
+            self.extractor,
+            data.source,
+            digests,
+            place=self.place,
+            pinned=pinned,
+            workers=self.workers,
+        )
+        if self.folder is not None and pinned is None:
+            said = {name: found.settings[name] for name in (*self._made, *PINNED)}
+            sealed.write_json(self.folder / FILE, said)
+        return found
 
     def _pinned(self) -> Mapping[str, Any] | None:
         """How the features of the run were made; None: it is only now begun."""

@@ -31,13 +31,21 @@ class Input(Protocol):
 @final
 @dataclass(frozen=True)
 class Exists:
-    """A file or a folder; ``what`` it is called."""
+    """A file or a folder.
+
+    Args:
+        what: it is called.
+        somewhere: of several processes (torchrun) one has it on its machine, and says so if not.
+    """
 
     what: str = ""
+    somewhere: bool = False
 
     def refuse_missing(self, value: Any) -> None:
         """See :class:`Input`."""
         path = Path(value)
+        if self.somewhere and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            return
         if not (os.path.exists(path) or os.path.exists(path.expanduser())):
             raise UserError(f"{f'{self.what} {path}'.strip()} does not exist")
 

@@ -20,7 +20,7 @@ from .shared import Tta
 class ResumeOptions:
     """Go on with an interrupted run from its last snapshot."""
 
-    run_folder: Annotated[Positional[Path], Exists("run folder")]
+    run_folder: Annotated[Positional[Path], Exists("run folder", somewhere=True)]
     """The run folder."""
     images: Annotated[str | None, ImagesExist()] = None
     """Where the images of --images are now, if they have moved; their contents must be the same."""

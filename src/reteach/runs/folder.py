@@ -26,6 +26,14 @@ def new_folder(config: configs.Config) -> Path:
     return numbered_folder(Path("runs"), config.method)
 
 
+def how_far(folder: Path | None) -> int:
+    """How far a run has come in what is seen of it here; 0: there is none."""
+    if folder is None or not (folder / "config.yaml").is_file():
+        return 0
+    log = folder / "metrics.jsonl"
+    return 1 + (log.stat().st_size if log.is_file() else 0)
+
+
 @contextmanager
 def writing_run(config: configs.Config, resumed: bool = False) -> Iterator[Path]:
     """The run folder, in which no other process writes meanwhile.

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..data.sources.base import features_of
+from ..engine import distributed
 from ..engine.learner import Predictor
 from ..errors import UserError
 from ..features.extractor import Extractor, extractor_of
@@ -53,7 +54,9 @@ def frozen_backbone(
     seen = replace(extractor.seen, resize=model.resize or _own_resize(model, extractor) or resize)
     extractor = replace(extractor, seen=seen)
     place = model.features_cache
-    backbone = FrozenBackbone(extractor, place, folder, decoders(config.data.workers))
+    backbone = FrozenBackbone(
+        extractor, place, folder, decoders(config.data.workers), distributed.Ranks()
+    )
     check(backbone)
     return backbone
 

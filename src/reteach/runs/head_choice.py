@@ -104,7 +104,7 @@ def choice_for(
     file = None if folder is None else folder / FILE
     if distributed.share(file is not None and file.is_file()):
         assert file is not None
-        return HeadChoice(**sealed.read_json(file, "train again with another --out", old=False))
+        return distributed.of_first(lambda: _read(file))
     if method.head_loss == "own":
         own = partial(
             trained_grid,
@@ -122,6 +122,10 @@ def choice_for(
     if file is not None and distributed.rank() == 0:
         sealed.write_json(file, asdict(found))
     return found
+
+
+def _read(file: Path) -> HeadChoice:
+    return HeadChoice(**sealed.read_json(file, "train again with another --out", old=False))
 
 
 def choose(

@@ -178,6 +178,15 @@ class Originals:
             raise UserError(f"{what}, or train anew with another --out")
         self.now.setdefault(option, KnownImages([], np.zeros((0, DIGEST), np.uint8), digest))
 
+    def digests(self) -> dict[str, str]:
+        """What stands for the inputs of each option: names and contents of its images, and labels."""
+        found: dict[str, str] = {}
+        for option, images in self.now.items():
+            text = "\0".join(images.items).encode("utf-8", "surrogatepass")
+            digest = hashlib.blake2b(text + images.digests.tobytes(), digest_size=8).hexdigest()
+            found |= {f"what {option} names": digest, f"the labels of {option}": images.labels}
+        return found
+
     def keep(self) -> None:
         """Write what the run was begun with, and what has vanished since."""
         assert self.folder is not None

@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from .. import __version__
 from ..engine import distributed
 from ..engine.collapse import Collapsed
 from ..engine.log import Log, Sink, tensorboard, wandb
+from ..engine.meeting import meet
 from ..engine.mlflow import Mlflow
 from ..engine.run import Run
 from ..engine.setup import Setup
@@ -34,7 +36,7 @@ from . import evaluate as finish
 from .checkpoint import choose_device
 from .checks import check_unlabeled
 from .fine_tuning import fine_tuned
-from .folder import open_run_folder, writing_run
+from .folder import how_far, open_run_folder, writing_run
 from .inputs import Inputs, open_inputs
 from .originals import Originals, originals_of
 from .setup import load_recipe, make_setup
@@ -55,10 +57,10 @@ def train(
     assert isinstance(config.settings, method.settings)
     check_unlabeled(config.method, config.data)
     device = choose_device(config.model.device)
-    with distributed.group(device), writing_run(config, resumed) as folder:
+    group = distributed.group(device, lambda: how_far(config.output.out))
+    with group, writing_run(config, resumed) as folder:
         config = open_run_folder(config, folder, moved)
-        originals = originals_of(folder, forgiving)
-        distributed.barrier()  # the first process will write the file that all have read
+        originals = distributed.of_first(lambda: originals_of(folder, forgiving))
         if moved and not originals.before:
             raise UserError(f"{folder} kept nothing of its images to know them by: --images stays")
         inputs = open_inputs(
@@ -66,6 +68,7 @@ def train(
         )
         originals.hold_files(config.model)
         originals.hold_files(config.settings)
+        distributed.Ranks().agree(originals.digests(), "give every process the same inputs")
         if distributed.rank() == 0:
             originals.keep()
             if moved:
@@ -80,7 +83,9 @@ def resume(folder: Path, images: str | None = None, forgiving: bool = False) -> 
         images: where its images are now.
         forgiving: go on without the images that have vanished since it began.
     """
-    config = configs.load(folder / "config.yaml")
+    met = meet(lambda: how_far(folder))
+    load = partial(configs.load, folder / "config.yaml")
+    config = load() if met is None else met.of_first(load)
     config = replace(config, output=replace(config.output, out=folder))
     if images is not None:
         config = replace(config, data=replace(config.data, images=images))

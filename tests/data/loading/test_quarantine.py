@@ -265,7 +265,9 @@ class Pair:
             self.barrier.wait(10)
             return found
 
-        return SimpleNamespace(rank=rank, world=2, gather=gather)
+        team = SimpleNamespace(rank=rank, world=2, gather=gather)
+        team.of_machine = lambda: team
+        return team
 
 
 def test_two_processes_share_the_look_and_learn_the_same(

@@ -8,7 +8,7 @@ size, which still reads all of the file, and with a cache a second run looks onl
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar, final, runtime_checkable
@@ -67,6 +67,15 @@ class Team(Protocol):
     def gather(self, value: T) -> list[T]:
         """The values of all processes, in rank order, in each of them."""
 
+    def of_machine(self) -> Team:
+        """Those of them that are on this machine."""
+
+    def of_first(self, compute: Callable[[], T]) -> T:
+        """What the first process computes, in each of them."""
+
+    def agree(self, told: Mapping[str, str], mend: str) -> None:
+        """Refuse what is not the same in all processes."""
+
 
 @final
 @dataclass(frozen=True)
@@ -79,6 +88,17 @@ class Alone:
     def gather(self, value: T) -> list[T]:
         """The value itself."""
         return [value]
+
+    def of_machine(self) -> Alone:
+        """This process."""
+        return self
+
+    def of_first(self, compute: Callable[[], T]) -> T:
+        """What this process computes."""
+        return compute()
+
+    def agree(self, told: Mapping[str, str], mend: str) -> None:
+        """Nothing: one agrees with itself."""
 
 
 ALONE = Alone()
@@ -120,9 +140,17 @@ def examine(
         on_progress: told how many are done.
         cache: folder that remembers the answer for files that have not changed.
         team: processes that share the work: each looks at every so many-th image, and all learn the same.
+            Machines that do not read the very same files look at all of theirs, and must find the same.
+
+    Raises:
+        UserError: an image is not the same on all machines.
     """
     lost = [Broken(-1, name, reason) for name, reason in getattr(source, "lost", ())]
     wanted = range(len(source)) if rows is None else np.unique(np.asarray(rows)).tolist()
+    if team.world > 1:
+        _same_names(source, team)
+    everyone, apart = team, not _one_disk(source, wanted, team)
+    team = team.of_machine() if apart else team
     digests = np.zeros((len(source), DIGEST), np.uint8)
     if isinstance(source, ArraySource):
         contents = Contents(source)
@@ -155,7 +183,61 @@ def examine(
         digests[wanted[number :: team.world]] = part
     if memory is not None and team.rank == 0 and any(new for _, _, new in parts):
         memory.save({item: known for _, _, new in parts for item, known in new.items()})
-    return Examined(lost + sorted(entry for part, _, _ in parts for entry in part), digests)
+    broken = lost + sorted(entry for part, _, _ in parts for entry in part)
+    if apart:
+        _same_everywhere(source, wanted, digests, everyone)
+    return Examined(broken, digests)
+
+
+_COPY = "every machine needs the same files: copy them once more"
+_LOOKED_AT = 1000
+"""Images by which it is known whether machines read the same files."""
+
+
+def _same_names(source: Source, team: Team) -> None:
+    """Refuse an image that is not on every machine."""
+    names, size = source.items, 2**16
+    blocks = [names[start : start + size] for start in range(0, len(names), size)]
+    every = team.gather([_digest("\0".join(block)) for block in blocks])
+    for number in range(max(map(len, every))):
+        if len({tuple(other[number : number + 1]) for other in every}) == 1:
+            continue
+        first, *others = map(set, team.gather(list(blocks[number]) if number < len(blocks) else []))
+        odd = min(next(first ^ other for other in others if first != other))
+        raise UserError(f"image {odd!r} is not the same one on all machines: {_COPY}")
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def _one_disk(source: Source, wanted: Sequence[int], team: Team) -> bool:
+    """Whether all processes read the same files: their times of change cannot be set, so copies differ."""
+    if team.world == 1 or isinstance(source, ArraySource):
+        return True
+    if team.of_machine().world == team.world:
+        return True
+    stamps = [""]
+    if isinstance(source, Stamped):
+        some = wanted[:: max(1, len(wanted) // _LOOKED_AT)]
+        stamps = [source.stamp(row) for row in some]
+    every = team.gather(stamps)
+    return "" not in stamps and all(other == every[0] for other in every)
+
+
+def _same_everywhere(
+    source: Source, wanted: Sequence[int], digests: NDArray[np.uint8], team: Team
+) -> None:
+    """Refuse an image that is another one on another machine, or cannot be used on one of them alone."""
+    size = 2**12
+    blocks = [wanted[start : start + size] for start in range(0, len(wanted), size)]
+    told = [hashlib.blake2b(digests[block].tobytes(), digest_size=8).digest() for block in blocks]
+    every = team.gather(told)
+    for number, block in enumerate(blocks):
+        if all(other[number] == every[0][number] for other in every):
+            continue
+        of_each = {f"image {source.items[row]!r}": digests[row].tobytes().hex() for row in block}
+        team.agree(of_each, _COPY)
 
 
 @final
