@@ -141,7 +141,7 @@ def _teacher(
         rising = pretraining(setup, options, plan.weak)
         learner = setup.learner(rate=rising, network=options.teacher)
         first = Supervised(learner, softmax_xent, "softmax")
-        tagged = unlabeled.subset(weak.rows).with_labels(weak.shares())
+        tagged = unlabeled.take(weak.shares(), weak.rows)
         order = WeightedSampler(square_root(weak.labels), setup.seed, "weak")
         stream = setup.stream("weak", dataset=tagged, order=order)
         run.train("0-weak", first, stream, **_budget(setup, plan.weak))

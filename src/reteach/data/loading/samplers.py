@@ -17,6 +17,7 @@ from ...errors import UserError
 from ...labels import Rows
 from ...recorded import recorded
 from ...schedules import Cycles
+from ...scratch import zeros
 
 
 class Sampler(Protocol):
@@ -183,7 +184,8 @@ class WeightedSampler(Sampler):
 
     @cached_property
     def _cumulated(self) -> NDArray[np.float64]:
-        return np.cumsum(self.probabilities)
+        out = zeros(len(self.probabilities), np.float64)
+        return np.cumsum(self.probabilities, out=out)
 
 
 @final
