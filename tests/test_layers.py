@@ -28,6 +28,7 @@ FLOORS = [
         "locks",
         "recorded",
         "rng",
+        "scratch",
         "name_lists",
         "npz",
         "parquet",

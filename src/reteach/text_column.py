@@ -78,7 +78,9 @@ class TextColumn(Sequence[str]):
         return found
 
     def rows_of(self, texts: Iterable[str]) -> NDArray[np.int64]:
-        """(M,) where each of M texts stands; -1: nowhere. Each text stands once."""
+        """(M,) where each of M texts stands; -1: nowhere. Each text stands once.
+
+        What is held beside the columns is of the size of the shorter one."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -87,5 +89,25 @@ class TextColumn(Sequence[str]):
             if isinstance(texts, TextColumn)
             else pa.array(list(texts), pa.large_string())
         )
-        found = pc.index_in(asked, value_set=self.array).fill_null(-1)
-        return np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
+        if len(asked) >= len(self) or pa.types.is_dictionary(self.array.type):
+            found = pc.index_in(asked, value_set=self.array).fill_null(-1)
+            return np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
+        coded = asked.cast(self.array.type).dictionary_encode()
+        row = np.full(len(coded.dictionary), -1, np.int64)
+        size = max(_BLOCK, len(coded.dictionary))  # what is asked for is put into a table each time
+        for start in range(0, len(self), size):
+            block = self.array.slice(start, size)
+            at = pc.index_in(block, value_set=coded.dictionary)
+            here = np.flatnonzero(at.is_valid().to_numpy(zero_copy_only=False))
+            row[at.drop_null().to_numpy()] = start + here
+        return np.asarray(row[coded.indices.to_numpy()])
+
+    def ascending(self) -> bool:
+        """Whether each text comes after the one before it, by code points."""
+        import pyarrow.compute as pc
+
+        for start in range(0, len(self) - 1, _BLOCK):
+            block = self.array.slice(start, _BLOCK + 1)
+            if not pc.all(pc.less(block.slice(0, len(block) - 1), block.slice(1))).as_py():
+                return False
+        return True

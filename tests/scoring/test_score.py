@@ -10,6 +10,7 @@ import sys
 import tarfile
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -523,6 +524,165 @@ def test_two_workers_on_ray_and_a_killed_one_change_nothing(world, whole, tmp_pa
     assert killed, "the job was over too soon"
     assert shards(tmp_path / "out") == whole
     assert "40 images scored" in capsys.readouterr().out
+
+
+class FakeRay:
+    """A cluster without processes: what :func:`~reteach.scoring.ray._given_out` asks of Ray, in order."""
+
+    class exceptions:
+        class RayActorError(Exception):
+            pass
+
+        class RayTaskError(Exception):
+            cause = None
+
+    def __init__(self, plan: list[str]) -> None:
+        self.plan = (
+            plan  # of each worker in turn: it lives, dies of its second part, or never comes
+        )
+        self.hired: list[FakeWorker] = []
+
+    def hire(self) -> FakeWorker:
+        self.hired.append(FakeWorker(self, self.plan[len(self.hired)]))
+        return self.hired[-1]
+
+    def wait(self, asked: list[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
+        assert num_returns == 1
+        there = [one for one in asked if getattr(one, "answers", True)]
+        assert there, "it waits for a machine that will never be there"
+        return there[:1], []
+
+    def get(self, what: Any) -> Any:
+        if isinstance(what, Exception):
+            raise what
+        return what
+
+    def kill(self, worker: FakeWorker) -> None:
+        worker.killed = True
+
+
+class FakeWorker:
+    def __init__(self, ray: FakeRay, fate: str) -> None:
+        self.ray, self.fate, self.killed = ray, fate, False
+        self.answers = fate != "never"  # asked whether it is ready, it stands for its own answer
+        self.ready = SimpleNamespace(remote=lambda: self)
+        self.score = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=self._score))
+
+    def _score(self, numbers: list[int]) -> Any:
+        assert self.fate != "never"
+
+        numbers = list(numbers)  # of its own, as in another process
+
+        def run() -> Any:
+            for at, number in enumerate(numbers):
+                if self.fate == "dies" and at == len(numbers) - 1:
+                    yield FakeRay.exceptions.RayActorError("gone")
+                    return
+                yield ScoringReport(number, images=5)
+
+        return run()
+
+
+def test_a_machine_that_is_lost_for_good_is_not_waited_for() -> None:
+    """Its parts go to those that are there; a spot instance may never come back."""
+    from reteach.scoring import ray
+
+    fake = FakeRay(["dies", "lives", "never"])
+    numbers = list(range(20))
+    told = list(ray._given_out(fake, fake.hire, 2, deque(numbers)))
+    done = [event.part for event in told if isinstance(event, ScoringReport)]
+    assert sorted(done) == numbers, "each once"
+    assert len([event for event in told if isinstance(event, Again)]) > 0
+    assert not any(isinstance(event, Step) for event in told)
+    assert len(fake.hired) == 3
+    assert fake.hired[0].killed
+
+
+def test_a_gpu_gets_all_cores_that_go_with_it() -> None:
+    from reteach.scoring.ray import _cores_of_a_gpu, decoders_beside
+
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 96.0, "GPU": 8.0}},
+        {"Alive": True, "Resources": {"CPU": 40.0, "GPU": 4.0}},
+        {"Alive": False, "Resources": {"CPU": 1.0, "GPU": 8.0}},
+        {"Alive": True, "Resources": {"CPU": 4.0}},
+    ]
+    assert _cores_of_a_gpu(nodes) == 10
+    assert decoders_beside(10, True) == 9
+    assert decoders_beside(1, True) == 1
+    assert decoders_beside(64, True) == 16
+    assert decoders_beside(8, False) == 1
+
+
+def test_a_worker_tells_of_parts_alone() -> None:
+    """Not of each batch: a driver of hundreds of GPUs would do nothing else than listen."""
+    from reteach.scoring.ray import _Worker
+
+    class Three:
+        def score(self, numbers: list[int]) -> Any:
+            for number in numbers:
+                yield Step(number, 3, 0.5)
+                yield Step(number, 2, 0.5)
+                yield ScoringReport(number, failed="torn" if number == 1 else "")
+
+    told = list(_Worker(lambda task: Three(), None).score([0, 1, 2]))
+    assert [(one.part, one.images, one.failed) for one in told] == [
+        (0, 5, ""),
+        (1, 0, "torn"),
+        (2, 5, ""),
+    ]
+    total = Total(3)
+    _follow(told, SimpleNamespace(names=["a", "b", "c"], sizes=[5, 5, 5]), total, lambda *_: None)  # type: ignore[arg-type]
+    assert (total.images, total.failed) == (10, [("b", "torn")])
+
+
+def test_channels_last_and_compiled_scores_are_those_of_the_model(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[Any] = []
+
+    def compile(model: Any) -> Any:
+        compiled.append(model)
+        return model
+
+    monkeypatch.setattr(torch, "compile", compile)
+    plain = command(world, SHARDS, tmp_path / "plain")
+    other = command(world, SHARDS, tmp_path / "other", "--channels-last", "--compile")
+    seen: list[bool] = []
+    from reteach.engine.learner import Predictor
+
+    outputs = Predictor.outputs
+
+    def look(self: Predictor, x: torch.Tensor) -> torch.Tensor:
+        seen.append(x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous())
+        return outputs(self, x)
+
+    monkeypatch.setattr(Predictor, "outputs", look)
+    assert main(plain) == 0
+    assert not any(seen)
+    seen.clear()
+    assert main(other) == 0
+    assert all(seen)
+    assert len(compiled) == 1
+    rows = [
+        [row for file in sorted((tmp_path / f).glob("*.parquet")) for row in rows_of(file)]
+        for f in ("plain", "other")
+    ]
+    assert [r["item"] for r in rows[0]] == [r["item"] for r in rows[1]]
+    np.testing.assert_allclose(*([r["logit"] for r in some] for some in rows), atol=1e-4)
+    words = override(*plain, "--out", str(tmp_path / "other"))
+    assert main(words) == 2
+    assert "channels-last compiled there" in capsys.readouterr().err
+
+    def broken(x: Any) -> Any:
+        raise RuntimeError("no C compiler")
+
+    monkeypatch.setattr(Predictor, "outputs", lambda self, x: broken(x))
+    assert main(override(*other, "--out", str(tmp_path / "third"))) == 2
+    assert (
+        "--compile does not work for this network here (RuntimeError: no C"
+        in capsys.readouterr().err
+    )
 
 
 def test_ray_faults_are_one_line(world, tmp_path, capsys, monkeypatch):

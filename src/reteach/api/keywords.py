@@ -505,6 +505,8 @@ class ScoreKeywords(TypedDict, total=False):
     batch_size: int
     workers: int | None
     precision: Literal["fp32", "bf16", "fp16"]
+    channels_last: bool
+    compile: bool
     device: str
     ray: str | None
     scorers: int | None

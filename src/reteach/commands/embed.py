@@ -115,7 +115,6 @@ def _on_ray(
         for name in ("run_folder", "init", "out")
         if (path := getattr(options, name)) is not None
     }
-    workers = 1 if options.workers is None else options.workers  # a worker has one core
     given = replace(options, images=images, **paths)
-    task = EmbeddingTask(given, block, settings, workers, torch.get_num_threads())
+    task = EmbeddingTask(given, block, settings, options.workers, torch.get_num_threads())
     yield from embedded(task, todo, address, options.embedders)

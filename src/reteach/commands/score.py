@@ -56,8 +56,7 @@ def score(options: ScoreOptions) -> ScoreResult:
     Raises:
         UserError: the folder holds shards of something else, or nothing could be read at all.
     """
-    shared = options.ray is not None and options.workers is None  # a worker has one core
-    workers = 1 if shared else decoders(options.workers)
+    workers = options.workers if options.ray is not None else decoders(options.workers)
     images = options.images
     if not images.startswith(("hf:", PREFIX)):
         images = str(Path(images).expanduser().absolute())
@@ -74,6 +73,8 @@ def score(options: ScoreOptions) -> ScoreResult:
         options.device,
         torch.get_num_threads(),
         options.tta,
+        options.channels_last,
+        options.compile,
     )
     found = score_parts(task, options.ray, options.scorers)
     return ScoreResult(

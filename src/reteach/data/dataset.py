@@ -10,9 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..labels import LabelSet, Single, Soft, as_multi
+from ..scratch import zeros
+from ..text_column import TextColumn
 
 if TYPE_CHECKING:
     from .sources.base import Source
+
+_BLOCK = 2**16
 
 
 @final
@@ -40,12 +44,13 @@ class Dataset:
     @staticmethod
     def of(source: Source, labels: LabelSet) -> Dataset:
         """All images of a source, with labels in the source's order."""
-        return Dataset(source, labels, np.arange(len(source)))
+        return Dataset(source, labels, _all_rows(len(source)))
 
     @staticmethod
     def unlabeled(source: Source, classes: Sequence[str]) -> Dataset:
         """All images of a source, none of them labelled."""
-        return Dataset.of(source, Single(np.full(len(source), -1), tuple(classes)))
+        none = np.broadcast_to(np.int64(-1), (len(source),))  # one number, not N
+        return Dataset.of(source, Single(none, tuple(classes)))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -56,9 +61,11 @@ class Dataset:
         return self.labels.classes
 
     @property
-    def items(self) -> list[str]:
+    def items(self) -> Sequence[str]:
         """The N item ids."""
         names = self.source.items
+        if isinstance(names, TextColumn):
+            return names if _is_all(self.rows, len(names)) else names.take(self.rows)
         return [names[row] for row in self.rows.tolist()]
 
     def with_labels(self, labels: LabelSet) -> Self:
@@ -69,9 +76,10 @@ class Dataset:
         """Some items, by index or mask, in that order."""
         return replace(self, labels=self.labels.take(rows), rows=self.rows[rows])
 
-    def take(self, picks: Single, rows: NDArray[np.int64]) -> Self:
+    def take(self, picks: LabelSet, rows: NDArray[np.int64]) -> Self:
         """One item per pick: image ``rows[j]`` under the label ``picks[j]``; images may repeat."""
-        return replace(self, labels=picks, rows=self.rows[rows])
+        of_all = _is_all(self.rows, len(self.source))
+        return replace(self, labels=picks, rows=rows if of_all else self.rows[rows])
 
     def restrict(self, classes: Sequence[str]) -> Self:
         """Fewer classes, and only the items that have one of them."""
@@ -97,6 +105,26 @@ class Dataset:
         held = np.zeros(n, np.bool_)
         held[by_class[take]] = True
         return self.subset(np.flatnonzero(~held)), self.subset(np.flatnonzero(held))
+
+
+def _all_rows(n: int) -> NDArray[np.int64]:
+    """0, 1, … n - 1; of very many not in memory."""
+    out = zeros(n, np.int64)
+    for start in range(0, n, _BLOCK):
+        stop = min(n, start + _BLOCK)
+        out[start:stop] = np.arange(start, stop)
+    return out
+
+
+def _is_all(rows: NDArray[np.int64], n: int) -> bool:
+    """Whether these are all rows of n, in order."""
+    if len(rows) != n:
+        return False
+    for start in range(0, n, _BLOCK):
+        part = rows[start : start + _BLOCK]
+        if not np.array_equal(part, np.arange(start, start + len(part))):
+            return False
+    return True
 
 
 def _first(labels: LabelSet) -> NDArray[np.int64]:

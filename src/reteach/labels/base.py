@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import torch
 
 Rows = NDArray[np.int64]
+BLOCK = 2**16
+"""Items that are looked at together where there may be very many."""
 
 
 class LabelSet(ABC):
@@ -36,6 +38,16 @@ class LabelSet(ABC):
     @abstractmethod
     def pairs(self) -> tuple[Rows, Rows, NDArray[np.float32]]:
         """All (row, class, weight) entries, in row order; each array has one element per entry."""
+
+    def blocks(
+        self, size: int = BLOCK
+    ) -> Iterator[tuple[int, int, Rows, Rows, NDArray[np.float32]]]:
+        """The same for ``size`` items after the other: the first of them, how many they are, and their
+        (row, class, weight) entries. For what is not to be as large as the data set."""
+        for first in range(0, len(self), size):
+            part = self.take(slice(first, first + size))
+            rows, columns, weights = part.pairs()
+            yield first, len(part), rows + first, columns, weights
 
     @abstractmethod
     def known(self) -> NDArray[np.bool_]:
@@ -139,9 +151,18 @@ class LabelSet(ABC):
     def digest(self) -> str:
         """A hash of kind, class names and all entries."""
         h = hashlib.blake2b(repr((self.kind.capitalize(), len(self), self.classes)).encode())
-        for part in (*self.pairs(), self.known(), *self._more()):
-            h.update(np.ascontiguousarray(part).tobytes())
+        for part in self._hashed():
+            h.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
         return h.hexdigest()[:16]
+
+    def _hashed(self) -> Iterator[NDArray[Any]]:
+        """All there is, piece by piece: rows, classes, weights, what is known, and more."""
+        yield from (rows for _, _, rows, _, _ in self.blocks())
+        yield from (columns for *_, columns, _ in self.blocks())
+        yield from (weights for *_, weights in self.blocks())
+        for first in range(0, len(self), BLOCK):
+            yield self.take(slice(first, first + BLOCK)).known()
+        yield from self._more()
 
     def _more(self) -> tuple[NDArray[Any], ...]:
         """What else a kind of label set holds, for its hash."""

@@ -26,7 +26,7 @@ class Soft(Sparse):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "weights", np.asarray(self.weights, np.float32))
-        if not np.isfinite(self.weights).all() or (self.weights < 0).any():
+        if self.weights.size and not 0 <= self.weights.min() <= self.weights.max() < np.inf:
             raise UserError("label weights must be finite and not negative")
 
     @staticmethod

@@ -41,11 +41,28 @@ class Sparse(LabelSet):
 
     def _gather(self, rows: NDArray[Any] | slice) -> tuple[Rows, Rows]:
         """New row starts, and the positions of the entries of ``rows`` in their order."""
-        chosen = np.arange(len(self))[rows]
-        lengths = np.diff(self.starts)[chosen]
+        chosen = _numbers(rows, len(self))
+        first = self.starts[chosen]
+        lengths = self.starts[chosen + 1] - first
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        at = np.arange(starts[-1]) + np.repeat(self.starts[chosen] - starts[:-1], lengths)
+        at = np.arange(starts[-1]) + np.repeat(first - starts[:-1], lengths)
         return starts, at
 
     def _entry_rows(self) -> Rows:
         return np.repeat(np.arange(len(self)), np.diff(self.starts))
+
+
+def _numbers(rows: NDArray[Any] | slice, count: int) -> Rows:
+    """The indices that ``rows`` chooses out of ``count``, without an array of all for a few."""
+    if isinstance(rows, slice):
+        return np.arange(*rows.indices(count))
+    rows = np.asarray(rows)
+    if rows.dtype == np.bool_:
+        if len(rows) != count:
+            raise IndexError(f"a mask of {len(rows)} for {count} items")
+        return np.flatnonzero(rows)
+    if not rows.size:
+        return np.zeros(0, np.int64)
+    if rows.min() < -count or rows.max() >= count:
+        raise IndexError(f"rows from {rows.min()} to {rows.max()}, but {count} items")
+    return np.where(rows < 0, rows + count, rows).astype(np.int64, copy=False)

@@ -19,13 +19,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal, final
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.loading.batch import Batch
-from ..data.loading.samplers import Epochs
+from ..data.loading.samplers import Epochs, every
 from ..data.loading.stream import Stream
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
@@ -150,5 +149,5 @@ def _students(setup: Setup) -> Stream:
     if setup.unlabeled is None:
         return setup.stream("student")
     everything = setup.everything()
-    order = Epochs(np.arange(len(everything)), setup.seed, "student")
+    order = Epochs(every(len(everything)), setup.seed, "student")
     return setup.stream("student", dataset=everything, order=order)

@@ -43,12 +43,11 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, final
 
-import numpy as np
 from torch import Tensor, nn
 
 from ..data.dataset import Dataset
 from ..data.loading.batch import Batch
-from ..data.loading.samplers import AlternatingSampler, Epochs
+from ..data.loading.samplers import AlternatingSampler, Epochs, every
 from ..data.loading.stream import Stream
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
@@ -188,7 +187,7 @@ def _stream(setup: Setup, everything: Dataset, cycles: Cycles) -> Stream:
         return setup.stream()
     order = AlternatingSampler(
         setup.order(everything, "labelled"),
-        Epochs(np.arange(len(everything)), setup.seed, "everything"),
+        Epochs(every(len(everything)), setup.seed, "everything"),
         cycles,
     )
     return setup.stream(dataset=everything, order=order)

@@ -45,12 +45,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
-import numpy as np
 from torch import Tensor
 
 from ..data.dataset import Dataset
 from ..data.loading.batch import Batch
-from ..data.loading.samplers import Epochs, WeightedSampler
+from ..data.loading.samplers import Epochs, WeightedSampler, every
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Predictor
 from ..engine.run import Run
@@ -110,7 +109,7 @@ def train(setup: Setup, options: Options, run: Run) -> Student:
         chosen = unlabeled.take(Single(picks.cls, unlabeled.classes), picks.row)
         rate = pretraining(setup, options, plan.pretrain)
         student = Supervised(setup.learner(f"student{after}", rate=rate), softmax_xent, "softmax")
-        order = Epochs(np.arange(len(chosen)), setup.seed, f"pretrain{after}")
+        order = Epochs(every(len(chosen)), setup.seed, f"pretrain{after}")
         stream = setup.stream(f"pretrain{after}", dataset=chosen, order=order)
         run.train(f"{stage + 1}-pretrain", student, stream, **_budget(setup, plan.pretrain))  # 3
         if plan.finetune:
@@ -142,7 +141,7 @@ def _teacher(
         rising = pretraining(setup, options, plan.weak)
         learner = setup.learner(rate=rising, network=options.teacher)
         first = Supervised(learner, softmax_xent, "softmax")
-        tagged = unlabeled.subset(weak.rows).with_labels(weak.shares())
+        tagged = unlabeled.take(weak.shares(), weak.rows)
         order = WeightedSampler(square_root(weak.labels), setup.seed, "weak")
         stream = setup.stream("weak", dataset=tagged, order=order)
         run.train("0-weak", first, stream, **_budget(setup, plan.weak))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.dataset import Dataset
+from ..item_index import rows_among
 from ..relabel.selection.item_lists import read_exclusions
 from ..relabel.selection.quotas import (
     align,
@@ -88,8 +89,9 @@ def _excluded(setup: Setup, options: Options, items: Sequence[str]) -> list[str]
         UserError: a list that excludes nothing.
     """
     exclude = read_exclusions(options.exclude)
-    there = set(items)
-    for line in exclude.found(there, "the unlabelled images", next(iter(items), None)):
+    listed = exclude.items
+    there = {item for item, row in zip(listed, rows_among(listed, items), strict=True) if row >= 0}
+    for line in exclude.found(there, "the unlabelled images", items[0] if len(items) else None):
         if not there.issuperset(exclude.items):
             setup.warn(f"--exclude {line}")
     return exclude.items

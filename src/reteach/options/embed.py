@@ -53,8 +53,8 @@ class EmbedOptions(Checked):
     """What computes: auto takes the fastest that is installed and gives the features of eager to 1e-3 (see
     pip install 'reteach[openvino]' or 'reteach[onnx]'). A table has one."""
     workers: Annotated[int | None, AtLeast(0)] = None
-    """Processes that decode, for each process that computes; by default one per core, at most 8 (with
-    --ray: 1); 0: none."""
+    """Processes that decode, for each process that computes; by default one per core, at most 8; with --ray
+    all cores that go with a GPU, at most 16, or without one 1; 0: none."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     ray: str | None = None

@@ -40,10 +40,14 @@ class ScoreOptions(Checked):
     batch_size: Annotated[int, AtLeast(1)] = 256
     """Images at a time."""
     workers: Annotated[int | None, AtLeast(0)] = None
-    """Processes that decode, for each process that scores; by default one per core, at most 8 (with
-    --ray: 1)."""
+    """Processes that decode, for each process that scores; by default one per core, at most 8; with --ray
+    all cores that go with a GPU, at most 16, or without one 1."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Mixed precision."""
+    channels_last: bool = False
+    """Store images and weights channels-last: often faster for convolutions, and rounds otherwise."""
+    compile: bool = False
+    """Use torch.compile: a minute at the start, worth it for very many images; rounds otherwise."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     ray: str | None = None

@@ -339,8 +339,8 @@ def _picked(picks: Path, items: Sequence[str]) -> Rows:
         UserError: it has no column ``item``, or names none of them.
     """
     named = read_columns(picks, ["item"], "not a table of picks")["item"].to_pylist()
-    wanted = set(named)
-    rows = np.flatnonzero(np.fromiter((item in wanted for item in items), np.bool_, len(items)))
+    found = rows_among({item for item in named if item is not None}, items)
+    rows = np.sort(found[found >= 0])
     if not len(rows):
         first = f", first: {named[0]!r}" if named else ""
         raise UserError(f"{picks}: none of its {len(named)} picks is among the images{first}")

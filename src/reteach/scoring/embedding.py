@@ -34,14 +34,14 @@ class EmbeddingTask:
         options: of the command, their paths absolute.
         block: images per shard where they are not in tar files.
         settings: of the table.
-        workers: processes that decode, for each process that embeds.
+        workers: processes that decode, for each process that embeds; None: as many as there are cores for.
         threads: of the forward pass.
     """
 
     options: EmbedOptions
     block: int
     settings: dict[str, Any]
-    workers: int
+    workers: int | None
     threads: int
 
     @property
@@ -65,7 +65,7 @@ class EmbeddingWorker:
             )
         parts = open_parts(options.images, task.block)
         of = forward(eyes.model, input_of(eyes, parts), settings["backend"])
-        self.embedder = Embedder(eyes, of, parts, settings, task.workers)
+        self.embedder = Embedder(eyes, of, parts, settings, task.workers or 0)
         self.out = options.out
 
     def score(self, numbers: Sequence[int]) -> Iterator[Step | ScoringReport]:

@@ -105,6 +105,7 @@ def _follow(
             rate = total.images / max(time.monotonic() - start, 1e-9)
             on_progress(round(work), f"{rate:,.0f} images/s")
             continue
+        told = event.part in begun
         images, share = begun.pop(event.part, (0, 0.0))
         if isinstance(event, Again) or event.failed:
             total.images -= images
@@ -118,6 +119,11 @@ def _follow(
             print(f"warning: {name} cannot be read: {event.failed}", file=sys.stderr, flush=True)
         else:
             total.unreadable += event.unreadable
+            if not told:
+                total.images += event.images
+                work += parts.sizes[event.part]
+                rate = total.images / max(time.monotonic() - start, 1e-9)
+                on_progress(round(work), f"{rate:,.0f} images/s")
 
 
 def _todo(scorer: Scorer, total: Total) -> list[int]:

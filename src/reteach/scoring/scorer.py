@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from ..engine.evaluate import top_classes
 from ..engine.learner import Precision
 from ..errors import UserError
 from ..options.shared import Tta
+from ..parquet import one_line
 from ..relabel.selection.score_shards import TEACHER, TOP
 from ..runs.checkpoint import fingerprint, load_models
 from ..scores.table import ScoreWriter
@@ -45,9 +46,12 @@ class ScoringTask:
         predictor: which of the run's models; None: the first.
         block: images per shard where images are not in tar files.
         batch_size: images at a time; another size rounds differently.
-        workers: processes that decode, for each process that scores.
+        workers: processes that decode, for each process that scores; None: as many as there are cores for
+            beside it, which :mod:`.ray` settles.
         threads: of the forward pass; None: as many as torch takes.
         tta: test-time augmentation.
+        channels_last: the order of images and weights in memory.
+        compiled: use ``torch.compile``.
     """
 
     run: Path
@@ -57,11 +61,13 @@ class ScoringTask:
     predictor: str | None = None
     block: int = BLOCK
     batch_size: int = 256
-    workers: int = 0
+    workers: int | None = 0
     precision: Precision = "fp32"
     device: str = "auto"
     threads: int | None = None
     tta: Tta | None = None
+    channels_last: bool = False
+    compiled: bool = False
 
 
 @final
@@ -92,6 +98,8 @@ class ScoringReport:
     """Why there is no shard ("": it is written)."""
     unreadable: tuple[tuple[str, str], ...] = ()
     """(item, reason) of the images that are not in it."""
+    images: int = 0
+    """In it, where no :class:`Step` has told of them."""
 
 
 class Scorer:
@@ -107,10 +115,42 @@ class Scorer:
         name, predictor = self.saved.named(task.predictor)
         self.predictor = replace(predictor, precision=task.precision)
         self.teacher = f"{name} {fingerprint(self.saved, self.predictor)}"
+        if task.channels_last:
+            self._channels_last()
+        if task.compiled:
+            self.teacher += " compiled"
+            made: list[Any] = [torch.compile(model.eval()) for model in self.predictor.models]
+            self.predictor = replace(self.predictor, models=tuple(made))
         known = len(self.saved.classes)
         self.top = min(TOP_CLASSES, known) if task.top is None else task.top
         if self.top > known:
             raise UserError(f"--top {self.top}: the model has only {known} classes")
+
+    def _channels_last(self) -> None:
+        """Bring images and weights into this order.
+
+        Raises:
+            UserError: the model takes features.
+        """
+        saved = self.saved
+        if saved.features is not None:
+            raise UserError("--channels-last has no effect on features; leave it out")
+        self.teacher += " channels-last"
+        layout = torch.channels_last if saved.frames is None else torch.channels_last_3d
+        for model in self.predictor.models:
+            model.to(memory_format=layout)
+        self.saved = replace(saved, prepare=replace(saved.prepare, channels_last=True))
+
+    def _scores(self, of: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
+        """(B, P, 3) of the images of a batch."""
+        x = self.saved.prepare(pixels)
+        if not self.task.compiled:
+            return of(x)
+        try:
+            return of(x)
+        except Exception as error:  # of a compiler, which may raise anything
+            said = f"{type(error).__name__}: {one_line(error)}"
+            raise UserError(f"--compile does not work for this network here ({said})") from None
 
     def score(self, numbers: Sequence[int]) -> Iterator[Step | ScoringReport]:
         """Score these parts one after the other; each is on disk when its report comes."""
@@ -142,7 +182,7 @@ class Scorer:
             numbers,
             seen.view(shared is not None and is_video(shared)),
             at_once(self.task.batch_size, seen.frames),
-            workers=self.task.workers,
+            workers=self.task.workers or 0,
             pin=seen.prepare.device != "cpu",
             at_least=seen.at_least,
         )
@@ -167,7 +207,7 @@ class Scorer:
             pixels, broken = read.pixels
             kept = sorted(set(range(len(read.items))) - {at for at, _ in broken})
             images = pixels if not broken else pixels[torch.tensor(kept, dtype=torch.long)]
-            out = of(self.saved.prepare(images)) if kept else torch.zeros(0, self.top, 3)
+            out = self._scores(of, images) if kept else torch.zeros(0, self.top, 3)
             # the pixels themselves are not needed any more
             yield replace(read, pixels=(pixels[:0], broken)), kept, _Later(out)
 

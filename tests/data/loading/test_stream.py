@@ -7,10 +7,11 @@ import pytest
 import torch
 
 import toys
-from reteach.data.loading import dense_labels
+from reteach.data.loading import dense_labels, samplers
 from reteach.data.loading import stream as stream_module
 from reteach.data.loading.batch import Normalize
-from reteach.data.loading.samplers import AlternatingSampler, Epochs, WeightedSampler
+from reteach.data.loading.samplers import AlternatingSampler, Epochs, WeightedSampler, every
+from reteach.engine.fingerprint import describe
 from reteach.errors import UserError
 from reteach.labels import Multi, Single, Soft, rebalanced
 from reteach.schedules import Cycles
@@ -159,3 +160,32 @@ def test_normalising_leaves_the_pixels_as_they_were(kind):
     for channel in range(3):
         slow = (before[:, channel].float() - mean[channel] * top) / (std[channel] * top)
         assert torch.allclose(found[:, channel], slow, atol=1e-5)
+
+
+def test_very_many_items_are_shuffled_without_an_array_of_them(monkeypatch):
+    """Of 10 million on; said by size alone, the same on every rank and wherever a run goes on."""
+    n = 10**9
+    order = Epochs(every(n), seed=3)
+    assert order.keyed
+    assert isinstance(order.of, range)
+    first = np.concatenate([order.rows(step, 512) for step in range(8)])
+    again = Epochs(every(n), seed=3)
+    assert np.array_equal(again.rows(5, 512), first[5 * 512 : 6 * 512]), "also from the middle"
+    assert len(np.unique(first)) == len(first)
+    assert not np.isin(Epochs(every(n), seed=4).rows(0, 512), first).any()
+    assert not Epochs(every(samplers.KEYED - 1), seed=3).keyed
+    monkeypatch.setattr(samplers, "KEYED", 40)
+    for of in (np.arange(50) + 100, range(100, 150)):
+        small = Epochs(of, seed=3)
+        rows = np.concatenate([small.rows(step, 20) for step in range(5)])
+        for start in (0, 50):
+            assert np.array_equal(np.sort(rows[start : start + 50]), np.arange(100, 150))
+        assert not np.array_equal(rows[:50], rows[50:])
+        assert np.array_equal(small.epoch(1), rows[50:])
+
+
+def test_how_an_epoch_is_shuffled_stands_in_the_record():
+    """So that a run of an earlier version with very many items does not go on in another order."""
+    plain = describe(Epochs(np.arange(5), 0))
+    assert "keyed" not in " ".join(plain)
+    assert describe(Epochs(np.arange(5), 0, keyed=True))[".keyed"] == "True"

@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 import tarfile
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -296,6 +297,37 @@ def test_a_flipped_bit_in_a_kept_index_is_seen(tmp_path: Path) -> None:
         assert source.class_of == first.class_of
         np.testing.assert_array_equal(source.offsets, first.offsets)
         np.testing.assert_array_equal(source.sizes, first.sizes)
+
+
+def test_an_index_that_was_found_sound_is_not_read_whole_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, cache = three_shards(tmp_path / "data"), tmp_path / "cache"
+    items = list(opened(where, cache=cache).items)
+    (file,) = cache.iterdir()
+    read: list[bytes] = []
+    whole = shard_index._crc
+
+    def crc(about: bytes, columns: dict[str, pa.Array]) -> int:
+        read.append(about)
+        return whole(about, columns)
+
+    monkeypatch.setattr(shard_index, "_crc", crc)
+    assert opened(where, cache=cache).items == items
+    assert len(read) == 1
+    assert opened(where, cache=cache).items == items
+    assert len(read) == 2, "of a file that is two seconds old nobody knows whether it was changed"
+    monkeypatch.setattr(shard_index, "_RACY", -1)
+    assert opened(where, cache=cache).items == items
+    assert len(read) == 3
+    assert opened(where, cache=cache).items == items
+    assert len(read) == 3, "it was read whole before"
+    damaged = bytearray(file.read_bytes())
+    damaged[damaged.index(b"000/000001") + 9] ^= 1
+    time.sleep(0.02)
+    file.write_bytes(damaged)
+    assert opened(where, cache=cache).items == items
+    assert len(read) > 3, "and it is another file now"
 
 
 def test_an_image_takes_24_bytes_beside_its_name_and_processes_share_them(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from ...errors import UserError
 from ...labels import Rows
 from ...recorded import recorded
 from ...schedules import Cycles
+from ...scratch import zeros
 
 
 class Sampler(Protocol):
@@ -30,16 +31,36 @@ class Sampler(Protocol):
         return np.arange(step * batch_size, (step + 1) * batch_size)
 
 
+KEYED = 10_000_000
+"""From so many items on a pass is shuffled by a keyed permutation: an array of the whole order, 8 bytes for
+each item in every process, is not made. Below, the order is that of all earlier versions."""
+
+
+def every(n: int) -> Rows | range:
+    """The rows of a data set of n, for :class:`Epochs`; no array where that makes none either."""
+    return np.arange(n) if n < KEYED else range(n)
+
+
 @final
-@recorded("epochs")
+@recorded("epochs", since={"keyed": False})
 @dataclass(frozen=True, eq=False)
 class Epochs(Sampler):
-    """Shuffled passes over ``of`` (M,) rows, one after the other without a gap."""
+    """Shuffled passes over ``of`` (M,) rows, one after the other without a gap.
 
-    of: Rows
+    Args:
+        keyed: how a pass is shuffled: by :func:`reteach.rng.permuted`, place by place, or as an array; None:
+            as :data:`KEYED` says.
+    """
+
+    of: Rows | range
     seed: int
     name: str = "train"
+    keyed: bool | None = None
     _order: dict[int, Rows] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.keyed is None:
+            object.__setattr__(self, "keyed", len(self.of) >= KEYED)
 
     def rows(self, step: int, batch_size: int) -> Rows:
         if not len(self.of):
@@ -48,18 +69,32 @@ class Epochs(Sampler):
         at, end = step * batch_size, (step + 1) * batch_size
         while at < end:
             epoch, offset = divmod(at, len(self.of))
-            parts.append(self.epoch(epoch)[offset : offset + end - at])
+            stop = min(len(self.of), offset + end - at)
+            if self.keyed:
+                parts.append(self._keyed(epoch, np.arange(offset, stop)))
+            else:
+                parts.append(self.epoch(epoch)[offset:stop])
             at += len(parts[-1])
         return np.concatenate(parts)
 
     def epoch(self, epoch: int) -> Rows:
         """The rows of one pass, in its order."""
+        if self.keyed:
+            return self._keyed(epoch, np.arange(len(self.of)))
         if epoch not in self._order:
             for old in [e for e in self._order if abs(e - epoch) > 1]:
                 del self._order[old]
             generator = np.random.default_rng(rng.fold(self.seed, self.name, "order", epoch))
             self._order[epoch] = generator.permutation(self.of)
         return self._order[epoch]
+
+    def _keyed(self, epoch: int, offsets: Rows) -> Rows:
+        """The rows at some places of a pass."""
+        key = rng.fold(self.seed, self.name, "order", epoch)
+        found = rng.permuted(key, len(self.of), offsets)
+        if isinstance(self.of, range):
+            return self.of.start + self.of.step * found
+        return self.of[found]
 
 
 @final
@@ -149,7 +184,8 @@ class WeightedSampler(Sampler):
 
     @cached_property
     def _cumulated(self) -> NDArray[np.float64]:
-        return np.cumsum(self.probabilities)
+        out = zeros(len(self.probabilities), np.float64)
+        return np.cumsum(self.probabilities, out=out)
 
 
 @final

@@ -8,8 +8,10 @@ used again.
 from __future__ import annotations
 
 import os
+import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...errors import UserError
-from ...files import atomic_path, plain_json
+from ...files import atomic_path, atomic_write, plain_json
 from ...item_index import first_repeated
 from ...structured import parse_json
 from ..item_ids import item_id
@@ -39,6 +41,8 @@ SCHEMA = pa.schema(
 _ABOUT, _CRC = b"reteach.shards", b"reteach.crc32"
 _LABEL_BYTES = 1 << 16
 _LARGEST = 2**32 - 1
+_RACY = 2.0
+"""Seconds after a change in which another one might leave the same time: nothing is noted of such a file."""
 
 
 @final
@@ -132,13 +136,46 @@ def load_index(file: Path) -> ShardIndex | None:
             batch = reader.get_batch(0)
         batch.validate()
         columns = {name: batch.column(name) for name in SCHEMA.names}
-        if str(_crc(meta[_ABOUT], columns)).encode() != meta[_CRC]:
+        if not _checked(file) and not _sound(file, meta, columns):
             return None
         about = parse_json(meta[_ABOUT])
         keys, starts = about["keys"], np.array(about["starts"], np.int64)
         return ShardIndex(keys, starts, [""] * len(keys), about["others"], columns)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
         return None
+
+
+def _sound(file: Path, meta: Mapping[bytes, bytes], columns: dict[str, pa.Array]) -> bool:
+    """Whether the content is what was written; that it is, is kept beside the file."""
+    before = _stamp(file)
+    if str(_crc(meta[_ABOUT], columns)).encode() != meta[_CRC]:
+        return False
+    if time.time() - file.stat().st_ctime > _RACY and before == _stamp(file):
+        with suppress(
+            OSError, UserError
+        ):  # of a cache that cannot be written to, all is read each time
+            atomic_write(_seal(file), before)
+    return True
+
+
+def _checked(file: Path) -> bool:
+    """Whether this very file was read whole before and found sound: then only what is used is read.
+
+    The time of the last change of an inode cannot be set back, so that whatever writes to the file is seen.
+    """
+    try:
+        return _seal(file).read_text(encoding="utf-8") == _stamp(file)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _seal(file: Path) -> Path:
+    return file.with_suffix(".checked")
+
+
+def _stamp(file: Path) -> str:
+    found = file.stat()
+    return f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}"
 
 
 @final

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from ...errors import UserError
 from ...labels import LabelSet
+from ...scratch import zeros
 
 _SMALL = frozenset(
     {"a", "an", "and", "at", "by", "for", "from", "in", "into", "of", "on", "or", "over", "the"}
@@ -123,11 +124,14 @@ def square_root(labels: LabelSet) -> NDArray[np.float64]:
     Raises:
         UserError: there are no labels.
     """
-    rows, columns, weights = labels.pairs()
-    rows, columns = rows[weights > 0], columns[weights > 0]
-    if not len(rows):
+    frequency = np.zeros(labels.num_classes, np.int64)
+    for _, _, _, cls, weight in labels.blocks():
+        frequency += np.bincount(cls[weight > 0], minlength=labels.num_classes)
+    if not frequency.any():
         raise UserError("class resampling needs at least one label")
-    frequency = np.bincount(columns, minlength=labels.num_classes)
-    share = np.zeros(len(labels))
-    np.maximum.at(share, rows, frequency[columns] ** -0.5)
-    return np.asarray(share / share.sum())
+    share = zeros(len(labels), np.float64)
+    for _, _, at, cls, weight in labels.blocks():
+        use = weight > 0
+        np.maximum.at(share, at[use], frequency[cls[use]] ** -0.5)
+    share /= share.sum()
+    return share

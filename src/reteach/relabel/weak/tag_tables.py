@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from ...spreadsheet import csv_table, from_csv, unguard
 from ...tables import repeated
 from ..selection.database import Database, Limits, database
 from .hashtags import Matcher
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 BATCH = 2**17
 _PARQUET = "read_parquet($files, hive_partitioning = false)"
@@ -150,24 +154,24 @@ def _source(db: Database, table: Path, folder: Path) -> tuple[str, str, list[Pat
     return f"select item, tag from ({rows}) where tag <> ''", items, files
 
 
+def schema_of(classes: Sequence[str]) -> pa.Schema:
+    """The columns of the table of labels."""
+    import pyarrow as pa
+
+    text = (
+        (name, pa.dictionary(pa.int32(), pa.string())) for name in ("kind", "classes", "source")
+    )
+    lists = [("labels", pa.list_(pa.string())), ("weight", pa.list_(pa.float32()))]
+    meta = {"reteach.classes": json.dumps(classes), "reteach.kind": "soft"}
+    return pa.schema([("item", pa.string()), *lists, *text], meta)
+
+
 def _write(db: Database, out: Path, classes: tuple[str, ...]) -> int:
     """The rows of ``labels``, an item's classes together, as a label table; returns the items."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    texts, numbers = pa.list_(pa.string()), pa.list_(pa.float32())
-    schema = pa.schema(
-        [
-            ("item", pa.string()),
-            ("labels", texts),
-            ("weight", numbers),
-            *(
-                (name, pa.dictionary(pa.int32(), pa.string()))
-                for name in ("kind", "classes", "source")
-            ),
-        ],
-        {"reteach.classes": json.dumps(classes), "reteach.kind": "soft"},
-    )
+    schema = schema_of(classes)
     rows = db.rows("select item, class, weight from labels order by item, class")
     items = ((item, list(group)) for item, group in groupby(rows, key=lambda row: row[0]))
     written = 0
