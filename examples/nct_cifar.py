@@ -3,10 +3,11 @@
     python examples/nct_cifar.py CIFAR10.npz [--noise symmetric|worse] [--what main|parts|rates|rivals]
                                  [--augment none|crop-flip] [--epochs 30] [--every 1] [--seeds 3]
                                  [--lr 0.001] [--schedule constant] [--paper] [--images 4000]
-                                 [--judge test|validation|noisy] [--smoke]
+                                 [--start 0] [--judge test|validation|noisy] [--smoke]
 
 CIFAR10.npz holds the images as JPEG (arrays jpeg, offsets, label, class_names; 50,000 for training
-first); "worse" also wants cifar10n.npz beside it (array worse). main: two independent networks against
+first); "worse" also wants cifar10n.npz beside it (array worse). --start: the first image to learn from, for
+draws that share none. main: two independent networks against
 NCT. parts: target variability and balancing alone, mutual learning at NCT's weight (Table 6's last step)
 and at its own. rates: Table 5's sweep of r_max. rivals: beside mixup, ELR, co-teaching, M-correction and
 DivideMix (of two networks each makes half of the steps of one). --judge validation looks at other
@@ -45,7 +46,13 @@ WRONG = {"symmetric": "0.5", "symmetric-keep": "0.45", "symmetric20": "0.2", "wo
 
 
 def prepare(
-    pack: Path, kind: str, folder: Path, n_train: int, n_test: int, judge: str = "test"
+    pack: Path,
+    kind: str,
+    folder: Path,
+    n_train: int,
+    n_test: int,
+    judge: str = "test",
+    start: int = 0,
 ) -> OwnData:
     """Write images and label tables as a user would have them; ``judge`` says what is looked at."""
     with np.load(pack, allow_pickle=False) as content:
@@ -62,9 +69,10 @@ def prepare(
         return str(file)
 
     folder.mkdir(parents=True, exist_ok=True)
-    train = write("train", range(n_train))
-    val = write("val", range(n_train, n_train + 200))
-    first = 50_000 if judge == "test" else n_train + 200
+    learned, end = range(start, start + n_train), start + n_train
+    train = write("train", learned)
+    val = write("val", range(end, end + 200))
+    first = 50_000 if judge == "test" else end + 200
 
     def spoiled(rows: range, seed: int) -> Single:
         if kind == "worse":
@@ -78,10 +86,10 @@ def prepare(
     if judge == "noisy":
         label[list(tested)] = spoiled(tested, seed=1).index
     test = write("test", tested)
-    clean = Single(label[:n_train], names)
-    noisy = spoiled(range(n_train), seed=0)
+    clean = Single(label[list(learned)], names)
+    noisy = spoiled(learned, seed=0)
     for file, labels in (("noisy.csv", noisy), ("clean.csv", clean)):
-        items = tuple(map(str, range(n_train)))
+        items = tuple(map(str, learned))
         write_labels(folder / file, LabelTable(items, labels, file.removesuffix(".csv")))
     data = Data(images=train, labels=folder / "noisy.csv", val_images=val)
     return OwnData(data, test_images=test, clean=folder / "clean.csv")
@@ -130,6 +138,7 @@ if __name__ == "__main__":
     parser.add_argument("--r-max", type=float, help="of NCT")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--images", type=int, default=4000, help="to learn from")
+    parser.add_argument("--start", type=int, default=0, help="the first of them")
     parser.add_argument("--judge", choices=["test", "validation", "noisy"], default="test")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=1)
@@ -156,7 +165,7 @@ if __name__ == "__main__":
         f"NCT on CIFAR-10: {words.removeprefix('nct-')}",
         f"{sizes[0]} images, {epochs:g} epochs of each network, augmentation: {told.augment}.",
         out,
-        prepare(told.pack, told.noise, out / "data", *sizes, told.judge),
+        prepare(told.pack, told.noise, out / "data", *sizes, told.judge, told.start),
         tuple(
             replace(entrant, config=replace(entrant.config, output=Output(eval_every=every)))
             for entrant in contestants(told.what, told.noise, model, training, told.r_max)

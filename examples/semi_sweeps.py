@@ -1,10 +1,8 @@
-"""Billion-scale semi-supervised learning: Figures 3 to 5, Tables 9 and 10, and a strong teacher.
+"""Billion-scale semi-supervised learning: Figures 3 to 5, Tables 9 and 10.
 
     python examples/semi_sweeps.py pile|per-class|top|iterations|self-trained TRAIN.features TEST.features
                                    --labels labels.csv --test-labels test.csv [--labelled 1000] [--pile N]
                                    [--seeds 5]
-    python examples/semi_sweeps.py student TRAIN.features TEST.features --images DIR --labels labels.csv
-                                   --test-images DIR --test-labels test.csv
     python examples/semi_sweeps.py pile --paper      # the paper's own settings, and what they come to
     python examples/semi_sweeps.py pile --smoke
 
@@ -15,9 +13,7 @@ afterwards, how many picks are right.
 
 pile: random sub-samples, K in proportion (Figure 3). per-class: K (Figure 5). top: P (Table 9).
 iterations: of the pretraining, beside supervised training of as many (Figure 4). self-trained: the student
-is the teacher of a second one (Table 10). student: a small network that has seen no other image learns from
-pixels, and its teacher is the head on pretrained features; supervised training has all steps, the
-teacher's among them.
+is the teacher of a second one (Table 10). A small student of pixels: semi_student.py.
 """
 
 from __future__ import annotations
@@ -38,19 +34,13 @@ import pyarrow.parquet as pq
 from pipeline import interval, made_up, write_features
 
 from reteach.cli import run
-from reteach.data.sources.base import open_source
 from reteach.data.sources.feature_table import INDEX, read_table
 from reteach.labels import Single
 from reteach.options import train as methods
 from reteach.options.runs import EvaluateOptions, PredictOptions, RunEvaluationOptions
 from reteach.options.scale import SelectOptions
-from reteach.options.shared import Data, Model, Output, Training
+from reteach.options.shared import Data, Output, Training
 from reteach.tables import LabelTable, read_labels, write_labels
-
-FINETUNE = 1e-3
-"""Rate of the small student's fine-tuning, as in semi_cifar.py."""
-STEPS = {"teacher": 60, "pretrain": 180, "finetune": 60}
-"""Of the small student; supervised training has all of them."""
 
 
 @dataclass(frozen=True)
@@ -226,53 +216,6 @@ def sweep(draw: Draw, which: str) -> dict[str, dict[str, float]]:
     return found
 
 
-def arrays(out: Path, images: Path, items: list[str] | None = None) -> None:
-    """Small images as one file, so that nobody decodes them twice."""
-    source = open_source(str(images), items)
-    read = np.stack([np.asarray(source.read(row)) for row in range(len(source.items))])
-    np.savez(out, images=read, items=list(source.items))
-
-
-def pixels(draw: Draw, images: Path, steps: Mapping[str, int]) -> dict[str, dict[str, float]]:
-    """A small network on pixels: supervised, and taught by the head on pretrained features."""
-    teacher = draw.teacher()
-    features = replace(draw, test=(str(draw.folder / "test.features"), draw.test[1]))
-    picks = draw.picks(draw.scores(teacher, "teacher"), "pixels", Setting("picks"))
-    size, share = right(draw, picks)
-    found = {
-        "teacher, on features": {"picks": size, "right": share, "accuracy": features.judge(teacher)}
-    }
-    items = sorted({str(i) for i in pq.read_table(picks, columns=["item"])["item"].to_pylist()})
-    for name, chosen in (("labelled", list(draw.labelled)), ("pile", items)):
-        arrays(draw.folder / f"{name}.npz", images, chosen)
-    draw = replace(draw, test=(str(draw.folder.parent / "test.npz"), draw.test[1]))
-    whole = sum(steps.values())
-    training = Training(batch_size=128, optimizer="adam", augment="crop-flip", seed=draw.seed)
-    model = Model("reteach_small", channels_last=True, device="cpu")
-    data = Data(str(draw.folder / "labelled.npz"), draw.labels, val_fraction=0.0)
-    out = draw.folder / "supervised-pixels"
-    run(
-        methods.softmax(
-            data=data, model=model, training=replace(training, steps=whole), output=Output(out)
-        )
-    )
-    found["supervised, all steps"] = {"accuracy": draw.judge(out)}
-    settings = replace(methods.semi().settings, picks=picks, finetune_steps=steps["finetune"],
-                       finetune_lr=(FINETUNE,))  # fmt: skip
-    out = draw.folder / "student-pixels"
-    run(
-        methods.semi(
-            settings=settings,
-            data=replace(data, unlabeled=str(draw.folder / "pile.npz")),
-            model=model,
-            training=replace(training, steps=whole - steps["teacher"]),
-            output=Output(out),
-        )
-    )
-    found["student"] = {"accuracy": draw.judge(out), "pretrained": draw.judge(out, "pretrained")}
-    return found
-
-
 def draws(told: argparse.Namespace) -> Iterator[Draw]:
     """The seeds' images, written once."""
     table, labels = read_table(told.train), read_labels(told.labels, kind="single")
@@ -289,13 +232,12 @@ def draws(told: argparse.Namespace) -> Iterator[Draw]:
             if not (folder / f"{name}.features" / INDEX).exists():
                 write_features(folder / f"{name}.features", table, part)
         learn = tuple(table.items[row] for row in rows[: told.labelled].tolist())
-        where = str(told.test_images or told.test)
         yield Draw(
             folder,
             labels.labels.classes,
             truth,
             learn,
-            (where, told.test_labels),
+            (str(told.test), told.test_labels),
             told.epochs,
             seed,
         )
@@ -306,30 +248,20 @@ def main(told: argparse.Namespace) -> None:
     for draw in draws(told):
         file = draw.folder / f"{told.what}.json"
         if not file.exists():
-            if told.what == "student":
-                if not (told.out / "test.npz").exists():
-                    arrays(told.out / "test.npz", told.test_images)
-                link = draw.folder / "test.features"
-                if not link.exists():
-                    link.symlink_to(Path(told.test).resolve())
-                found = pixels(draw, told.images, told.steps)
-            else:
-                found = sweep(draw, told.what)
-            file.write_text(json.dumps(found, indent=1))
+            file.write_text(json.dumps(sweep(draw, told.what), indent=1))
         results.append(json.loads(file.read_text()))
     show(results)
 
 
 def show(results: list[dict[str, dict[str, float]]]) -> None:
-    """Means with 95% intervals over the seeds; the student beside the others, seed by seed."""
+    """Means with 95% intervals over the seeds, and differences, seed by seed."""
     metrics = ("picks", "right", "pretrained", "accuracy")
     print(f"{'':34}" + "".join(f"{m:>16}" for m in metrics))
     for name in results[0]:
         cells = [interval([seed[name][m] for seed in results]) if m in results[0][name] else "–"
                  for m in metrics]  # fmt: skip
         print(f"{name:34}" + "".join(f"{cell:>16}" for cell in cells))
-    pairs = [("student", "supervised, all steps")]
-    pairs += [
+    pairs = [
         (n.removeprefix("supervised, "), n) for n in results[0] if n.startswith("supervised, ")
     ]
     pairs += [(n, "teacher") for n in results[0] if "teacher" not in n and "supervised" not in n]
@@ -341,21 +273,19 @@ def show(results: list[dict[str, dict[str, float]]]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=[*SWEEPS, "student"])
+    parser.add_argument("what", choices=list(SWEEPS))
     parser.add_argument("train", type=Path, nargs="?")
     parser.add_argument("test", type=Path, nargs="?")
-    for flag in ("labels", "images", "test-images", "test-labels"):
+    for flag in ("labels", "test-labels"):
         parser.add_argument(f"--{flag}", type=Path)
     parser.add_argument("--labelled", type=int, default=1000)
     parser.add_argument("--pile", type=int, help="so many of the other images; by default all")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=float, default=20.0)
     parser.add_argument("--out", type=Path, default=Path("runs/semi-sweeps"))
-    parser.add_argument("--steps", type=int, nargs=3, metavar=("TEACHER", "PRETRAIN", "FINETUNE"))
     parser.add_argument("--paper", action="store_true")
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
-    options.steps = dict(zip(STEPS, options.steps or STEPS.values(), strict=True))
     if options.paper:
         print(*paper(options.what), sep="\n")
     elif options.smoke:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +126,15 @@ def test_the_most_pressing_comes_first():
 def test_the_finding_has_its_place_in_the_docs(rule):
     lines = (DOCS / rule.page).read_text().splitlines()
     assert not rule.section or f"## {rule.section}" in lines
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_the_numbers_of_a_finding_stand_on_its_page(rule):
+    """Advice that a page has been corrected under would go on with the old number."""
+    page = (DOCS / rule.page).read_text()
+    number = r"(?<![\d.,])\d+\.\d+(?!\d)"
+    missing = set(re.findall(number, rule.finding)) - set(re.findall(number, page))
+    assert not missing, f"{missing} of {rule.name} are not on {rule.page}"
 
 
 @pytest.mark.parametrize("arrays", [True, False])

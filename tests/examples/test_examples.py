@@ -36,6 +36,8 @@ def test_multi_mnist(tmp_path):
     run("multi_mnist.py", str(tmp_path / "m.npz"), "--out", str(tmp_path / "out"))
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert {"softmax", "sigmoid", "mile", "mile k_t=25", "every class present"} <= results.keys()
+    assert {"elr", "noisy-student", "sigmoid, falling rate"} <= results.keys()
+    assert "f1@top1" in results["softmax"], "the paper's softmax row"
 
 
 @pytest.mark.parametrize("figure", ["schedule", "threshold", "targets"])

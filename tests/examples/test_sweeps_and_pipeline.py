@@ -60,6 +60,28 @@ def test_a_sweep_of_the_pile() -> None:
     assert cells["all"][0] == "40.0"  # picks: ten of each class
 
 
+def test_a_small_student_and_what_its_network_is_worth_elsewhere() -> None:
+    """semi_transfer.py --smoke first makes the students: semi_student.py's table stands above its own."""
+    rows = [row.split() for row in run("semi_transfer.py").splitlines()]
+    first = {row[0]: row[1:] for row in rows[: [r[0] for r in rows].index("rate")]}
+    assert float(first["teacher"][0]) == 40  # picks
+    assert len(first["student"]) == 5  # no picks, right, pretrained, accuracy and beside supervised
+    table = {row[0]: row for row in rows[-4:]}
+    assert list(table) == ["from", "supervised", "pretrained", "student"]
+    assert table["from"][3] == "–", "a network without weights has no frozen features"
+    assert all(
+        0 <= float(table[name][2]) <= 100 for name in ("supervised", "pretrained", "student")
+    )
+
+
+def test_rivals_choose_their_rates_on_given_labels() -> None:
+    rows = [row.split() for row in run("nct_rivals.py", "--only", "softmax", "nct").splitlines()]
+    assert rows[0] == ["rate", "r_max", "accuracy", "beside", "softmax"]
+    assert [row[0] for row in rows[1:]] == ["softmax", "nct"]
+    assert float(rows[1][3]) > 50, "four classes, a quarter would be chance"
+    assert rows[2][2] in ("0", "0.3"), "one of the r_max that were tried"
+
+
 @pytest.mark.parametrize(
     ("sweep", "k", "steps"),
     [

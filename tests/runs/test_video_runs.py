@@ -6,7 +6,9 @@ import csv
 import json
 import multiprocessing
 import os
+import shutil
 import signal
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -204,3 +206,34 @@ def test_the_two_kinds_are_not_mixed_up(home: Path, run: Path, videos: Path) -> 
     command = PredictOptions(run, str(home / "stills"), home / "none.parquet", workers=0)
     with pytest.raises(UserError, match="the model takes videos, and these are still images"):
         cli.run(command)
+
+
+def test_videos_inside_tars_are_scored_as_files_are(
+    run: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each item's classes and scores are those of the same file in a folder; a shard of stills is named."""
+    files = sorted(videos.glob("*/[01].mkv"))
+    for number in range(2):
+        with tarfile.open(tmp_path / f"{number}.tar", "w") as tar:
+            for file in files[number::2]:
+                tar.add(file, file.parent.name + "-" + file.name)
+    Image.new("RGB", (24, 24)).save(tmp_path / "still.png")
+    with tarfile.open(tmp_path / "2.tar", "w") as tar:
+        tar.add(tmp_path / "still.png", "still.png")
+    (tmp_path / "few").mkdir()
+    for file in files:
+        shutil.copy(file, tmp_path / "few" / f"{file.parent.name}-{file.name}")
+    capsys.readouterr()
+    found = []
+    for images, out in ((f"{tmp_path}/{{0..2}}.tar", "tars"), (str(tmp_path / "few"), "files")):
+        words = ["score", str(run), "--images", images, "--out", str(tmp_path / out)]
+        assert cli.main([*words, "--workers", "0", "--device", "cpu"]) == 0
+        rows = [
+            r
+            for f in sorted((tmp_path / out).glob("*.parquet"))
+            for r in pq.read_table(f).to_pylist()
+        ]
+        found.append({Path(row.pop("item")).stem: row for row in rows})
+    assert found[0] == found[1]
+    assert len(found[0]) == len(files) == 4
+    assert "no videos in the 1 shards" in capsys.readouterr().err

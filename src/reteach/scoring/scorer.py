@@ -109,8 +109,9 @@ class Scorer:
         if task.threads is not None:
             torch.set_num_threads(task.threads)
         self.task = task
-        self.parts = open_parts(task.images, task.block)
         self.saved = load_models(task.run, task.device).with_tta(task.tta)
+        self.videos = self.saved.seen.frames is not None
+        self.parts = open_parts(task.images, task.block, videos=self.videos)
         self.saved.seen.check(self.parts.shared)
         name, predictor = self.saved.named(task.predictor)
         self.predictor = replace(predictor, precision=task.precision)
@@ -180,7 +181,7 @@ class Scorer:
         return read_parts(
             self.parts,
             numbers,
-            seen.view(shared is not None and is_video(shared)),
+            seen.view(self.videos if shared is None else is_video(shared)),
             at_once(self.task.batch_size, seen.frames),
             workers=self.task.workers or 0,
             pin=seen.prepare.device != "cpu",

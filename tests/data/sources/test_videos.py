@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +125,49 @@ def test_images_beside_videos_count_alone(tmp_path: Path) -> None:
     assert (source.items, len(source.lost), is_video(source)) == (["up/photo.png"], 2, False)
     with pytest.raises(UserError, match=r"partly videos, such as 'up/0\.mkv'"):
         open_source(tmp_path, ["up/photo.png", "up/0.mkv"])
+
+
+def shard(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            told = tarfile.TarInfo(name)
+            told.size = len(data)
+            tar.addfile(told, io.BytesIO(data))
+    return path
+
+
+def test_videos_inside_tars_are_a_source(tmp_path: Path) -> None:
+    frames = [films.noise(n) for n in range(3)]
+    stored = [films.encode(one) for one in frames]
+    for number, one in enumerate(stored):
+        members = {f"a{number}.mkv": one, f"a{number}.cls": f"c{number}".encode()}
+        if number == 2:
+            members |= {"b.mp4": b"broken", "b.cls": b"c0", "c.heic": b"x"}
+        shard(tmp_path / f"{number}.tar", members)
+    for cache in (tmp_path / "cache", tmp_path / "cache", None):  # the second time out of the index
+        source = open_source(tmp_path / "*.tar", cache=cache)
+        assert is_video(source)
+        assert list(source.items) == ["0/a0", "1/a1", "2/a2", "2/b"]
+        assert list(source.class_of or ()) == ["c0", "c1", "c2", "c0"]
+        for row, one in enumerate(frames):
+            assert np.array_equal(source.read(row), one)
+        assert source.lost == [("2/c.heic", "HEIC is not read: convert it to JPEG")]
+    assert shrunk(source, 16).read(1).shape == (12, 16, 22, 3)
+    found = {each.item: each.reason for each in verify(source, workers=0)}
+    assert found["2/b"].startswith("not a readable video")
+    assert Contents(source).content(0) == stored[0]
+    picked = open_source(tmp_path / "*.tar", items=["2/a2", "0/a0"])
+    assert is_video(picked)
+    assert np.array_equal(picked.read(1), frames[0])
+
+
+def test_images_beside_videos_in_tars_count_alone(tmp_path: Path) -> None:
+    still = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(still, "png")
+    members = {"a.mkv": films.encode(films.noise(0)), "b.png": still.getvalue()}
+    source = open_source(shard(tmp_path / "0.tar", members))
+    assert (list(source.items), is_video(source)) == (["0/b"], False)
+    assert source.lost == [("0/a.mkv", "a video among images")]
 
 
 def test_what_is_no_video_to_us_is_named(tmp_path: Path) -> None:

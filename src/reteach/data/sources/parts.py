@@ -118,8 +118,8 @@ class TarParts:
     unit = "MB"
     shared = None
 
-    def __init__(self, where: str) -> None:
-        self.shards = expand(where)
+    def __init__(self, where: str, videos: bool = False) -> None:
+        self.shards, self.videos = expand(where), videos
         if not self.shards:
             raise UserError(f"no tar shards match {where}")
         self.names = [item_id(Path(shard).stem) for shard in self.shards]
@@ -129,7 +129,7 @@ class TarParts:
 
     def open(self, numbers: Sequence[int]) -> Iterator[tuple[int, Opened | str]]:
         """In one process of their own: reading the headers of a shard takes a second."""
-        for number, found in each(_OpenTar(self.shards), numbers, 1, _PATIENCE):
+        for number, found in each(_OpenTar(self.shards, self.videos), numbers, 1, _PATIENCE):
             if isinstance(found, WorkerFailure):
                 yield number, found.reason
             elif isinstance(found, str):
@@ -184,14 +184,17 @@ def images_per_part(where: str, asked: int | None, usual: int) -> int:
     return usual if asked is None else asked
 
 
-def open_parts(where: str, block: int, cache: Path | None = None) -> Parts:
+def open_parts(where: str, block: int, cache: Path | None = None, videos: bool = False) -> Parts:
     """The parts of what :func:`open_source` opens.
+
+    Args:
+        videos: what counts in tar shards are videos.
 
     Raises:
         UserError: nothing there, nothing in it, or nothing that is known.
     """
     if is_shards(where):
-        return TarParts(where)
+        return TarParts(where, videos)
     return RowParts(open_source(where, cache=cache), block)
 
 
@@ -268,10 +271,11 @@ class _OpenTar:
     """Number of a shard -> its source, or why there is none."""
 
     shards: list[str]
+    videos: bool
 
     def __call__(self, number: int) -> ShardSource | str:
         try:
-            return open_shards(self.shards[number])
+            return open_shards(self.shards[number], videos=self.videos)
         except UserError as error:
             return str(error)
 

@@ -53,7 +53,7 @@ class ShardPart:
     Args:
         table: of :data:`SCHEMA`.
         reason: why that is not all; empty: it is.
-        others: a member of each sample that has no image.
+        others: a member of each sample that has no image (or no video, where those are asked for).
         twice: an item that occurs twice.
     """
 
@@ -184,13 +184,14 @@ class Indexer:
     """Number of a shard -> what it holds; for worker processes."""
 
     shards: Sequence[str]
+    endings: tuple[str, ...] = EXTENSIONS
 
     def __call__(self, number: int) -> ShardPart:
-        return index_shard(self.shards[number])
+        return index_shard(self.shards[number], self.endings)
 
 
-def index_shard(shard: str) -> ShardPart:
-    """What one shard holds; damage is said in it."""
+def index_shard(shard: str, endings: tuple[str, ...] = EXTENSIONS) -> ShardPart:
+    """The members of one shard with such endings; damage is said in it."""
     members, reason = scan(shard)
     stem = item_id(Path(shard).stem)
     found: list[tuple[str, int, int, str | None]] = []
@@ -198,7 +199,7 @@ def index_shard(shard: str) -> ShardPart:
     if members:
         with open(shard, "rb") as file:
             for sample in samples(members):
-                images = [m for ext, m in sample.parts.items() if f".{ext}" in EXTENSIONS]
+                images = [m for ext, m in sample.parts.items() if f".{ext}" in endings]
                 if images and images[0].size <= _LARGEST:
                     label = _label(file.fileno(), sample.parts)
                     found.append((f"{stem}/{sample.key}", images[0].offset, images[0].size, label))

@@ -2,7 +2,8 @@
 
 A sample is a run of neighbouring members that share their name up to the first dot:
 ``000017.jpg`` (the image), ``000017.cls`` (a class index or name), ``000017.json`` (whose ``label`` is
-the class when there is no ``.cls``). The package ``webdataset`` is not needed.
+the class when there is no ``.cls``). Shards without any image may hold videos (``000017.mp4``) in its place.
+The package ``webdataset`` is not needed.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from ...processes import WorkerFailure, cores, each
 from ...progress import progress
 from ...text_column import TextColumn
 from ..item_ids import item_id
-from ..loading.decode import ImageError, decode
+from ..loading.decode import EXTENSIONS, ImageError, decode
 from .folders import why_not
 from .shard_index import Indexer, ShardIndex, ShardPart, load_index
+from .videos import ENDINGS, SHORT_SIDE, decode_video, need_av
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,7 +45,8 @@ _PATIENCE = 3600.0
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class ShardSource:
-    """Images inside tar files; an item is ``shard/key``: the file's name without ending, the sample's key.
+    """Images or videos in tar files; an item is ``shard/key``: the file's name without ending, the
+    sample's key.
 
     It is so for one tar as for many, so that an image has one name in all lists and tables, whichever
     shards were opened with its own.
@@ -55,6 +58,9 @@ class ShardSource:
         labels: N classes as they stand in the shards, a dictionary array with nulls; None: none.
         damaged: (path, reason) of the shards that could not be read, or not to their end.
         others: (shard/member, reason) of the samples without a member that is an image to us.
+        at_least: see :func:`reteach.data.loading.decode.decode`; the shorter side of larger frames of videos
+            is reduced to this.
+        is_video: whether they are videos.
     """
 
     shards: Sequence[str]
@@ -66,6 +72,7 @@ class ShardSource:
     damaged: Sequence[tuple[str, str]] = ()
     others: Sequence[tuple[str, str]] = ()
     at_least: int | None = None
+    is_video: bool = False
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -112,12 +119,16 @@ class ShardSource:
         return data
 
     def read(self, row: int) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8; raises ImageError."""
+        """(H, W, 3) uint8, of a video (T, H, W, 3); raises ImageError."""
         try:
             data = self.content(row)
         except OSError as error:
             shard = item_id(self.shard(row))
             raise ImageError(f"shard {shard}: {os.strerror(error.errno or 0)}") from None
+        if self.is_video:
+            return decode_video(
+                data, at_least=SHORT_SIDE if self.at_least is None else self.at_least
+            )
         return decode(data, at_least=self.at_least)
 
     def shrunk(self, at_least: int) -> ShardSource:
@@ -133,6 +144,7 @@ class ShardSource:
             self.offsets[rows],
             self.sizes[rows],
             at_least=at_least,
+            is_video=self.is_video,
         )
 
     def stamp(self, row: int) -> str:
@@ -146,14 +158,15 @@ def is_shards(where: str) -> bool:
     return where.lower().endswith((".tar", ".tar}"))
 
 
-def open_shards(where: str, cache: Path | None = None) -> ShardSource:
-    """The images in the tar files that a pattern names.
+def open_shards(where: str, cache: Path | None = None, videos: bool | None = None) -> ShardSource:
+    """The images in the tar files that a pattern names; where there are only videos, those.
 
     A shard that cannot be read is named in ``lost``; so is a truncated one, whose first part is used, and a
     sample without an image, unless it holds nothing but texts, tables and the like.
 
     Args:
         cache: folder in which the index is kept; later only shards that changed are scanned again.
+        videos: whether videos are wanted; None: what is there.
 
     Raises:
         UserError: no such shards, none of them readable, no images, or the same key twice.
@@ -161,18 +174,34 @@ def open_shards(where: str, cache: Path | None = None) -> ShardSource:
     shards = expand(where)
     if not shards:
         raise UserError(f"no tar shards match {where}")
-    index = _indexed(shards, None if cache is None else cache / f"shards-{_digest(shards)}.arrow")
+    found = _opened(shards, cache, bool(videos))
+    if not len(found) and videos is None and _has_videos(found):
+        found = _opened(shards, cache, videos=True)
+    if not len(found):
+        first, ending = found.lost[:1], ".mp4, .mkv" if found.is_video else ".jpg, .png"
+        why = f"; {first[0][0]}: {first[0][1]}" if first else f": no member ends in {ending} …"
+        what = "videos" if found.is_video else "images"
+        raise UserError(f"no {what} in the {len(shards)} shards of {where}{why}")
+    return found
+
+
+def _has_videos(found: ShardSource) -> bool:
+    return any(name.lower().endswith(ENDINGS) for name, _ in found.others)
+
+
+def _opened(shards: list[str], cache: Path | None, videos: bool) -> ShardSource:
+    """What of one kind is in the shards, perhaps nothing."""
+    if videos:
+        need_av()
+    name = f"shards-{_digest(shards)}{'-videos' if videos else ''}.arrow"
+    index = _indexed(shards, None if cache is None else cache / name, videos)
     reasons = zip(shards, index.reasons, strict=True)
     damaged = [(item_id(shard), f"shard: {reason}") for shard, reason in reasons if reason]
     others = [
-        (f"{item_id(Path(shard).stem)}/{name}", why_not(name, "an image"))
+        (f"{item_id(Path(shard).stem)}/{name}", why_not(name, "a video" if videos else "an image"))
         for shard, names in zip(shards, index.others, strict=True)
         for name in names
     ]
-    if not len(index):
-        first = [*damaged, *others][:1]
-        why = f"; {first[0][0]}: {first[0][1]}" if first else ": no member ends in .jpg, .png …"
-        raise UserError(f"no images in the {len(shards)} shards of {where}{why}")
     columns = index.columns
     return ShardSource(
         shards,
@@ -183,10 +212,11 @@ def open_shards(where: str, cache: Path | None = None) -> ShardSource:
         columns["label"],
         damaged,
         others,
+        is_video=videos,
     )
 
 
-def _indexed(shards: list[str], file: Path | None) -> ShardIndex:
+def _indexed(shards: list[str], file: Path | None, videos: bool) -> ShardIndex:
     """The index of all shards; of those that have not changed since, out of ``file``."""
     keys = [f"{item_id(shard)}\n{_stamp(shard)}" for shard in shards]
     known = None if file is None else load_index(file)
@@ -194,9 +224,10 @@ def _indexed(shards: list[str], file: Path | None) -> ShardIndex:
         return known
     parts = {} if known is None else known.parts()
     todo = [number for number, key in enumerate(keys) if key not in parts]
+    read = Indexer(shards, ENDINGS if videos else EXTENSIONS)
     with progress("indexing shards", len(todo), quiet=len(todo) < _FEW) as on_progress:
         crew = 0 if len(todo) < _FEW else cores()
-        for done, (number, found) in enumerate(each(Indexer(shards), todo, crew, _PATIENCE), 1):
+        for done, (number, found) in enumerate(each(read, todo, crew, _PATIENCE), 1):
             if isinstance(found, WorkerFailure):
                 found = ShardPart.empty(found.reason)
             parts[keys[number]] = found
