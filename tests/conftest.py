@@ -9,8 +9,13 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from postgres_kit import private_postgres
+
+# a busy machine is no reason to fail: tests are about what comes out
+settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any speed")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+import pictures
 import report_pages
 from command import run
 from report_pages import Element
@@ -109,6 +110,17 @@ def test_dedup_does_not_propose_the_flag_that_was_given(
             in said
         )
         assert ("to remove these too: --within 0.1" in said) == hinted, within
+
+
+def test_no_number_of_other_labels_is_claimed_where_none_is_known(tmp_path: Path) -> None:
+    pictures.folder(tmp_path / "flat", ["a.png", "b.png"])
+    (tmp_path / "flat" / "again.png").write_bytes((tmp_path / "flat" / "a.png").read_bytes())
+    words = f"dedup --images {tmp_path}/flat --only-bytes --out {tmp_path}/pairs.parquet"
+    assert main([*words.split(), "--report", str(tmp_path / "page.html")]) == 0
+    page = report_pages.read((tmp_path / "page.html").read_text())
+    names, values = page.all("dl", "numbers")[0].all("dt"), page.all("dd", "big")
+    shown = {n.text: v.text for n, v in zip(names, values, strict=True)}
+    assert (shown["Same file"], shown["Other labels"]) == ("1", "–")
 
 
 def test_the_page_shows_duplicates_first_and_counts_pairs_that_are_only_neighbours(

@@ -274,8 +274,12 @@ def resume(
     """Go on with an interrupted run from its last snapshot; as ``reteach resume``.
 
     Args:
-        network, augmentation, loss, val_images, unlabeled: the objects that the run was begun with, if any;
-            and so ``images``.
+        network: the object that the run was begun with, if it was one of yours; so of all others, and of
+            ``images``.
+        augmentation: as ``network``.
+        loss: as ``network``.
+        val_images: as ``network``.
+        unlabeled: as ``network``.
 
     Raises:
         UserError: no run folder, or inputs that have changed since the run began.

@@ -75,7 +75,6 @@ def write_duplicates(path: Path, of: Duplicates) -> None:
 
 
 def _header(of: Duplicates, first: Sequence[Duplicate]) -> Html:
-    apart = sum(map(_differ, first))
     copies = f"further pairs, at most {of.within:g} apart" if of.within is not None else _UNJUDGED
     return top(
         "dedup",
@@ -85,11 +84,19 @@ def _header(of: Duplicates, first: Sequence[Duplicate]) -> Html:
                 ("Same file", count(of.equal_files), "", "pairs that are equal byte by byte"),
                 ("Copies", count(of.copies), "", copies if of.how else "not looked for"),
                 ("Only neighbours", count(of.neighbours), "", "pairs that are near, no more"),
-                ("Other labels", count(apart), "", "duplicates shown whose two labels differ"),
+                ("Other labels", *_other_labels(first)),
                 ("To remove", count(of.removed), "", "images on the exclude list"),
             ]
         ),
     )
+
+
+def _other_labels(first: Sequence[Duplicate]) -> tuple[str, str, str]:
+    """The number, its unit and what it counts: only of pairs whose labels are known can any be told."""
+    known = [p for p in first if p.image.label is not None and p.against.label is not None]
+    if first and not known:
+        return ("–", "", "the labels of these images are not known here")
+    return (count(sum(map(_differ, known))), "", "duplicates shown whose two labels differ")
 
 
 def _duplicates(of: Duplicates, pairs: Sequence[Duplicate]) -> Section:
