@@ -190,8 +190,7 @@ def reviewed(case: Case, name: str, labels: Labels, source: Path | None, images:
         rows = session.rows(Query(status="open"))[:size]
         names = [one.name for one in session.items(rows)]
         for row, item in zip(rows.tolist(), names, strict=True):
-            given, shown = case.given[item], case.sets[item]
-            true = case.classes[given if given in shown else min(shown)]
+            true = case.classes[min(case.sets[item])]
             session.decide("rater", [row], ReviewVerdict("is", true), item)
         seen += names
         if number + 1 < ROUNDS:
@@ -309,12 +308,12 @@ SINGLE: dict[str, Callable[[Case, str], Path]] = {
 }
 
 
-def calibrated(case: Case, found: Path, seen: Sequence[str] | None = None) -> Path:
-    """Scores of presence, by the mean number of tags that the rater sees (in ``seen``, or at random)."""
-    items = at_random(case) if seen is None else seen
+def calibrated(case: Case, found: Path) -> Path:
+    """Scores of presence, by the mean number of tags that the rater sees."""
+    items = at_random(case)
     sets = [sorted(case.sets[item]) for item in items]
     starts = np.cumsum([0, *map(len, sets)])
-    table = case.folder / ("few.parquet" if seen is None else "seen.parquet")
+    table = case.folder / "few.parquet"
     if not table.exists():
         labels = Multi(starts, np.concatenate(sets), case.classes)
         write_labels(table, LabelTable(tuple(items), labels))
@@ -322,22 +321,16 @@ def calibrated(case: Case, found: Path, seen: Sequence[str] | None = None) -> Pa
     return found
 
 
-def sets_taught(case: Case, name: str, seen: Sequence[str] | None = None) -> Path:
+def sets_taught(case: Case, name: str) -> Path:
     """The rater's sets in place of the one tag, as equal shares."""
     told = {item: {cls} for item, cls in case.given.items()}
-    told |= {item: set(case.sets[item]) for item in (at_random(case) if seen is None else seen)}
+    told |= {item: set(case.sets[item]) for item in at_random(case)}
     share = np.zeros((len(told), len(case.classes)), np.float32)
     for row, found in enumerate(told.values()):
         share[row, sorted(found)] = 1 / len(found)
     table = case.folder / f"{name}-soft.parquet"
     write_labels(table, LabelTable(tuple(told), Soft.from_dense(share, case.classes)))
     return case.fit(name, "softmax", table)
-
-
-def reviewed_sets(case: Case, name: str) -> Path:
-    """The rater says all tags of the photos that the review shows first; these are taught, and calibrate."""
-    seen = reviewed(case, "given", case.given, None, "learn")
-    return calibrated(case, sets_taught(case, name, seen), seen)
 
 
 TAGS: dict[str, Callable[[Case, str], Path]] = {
@@ -352,8 +345,6 @@ TAGS: dict[str, Callable[[Case, str], Path]] = {
         c, with_pile(c, n, "elr", cleaned(c)[1])
     ),
     "the rater's sets taught": sets_taught,
-    "the rater's sets taught, calibrate": lambda c, n: calibrated(c, sets_taught(c, n)),
-    "review, its sets taught, calibrate": reviewed_sets,
     "cleanlab, calibrate": lambda c, n: calibrated(
         c, c.fit(n, "softmax", by_cleanlab(replace(c, lookups=0)))
     ),

@@ -34,7 +34,7 @@ from reteach.options.transfer import TransferOptions
 
 DOGS_AND_CATS = range(12, 23)
 """Of the 50 classes."""
-RATES = (0.003, 0.01, 0.03, 0.1)
+RATES = (0.01, 0.03, 0.1)
 ROWS = {"supervised": ("supervised", "model"), "pretrained": ("student", "pretrained"),
         "student": ("student", "student")}  # fmt: skip
 """Row -> the run of semi_student.py and which of its models."""
