@@ -129,6 +129,27 @@ def test_a_hash_collision_keeps_rows_apart(monkeypatch: pytest.MonkeyPatch) -> N
     np.testing.assert_allclose(collapsed.posterior, apart.posterior, atol=1e-12)
 
 
+@pytest.mark.parametrize(("tasks", "pairs"), [(3000, True), (40, False)])
+def test_pairs_of_answers_multiply_to_the_matrix(tasks: int, pairs: bool) -> None:
+    """Rows of an even and an odd number of answers, and empty ones; pairs only where they recur."""
+    a, _ = simulated(tasks=tasks)
+    keep = np.random.default_rng(1).random(len(a.task)) < 0.7
+    a = Answers(a.task[keep], a.rater[keep], a.answer[keep], tasks + 2, 10, 3)
+    votes = raters._AnswerPairs.of(a.matrix())
+    assert (votes.groups is not None) == pairs
+    whole = a.matrix() if votes.groups is None else votes.rows @ votes.groups
+    assert (whole != a.matrix()).nnz == 0
+    column, weights = np.random.default_rng(2).random(30), np.ones((2, tasks + 2))
+    np.testing.assert_allclose(votes.sums(column), a.matrix() @ column)
+    np.testing.assert_array_equal(votes.counts(weights), [a.matrix().sum(0).A1] * 2)
+
+
+def test_answers_given_twice_are_not_paired() -> None:
+    a, _ = simulated(tasks=3000)
+    twice = Answers(*(np.append(x, x[:5]) for x in (a.task, a.rater, a.answer)), 3000, 10, 3)
+    assert raters._AnswerPairs.of(twice.matrix()).groups is None
+
+
 def test_unanswered_tasks_get_the_prior_and_do_not_move_it() -> None:
     a, _ = simulated()
     more = Answers(a.task, a.rater, a.answer, a.tasks + 7, a.raters, a.choices)
