@@ -24,7 +24,7 @@ from benchmarks.house import Contender, Contest
 SHARD, PER_ITEM, CLASSES = 20_000_000, 10, 1000
 MILLIONS = 10
 """Of rows in the table of ratios."""
-NEEDS = ("duckdb", "pyarrow.parquet", "reteach.relabel.selection.topk")
+NEEDS = ("duckdb", "pyarrow.parquet", "pyarrow.compute", "reteach.relabel.selection.topk")
 
 
 def generate(folder: Path, number: int, text: bool, rows: int = SHARD) -> None:
