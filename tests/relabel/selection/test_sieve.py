@@ -83,7 +83,7 @@ def test_rows_that_shall_not_wait_in_memory_go_to_the_database(
     """Where K is large, and where nearly all rows are equal."""
     for module, name, value in (
         (sieve, "_BATCH", 16),
-        (sieve, "_LARGEST", largest),
+        (sieve, "_LARGEST_OF_TEXTS", largest),
         (topk_duckdb, "FIRST", 50),
         (topk_duckdb, "SIFTED", 50),
         (topk_duckdb, "LARGEST_SIFTED", 100),

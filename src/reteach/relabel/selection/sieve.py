@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 Bars = NDArray[Any]
 _BATCH = 2**17
 """Rows that are decoded at once."""
-_LARGEST = 2**19
-"""More picks than this do not wait in memory."""
+_LARGEST, _LARGEST_OF_TEXTS = 2**20, 2**18
+"""More picks than this do not wait in memory: some 64 MB of rows, of items that are numbers or texts."""
 _CELLS = 2**19
 """About so many counts, of all classes together, are made to find the bars."""
 
@@ -55,8 +55,8 @@ class WantedRows:
     @property
     def room(self) -> int:
         """Rows that may wait in memory before their bars are sought; 0: none."""
-        picks = int(self.quotas.sum())
-        return 2 * picks + _BATCH if picks <= _LARGEST else 0
+        picks, whole = int(self.quotas.sum()), str(self.excluded.type) == "int64"
+        return 2 * picks + _BATCH if picks <= (_LARGEST if whole else _LARGEST_OF_TEXTS) else 0
 
 
 @final
