@@ -49,6 +49,11 @@ def main() -> int:
     print(text(lines))
     if given.write is not None:
         words = ["python -m benchmarks", *(f'"{row}"' for row in given.rows)]
+        words += (
+            []
+            if given.seconds == parser.get_default("seconds")
+            else [f"--seconds {given.seconds:g}"]
+        )
         minutes = (time.monotonic() - began) / 60
         given.write.write_text(page(lines, f"{' '.join(words)} --write {given.write}", minutes))
     return int(any(line.note.startswith("failed") for line in lines))

@@ -144,6 +144,10 @@ def edited(config: bytes, *path: str, value: Any) -> bytes:
         (lambda c, w: (edited(c, "label_names", value=["a"]), w), "damaged: head.weight is"),
         (lambda c, w: (edited(c, "label_names", value=[]), w), "no classes"),
         (
+            lambda c, w: (edited(c, "pretrained_cfg", "std", value=[10**400] * 3), w),
+            "damaged or not of a model",
+        ),
+        (
             lambda c, w: (edited(c, "architecture", value="test_resnet"), w),
             "damaged: the file has no",
         ),

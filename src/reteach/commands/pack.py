@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from .. import sealed
 from ..data.packing import PackedShards
 from ..data.sources.base import is_video, need_pixels, open_source
+from ..data.sources.parts import written_after
 from ..errors import UserError
 from ..files import atomic_path, remove_parts
 from ..item_index import rows_among
@@ -23,7 +24,7 @@ from ..labels import Rows
 from ..locks import entries, only_writer
 from ..options.pack import PackOptions
 from ..parquet import CHECKED, read_columns
-from ..progress import progress
+from ..progress import note, progress
 from ..relabel.selection.item_lists import read_items
 from ..runs.inputs import cache_folder
 from ..spreadsheet import from_csv
@@ -141,10 +142,13 @@ def _write(shards: PackedShards) -> dict[str, str]:
     remove_parts(shards.folder)
     with progress("packing", len(shards.rows)) as on_progress:
         for number in range(len(shards)):
-            if shards.path(number).exists():
-                continue
-            first = number * shards.per_shard + 1
-            for done, (row, reason) in enumerate(shards.write(number), first):
+            path, first = shards.path(number), number * shards.per_shard
+            rows = shards.rows[first : first + shards.per_shard].tolist()
+            if path.exists():
+                if not (image := written_after(shards.source, rows, path)):
+                    continue
+                note(f"{image} was written after {path}, which is made anew")
+            for done, (row, reason) in enumerate(shards.write(number), first + 1):
                 if reason is not None:
                     lost[shards.source.items[row]] = reason
                 on_progress(done)

@@ -376,6 +376,9 @@ def _there(embedder: Embedder, out: Path, total: EmbeddedTotal) -> dict[str, str
             raise UserError(f"{file} holds other features ({differs}); use another --out")
         if shard.part != _identity(embedder.parts, number[file.stem]):
             raise UserError(f"{file} is of other images; use another --out")
+        if image := embedder.parts.newer(number[file.stem], file):
+            note(f"{image} was written after {file}, which is made anew")
+            continue
         found[file.stem] = shard.digest()
         total.earlier += 1
         _count(shard, total)

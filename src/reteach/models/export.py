@@ -233,7 +233,7 @@ def read_info(folder: Path) -> Info:
         raise UserError(f"{folder} holds no complete model: it has no {CONFIG}") from None
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+    except (ValueError, OverflowError, KeyError, TypeError, IndexError, RecursionError):
         raise UserError(f"{file} is damaged or not of a model saved here") from None
     if forbidden := info.model_args.keys() & NOT_OPTIONS:
         raise UserError(f"{file} is damaged: {min(forbidden)} is no option of an architecture")

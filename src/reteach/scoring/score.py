@@ -143,6 +143,9 @@ def _todo(scorer: Scorer, total: Total) -> list[int]:
             continue
         found = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}
         _same(file, found, scorer.metadata(at))
+        if image := scorer.parts.newer(at, file):
+            print(f"{image} was written after {file}, which is made anew", file=sys.stderr)
+            continue
         done.add(at)
         total.earlier += 1
         total.unreadable += [(item, reason) for item, reason in parse_json(found[UNREADABLE])]

@@ -24,6 +24,7 @@ pytest.importorskip("duckdb")
 from reteach.errors import UserError
 from reteach.item_index import ItemIndex
 from reteach.labels import Multi
+from reteach.relabel.selection import sieve
 from reteach.relabel.selection import topk_duckdb as topk_sql
 from reteach.relabel.selection.database import Limits
 from reteach.relabel.selection.item_lists import Exclusions
@@ -41,6 +42,9 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many pieces and many cuts, also on small tables."""
     monkeypatch.setattr(topk_sql, "FIRST", 50)
     monkeypatch.setattr(topk_sql, "LARGEST", 300)
+    monkeypatch.setattr(topk_sql, "SIFTED", 50)
+    monkeypatch.setattr(topk_sql, "LARGEST_SIFTED", 150)
+    monkeypatch.setattr(sieve, "_BATCH", 16)
 
 
 def pick(table: Path, out: Path, per_class: int, **options: Any) -> Selection:
@@ -413,6 +417,9 @@ def test_bad_input_is_one_clear_line(tmp_path: Path) -> None:
     fails("expected string or integer", table=with_columns(**{"item": [0.5], "class": index}))
     null = pa.array([None], pa.float32())
     fails("empty cells", table=with_columns(**{"item": ["a"], "class": index, "score": null}))
+    unsaid = {"item": ["a"], "class": index, "score": null}
+    pq.write_table(pa.table(unsaid), tmp_path / "unsaid.parquet", write_statistics=False)
+    fails("column 'score' has 1 empty cells", table=tmp_path / "unsaid.parquet")
     nan = pa.array([np.nan], pa.float32())
     fails(
         "not a finite number", table=with_columns(**{"item": ["a"], "class": index, "score": nan})

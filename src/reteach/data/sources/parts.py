@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, final
@@ -24,6 +24,7 @@ from ...item_index import first_repeated
 from ...processes import WorkerFailure, each
 from ..item_ids import item_id
 from ..loading.reader import Augment, Pixels, mapped, pixels
+from .arrays import ArraySource
 from .base import Source, open_source, shrunk, tell_lost
 from .shards import ShardSource, expand, is_shards, open_shards
 
@@ -55,6 +56,9 @@ class Parts(Protocol):
 
     def identity(self, number: int) -> str:
         """What tells a part from one of the same name in other images."""
+
+    def newer(self, number: int, file: Path) -> str:
+        """An image of the part, or its tar file, that was written after ``file``; empty: none is known."""
 
 
 @final
@@ -143,6 +147,14 @@ class TarParts:
         """The path as it was given, and how items are called."""
         return f"{item_id(self.shards[number])} (shard/key)"
 
+    def newer(self, number: int, file: Path) -> str:
+        """The tar file."""
+        shard = self.shards[number]
+        try:
+            return item_id(shard) if os.stat(shard).st_mtime_ns > file.stat().st_mtime_ns else ""
+        except OSError:
+            return ""
+
 
 @final
 class RowParts:
@@ -166,11 +178,36 @@ class RowParts:
             yield number, Opened(self.shared, own, first)
 
     def identity(self, number: int) -> str:
-        """A hash of the item ids."""
+        """A hash of the item ids, and of the pixels that are in memory."""
+        rows = self._rows(number)
+        own = "\0".join(self.shared.items[rows.start : rows.stop])
+        digest = hashlib.blake2b(own.encode("utf-8", "surrogatepass"), digest_size=8)
+        if isinstance(self.shared, ArraySource):
+            pixels = np.ascontiguousarray(self.shared.images[rows.start : rows.stop])
+            digest.update(pixels.view(np.uint8).data)
+        return f"{self.sizes[number]} images {digest.hexdigest()}"
+
+    def newer(self, number: int, file: Path) -> str:
+        """The first image of a source that knows when its files were written."""
+        return written_after(self.shared, self._rows(number), file)
+
+    def _rows(self, number: int) -> range:
         first = number * self.block
-        own = "\0".join(self.shared.items[first : first + self.sizes[number]])
-        digest = hashlib.blake2b(own.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-        return f"{self.sizes[number]} images {digest}"
+        return range(first, first + self.sizes[number])
+
+
+def written_after(source: Source, rows: Iterable[int], file: Path) -> str:
+    """The first of these images that was written after ``file``; empty where none is known to be."""
+    stamp: Callable[[int], str] | None = getattr(source, "stamp", None)
+    if stamp is None:
+        return ""
+    made = file.stat().st_mtime_ns
+    return next((source.items[row] for row in rows if _written(stamp(row)) > made), "")
+
+
+def _written(stamp: str) -> int:
+    """When the file of a stamp (size, time of its content, …) was written, in nanoseconds; 0: unknown."""
+    return int(stamp.split(":")[1]) if stamp else 0
 
 
 def images_per_part(where: str, asked: int | None, usual: int) -> int:

@@ -7,11 +7,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import UserError
 from ...files import make_folder
+from ...processes import cores
 from ...scores.columns import one_line
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Row = tuple[Any, ...]
 _BATCH = 2**17
@@ -29,11 +36,12 @@ class Limits:
 
 @final
 class Database:
-    """A connection. ``error`` is what statements raise; see :func:`database`."""
+    """A connection. ``error`` is what statements raise; ``threads`` may be used. See :func:`database`."""
 
-    def __init__(self, connection: Any, error: type[Exception]) -> None:
+    def __init__(self, connection: Any, error: type[Exception], threads: int) -> None:
         self._connection = connection
         self.error = error
+        self.threads = threads
 
     def run(self, sql: str, files: Iterable[Path] | None = None) -> list[Row]:
         """All rows of a statement; ``$files`` in it stands for the list of ``files``."""
@@ -59,7 +67,12 @@ class Database:
         """Make columns (Arrow or NumPy arrays, lists) readable as the view ``name``."""
         import pyarrow as pa
 
-        self._connection.register(name, pa.table(columns))
+        arrays = {key: arrow(c) if isinstance(c, np.ndarray) else c for key, c in columns.items()}
+        self._connection.register(name, pa.table(arrays))
+
+    def forget(self, name: str) -> None:
+        """Let go of what was given."""
+        self._connection.unregister(name)
 
 
 @contextmanager
@@ -84,7 +97,7 @@ def database(what: str, limits: Limits, beside: Path) -> Iterator[Database]:
             settings["threads"] = limits.threads
         connection: Any = duckdb.connect(config=settings)
         try:
-            opened = Database(connection, duckdb.Error)
+            opened = Database(connection, duckdb.Error, limits.threads or cores())
             opened.run("set enable_progress_bar = false")
             yield opened
         except duckdb.OutOfMemoryException as error:
@@ -96,6 +109,24 @@ def database(what: str, limits: Limits, beside: Path) -> Iterator[Database]:
             raise UserError(f"{what} failed: {one_line(error)}") from None
         finally:
             connection.close()
+
+
+def arrow(values: NDArray[Any] | list[str]) -> pa.Array:
+    """Numbers or texts for Arrow, whose own ``pa.array`` spends a quarter second on importing pandas."""
+    import pyarrow as pa
+
+    if isinstance(values, np.ndarray):
+        kind, data = pa.from_numpy_dtype(values.dtype), np.ascontiguousarray(values)
+        return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(data)])
+    texts = [value.encode() for value in values]
+    ends = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(texts))]
+    return pa.Array.from_buffers(pa.large_string(), len(texts), buffers)
+
+
+def numpy(values: pa.Array) -> NDArray[Any]:
+    """Numbers without empty cells; Arrow's own ``to_numpy`` imports pandas too."""
+    return np.from_dlpack(values)
 
 
 def quoted(text: str) -> str:

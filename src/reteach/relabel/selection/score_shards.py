@@ -157,7 +157,7 @@ def pieces(shards: Sequence[Shard], first: int, largest: int) -> Iterator[ShardP
         if waiting and held + shard.rows > size:
             yield ShardPiece(tuple(waiting), held)
             done, held, waiting = done + held, 0, []
-        if shard.rows <= size or len(shard.groups) == 1:
+        if shard.rows <= size:
             waiting.append(shard.file)
             held += shard.rows
             continue

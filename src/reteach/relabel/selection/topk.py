@@ -187,7 +187,8 @@ def select(
                 local = rule.top
             except DamagedShard:
                 continue  # its shard is set aside; what was read of it goes as well
-        excluded = exclude.found(rank.excluded(), "the scores", rank.example(), part=part)
+        example = rank.example() if exclude.items else None
+        excluded = exclude.found(rank.excluded(), "the scores", example, part=part)
         counts = rank.counts()
         if not part:
             picks, picked = int(counts.sum()), rank.count_items()

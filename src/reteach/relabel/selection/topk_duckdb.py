@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
@@ -12,15 +13,21 @@ from numpy.typing import NDArray
 
 from ...errors import UserError
 from ...files import atomic_path
+from ...parquet import BadParquet
 from ...scores.columns import one_line
-from .database import Database, quoted
+from .database import Database, arrow, quoted
 from .score_shards import ShardPiece, Shards, Skipped, pieces
+from .sieve import Sieve, WantedRows
 
 if TYPE_CHECKING:
     from ...progress import Progress
 
 FIRST, LARGEST = 2**20, 2**25
 """Rows in the first pieces, and in the largest ones."""
+SIFTED, LARGEST_SIFTED = 2**17, 2**19
+"""The same where Arrow reads them, the latter for each thread: what passes the bars waits in memory."""
+LARGEST_GROUP = 2**24
+"""Rows of a row group that Arrow may read."""
 _STEPS = 8
 """Quantiles of a class among which a cut finds its bar."""
 _AT_ONCE = 2**22
@@ -60,6 +67,7 @@ class Ranking:
         self._key = "logit" if by == "logit" else "score"
         self._numbers = ["score", "logit"] if by == "logit" else ["score"]
         kind = {"score": layout.score, "logit": layout.logit, "random": "double"}[by]
+        self._excluded: Any = None  # an Arrow array
         self._types = {
             "item": "VARCHAR" if layout.item == "text" else "BIGINT",
             "name": "INTEGER" if layout.classes_are == "indices" else "VARCHAR",
@@ -70,14 +78,12 @@ class Ranking:
 
     def exclude(self, items: Iterable[str]) -> None:
         """Never pick these items."""
-        import pyarrow as pa
-
-        kind: Any = pa.string() if self._layout.item == "text" else pa.int64()
-        names = list(items)
+        names, whole = list(items), self._layout.item == "integer"
         try:
-            array = pa.array([int(name) for name in names] if kind == pa.int64() else names, kind)
+            array = arrow(np.array(list(map(int, names)), np.int64) if whole else names)
         except (ValueError, OverflowError):
             raise UserError("the exclude list has names, but items are integers here") from None
+        self._excluded = array
         self._db.give("given", {"item": array})
         self._db.run("insert into excluded select distinct item from given")
 
@@ -109,7 +115,7 @@ class Ranking:
             Damaged: a large shard turned out to be damaged half-way; begin again without it.
         """
         index = np.arange(len(quotas), dtype=np.int32)
-        names = index if self._layout.classes_are == "indices" else list(self._classes)
+        names = index if self._layout.classes_are == "indices" else arrow(list(self._classes))
         given = {"name": names, "class": index, "k": quotas}
         self._db.give("given", given)
         item, key = self._types["item"], self._types["key"]
@@ -122,18 +128,114 @@ class Ranking:
             f"create or replace table kept as select null::{item} as item, null::INTEGER as class, "
             f"{numbers}, null::BIGINT as rank where false"
         )
+        if self._simple(top):
+            self._sift(quotas, on_progress)
+        else:
+            self._read(quotas, top, on_progress)
+        self._rank()
+
+    def _read(
+        self, quotas: NDArray[np.int64], top: int | None, on_progress: Progress | None
+    ) -> None:
+        """All rows go through DuckDB, which looks at other columns than the key, or at rows together."""
         room = 2 * int(quotas.sum()) + FIRST
         held = done = 0
         for piece in pieces(self.table.shards, FIRST, LARGEST):
-            held += self._insert(piece, top)
+            held = self._shrink(held + self._insert(piece, top), room)
             done += piece.rows
-            if held > room:
-                held = self._cut(held)
-            if held > room:  # very many rows equal a class's K-th best, or follow in rising order
-                held = self._rank()
             if on_progress is not None:
                 on_progress(done, f"{held:,} rows kept")
-        self._rank()
+
+    def _simple(self, top: int | None) -> bool:
+        """Whether a row counts by what stands in it, and Arrow can read it in bounded memory."""
+        groups = (rows for shard in self.table.shards for rows in shard.groups)
+        return (
+            top is None
+            and not self._random
+            and self._sampled is None
+            and self._layout.classes_are != "lists"
+            and max(groups, default=0) <= LARGEST_GROUP
+        )
+
+    def _sift(self, quotas: NDArray[np.int64], on_progress: Progress | None) -> None:
+        """Most rows are dropped as they are read, and DuckDB gets the rest."""
+        number: dict[str, type[np.floating[Any]]] = {"float": np.float32, "double": np.float64}
+        layout = self._layout
+        sieve = Sieve.empty(
+            WantedRows(
+                quotas,
+                self._classes if self._layout.classes_are == "names" else None,
+                tuple(self._numbers),
+                self._key,
+                number[str(getattr(layout, self._key))],
+                None if self._minimum is None else number[str(layout.score)](self._minimum),
+                self._excluded,
+            )
+        )
+        room = 2 * int(quotas.sum()) + FIRST
+        held = done = 0
+        with ThreadPoolExecutor(self._db.threads) as pool:
+            for piece in pieces(self.table.shards, SIFTED, LARGEST_SIFTED * self._db.threads):
+                self._absorb(sieve, piece, pool)
+                done += piece.rows
+                if sieve.rows > sieve.wanted.room:  # they shall not wait in memory
+                    held = self._shrink(held + self._hand_over(sieve), room)
+                    sieve.bars = np.maximum(sieve.bars, self._bars().astype(sieve.wanted.kind))
+                if on_progress is not None:
+                    on_progress(done, f"{held + sieve.rows:,} rows kept")
+        sieve.tighten()
+        self._hand_over(sieve)
+
+    def _absorb(self, sieve: Sieve, piece: ShardPiece, pool: ThreadPoolExecutor) -> None:
+        """Read a piece; files that cannot be read are set aside.
+
+        Raises:
+            DamagedShard: some rows of it have been read before.
+        """
+        parts = (
+            [(file, None) for file in piece.files] if piece.within is None else self._groups(piece)
+        )
+        waiting = [(file, pool.submit(sieve.another().read, file, rows)) for file, rows in parts]
+        for file, part in waiting:
+            try:
+                sieve.absorb(part.result())
+            except BadParquet as error:
+                self.table = self.table.without(Skipped(file, error.reason))
+                if piece.within is not None:
+                    raise DamagedShard from None
+
+    def _groups(self, piece: ShardPiece) -> list[tuple[Path, list[int]]]:
+        """The row groups of a piece, which lies within a file."""
+        (file,), (start, stop) = piece.files, piece.within or (0, 0)
+        (shard,) = (shard for shard in self.table.shards if shard.file == file)
+        ends = np.cumsum(shard.groups)
+        return [(file, [int(n)]) for n in np.flatnonzero((ends > start) & (ends <= stop))]
+
+    def _hand_over(self, sieve: Sieve) -> int:
+        """Insert what has been sifted; returns the number of rows."""
+        table = sieve.take()
+        if table is None:
+            return 0
+        self._db.give("sifted", {name: table[name] for name in table.column_names})
+        numbers = "".join(f"s.{name}, " for name in self._numbers)
+        ((count,),) = self._db.run(
+            f"""insert into kept select s.item, q.class, {numbers}null
+            from sifted s join quota q on s.class = q.class where {self._better}"""
+        )
+        self._db.forget("sifted")
+        return int(count)
+
+    def _bars(self) -> NDArray[Any]:
+        """(C,) the bars."""
+        return np.array([bar for (bar,) in self._db.run("select bar from quota order by class")])
+
+    def _shrink(self, held: int, room: int) -> int:
+        """Drop what lies below the bars where there are more rows than ``room``; returns the rows left."""
+        if held > room:
+            held = self._cut(held)
+        if held > room:  # very many rows equal a class's K-th best, or follow in rising order
+            held = self._rank()
+        return held
 
     def ban_beyond(self, top: int) -> bool:
         """Ban the picks that are not among the ``top`` best classes of their item; were there any?"""
@@ -184,14 +286,19 @@ class Ranking:
                 to {quoted(str(part))} (format parquet, kv_metadata {{{meta}}})"""
             )
 
+    @property
+    def _better(self) -> str:
+        """The condition that a row ``s`` is not below the bar ``q`` of its class."""
+        key = self._key
+        return f"s.{key} >= q.bar and (s.{key} > q.bar or coalesce(s.item <= q.bar_item, true))"
+
     def _insert(self, piece: ShardPiece, top: int | None) -> int:
         ((least,),) = self._db.run("select min(bar) from quota")
         key = self._key
         numbers = "".join(f"s.{name}, " for name in self._numbers)
         sql = f"""insert into kept select s.item, q.class, {numbers}null
             from ({self._source(piece.within, top)}) s join quota q on s.class = q.name
-            where s.{key} >= '{float(least)!r}'::{self._types["key"]}
-            and s.{key} >= q.bar and (s.{key} > q.bar or coalesce(s.item <= q.bar_item, true))"""
+            where s.{key} >= '{float(least)!r}'::{self._types["key"]} and {self._better}"""
         try:
             return int(self._db.run(sql, piece.files)[0][0])
         except self._db.error:
