@@ -1,10 +1,10 @@
-"""Every method over two "machines" of two processes each, started by torchrun with a working folder each, beside one
-process: the largest difference of a logged number.
+"""Every method over two "machines" of two processes each, beside one process: the largest difference.
 
     python benchmarks/two_nodes.py                      # all methods
-    python benchmarks/two_nodes.py mile softmax --kill  # a rank is killed on the way, torchrun starts all again
+    python benchmarks/two_nodes.py mile softmax --kill  # a rank is killed, torchrun starts all again
 
-The second machine has its own copy of the images and nothing else; the run folders are on the first one's disk.
+Two torchruns have a working folder each. The second machine has its own copy of the images and nothing else;
+the run folders are on the first one's disk.
 """
 
 from __future__ import annotations
@@ -38,26 +38,16 @@ MORE = {
     "noisy-student": ["--unlabeled", "pile"],
     "distill": ["--teacher", "runs/softmax"],
     "mile": ["--k-t", "4"],
+    "cpsd": ["--subsets", "2"],
 }
 STEPS = 20
-QUICK = [
-    "--device",
-    "cpu",
-    "--workers",
-    "0",
-    "--batch-size",
-    "16",
-    "--model",
-    "reteach_tiny",
-    "--eval-every",
-    "10",
-]
+QUICK = "--device cpu --workers 0 --batch-size 16 --model reteach_tiny --eval-every 10"
 
 
 def photos(folder: Path) -> None:
     """Three classes of small pictures, a table of label sets, and pictures without labels."""
     draw = np.random.default_rng(0)
-    lines = ["item,label"]
+    lines = ["item,labels"]
     for number, name in enumerate(("dark", "grey", "light")):
         for at in range(16):
             for place in ("images", "pile"):
@@ -65,9 +55,8 @@ def photos(folder: Path) -> None:
                 file = folder / place / (name if place == "images" else "") / f"{name}{at}.png"
                 file.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels).save(file)
-            lines.append(f"{name}/{name}{at}.png,{name}")
-            if at % 3 == 0:
-                lines.append(f"{name}/{name}{at}.png,{'grey' if name == 'dark' else 'dark'}")
+            also = ("|grey" if name == "dark" else "|dark") if at % 3 == 0 else ""
+            lines.append(f"{name}/{name}{at}.png,{name}{also}")
     (folder / "sets.csv").write_text("\n".join(lines) + "\n")
 
 
@@ -76,7 +65,7 @@ def words(method: str) -> list[str]:
     labels = ["--labels", "sets.csv"] if LABELS[method] == "sets" else []
     steps = str(STEPS * (2 if method in ("semi", "cpsd", "noisy-student") else 1))
     given = ["--images", "images", *labels, "--steps", steps, "--out", f"runs/{method}"]
-    return ["train", method, *given, *QUICK, *MORE.get(method, [])]
+    return ["train", method, *given, *QUICK.split(), *MORE.get(method, [])]
 
 
 def work(methods: list[str]) -> int:
@@ -99,7 +88,8 @@ def port() -> int:
 
 def machine(folder: Path, methods: list[str], at: int) -> subprocess.Popen[str]:
     """torchrun on one of the machines."""
-    told = f"--nnodes 2 --nproc-per-node 2 --max-restarts 3 --rdzv-backend c10d --rdzv-id two --rdzv-endpoint 127.0.0.1:{at} --local-addr 127.0.0.1"
+    told = "--nnodes 2 --nproc-per-node 2 --max-restarts 3 --rdzv-backend c10d --rdzv-id two"
+    told += f" --rdzv-endpoint 127.0.0.1:{at} --local-addr 127.0.0.1"
     command = [
         sys.executable,
         "-m",
@@ -171,7 +161,7 @@ def main() -> int:
         alone = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(root / "cache")}
         subprocess.run(
             [sys.executable, __file__, "--work", *methods], cwd=root / "alone", env=alone, check=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
         )  # fmt: skip
         codes = [process.wait() for process in begun]
         if any(codes):
