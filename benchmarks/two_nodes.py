@@ -35,8 +35,8 @@ MORE = {
     "epr": ["--expected", "1.5"],
     "role": ["--expected", "1.5"],
     "semi": ["--unlabeled", "pile", "--per-class", "4", "--top", "2"],
-    "noisy-student": ["--unlabeled", "pile"],
-    "distill": ["--teacher", "runs/softmax"],
+    "noisy-student": ["--unlabeled", "pile", "--dropout", "0"],
+    "distill": ["--teacher", "teacher"],
     "mile": ["--k-t", "4"],
     "cpsd": ["--subsets", "2"],
 }
@@ -144,13 +144,16 @@ def main() -> int:
     parser.add_argument("--kill", action="store_true")
     asked = parser.parse_args()
     methods = asked.methods or list(LABELS)
-    if "distill" in methods and "softmax" not in methods[: methods.index("distill")]:
-        methods = ["softmax", *(m for m in methods if m != "softmax")]
     if asked.work:
         return work(methods)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name).resolve()
         photos(root / "alone")
+        alone = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(root / "cache")}
+        if "distill" in methods:
+            given = ["teacher" if word == "runs/softmax" else word for word in words("softmax")]
+            teacher = [sys.executable, "-m", "reteach", *given]
+            subprocess.run(teacher, cwd=root / "alone", env=alone, check=True, capture_output=True)
         machines = [root / "first", root / "second"]
         for folder in machines:
             shutil.copytree(root / "alone", folder)
@@ -158,10 +161,10 @@ def main() -> int:
         begun = [machine(folder, methods, at) for folder in machines]
         if asked.kill:
             kill_a_rank(machines[1], machines[0] / "runs" / methods[0])
-        alone = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(root / "cache")}
         subprocess.run(
             [sys.executable, __file__, "--work", *methods], cwd=root / "alone", env=alone, check=True,
             stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )  # fmt: skip
         codes = [process.wait() for process in begun]
         if any(codes):
