@@ -99,7 +99,11 @@ def alone(tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("common", [True, False], ids=["common disk", "own disks"])
+@pytest.mark.parametrize(
+    "common",
+    [True, pytest.param(False, marks=pytest.mark.skipif(not LONG, reason="RETEACH_NODES_LONG=1"))],
+    ids=["common disk", "own disks"],
+)
 def test_shared_out_over_four_then_two_is_as_one_process(tmp_path, alone, common):
     """4 processes are lost, 2 go on from their snapshot: parts where all see it, else the whole."""
     folder = str(tmp_path / "runs") if common else "runs"

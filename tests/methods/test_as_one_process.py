@@ -26,7 +26,7 @@ from reteach.methods.supervised import Supervised
 
 LONG = bool(os.environ.get("RETEACH_NODES_LONG"))
 DROPOUT = ("softmax", "dml")
-WHOLE_BATCH = ["mile sample", "epr", "large-loss permanent", "nct", "divide-mix"]
+WHOLE_BATCH = ["mile sample", "large-loss permanent", "nct", "divide-mix"]
 WORLD = 4 if LONG else 2
 NAMES = [name for name in toys.ALGORITHMS if name not in DROPOUT] if LONG else WHOLE_BATCH
 MIXED = "softmax with mixup"
