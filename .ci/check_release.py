@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-WHOLE = ("src/", "docs/", "examples/", "tests/", "benchmarks/", ".ci/")
+WHOLE = ("src/", "docs/", "examples/", "tests/", "benchmarks/", "deploy/", ".ci/")
 """What the sdist holds all of."""
 ALONE = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "pyproject.toml")
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch._dynamo  # which training in several processes imports: once here, not in every child
 
-PATIENCE = 60.0
+PATIENCE = 600.0 if os.environ.get("RETEACH_NODES_LONG") else 60.0
 """Seconds after which processes that wait for each other for ever are ended."""
 
 

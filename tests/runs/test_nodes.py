@@ -185,3 +185,36 @@ def test_what_is_not_the_same_on_two_machines_is_refused_in_one_line(
     assert said in lines[0]
     if before is another_rate:
         assert "rate.peak: 0.1 there, 0.05 in the first" in lines[0]
+
+
+@pytest.mark.skipif(not os.environ.get("RETEACH_NODES_LONG"), reason="RETEACH_NODES_LONG=1")
+def test_shared_out_models_end_as_a_run_folder_of_one_process(photos, tmp_path):
+    """--shard-model on own disks: the first writes whole models, and the whole of a snapshot."""
+    words = command("softmax", 8, "--patience", "9")
+    run = alone(photos, tmp_path / "alone", words)
+    said = nodes.played(trains, tmp_path, 2, 1, photos, [*words, "--shard-model"])
+    assert said == [HAS_RUN, HAS_NONE]
+    same(run, tmp_path / "node0" / "run")
+    assert main(["predict", str(tmp_path / "node0/run"), "--images", str(photos)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (["--shard-model", "--compile"], "--compile has no effect with --shard-model"),
+        (["--shard-model", "--precision", "fp16"], "--precision bf16 or fp32"),
+    ],
+)
+def test_what_cannot_be_shared_out_is_refused_in_one_line(photos, tmp_path, capfd, more, why):
+    words = command("softmax", 4, *more)
+    assert [t[0] for t in nodes.played(trains, tmp_path, 2, 1, photos, words)] == ["2", "2"]
+    said = [line for line in capfd.readouterr().err.splitlines() if "reteach: " in line]
+    assert len(said) == 1
+    assert why in said[0]
+
+
+def test_one_process_has_nobody_to_share_a_model_with(photos, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    on_own_disk(photos)
+    assert main(command("softmax", 4, "--shard-model")) == 2
+    assert "--shard-model has no effect in a single process" in capsys.readouterr().err

@@ -46,6 +46,7 @@ class ModelKeywords(TypedDict, total=False):
     freeze_until: str | None
     batch_norm: Literal["auto", "keep", "update"]
     norm_over: Literal["all", "process"]
+    shard_model: bool
     vectors: PathLike | None
     precision: Literal["fp32", "bf16", "fp16"]
     channels_last: bool

@@ -6,7 +6,6 @@ resumed run stops where the undisturbed one does, and keeps the same weights.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from ..recorded import recorded
 from . import distributed
 from .algorithm import Algorithm
 from .learner import Predictor
+from .sharding import copy_of, full_state
 
 
 @final
@@ -78,7 +78,7 @@ class BestModel:
         if not self._better(step, value):
             return
         models = [
-            {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+            {name: tensor.detach().cpu().clone() for name, tensor in full_state(model).items()}
             for model in predictor.models
         ]
         content = {"step": step, "models": models}
@@ -107,9 +107,8 @@ class BestModel:
         ):  # on a GPU a repeated stretch may differ
             return None
         last = next(iter(algorithm.predictors().values()))
-        models = tuple(copy.deepcopy(model) for model in last.models)
-        for model, state in zip(models, content["models"], strict=True):
-            model.load_state_dict(state)
+        of_each = zip(last.models, content["models"], strict=True)
+        models = tuple(copy_of(model, state) for model, state in of_each)
         return replace(last, models=models)
 
     def _better(self, step: int, value: float | None) -> bool:

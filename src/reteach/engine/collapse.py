@@ -28,6 +28,7 @@ from ..files import atomic_path
 from ..records.runs import Measurement
 from . import distributed
 from .algorithm import Algorithm
+from .sharding import full_state, load_full
 
 _IN_A_ROW = 3
 YOUNG = 100
@@ -290,7 +291,7 @@ class CollapseWatch:
         if content is None:
             raise Collapsed(self.message(), algorithm)
         for model, state in zip(_models(algorithm), content["models"], strict=True):
-            model.load_state_dict(state)
+            load_full(model, state)
 
     def message(self) -> str:
         """What happened, and the next step."""
@@ -326,7 +327,7 @@ def _models(algorithm: Algorithm) -> list[nn.Module]:
 
 def _copies(algorithm: Algorithm) -> list[dict[str, Any]]:
     return [
-        {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+        {name: tensor.detach().cpu().clone() for name, tensor in full_state(model).items()}
         for model in _models(algorithm)
     ]
 

@@ -27,6 +27,7 @@ T = TypeVar("T")
 NormOver = Literal["all", "process"]
 """What batch normalisation is over, where several processes train."""
 _alone = ContextVar("_alone", default=False)
+_common: ContextVar[int | None] = ContextVar("_common", default=None)
 
 
 def rank() -> int:
@@ -205,6 +206,61 @@ _TYPES = (
 )
 _HEADER = 32
 """Numbers that say how many tensors a process sends, and of which type and shape each is."""
+
+
+class _Gathered(torch.autograd.Function):
+    """The parts of all processes; as each of them computes the same of these and gradients are averaged, the
+    gradient of its own part counts once for each process."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        return gather(part)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return own_slice(gradients[0]) * world()
+
+
+def whole_batch(part: Tensor) -> Tensor:
+    """``gather`` with its gradient: for a loss that is no mean over images, and that each computes whole."""
+    return _Gathered.apply(part) if world() > 1 else part
+
+
+def own_slice(whole: Tensor) -> Tensor:
+    """This process's part of what is made of the whole batch."""
+    size = len(whole) // world()
+    return whole[rank() * size : (rank() + 1) * size]
+
+
+def reverse(part: Tensor) -> Tensor:
+    """This process's part of the whole batch in reverse, of its own part of the batch."""
+    other = world() - 1 - rank()
+    if other == rank():
+        return part.flip(0)
+    sent = part.contiguous()
+    flat = sent.flatten().view(torch.uint8)
+    got = torch.empty_like(flat)
+    told = [dist.P2POp(dist.isend, flat, other), dist.P2POp(dist.irecv, got, other)]
+    for work in dist.batch_isend_irecv(told):
+        work.wait()
+    return got.view(part.dtype).view(part.shape).flip(0)
+
+
+def common_seed() -> int:
+    """What all processes draw from at this step, for numbers that are drawn for the whole batch: that of the
+    first one, which is that of a single process."""
+    found = _common.get()
+    return torch.initial_seed() if found is None or world() == 1 else found
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """A step in which all processes draw from ``seed`` what they draw together."""
+    token = _common.set(seed)
+    try:
+        yield
+    finally:
+        _common.reset(token)
 
 
 def gather_tensors(own: Sequence[Tensor]) -> list[list[Tensor]]:

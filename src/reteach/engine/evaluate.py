@@ -14,7 +14,7 @@ from torch import Tensor
 from ..data.loading.stream import Scan
 from ..labels import LabelSet, Rows, Single
 from ..metrics.summary import Summary
-from . import distributed
+from . import distributed, sharding
 from .learner import Predictor, one_view
 
 
@@ -35,12 +35,26 @@ def outputs(of: Callable[[Tensor], Tensor], scan: Scan) -> Iterator[tuple[Rows, 
     for first in range(0, batches, distributed.world()):
         ahead = ahead or next(own, None)
         have: list[Tensor] = []
+        if sharding.in_step():
+            _along(of, scan, ahead, first)
         if ahead is not None and ahead[0] == first + distributed.rank():
             _, rows, x = ahead
             have, ahead = [torch.from_numpy(rows), of(x)], None
         for found in distributed.gather_tensors(have):
             if found:
                 yield found[0].numpy(), found[1]
+
+
+def _along(
+    of: Callable[[Tensor], Tensor], scan: Scan, ahead: tuple[int, Rows, Tensor] | None, first: int
+) -> None:
+    """Make the forward pass of a round without images of one's own: of a model that is shared out, the others
+    could not make theirs."""
+    mine = ahead is not None and ahead[0] == first + distributed.rank()
+    own = [torch.tensor(ahead[2].shape)] if mine and ahead is not None else []
+    shapes = [each[0].tolist() for each in distributed.gather_tensors(own) if each]
+    if shapes and not mine:
+        of(torch.zeros(shapes[0], device=scan.prepare.device))
 
 
 def _own_batches(scan: Scan, rank: int, world: int) -> Iterator[tuple[int, Rows, Tensor]]:

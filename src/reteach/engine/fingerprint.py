@@ -17,6 +17,7 @@ from ..data.dataset import Dataset
 from ..labels import LabelSet
 from ..recorded import recorded_arguments, recorded_fields, recorded_name
 from .learner import Predictor
+from .sharding import full_state
 
 FORMAT = "2"
 """The format of what :func:`describe` returns. Format 1 had no mark, and Python's names of classes."""
@@ -30,7 +31,7 @@ CONTENTS = "contents"
 def describe(value: Any, path: str = "") -> dict[str, str]:
     """The settings inside ``value`` by path. Weights of frozen teachers count, those of learners not."""
     if isinstance(value, Predictor):
-        weights = [_digest(*model.state_dict().values()) for model in value.models]
+        weights = [_digest(*full_state(model).values()) for model in value.models]
         words = f"{value.link} predictor {' '.join(weights)}"
         if value.presence is not None:
             words += f" calibrated {_hash(value.presence.table.tobytes())}"

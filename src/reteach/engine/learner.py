@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from ..models.presence import Link, Presence
 from ..recorded import recorded
 from ..schedules import Schedule
-from . import distributed
+from . import distributed, sharding
 
 if TYPE_CHECKING:
     from ..data.loading.batch import Batch
@@ -89,7 +89,7 @@ def one_view(out: Tensor) -> Tensor:
 @recorded(
     "learner",
     free={"averaged", "compiled", "scaler"},
-    since={"batch_norm": "update", "norm_over": "all"},
+    since={"batch_norm": "update", "norm_over": "all", "shared_out": False},
 )
 @dataclass(eq=False)
 class Learner:
@@ -106,6 +106,7 @@ class Learner:
         batch_norm: keep the running statistics of batch normalisation, and normalise by them; or update
             them. Layers whose own weights are frozen keep theirs in any case.
         norm_over: where several processes train, batches of all are normalised together, or each process's.
+        shared_out: each of several processes keeps a part of the weights (:mod:`.sharding`).
     """
 
     model: nn.Module
@@ -117,6 +118,7 @@ class Learner:
     compiled: bool = False
     batch_norm: Statistics = "update"
     norm_over: distributed.NormOver = "all"
+    shared_out: bool = False
     averaged: nn.Module | None = field(default=None, init=False)
     scaler: torch.amp.GradScaler | None = field(default=None, init=False)
 
@@ -129,7 +131,12 @@ class Learner:
         self._kept = _kept_statistics(self.model, self.batch_norm)
         for layer in self._kept:
             layer.eval()
-        module = distributed.parallel(self.model, device)
+        if self.shared_out and distributed.world() > 1:
+            module = sharding.share_out(self.model, self.optimizer)
+            if self.averaged is not None:
+                sharding.share_out(self.averaged)
+        else:
+            module = distributed.parallel(self.model, device)
         self._forward = torch.compile(module) if self.compiled else module
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import secrets
 import socket
 import sys
 import time
@@ -39,7 +40,6 @@ class Meeting:
 
     now: ClassVar[Meeting | None] = None
     _place: ClassVar[tuple[Store, int] | None] = None
-    _count: ClassVar[int] = 0
 
     store: Store
     rank: int
@@ -121,14 +121,43 @@ def meet(far: Callable[[], int] = int) -> Meeting | None:
 
     if Meeting._place is None:
         base, _, world = next(rendezvous("env://"))
-        Meeting._place = base, world
+        # torchrun's own numbers of attempts may differ between machines: see _round
+        Meeting._place = getattr(base, "underlying_store", base), world
     base, world = Meeting._place
     given = int(os.environ["RANK"])
-    store = PrefixStore(f"reteach/{Meeting._count}", base)
-    Meeting._count += 1
+    store = PrefixStore(f"reteach/{_round(base, given, world)}", base)
     store.set(f"far/{given}", str(far()))
     reached = [int(store.get(f"far/{rank}")) for rank in range(world)]
     rank = (given - reached.index(max(reached))) % world
     os.environ["RANK"] = str(rank)
     Meeting.now = Meeting(store, rank, world)
     return Meeting.now
+
+
+def _round(store: Store, given: int, world: int) -> str:
+    """A name that the processes of this attempt have in common, and no earlier attempt had.
+
+    What earlier ones left in the store, such as addresses of processes that are gone, must not be taken for
+    this one's. So the process numbered 0 makes up a name, each of the others answers with a word of its own,
+    and only a list of all these words lets them go on.
+    """
+    own, names = secrets.token_hex(8), [f"reteach/answer/{rank}" for rank in range(world)]
+    if given == 0:
+        store.set("reteach/round", own)
+        words = {0: own}
+        while len(words) < world:
+            for rank in range(1, world):
+                if rank not in words and store.check([names[rank]]):
+                    to, _, word = store.get(names[rank]).decode().partition(" ")
+                    words |= {rank: word} if to == own else {}
+            time.sleep(0 if len(words) == world else _LOOK)
+        store.set(f"reteach/all/{own}", " ".join(words[rank] for rank in range(world)))
+        return own
+    while True:
+        name = store.get("reteach/round").decode()
+        store.set(names[given], f"{name} {own}")
+        if store.check([f"reteach/all/{name}"]):
+            words_of = store.get(f"reteach/all/{name}").decode().split()
+            if given < len(words_of) and words_of[given] == own:
+                return str(name)
+        time.sleep(_LOOK)

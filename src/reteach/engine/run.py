@@ -33,7 +33,7 @@ from ..files import atomic_path, atomic_write, remove_parts
 from ..progress import progress
 from ..records.runs import Measurement
 from ..structured import parse_json
-from . import distributed, snapshot
+from . import distributed, sharding, snapshot
 from .algorithm import Algorithm
 from .best_model import BestModel, Patience
 from .collapse import CollapseRule, CollapseWatch
@@ -332,8 +332,10 @@ class _Loop:
             for batch in self.stream.batches(start, self.steps):
                 finite = True
                 for part in batch.split(self.parts):
-                    _seed(next(seeds), part.x.device)
-                    finite &= sums.add(self.algorithm.step(part))
+                    own, common = next(seeds)
+                    _seed(own, part.x.device)
+                    with distributed.seeded(common):
+                        finite &= sums.add(self.algorithm.step(part))
                 if alone and not finite:
                     self._diverged(batch.step)
                 done = batch.step + 1
@@ -382,10 +384,12 @@ class _Loop:
         self.owner.log.write(self.guard.line())
         return True
 
-    def _seed_of(self, step: int) -> list[int]:
-        """What the parts of a step draw from."""
-        told = (self.owner.seed, self.name, step)
-        return [rng.fold(*told, part, self.stream.rank) for part in range(self.parts)]
+    def _seed_of(self, step: int) -> list[tuple[int, int]]:
+        """What the parts of a step draw from: in this process, and in all of them together."""
+        told, rank = (self.owner.seed, self.name, step), self.stream.rank
+        common = [rng.fold(*told, part, 0) for part in range(self.parts)]
+        own = [rng.fold(*told, part, rank) for part in range(self.parts)] if rank else common
+        return list(zip(own, common, strict=True))
 
     def _evaluate(self, step: int, judge: Evaluator) -> None:
         for number, (name, predictor) in enumerate(self.algorithm.predictors().items()):
@@ -406,9 +410,12 @@ class _Loop:
             if distributed.rank() == 0:
                 if self.guard is not None:
                     self.guard.keep()
-                snapshot.save(self.file, self.algorithm, step, self.stamp)
-                if self.guard is not None:
-                    self.guard.tidy()
+                if not sharding.in_step():
+                    snapshot.save(self.file, self.algorithm, step, self.stamp)
+        if sharding.in_step():
+            snapshot.save_together(self.file, self.algorithm, step, self.stamp)
+        if self.guard is not None and distributed.rank() == 0:
+            self.guard.tidy()
 
     def _diverged(self, step: int, what: str = "the loss is not finite") -> None:
         names = self.stream.dataset.items if len(self.stream.dataset) < 10**6 else []
@@ -431,7 +438,9 @@ _AT_ONCE = 32
 """Steps whose seeds are made together: a fraction of the work of one after the other."""
 
 
-def _ahead(of: Callable[[int], list[int]], start: int, stop: int) -> Iterator[int]:
+def _ahead(
+    of: Callable[[int], list[tuple[int, int]]], start: int, stop: int
+) -> Iterator[tuple[int, int]]:
     """The seeds of the steps ``start`` to ``stop`` - 1, one after the other."""
     for first in range(start, stop, _AT_ONCE):
         steps = range(first, min(first + _AT_ONCE, stop))

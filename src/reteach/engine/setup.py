@@ -35,7 +35,7 @@ from ..models.presence import Link
 from ..options import shared as options
 from ..own import find
 from ..schedules import Schedule
-from . import distributed, linear_probe
+from . import distributed, linear_probe, sharding
 from .augmentation import Augmentation
 from .best_model import Patience
 from .collapse import CollapseRule
@@ -225,7 +225,7 @@ class Setup:
         if prior_bias:
             set_prior_bias(model, self.train.labels.counts() / len(self.train))
         if start is not None:
-            model.load_state_dict(start.models[0].state_dict())
+            model.load_state_dict(sharding.full_state(start.models[0]))
         elif self.probe is not None:
             self._probed(model, self.probe)
         optimizer = optimizer_of(model, self.training)
@@ -239,6 +239,7 @@ class Setup:
             self.model.compile,
             self.batch_norm,
             self.model.norm_over,
+            self.model.shard_model,
         )
 
     def _probed(self, model: nn.Module, link: Link) -> None:
@@ -271,6 +272,7 @@ class Setup:
             distributed.world(),
             self.broken,
             self._mix(name),
+            distributed.reverse,
         )
 
     def _mix(self, name: str) -> Mix | None:

@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ from .. import sealed
 from ..errors import UserError
 from ..files import atomic_path
 from ..recorded import recorded_fields
-from . import distributed
+from . import distributed, shared_snapshot
 from .learner import Predictor
+from .sharding import own_part, placed_like, whole
 
 
 def parts(value: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -101,7 +103,7 @@ def restore(algorithm: Any, saved: dict[str, Tensor]) -> None:
                 part.copy_(saved[path])
             elif isinstance(part, nn.Module):
                 for name, tensor in part.state_dict().items():
-                    tensor.copy_(saved[f"{path}.{name}"])
+                    tensor.copy_(placed_like(tensor, saved[f"{path}.{name}"]))
             elif isinstance(part, Optimizer):
                 _restore_optimizer(part, states[path], path)
             else:
@@ -125,15 +127,21 @@ def _restore_optimizer(
                     f"the snapshot is of another configuration: {path}.{index}.{name} is "
                     f"{tuple(tensor.shape)} there, {tuple(parameters[index].shape)} here"
                 )
-    whole = optimizer.state_dict()
-    whole["state"] = {i: {n: t.clone() for n, t in state.items()} for i, state in states.items()}
-    optimizer.load_state_dict(whole)
+    content = optimizer.state_dict()
+    content["state"] = {
+        i: {
+            n: placed_like(parameters[i], t).clone() if t.dim() else t.clone()
+            for n, t in state.items()
+        }
+        for i, state in states.items()
+    }
+    optimizer.load_state_dict(content)
 
 
 def finite(algorithm: Any) -> str | None:
     """The path of a leaf with a NaN or an infinity, or None."""
     for path, leaf in leaves(algorithm).items():
-        if leaf.is_floating_point() and not torch.isfinite(leaf).all():
+        if leaf.is_floating_point() and not torch.isfinite(own_part(leaf)).all():
             return path
     return None
 
@@ -145,13 +153,22 @@ def previous(path: Path) -> Path:
 
 def kept(path: Path) -> bool:
     """Whether there is a snapshot: the last one, or the one before, after a crash where a file system has
-    no hard links."""
-    return path.exists() or previous(path).exists()
+    no hard links; or one of parts."""
+    return path.exists() or previous(path).exists() or shared_snapshot.kept(path.parent)
 
 
 def save(path: Path, algorithm: Any, step: int, stamp: str) -> None:
     """Write the state after ``step`` steps; a crash at any moment leaves the earlier snapshot."""
-    state = {name: tensor.detach().cpu() for name, tensor in leaves(algorithm).items()}
+    write(
+        path,
+        {name: tensor.detach().cpu() for name, tensor in leaves(algorithm).items()},
+        step,
+        stamp,
+    )
+
+
+def write(path: Path, state: dict[str, Tensor], step: int, stamp: str) -> None:
+    """:func:`save` of state that was taken before."""
     with atomic_path(path) as part:
         with open(part, "wb") as out:  # to a path, torch hides why it could not write
             torch.save({"step": step, "stamp": stamp, "state": state}, out)
@@ -175,6 +192,8 @@ def _keep_as_previous(path: Path) -> None:
 
 def steps_in(path: Path) -> int:
     """The step of a snapshot without its state; 0 where there is none to be read."""
+    if shared_snapshot.kept(path.parent):
+        return shared_snapshot.steps_in(path.parent)
     path = path if path.exists() else previous(path)
     try:
         return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["step"])
@@ -190,6 +209,11 @@ def load(path: Path, algorithm: Any, stamp: str) -> int:
     Raises:
         UserError: neither can be read, or the snapshot is of another run or configuration.
     """
+    if distributed.of_first(lambda: shared_snapshot.kept(path.parent)):
+        step, parts_of = shared_snapshot.load(path.parent, partial(_places, algorithm), stamp)
+        with distributed.together():
+            restore(algorithm, parts_of)
+        return step
     step = 0
     state: dict[str, Tensor] | None = None
     with distributed.together():
@@ -199,6 +223,38 @@ def load(path: Path, algorithm: Any, stamp: str) -> int:
     with distributed.together():
         restore(algorithm, state)
     return step
+
+
+def save_together(path: Path, algorithm: Any, step: int, stamp: str) -> None:
+    """:func:`save` of what is shared out, by all processes at the same time: each its own parts, where all of
+    them see the folder; else the first one the whole."""
+    state = leaves(algorithm)
+    if shared_snapshot.seen_by_all(path.parent):
+        shared_snapshot.save(path.parent, state, step, stamp)
+        return
+    whole_state = {name: whole(tensor.detach()).cpu() for name, tensor in state.items()}
+    with distributed.together():
+        if distributed.rank() == 0:
+            write(path, whole_state, step, stamp)
+
+
+def _places(algorithm: Any, told: dict[str, tuple[torch.dtype, torch.Size]]) -> dict[str, Tensor]:
+    """Where the parts of a snapshot go: tensors like those of the algorithm, shared out as they are."""
+    fixed = leaves(algorithm)
+    parameters = {
+        f"{path}.{number}": p
+        for path, part in parts(algorithm, "algorithm")
+        if isinstance(part, Optimizer)
+        for number, p in enumerate(p for group in part.param_groups for p in group["params"])
+    }
+    found = {}
+    for name, (kind, size) in told.items():
+        like = fixed.get(name, parameters.get(name.rpartition(".")[0]))
+        if like is not None and like.shape == size:
+            found[name] = torch.empty_like(like, dtype=kind)
+        else:
+            found[name] = torch.empty(size, dtype=kind)
+    return found
 
 
 def _last(path: Path, stamp: str) -> tuple[int, dict[str, Tensor]]:

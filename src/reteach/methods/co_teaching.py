@@ -115,8 +115,7 @@ def easiest(losses: Tensor, among: Tensor, forgotten: float) -> Tensor:
     order = everyone.masked_fill(~allowed, torch.inf).argsort(stable=True)
     weight = torch.zeros_like(everyone)
     weight[order[:count]] = len(everyone) / max(1, count)
-    start = distributed.rank() * len(losses)
-    return weight[start : start + len(losses)]
+    return distributed.own_slice(weight)
 
 
 @recorded("train-co-teaching")

@@ -21,7 +21,7 @@ What we do otherwise, and why:
   backward pass for each network; on features there are none anyway.
 * *At the same time.* They train one network for an epoch and then the other. Here both take a step on each
   batch; the guesses are made, in evaluation mode, before either moves.
-* *Partners* are the batch in reverse, and each process mixes its own part; λ' is each network's own.
+* *Partners* are the batch in reverse; λ' is each network's own.
 * *λ_u* rises linearly over 16 epochs, 25 at the end (their CIFAR-10 at 50% symmetric noise). The first 10
   of 300 epochs are plain cross-entropy: ``--plain-share 0.033``. Their entropy penalty there, for asymmetric
   noise, and the losses averaged over five epochs, for 90%, are not built.
@@ -41,6 +41,7 @@ from torch import Tensor
 from ..data.loading.batch import Batch
 from ..data.loading.mixing import Mix
 from ..data.loading.stream import Scan
+from ..engine import distributed
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
@@ -133,13 +134,17 @@ class DivideMix(Algorithm):
         self, network: Learner, batch: Batch, targets: Tensor, labelled: Tensor, lam: float
     ) -> Tensor:
         """Eq. 11 of one network."""
-        logits = network(lam * batch.x + (1 - lam) * batch.x.flip(0))
-        mixed = lam * targets + (1 - lam) * targets.flip(0)
-        there = batch.readable * batch.readable.flip(0)
+        logits = network(lam * batch.x + (1 - lam) * distributed.reverse(batch.x))
+        mixed = lam * targets + (1 - lam) * distributed.reverse(targets)
+        there = batch.readable * distributed.reverse(batch.readable)
         squares = (logits.float().softmax(-1) - mixed).square().mean(-1)
         l_x = _mean(softmax_xent(logits, mixed), there * labelled)
         l_u = _mean(squares, there * ~labelled)
-        return l_x + self.unlabeled_weight(batch.step) * l_u + kl_from_uniform(logits)
+        return (
+            l_x
+            + self.unlabeled_weight(batch.step) * l_u
+            + kl_from_uniform(distributed.whole_batch(logits))
+        )
 
     def predictors(self) -> dict[str, Predictor]:
         return pair(self.first, self.second, self.evaluated_model)
@@ -152,7 +157,8 @@ def sharpen(p: Tensor, temperature: float) -> Tensor:
 
 
 def _mean(values: Tensor, weight: Tensor) -> Tensor:
-    """The weighted mean; 0 where nothing has weight."""
+    """The weighted mean over the whole batch; 0 where nothing has weight."""
+    values, weight = distributed.whole_batch(values), distributed.gather(weight)
     return (values * weight).sum() / weight.sum().clamp_min(1)
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, final
 from torch import Tensor
 
 from ..data.loading.batch import Batch
+from ..engine import distributed
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
@@ -46,7 +47,9 @@ class ExpectedPositive(Algorithm):
     def step(self, batch: Batch) -> dict[str, Tensor]:
         logits = self.learner(batch.x)
         named = batch.mean(named_only(logits, batch.y))
-        count = expected_positives(logits, self.expected, batch.readable)
+        count = expected_positives(
+            distributed.whole_batch(logits), self.expected, distributed.gather(batch.readable)
+        )
         self.learner.update(named + count, batch)
         return {"loss": named.detach(), "count_loss": count.detach()}
 

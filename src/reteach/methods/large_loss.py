@@ -14,7 +14,6 @@ those with the largest losses, a share that rises through the training, are
   of an image gives ``share`` divided by the number of epochs, from the second epoch on.
 * *How many.* The k largest, k = ⌈share · B · C⌉; the authors take all that equal the k-th as well, among
   them, when there are few unnamed labels with a loss, every label with the loss 0.
-* *Several processes* choose within their own part of the batch; what is corrected for good is so in all.
 
 A share of 0 is the sigmoid baseline.
 """
@@ -95,17 +94,16 @@ class LargeLoss(Algorithm):
             y = torch.maximum(y, self.present[batch.rows].float())
         logits = self.learner(batch.x)
         losses = F.binary_cross_entropy_with_logits(logits.float(), y, reduction="none")
-        doubted = largest(
-            losses.detach(), (y == 0) & (batch.readable[:, None] > 0), self.share(batch.step)
-        )
+        among = distributed.gather((y == 0) & (batch.readable[:, None] > 0))
+        chosen = largest(distributed.gather(losses.detach()), among, self.share(batch.step))
+        doubted = distributed.own_slice(chosen)
         if self.surprise == "reject":
             losses = losses * ~doubted
         else:
             flipped = torch.where(doubted, 1 - y, y)
             losses = F.binary_cross_entropy_with_logits(logits.float(), flipped, reduction="none")
         if self.surprise == "permanent":
-            rows, found = distributed.gather(batch.rows), distributed.gather(doubted)
-            self.present[rows] |= found
+            self.present[distributed.gather(batch.rows)] |= chosen
         loss = batch.mean(losses.mean(-1))
         self.learner.update(loss, batch)
         return {"loss": loss.detach(), "doubted": doubted.float().sum(-1).mean()}

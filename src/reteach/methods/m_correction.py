@@ -18,7 +18,7 @@ Symbols: h the network's probabilities, C classes, α alpha.
   Their code takes z in training mode, whose batch statistics are nearly the same.
 * *The losses* that are fitted are of un-augmented images; theirs of augmented ones.
 * *R* weighs ``--balance``, 1 as in the paper; 0 in their code's default.
-* *Partners* are the batch in reverse, as with ``--mixup``, and each process mixes its own part.
+* *Partners* are the batch in reverse, as with ``--mixup``.
 * *Budget.* One backward pass per step. The two forward passes more, one of them over the whole data set per
   epoch, are not counted: about 2/3 of a step again.
 
@@ -38,6 +38,7 @@ from torch.nn import functional as F
 from ..data.loading.batch import Batch
 from ..data.loading.mixing import Mix
 from ..data.loading.stream import Scan
+from ..engine import distributed
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
@@ -83,11 +84,11 @@ class MCorrection(Algorithm):
         if corrected:
             y, wrong = self._corrected(batch)
             batch, told["doubted"] = replace(batch, y=y), wrong.mean()
-        mixed = self.mix(batch)
+        mixed = self.mix(batch, distributed.reverse)
         logits = self.learner(mixed.x)
         loss = mixed.mean(softmax_xent(logits, mixed.y))
         if corrected and self.balance:
-            loss = loss + self.balance * kl_from_uniform(logits)
+            loss = loss + self.balance * kl_from_uniform(distributed.whole_batch(logits))
         self.learner.update(loss, mixed)
         return {"loss": loss.detach(), **told}
 

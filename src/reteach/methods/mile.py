@@ -39,7 +39,6 @@ inference mode costs one forward pass per student step: k_s / (k_t + k_s) / 3 of
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, final
 
@@ -52,6 +51,7 @@ from ..data.loading.stream import Stream
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
+from ..engine.sharding import copy_of, full_state
 from ..options.shared import refuse_unused
 from ..recorded import recorded
 from ..schedules import Cycles, Turn
@@ -131,7 +131,7 @@ class ContinuingMile(Algorithm):
         else:
             begins = turn.begins and batch.part == 0
             if begins:
-                self.teacher.load_state_dict(self.student.model.state_dict())
+                self.teacher.load_state_dict(full_state(self.student.model))
             y = self.labeler(self._teacher().logits, batch, turn.cycle, begins)
             loss_of = targets.imitation
         loss = batch.mean(loss_of(self.student(batch.x), y))
@@ -168,7 +168,7 @@ def train(setup: Setup, options: Options, run: Run) -> Mile | ContinuingMile:
     student = setup.learner(prior_bias=options.prior_bias)
     algorithm: Mile | ContinuingMile
     if options.student == "continuing":
-        teacher = copy.deepcopy(student.model).requires_grad_(False)
+        teacher = copy_of(student.model).requires_grad_(False)
         algorithm = ContinuingMile(student, teacher, labeler, cycles)
     else:
         teacher_learner = setup.learner(prior_bias=options.prior_bias)

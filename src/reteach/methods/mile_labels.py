@@ -16,6 +16,7 @@ from torch import Tensor
 from .. import rng
 from ..data.loading.batch import Batch
 from ..data.loading.stream import Scan
+from ..engine import distributed
 from ..engine.evaluate import outputs
 from ..errors import UserError
 from ..labels import Rows, Single
@@ -29,7 +30,11 @@ from .distill import Targets
 @recorded("sample-bernoulli")
 def sample_bernoulli(logits: Tensor) -> Tensor:
     """ỹ ~ Bernoulli(σ(logits)), (B, C) bool: the authors' alternative to the threshold."""
-    return torch.bernoulli(logits.sigmoid()).bool()
+    p = logits.sigmoid()
+    if distributed.world() == 1:
+        return torch.bernoulli(p).bool()
+    drawn = torch.Generator(p.device).manual_seed(distributed.common_seed())
+    return distributed.own_slice(torch.bernoulli(distributed.gather(p), generator=drawn)).bool()
 
 
 @final

@@ -45,6 +45,7 @@ import torch
 from torch import Tensor
 
 from ..data.loading.batch import Batch
+from ..engine import distributed
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
@@ -114,12 +115,17 @@ class Nct(Algorithm):
     def _loss(
         self, batch: Batch, own: Tensor, peer: Tensor, alpha: float, rate: float, name: str
     ) -> Tensor:
-        y = batch.y if rate == 0 else changed(batch.y, rate, self.flip, flips(name))
+        y = batch.y if rate == 0 else self._changed(batch.y, rate, name)
         loss = softmax_xent(own, y)
         if alpha:
             imitation = soft_xent(own, peer.detach(), self.temperature)
             loss = (1 - alpha) * loss + alpha * imitation
         return batch.mean(loss)
+
+    def _changed(self, y: Tensor, rate: float, name: str) -> Tensor:
+        """This process's part of the labels of the whole batch, some of them changed."""
+        everyone = changed(distributed.gather(y), rate, self.flip, flips(name))
+        return distributed.own_slice(everyone)
 
     def predictors(self) -> dict[str, Predictor]:
         return pair(self.first, self.second, self.evaluated_model)  # Eq. 3: the ensemble

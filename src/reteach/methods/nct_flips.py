@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import rng
+from ..engine import distributed
 
 Flip = Literal["other", "any"]
 """Whether a changed label must be another one."""
@@ -31,4 +32,4 @@ def changed(y: Tensor, rate: float, flip: Flip, generator: torch.Generator) -> T
 
 def flips(name: str) -> torch.Generator:
     """Random numbers for one network at this step; the engine has seeded the step itself."""
-    return torch.Generator().manual_seed(rng.fold(torch.initial_seed(), "flips", name))
+    return torch.Generator().manual_seed(rng.fold(distributed.common_seed(), "flips", name))

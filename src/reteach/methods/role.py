@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from .. import rng
 from ..data.loading.batch import Batch
+from ..engine import distributed
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
 from ..engine.run import Run
@@ -91,7 +92,12 @@ class Role(Algorithm):
         """Half the loss of one side, the other being constant."""
         cross = sigmoid_bce(logits, other.detach().float().sigmoid())
         each = batch.mean(cross + named_only(logits, batch.y))
-        return 0.5 * (each + expected_positives(logits, self.expected, batch.readable))
+        return 0.5 * (each + self._regulariser(logits, batch))
+
+    def _regulariser(self, logits: Tensor, batch: Batch) -> Tensor:
+        """R, of the whole batch."""
+        everyone = distributed.whole_batch(logits)
+        return expected_positives(everyone, self.expected, distributed.gather(batch.readable))
 
     def predictors(self) -> dict[str, Predictor]:
         return {"model": self.learner.predictor("sigmoid")}

@@ -160,6 +160,9 @@ class Model(Checked):
     """Where several processes train (torchrun): normalise the batches of all together, which gives the same
     for any number of processes; or that of each process alone, as in the billion-scale paper (24 images per
     GPU). Running statistics are then the mean of theirs."""
+    shard_model: bool = False
+    """Where several processes train (torchrun): each keeps a part of every weight, of its gradient and of the
+    optimiser's state (FSDP), for what does not fit into the memory of one."""
     vectors: Annotated[Path | None, Exists()] = None
     """Word vectors of the class names (GloVe's text format), for models with a token per class such as
     resnet101_tf and q2l_resnet101; by default these tokens are learned."""

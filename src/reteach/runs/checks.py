@@ -107,7 +107,12 @@ def check_fine_tuning(
         why = f"with {model.model}, which has no batch normalisation"
         refuse_unused(model, why, "batch_norm", "norm_over")
     if distributed.world() == 1:
-        refuse_unused(model, "in a single process: start several with torchrun", "norm_over")
+        alone = "in a single process: start several with torchrun"
+        refuse_unused(model, alone, "norm_over", "shard_model")
+    if model.shard_model:
+        refuse_unused(model, "with --shard-model", "compile")
+        if model.precision == "fp16":
+            raise UserError("--shard-model does not scale losses: --precision bf16 or fp32")
     if training.layer_decay is not None:
         blocks.rate_scales(network, training.layer_decay)
 

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from ..data.dataset import Dataset
 from ..data.sources.base import features_of
 from ..engine import distributed
-from ..engine.algorithm import Algorithm
+from ..engine.algorithm import Algorithm, Specialist
 from ..engine.best_model import BestModel
 from ..engine.evaluate import Evaluation
 from ..engine.learner import Predictor
 from ..engine.setup import Setup
+from ..engine.sharding import copy_of, is_shared_out
 from ..features.preprocessing import Preprocessing
 from ..labels import Rows
 from ..progress import note
@@ -68,11 +69,22 @@ def finish(
                 also[other][name], _ = evaluation(setup, images, predictor, tuned=tuned)
     if judged:
         _warn_of_trivial(setup, config.method, next(iter(predictors.values())), judged)
+    predictors = {name: _whole(one) for name, one in predictors.items()}
+    specialists = {
+        name: replace(one, predictor=_whole(one.predictor))
+        for name, one in algorithm.specialists().items()
+    }
     if distributed.rank() > 0:
         return None
     if judged:
         EVALUATION.write(folder, {"val": judged, **also})
-    return _save(config, folder, inputs, setup, algorithm, predictors, threshold)
+    return _save(config, folder, inputs, setup, predictors, specialists, threshold)
+
+
+def _whole(predictor: Predictor) -> Predictor:
+    """A predictor whose networks each process has all of; what is not shared out stays as it is."""
+    models = (copy_of(m) if is_shared_out(m) else m for m in predictor.models)
+    return replace(predictor, models=tuple(models))
 
 
 def _save(
@@ -80,12 +92,11 @@ def _save(
     folder: Path,
     inputs: Inputs,
     setup: Setup,
-    algorithm: Algorithm,
     predictors: dict[str, Predictor],
+    specialists: dict[str, Specialist],
     threshold: float | None,
 ) -> NetworkCost | None:
     """Write ``models/``; heads as networks of images with the backbone that they were trained on."""
-    specialists = algorithm.specialists()
     seen = Preprocessing(
         setup.image_size,
         setup.frames,

@@ -103,7 +103,12 @@ def _check(config: Config, inputs: Inputs) -> None:
         )
     refuse_unused(model, why, "frames", "vectors", "channels_last")
     refuse_unused(
-        model, f"{why}, which trains the head alone", "freeze_until", "batch_norm", "norm_over"
+        model,
+        f"{why}, which trains the head alone",
+        "freeze_until",
+        "batch_norm",
+        "norm_over",
+        "shard_model",
     )
     refuse_unused(config.training, f"{why}, which trains the head alone", "layer_decay", "min_crop")
     refuse_unused(config.data, f"{why}, which keeps features", "cache", "resident")

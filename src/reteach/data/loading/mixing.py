@@ -10,11 +10,12 @@ reverse), and so are the targets:
     both     y ← λ y + (1 - λ) y'
 
 Of both, each batch draws one. timm draws from numpy's global generator; here the draw is a function of
-(seed, stream, step), so that a resumed run mixes alike. Of several processes each mixes its own part.
+(seed, stream, step), so that a resumed run mixes alike.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, final
 
@@ -33,6 +34,14 @@ class Box(NamedTuple):
     bottom: int
     left: int
     right: int
+
+
+Reverse = Callable[[Tensor], Tensor]
+
+
+def flipped(part: Tensor) -> Tensor:
+    """A whole batch in reverse."""
+    return part.flip(0)
 
 
 @final
@@ -66,19 +75,23 @@ class Mix:
         )
         return 1 - (box.bottom - box.top) * (box.right - box.left) / (height * width), box
 
-    def __call__(self, batch: Batch) -> Batch:
-        """The batch, mixed with its reverse; what was not read in one of the two adds nothing."""
+    def __call__(self, batch: Batch, reverse: Reverse = flipped) -> Batch:
+        """The batch, mixed with its reverse; what was not read in one of the two adds nothing.
+
+        Args:
+            reverse: part of a batch -> the same part of the whole batch in reverse.
+        """
         lam, box = self.draw(batch.step, *batch.x.shape[-2:])
-        other = batch.x.flip(0)
+        other = reverse(batch.x)
         if box is None:
             x = _mean(batch.x, other, lam)
         else:
             at = (..., slice(box.top, box.bottom), slice(box.left, box.right))
             x = batch.x.clone()
             x[at] = other[at]
-        known = None if batch.known is None else batch.known & batch.known.flip(0)
-        y = _mean(batch.y, batch.y.flip(0), lam)
-        readable = batch.readable * batch.readable.flip(0)
+        known = None if batch.known is None else batch.known & reverse(batch.known)
+        y = _mean(batch.y, reverse(batch.y), lam)
+        readable = batch.readable * reverse(batch.readable)
         return replace(batch, x=x, y=y, known=known, readable=readable)
 
 

@@ -222,7 +222,7 @@ def _one_disk(source: Source, wanted: Sequence[int], team: Team) -> bool:
         some = wanted[:: max(1, len(wanted) // _LOOKED_AT)]
         stamps = [source.stamp(row) for row in some]
     every = team.gather(stamps)
-    return "" not in stamps and all(other == every[0] for other in every)
+    return "" not in every[0] and all(other == every[0] for other in every)
 
 
 def _same_everywhere(

@@ -25,13 +25,13 @@ from ..dataset import Dataset
 from ..sources.arrays import ArraySource
 from .batch import Batch, Normalize
 from .dense_labels import DenseLabels
-from .mixing import Mix
+from .mixing import Mix, Reverse, flipped
 from .reader import Augment, read
 from .samplers import Sampler
 
 
 @final
-@recorded("stream", free={"broken", "rank", "workers", "world"}, since={"mix": None})
+@recorded("stream", free={"broken", "rank", "reverse", "workers", "world"}, since={"mix": None})
 @dataclass(frozen=True, eq=False)
 class Stream:
     """Augmented batches of a data set, for ever.
@@ -45,6 +45,7 @@ class Stream:
         rank, world: this process takes the ``rank``-th of ``world`` equal parts of each batch.
         broken: collects item -> reason for images that could not be read during training.
         mix: mixup and cutmix of each batch; None: neither.
+        reverse: this process's part of a batch -> its part of the batch in reverse, which is mixed with it.
     """
 
     dataset: Dataset
@@ -59,6 +60,7 @@ class Stream:
     world: int = 1
     broken: dict[str, str] = field(default_factory=dict, repr=False)
     mix: Mix | None = None
+    reverse: Reverse = flipped
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -105,7 +107,7 @@ class Stream:
             made = zip(steps, *(_parts(t, share) for t in tensors), strict=False)
             for step, x, y, known, at, readable in made:
                 batch = Batch(step, x, y, known, at, readable, complete=not unread)
-                yield batch if self.mix is None else self.mix(batch)
+                yield batch if self.mix is None else self.mix(batch, self.reverse)
 
     def _at_once(self, share: int) -> int:
         """How many batches are made together: several of vectors and small images in memory, where the work
