@@ -555,6 +555,8 @@ class DedupKeywords(TypedDict, total=False):
     only_bytes: bool
     neighbours: int
     pairs: int
+    part: str | None
+    merge: Sequence[PathLike] | PathLike
     exclude: PathLike | None
     within: float | None
     first: int | None

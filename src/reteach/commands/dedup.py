@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,11 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..data.sources.base import Source, features_of, open_source
+from ..data.sources.feature_table import read_index
 from ..duplicates.feature_files import read_features
 from ..duplicates.find import ImageSet, equal_files
 from ..duplicates.looks import alike_distance
 from ..duplicates.neighbours import Features, nearest, normalised
 from ..duplicates.pairs import Pairs, joined, near_pairs
+from ..duplicates.parts import PartOf, merged, slice_of
 from ..duplicates.thumbnails import SIDE
 from ..errors import UserError
 from ..files import atomic_path
@@ -100,21 +104,28 @@ def dedup(options: DedupOptions) -> DedupResult:
     against = other or images
     _check_kinds(options, images.source, against.source)
     within = alike_distance(images.source)
-    equal = equal_files(images, other)
-    near, recall = equal.take(np.zeros(0, np.int64)), None
-    how = ""
-    if not options.only_bytes:
-        near, recall, how = _near(options, images, other, equal)
+    if options.merge:
+        there = None if other is None else other.source.items
+        found, about = merged(options.merge, images.source.items, there, options.pairs)
+        equal, near = found.take(found.same_bytes), found.take(~found.same_bytes)
+        recall, how = None if about.pairs is None else about.recall, about.how
+    else:
+        equal = equal_files(images, other)
+        near, recall = equal.take(np.zeros(0, np.int64)), None
+        how = ""
+        if not options.only_bytes:
+            near, recall, how = _near(options, images, other, equal)
+        about = _about(options, images, other, how, recall)
     sets = [images] if other is None else [images, other]
     lost = unreadable(options.out, *map(_unreadable, sets, ("--images", "--against")))
     found = joined(equal, near)
-    _write(options.out, found, images, against)
+    _write(options.out, found, images, against, about)
     removed = _removed(options, found, images)
     if options.exclude is not None:
         write_items(options.exclude, removed)
     if options.report is not None:
         shown = pictures_of_sources(found, images.source, against.source, options.shown)
-        limit = _limit(options, images.source)
+        limit = about.copies if options.within is None else options.within
         copies = 0 if limit is None else int((near.distance <= limit).sum())
         left, gone = len(near) - copies, len(removed)
         write_duplicates(
@@ -125,7 +136,7 @@ def dedup(options: DedupOptions) -> DedupResult:
         len(equal),
         len(near),
         (float(near.distance[0]), float(near.distance[-1])) if len(near) else None,
-        int((near.distance <= within).sum()) if _by_looks(options) else None,
+        None if about.copies is None else int((near.distance <= about.copies).sum()),
         within,
         recall,
         options.exclude,
@@ -136,14 +147,54 @@ def dedup(options: DedupOptions) -> DedupResult:
     )
 
 
+def _about(
+    options: DedupOptions,
+    images: ImageSet,
+    other: ImageSet | None,
+    how: str,
+    recall: float | None,
+) -> PartOf:
+    """What the table of pairs is of."""
+    names = images.source.items
+    queries = images if other is None else other
+    part, parts, _ = slice_of(options.part, len(queries.source))
+    return PartOf(
+        len(names),
+        names[0],
+        names[-1],
+        None if other is None else len(other.source),
+        part,
+        parts,
+        options.neighbours,
+        None if options.only_bytes else options.pairs,
+        _what(options, images.source, how),
+        how,
+        alike_distance(images.source) if _by_looks(options) else None,
+        1.0 if recall is None else recall,
+    )
+
+
+def _what(options: DedupOptions, source: Source, how: str) -> str:
+    """What is compared, by which parts of one search are told from others."""
+    settings = features_of(source) if _by_looks(options) else None
+    if options.features is not None and options.features.is_dir():
+        settings = read_index(options.features)["settings"]
+    elif options.features is not None:
+        return "features of elsewhere"
+    if settings is None:
+        return how
+    return hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode()).hexdigest()[:16]
+
+
 def _near(
     options: DedupOptions, images: ImageSet, other: ImageSet | None, equal: Pairs
 ) -> tuple[Pairs, float, str]:
     """Pairs of near pictures that are not equal files, the recall of the search, and what was compared."""
     features, how = _features(options, [images] if other is None else [images, other])
     base, queries = features[0], features[-1]
+    *_, mine = slice_of(options.part, len(queries))
     found = nearest(
-        queries,
+        queries[mine],
         base,
         options.neighbours + (other is None),  # an image is its own nearest
         search=options.search,
@@ -154,7 +205,14 @@ def _near(
         _warn(f"the index does not reach a recall of {options.recall:.0%}")
     blank = _blank(base), _blank(queries)
     single = other is None
-    pairs = near_pairs(found, single_set=single, most=options.pairs, skip=[equal], blank=blank)
+    pairs = near_pairs(
+        found,
+        single_set=single,
+        most=options.pairs,
+        skip=[equal],
+        blank=blank,
+        first=mine.start,
+    )
     return pairs, found.recall, how
 
 
@@ -186,13 +244,6 @@ def _check_kinds(options: DedupOptions, images: Source, against: Source) -> None
         raise UserError(f"--against are other features than --images ({what}): embed both alike")
     if one is not None and (options.model is not None or options.pretrained):
         raise UserError("--images are features already: leave out --model, --pretrained and --init")
-
-
-def _limit(options: DedupOptions, source: Source) -> float | None:
-    """Up to which distance the page calls images copies; None: of these features nobody knows."""
-    if options.within is not None:
-        return options.within
-    return alike_distance(source) if _by_looks(options) else None
 
 
 def _features(options: DedupOptions, sets: Sequence[ImageSet]) -> tuple[list[Features], str]:
@@ -245,7 +296,7 @@ def _removed(options: DedupOptions, found: Pairs, images: ImageSet) -> list[str]
     return [images.source.items[row] for row in np.unique(found.row[chosen]).tolist()]
 
 
-def _write(path: Path, found: Pairs, images: ImageSet, against: ImageSet) -> None:
+def _write(path: Path, found: Pairs, images: ImageSet, against: ImageSet, about: PartOf) -> None:
     rows, others = found.row.tolist(), found.against.tolist()
     columns = {
         "item": pa.array([images.source.items[row] for row in rows], pa.string()),
@@ -256,7 +307,7 @@ def _write(path: Path, found: Pairs, images: ImageSet, against: ImageSet) -> Non
         "against_label": pa.array(_labels(against, others), pa.string()),
     }
     with atomic_path(path) as part:
-        pq.write_table(pa.table(columns), part)
+        pq.write_table(pa.table(columns).replace_schema_metadata(about.metadata()), part)
 
 
 def _labels(images: ImageSet, rows: list[int]) -> list[str | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self, final
 
@@ -67,6 +67,16 @@ class Dataset:
         if isinstance(names, TextColumn):
             return names if _is_all(self.rows, len(names)) else names.take(self.rows)
         return [names[row] for row in self.rows.tolist()]
+
+    def item_blocks(self) -> Iterator[Sequence[str]]:
+        """The same, some at a time."""
+        names = self.source.items
+        for start in range(0, len(self), _BLOCK):
+            rows = self.rows[start : start + _BLOCK]
+            if isinstance(names, TextColumn):
+                yield names.take(rows)
+            else:
+                yield [names[row] for row in rows.tolist()]
 
     def with_labels(self, labels: LabelSet) -> Self:
         """The same images under other labels, row by row."""

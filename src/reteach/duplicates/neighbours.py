@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError, missing_extra
+from ..parquet import one_line
+from ..progress import note
+from ..scratch import zeros
 
 Features = NDArray[np.float32]
 """(N, D); may be a memory map, which is then read block by block."""
@@ -49,12 +52,15 @@ def normalised(features: NDArray[np.floating]) -> Features:
     """
     if features.ndim != 2 or not features.shape[1]:
         raise UserError(f"features must be (N, D), got the shape {features.shape}")
-    out = np.asarray(features, np.float32)
-    if not np.isfinite(out).all():
-        row = int(np.flatnonzero(~np.isfinite(out).all(1))[0])
-        raise UserError(f"the features of row {row} are not finite numbers")
-    norms = np.linalg.norm(out, axis=1, keepdims=True)
-    return np.asarray(out / np.where(norms > 0, norms, 1), np.float32)
+    out = zeros(features.size, np.float32).reshape(features.shape)
+    for start in range(0, len(features), _BLOCK):
+        block = np.asarray(features[start : start + _BLOCK], np.float32)
+        if not np.isfinite(block).all():
+            row = start + int(np.flatnonzero(~np.isfinite(block).all(1))[0])
+            raise UserError(f"the features of row {row} are not finite numbers")
+        norms = np.linalg.norm(block, axis=1, keepdims=True)
+        out[start : start + _BLOCK] = block / np.where(norms > 0, norms, 1)
+    return out
 
 
 def nearest(
@@ -124,6 +130,7 @@ def _indexed(
     parts = next(m for m in range(max(1, min(64, width // 8)), 0, -1) if width % m == 0)
     index: Any = faiss.index_factory(width, f"IVF{lists}," + (f"PQ{parts}np" if codes else "Flat"))
     index.cp.seed = seed
+    index, at_once = _on_gpus(faiss, index)
     chosen = np.sort(generator.choice(n, min(n, 50 * lists), replace=False))
     index.train(np.array(base[chosen]))
     for first in range(0, n, _BLOCK):
@@ -139,15 +146,31 @@ def _indexed(
 
     sample = np.sort(generator.choice(len(queries), min(len(queries), 256), replace=False))
     truth = _exact(queries[sample], base, k)
-    index.nprobe, reached = 8, 0.0
+    probes, reached = 8, 0.0
     while True:
+        at_once.set_index_parameter(index, "nprobe", probes)
         found = _measured(queries[sample], base, ask(queries[sample], wanted), k, 1.0)
         # by distance, not by index: of equally near ones any will do
         reached = float((found.distance <= truth.distance[:, -1:] + 1e-6).mean())
-        if reached >= recall or (index.nprobe >= lists and wanted == most):
+        if reached >= recall or (probes >= lists and wanted == most):
             break
-        index.nprobe, wanted = min(2 * index.nprobe, lists), min(2 * wanted, most)
+        probes, wanted = min(2 * probes, lists), min(2 * wanted, most)
     return _measured(queries, base, ask(queries, wanted), k, reached)
+
+
+def _on_gpus(faiss: Any, index: Any) -> tuple[Any, Any]:
+    """The index on all GPUs that FAISS sees, each with a part of the vectors, and what sets its parameters.
+
+    Where there is none, or where they do not take this kind of index, it stays on the processor.
+    """
+    if getattr(faiss, "get_num_gpus", lambda: 0)():
+        how = faiss.GpuMultipleClonerOptions()
+        how.shard = True
+        try:
+            return faiss.index_cpu_to_all_gpus(index, co=how), faiss.GpuParameterSpace()
+        except RuntimeError as error:
+            note(f"FAISS searches on the processor, not on the GPU ({one_line(error)})")
+    return index, faiss.ParameterSpace()
 
 
 def _measured(

@@ -120,6 +120,7 @@ def near_pairs(
     most: int,
     skip: Sequence[Pairs] = (),
     blank: tuple[Rows, Rows] | None = None,
+    first: int = 0,
 ) -> Pairs:
     """All pairs of a search, sorted globally by distance.
 
@@ -130,8 +131,9 @@ def near_pairs(
         skip: pairs that are known already; in a single set, also those that follow from them (of three
             equal files two pairs are known, and the third is no news).
         blank: rows to be cleaned, and evaluation images, that have nothing to compare.
+        first: the evaluation image whose neighbours stand first, where they are a part of all.
     """
-    against = np.repeat(np.arange(len(found.index)), found.index.shape[1])
+    against = np.repeat(np.arange(len(found.index)) + first, found.index.shape[1])
     row, distance = found.index.ravel(), found.distance.ravel()
     keep = row >= 0
     if single_set:
@@ -144,8 +146,8 @@ def near_pairs(
         keep &= news(row, against, known, single_set=single_set)
     order = np.flatnonzero(keep)
     order = order[np.lexsort((against[order], row[order], distance[order]))]
-    _, first = np.unique(key[order], return_index=True)  # each pair once
-    order = order[np.sort(first)][:most]
+    _, once = np.unique(key[order], return_index=True)  # each pair once
+    order = order[np.sort(once)][:most]
     return Pairs(row[order], against[order], distance[order], np.zeros(len(order), bool))
 
 

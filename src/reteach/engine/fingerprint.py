@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import is_dataclass
 from functools import partial
 from typing import Any
@@ -21,8 +20,6 @@ from .sharding import full_state
 
 FORMAT = "2"
 """The format of what :func:`describe` returns. Format 1 had no mark, and Python's names of classes."""
-
-_BLOCK = 2**16
 
 CONTENTS = "contents"
 """Ends the path of the content of images."""
@@ -44,7 +41,7 @@ def describe(value: Any, path: str = "") -> dict[str, str]:
         return {path: f"{type(value).__name__} {settings}"}
     if isinstance(value, Dataset):
         found = {
-            f"{path}.items": _hash_of_texts(value.items),
+            f"{path}.items": _hash_of_items(value),
             f"{path}.labels": value.labels.digest(),
         }
         if value.digests is not None:
@@ -82,12 +79,11 @@ def describe(value: Any, path: str = "") -> dict[str, str]:
     return {path: repr(value)}
 
 
-def _hash_of_texts(texts: Sequence[str]) -> str:
-    """Of all, joined by a zero, and never made as one text."""
+def _hash_of_items(dataset: Dataset) -> str:
+    """Of all item ids, joined by a zero; never made as one text, nor all of them at once."""
     h = hashlib.blake2b(digest_size=8)
-    for start in range(0, len(texts), _BLOCK):
-        joined = "\0".join(texts[start : start + _BLOCK])
-        h.update(("\0" * bool(start) + joined).encode("utf-8", "surrogatepass"))
+    for number, block in enumerate(dataset.item_blocks()):
+        h.update(("\0" * bool(number) + "\0".join(block)).encode("utf-8", "surrogatepass"))
     return h.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,6 +12,11 @@ from .conditions import NotWith, OnlyWith, OnlyWithAny
 from .paths import Exists, ImagesExist
 from .ranges import AtLeast, Checked, Within
 
+_SEARCH = (
+    *("run_folder", "model", "init", "pretrained", "image_size", "features", "against_features"),
+    *("only_bytes", "part"),
+)
+"""What says how to compare."""
 NETWORK = OnlyWithAny("model", "pretrained", "run_folder")
 """For what only a network looks at."""
 
@@ -39,8 +45,8 @@ class DedupOptions(Checked):
     image_size: Annotated[int | None, AtLeast(1)] = None
     """Side of the input of --model; by default its own."""
     features: Path | None = None
-    """Compare features that were made elsewhere: .npz with items, features or .parquet with item,
-    features."""
+    """Compare features that were made before: a feature table of reteach embed, .npz with items, features
+    or .parquet with item, features."""
     against_features: Path | None = None
     """Features of --against; by default they are in --features too."""
     only_bytes: bool = False
@@ -49,6 +55,12 @@ class DedupOptions(Checked):
     """Nearest images to look at for each image of --against."""
     pairs: Annotated[int, AtLeast(1), NotWith("only_bytes")] = 5000
     """Keep at most so many pairs of pictures that are not equal files."""
+    part: str | None = None
+    """2/8: look only for the neighbours of the second eighth of --against (or of --images, compared with each
+    other) among all of --images; the tables of all parts go to --merge."""
+    merge: Annotated[tuple[Path, ...], Exists("table of pairs")] = ()
+    """Tables of pairs of all parts of --images (its shards, each compared with all of --against) or of the
+    search (--part): nothing is compared, and the pairs are those of the whole."""
     exclude: Path | None = None
     """Write the images to remove (.txt, .csv or .parquet), e.g. for reteach select --exclude: all
     equal files, and what --within or --first adds."""
@@ -82,6 +94,17 @@ class DedupOptions(Checked):
             raise UserError(f"--out {self.out}: the pairs go into a .parquet file")
         if self.exclude is None and (self.within is not None or self.first is not None):
             raise UserError("--within and --first choose what --exclude lists: name its file")
+        if self.part is not None:
+            found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", self.part)
+            if found is None or int(found[1]) > int(found[2]):
+                raise UserError(f"--part {self.part}: which of how many, such as 2/8")
+            if self.only_bytes:
+                raise UserError("--part has no effect with --only-bytes: leave it out")
+        if self.merge:
+            said = [name for name in _SEARCH if getattr(self, name) not in (None, False)]
+            if said:
+                flag = "--" + said[0].replace("_", "-")
+                raise UserError(f"with --merge nothing is compared: leave {flag} out")
         network = self.model is not None or self.pretrained
         given = [self.features is not None, self.run_folder is not None, network]
         if sum(given) + self.only_bytes > 1:

@@ -11,7 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from reteach import scratch
+from reteach.data import dataset
 from reteach.data.loading.samplers import WeightedSampler
+from reteach.data.sources.arrays import ArraySource
+from reteach.engine.fingerprint import describe
 from reteach.errors import UserError
 from reteach.labels import LabelSet, Multi, Single, Soft
 from reteach.relabel.weak import stored, weak_labels
@@ -171,3 +174,15 @@ def test_texts_are_found_from_the_shorter_side() -> None:
     assert TextColumn.of(["30000", "00007"]).rows_of(asked).tolist() == [0, -1, 1, 0, -1]
     assert texts.ascending()
     assert not TextColumn.of([f"{i:05d}" for i in [*range(20_000), 19_999]]).ascending()
+
+
+def test_the_hash_of_items_is_that_of_their_names_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{i:04d}" for i in range(300)] + ["ü", "\udc80"]
+    expected = hashlib.blake2b("\0".join(names).encode("utf-8", "surrogatepass"), digest_size=8)
+    monkeypatch.setattr(dataset, "_BLOCK", 100)
+    images = ArraySource(np.zeros((302, 2, 2, 3), np.uint8), names)
+    data = dataset.Dataset.unlabeled(images, CLASSES)
+    assert describe(data)[".items"] == expected.hexdigest()
+    assert list(data.items) == names
+    few = data.subset(np.array([3, 1]))
+    assert describe(few)[".items"] == hashlib.blake2b(b"0003\x000001", digest_size=8).hexdigest()

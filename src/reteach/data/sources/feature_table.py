@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -232,6 +232,25 @@ def read_table(folder: Path) -> FeatureTable:
     Raises:
         UserError: unfinished, damaged, shards that are missing, too many, or of other features.
     """
+    items: list[str] = []
+    parts: list[Half] = []
+    classes: list[str] = []
+    settings: dict[str, Any] = {}
+    for shard in read_shards(folder):
+        items += shard.items
+        parts.append(shard.features)
+        classes += shard.class_of or []
+        settings = shard.settings
+    class_of = classes if classes and len(classes) == len(items) else None
+    return FeatureTable(settings, items, np.concatenate(parts), class_of)
+
+
+def read_shards(folder: Path) -> Iterator[FeatureShard]:
+    """The shards of a finished table one by one, held against their digests.
+
+    Raises:
+        UserError: as :func:`read_table`.
+    """
     index = read_index(folder)
     if not index["complete"]:
         raise UserError(f"{folder} is not finished: run the same reteach embed again")
@@ -239,9 +258,6 @@ def read_table(folder: Path) -> FeatureTable:
     for name in sorted(there ^ index["shards"].keys()):
         what = "a shard of another table" if name in there else "missing"
         raise UserError(f"{folder / name}.parquet is {what}: run the same reteach embed again")
-    items: list[str] = []
-    parts: list[Half] = []
-    classes: list[str] = []
     for name, digest in index["shards"].items():
         shard = read_shard(folder / f"{name}.parquet")
         if shard.settings != index["settings"]:
@@ -254,11 +270,7 @@ def read_table(folder: Path) -> FeatureTable:
             raise UserError(
                 f"{folder / name}.parquet is of other images: delete it and run the same reteach embed again"
             )
-        items += shard.items
-        parts.append(shard.features)
-        classes += shard.class_of or []
-    class_of = classes if classes and len(classes) == len(items) else None
-    return FeatureTable(index["settings"], items, np.concatenate(parts), class_of)
+        yield shard
 
 
 def first_difference(there: dict[str, Any], now: dict[str, Any]) -> str:
