@@ -17,6 +17,7 @@ from ..options.scale import ScoreOptions
 from ..processes import decoders
 from ..scoring.score import score as score_parts
 from ..scoring.scorer import BLOCK, ScoringTask
+from ..storage import address
 from ..unreadable import Unreadable
 
 
@@ -59,7 +60,7 @@ def score(options: ScoreOptions) -> ScoreResult:
     shared = options.ray is not None and options.workers is None  # a worker has one core
     workers = 1 if shared else decoders(options.workers)
     images = options.images
-    if not images.startswith(("hf:", PREFIX)):
+    if not images.startswith(("hf:", PREFIX)) and address(images) is None:
         images = str(Path(images).expanduser().absolute())
     task = ScoringTask(
         options.run_folder.absolute(),

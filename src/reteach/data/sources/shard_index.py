@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from ...errors import UserError
 from ...files import atomic_path, plain_json
 from ...item_index import first_repeated
+from ...storage import address
+from ...storage.shards import fetched
 from ...structured import parse_json
 from ..item_ids import item_id
 from ..loading.decode import EXTENSIONS
@@ -154,8 +156,13 @@ class Indexer:
 
 def index_shard(shard: str) -> ShardPart:
     """What one shard holds; damage is said in it."""
-    members, reason = scan(shard)
     stem = item_id(Path(shard).stem)
+    if (where := address(shard)) is not None:
+        try:
+            shard = str(fetched(where))
+        except UserError as error:
+            return ShardPart.empty(str(error))
+    members, reason = scan(shard)
     found: list[tuple[str, int, int, str | None]] = []
     others: list[str] = []
     if members:
