@@ -46,7 +46,9 @@ def test_a_store_that_only_fails_leaves_nothing_under_the_name(store, monkeypatc
     where = address("s3://bucket/table.csv")
     assert where is not None
     store.fail(1.0, kind, only="PUT")
-    with pytest.raises(UserError, match="s3://bucket/table.csv: the store failed 2 times in a row"):
+    with pytest.raises(
+        UserError, match=r"s3://bucket/table\.csv: the store failed 2 times in a row"
+    ):
         atomic_write(path_of(where), "item\n")
     store.fail(0)
     assert store.names("bucket") == []

@@ -51,9 +51,11 @@ class ImagesExist:
 
     Args:
         several: patterns and - for standard input are taken too.
+        local_only: why they have to be on a disk of this machine; empty: they need not.
     """
 
     several: bool = False
+    local_only: str = ""
 
     def refuse_missing(self, value: Any) -> None:
         """See :class:`Input`."""
@@ -163,6 +165,8 @@ def _copy(value: Any, mark: Input | None, made: bool) -> Any:
         mark.refuse_missing(value)
         return value
     if isinstance(mark, ImagesExist):
+        if mark.local_only:
+            LocalOnly(mark.local_only).refuse_missing(value)
         return images_at_store(str(value), mark.several)
     if not isinstance(value, Path):
         return value

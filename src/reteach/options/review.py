@@ -29,9 +29,7 @@ class ReviewOptions(Checked):
     ] = None
     """A review made before, a folder of 'reteach relabel clean', a run, or a rating store (file or
     postgresql://…, with --images)."""
-    images: Annotated[str | None, LocalOnly("a review shows images of a disk"), ImagesExist()] = (
-        None
-    )
+    images: Annotated[str | None, ImagesExist(local_only="a review shows images of a disk")] = None
     """The images: a folder, or whatever else reteach trains on, or a feature table of 'reteach embed',
     without pictures to look at. Of a review made before: where its images are now."""
     labels: Annotated[Path | None, OnlyWith("images"), Exists("label table")] = None

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Suppress
 
+from .. import storage
 from ..errors import UserError
 from ..recorded import recorded
 from ..table_files import Kind
@@ -44,7 +45,7 @@ def named_images(text: str, flag: str) -> tuple[str, str, Path | None]:
     name, _, where = text.partition("=")
     first, comma, last = where.rpartition(",")
     labelled = bool(comma) and last.endswith((".csv", ".parquet"))
-    images, labels = (first, Path(last)) if labelled else (where, None)
+    images, labels = (first, storage.given(last)) if labelled else (where, None)
     if not name or name.startswith("-") or not images:
         raise UserError(f"{flag} wants NAME=IMAGES or NAME=IMAGES,LABELS, got {text!r}")
     return name, images, labels
