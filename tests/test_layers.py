@@ -21,6 +21,7 @@ from reteach.cli import TABLE
 ROOT = Path(reteach.__file__).parent
 FLOORS = [
     ("errors", "text_column"),
+    ("storage",),
     (
         "files",
         "formatting",

@@ -37,6 +37,8 @@ BY_NAME = {  # not imported in so many words
     "python-multipart": "FastAPI's forms",
     "onnx": "torch.onnx",
     "tensorboard": "torch.utils.tensorboard",
+    "s3fs": "fsspec's s3://",
+    "gcsfs": "fsspec's gs://",
 }
 FOR_DEVELOPERS = {"test", "neighbours", "docs"}
 

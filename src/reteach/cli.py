@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -182,8 +183,9 @@ TABLE = {
 
 def run(options: Any) -> Any:
     """The result of the command whose options these are."""
-    from .options.paths import check_inputs
+    from .options.paths import check_inputs, with_copies
 
+    options = with_copies(options)
     check_inputs(options)  # before anything heavy is imported
     entry = next(c for c in TABLE.values() if c.options.split(":")[1] == type(options).__name__)
     with telling_of_imports():
@@ -200,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 2 for an error of the user's, 130 when interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        with _terminated_like_interrupted():
+        with _terminated_like_interrupted(), _showing_addresses(words):
             return _main(words)
     except (UserError, Interrupted) as error:
         _tell(str(error))
@@ -216,7 +218,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
+@contextmanager
+def _showing_addresses(words: list[str]) -> Iterator[None]:
+    """Where objects are named, what is said names them too, not their copies."""
+    from . import storage
+
+    if not any("://" in word for word in words) and not Path(storage.scratch()).exists():
+        yield
+        return
+    with storage.telling():
+        yield
+
+
 def _tell(error: str) -> None:
+    from .storage import shown
+
+    error = shown(error)
     if os.environ.get("RANK", "0") == "0":  # under torchrun all processes say the same
         said = error if len(error) <= _LONGEST else f"{error[:_LONGEST]} …"
         print(f"reteach: {said}", file=sys.stderr)

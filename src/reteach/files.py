@@ -19,9 +19,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from . import storage
 from .errors import DiskFull, UserError, closest
+from .storage import view
 
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(?=.)")
 _PART = re.compile(r"\.(?P<host>[A-Za-z0-9-]{1,24})-(?P<pid>\d+)-[0-9a-f]{8}\.part\Z")
 _ABANDONED = 24 * 3600.0
 """Seconds after which a half-written file of another machine counts as left behind."""
@@ -30,6 +31,8 @@ _ABANDONED = 24 * 3600.0
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is synced and renamed to ``path``.
+
+    A path in the scratch folder stands for an object, which is put before.
 
     A full disk becomes a :class:`UserError`; whatever stood at ``path`` is then untouched. No two writers
     share a temporary path, be they on two machines with one folder.
@@ -43,6 +46,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             yield part
             with open(part, "rb+") as file:
                 os.fsync(file.fileno())
+            view.publish(path, part)
             os.replace(part, path)
     finally:
         with suppress(OSError):
@@ -98,6 +102,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already: name a new folder with --out")
+    view.refuse_taken(out)
     part = out.with_name(f".{out.name[:100]}.{os.getpid()}.part")
     make_folder(part)
     try:
@@ -105,6 +110,7 @@ def new_folder(out: Path) -> Iterator[Path]:
             yield part
             if out.is_dir():
                 out.rmdir()
+            view.publish_folder(out, part)
             os.replace(part, out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -172,7 +178,7 @@ def write_json(path: Path, value: Any, indent: int | None = 1) -> None:
 
 def plain_json(value: Any, indent: int | None = 1) -> str:
     """The text of :func:`write_json`."""
-    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+    return storage.shown(json.dumps(_finite(value), indent=indent, allow_nan=False))
 
 
 def _finite(value: Any) -> Any:
@@ -192,20 +198,12 @@ def atomic_write(path: Path, data: bytes | str) -> None:
 
 
 def local(path: Path, flag: str) -> None:
-    """Refuse an address in place of a path: ``s3://bucket`` would become the local folder ``s3:``.
+    """Refuse an address that nothing opens: ``hdfs://host`` would become the local folder ``hdfs:``.
 
     Raises:
-        UserError: it begins like ``s3://``.
+        UserError: it is no path and none of an object store, or holds a password.
     """
-    address = _ADDRESS.match(str(path))
-    if address is not None:
-        # a path keeps one of its slashes: two stand before a host, a third begins a path of this machine
-        slashes = "///" if address[1].lower() == "file" else "//"
-        rest = str(path)[address.end() :]
-        raise UserError(
-            f"{flag} {address[1]}:{slashes}{rest}: files are read and written on local or mounted "
-            "file systems only; give a path there, and copy or mount what is elsewhere"
-        )
+    storage.refuse_unknown(path, flag)
 
 
 def refuse_missing_images(where: str) -> None:
@@ -214,6 +212,8 @@ def refuse_missing_images(where: str) -> None:
     Raises:
         UserError: it does not exist; names what its folder holds of similar name.
     """
+    if storage.address(where) is not None:
+        return  # whoever opens it asks the store
     path = Path(where)
     known = where.startswith(("hf:", "cifar:", "python:"))
     remote = known or where.lower().endswith((".tar", ".tar}"))

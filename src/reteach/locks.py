@@ -18,8 +18,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import UserError
+from .storage.lease import LOCK as _LOCK
+from .storage.lease import lease
 
-LOCK = ".reteach.lock"
+LOCK = _LOCK
 """The file in a folder that is being written; it counts as nothing where a folder must be empty."""
 
 _PART = re.compile(r"\..+\.part\Z")
@@ -50,6 +52,12 @@ def only_writer(
     Raises:
         UserError: another process writes there, or nobody can.
     """
+    with lease(folder, otherwise), _only_local_writer(folder, worth, otherwise, made):
+        yield
+
+
+@contextmanager
+def _only_local_writer(folder: Path, worth: str, otherwise: str, made: bool) -> Iterator[None]:
     made = made or not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)

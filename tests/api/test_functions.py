@@ -220,7 +220,7 @@ def test_a_model_stands_for_its_folder(photos, model):
         (lambda: rt.clean(images="x", kind="multi"), "kind has no effect without labels"),
         (lambda: rt.consensus("r.csv", pictures=60), "pictures has no effect without images"),
         (lambda: rt.train("sgdx"), "unknown method"),
-        (lambda: rt.predict("x", images="y", out="s3://b/x.csv"), "out"),
+        (lambda: rt.predict("x", images="y", out="ftp://b/x.csv"), "out"),
         (lambda: rt.train("mile", images="x", out={"item": []}), "out is no table to read"),
         (lambda: rt.load("nowhere"), "run folder nowhere does not exist"),
     ],

@@ -394,7 +394,7 @@ def test_images_count_once_however_often_their_worker_dies():
     assert max(seen) <= 3
 
 
-@pytest.mark.parametrize("out", ["s3://bucket/scores", "gs://bucket/x", "hdfs://host:9/x"])
+@pytest.mark.parametrize("out", ["ftp://host/scores", "https://host/x", "hdfs://host:9/x"])
 def test_an_address_is_no_folder(world, tmp_path, capsys, monkeypatch, out):
     monkeypatch.chdir(tmp_path)
     words = command(world, SHARDS, Path("x"))
@@ -405,8 +405,8 @@ def test_an_address_is_no_folder(world, tmp_path, capsys, monkeypatch, out):
     assert main(["select", "scores", "--per-class", "1", "--exclude", "a.txt", f"{out}.txt"]) == 2
     assert f"--exclude {out}.txt: files are" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-    with pytest.raises(UserError, match="--out s3://bucket/x: files are"):
-        ScoreOptions(Path("run"), "images", Path("s3://bucket/x"))
+    with pytest.raises(UserError, match="--out ftp://host/x: files are"):
+        ScoreOptions(Path("run"), "images", Path("ftp://host/x"))
 
 
 def test_shards_of_another_job_are_refused(world, whole, tmp_path, capsys):

@@ -19,6 +19,7 @@ from ..command_line import refuse_addresses
 from ..errors import UserError, closest
 from ..options.conditions import refuse_idle_of_all
 from ..options.shared import Model
+from ..storage import shown
 from .objects import as_own
 from .values import as_type, as_value
 
@@ -75,7 +76,7 @@ def call(command: str, settings: Mapping[str, Any]) -> Any:
         with own.given(objects):
             return run(options(command, cls, settings))
     except UserError as error:
-        raise type(error)(in_python(str(error), known)) from None
+        raise type(error)(in_python(shown(str(error)), known)) from None
 
 
 def options(command: str, cls: type[Any], settings: Mapping[str, Any]) -> Any:

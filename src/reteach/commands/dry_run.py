@@ -10,6 +10,7 @@ from typing import Any, final
 from ..data.sources.named import is_named, open_images
 from ..data.sources.shards import is_shards
 from ..errors import UserError
+from ..options.paths import is_made, with_copies
 from ..options.runs import PredictOptions
 from ..options.train import TrainOptions
 from ..runs.checks import check_unlabeled
@@ -18,9 +19,6 @@ from ..runs.config_flags import settings as settings_of
 from ..runs.inputs import open_inputs
 from ..runs.setup import images_taught, steps_of
 
-_WRITTEN = {"out", "report", "counts", "export", "features_cache", "folder"}
-_WRITTEN_BY = {("PredictOptions", "scores"), ("DedupOptions", "exclude")}
-"""Settings that name what is made; all other paths are read."""
 _SOURCES = {"unlabeled", "against", "ratings"}
 """Settings beside those of images that are text and name a file or folder."""
 
@@ -67,6 +65,7 @@ def dry_run(options: Any) -> DryRunResult:
     """
     reads: dict[str, str] = {}
     writes: dict[str, str] = {}
+    options = with_copies(options)
     _walk(options, reads, writes)
     if isinstance(options, TrainOptions):
         config = Config(
@@ -90,7 +89,6 @@ def dry_run(options: Any) -> DryRunResult:
 
 
 def _walk(settings: Any, reads: dict[str, str], writes: dict[str, str]) -> None:
-    kind = type(settings).__name__
     positional = {name for name, each in settings_of(type(settings)).items() if each.positional}
     for field in fields(settings):
         value = getattr(settings, field.name)
@@ -99,7 +97,7 @@ def _walk(settings: Any, reads: dict[str, str], writes: dict[str, str]) -> None:
             continue
         flag = field.name.replace("_", "-")
         said = flag.upper() if field.name in positional else f"--{flag}"
-        written = field.name in _WRITTEN or (kind, field.name) in _WRITTEN_BY
+        written = is_made(type(settings), field.name)
         for path in (each for each in _each(value) if isinstance(each, Path)):
             there = f"{path} ({'is there already' if path.exists() else 'new'})"
             what = there if written else _there(path, said)

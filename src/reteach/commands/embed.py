@@ -19,6 +19,7 @@ from ..inline import InNotebook
 from ..options.embed import EmbedOptions
 from ..processes import decoders
 from ..scoring.embedding import EmbeddingTask, embedded, extractor_for
+from ..storage import address as store_address
 from ..unreadable import Unreadable
 
 
@@ -108,7 +109,7 @@ def _on_ray(
 ) -> Iterator[tuple[int, str]]:
     """Let workers of Ray write shards."""
     images = options.images
-    if not images.startswith(("hf:", PREFIX)):
+    if not images.startswith(("hf:", PREFIX)) and store_address(images) is None:
         images = str(Path(images).expanduser().absolute())
     paths = {
         name: path.absolute()

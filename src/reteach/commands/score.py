@@ -17,6 +17,7 @@ from ..options.scale import ScoreOptions
 from ..processes import decoders
 from ..scoring.score import score as score_parts
 from ..scoring.scorer import BLOCK, ScoringTask
+from ..storage import address
 from ..unreadable import Unreadable
 
 
@@ -58,7 +59,7 @@ def score(options: ScoreOptions) -> ScoreResult:
     """
     workers = options.workers if options.ray is not None else decoders(options.workers)
     images = options.images
-    if not images.startswith(("hf:", PREFIX)):
+    if not images.startswith(("hf:", PREFIX)) and address(images) is None:
         images = str(Path(images).expanduser().absolute())
     task = ScoringTask(
         options.run_folder.absolute(),

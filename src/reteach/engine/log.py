@@ -11,6 +11,7 @@ from typing import Any, final
 
 from ..errors import missing_extra
 from ..files import atomic_write, writing
+from ..storage import view
 from ..structured import parse_json
 from . import distributed
 
@@ -50,6 +51,7 @@ class Log:
                 self.file.parent.mkdir(parents=True, exist_ok=True)
                 with open(self.file, "a", encoding="utf-8") as out:
                     out.write(json.dumps(clean) + "\n")
+            view.appended(self.file, json.dumps(clean) + "\n")
         for sink in self.sinks:
             sink(clean)
 
@@ -59,6 +61,7 @@ class Log:
             return
         kept = [r for r in self.records if r.get("stage") != stage or r.get("step", 0) <= step]
         if self.file is not None and self.file.exists():
+            view.appended(self.file, json.dumps({view.REWIND: stage, "step": step}) + "\n")
             atomic_write(self.file, "".join(json.dumps(record) + "\n" for record in kept))
         self.records = kept
 

@@ -26,6 +26,7 @@ from .. import sealed
 from ..errors import UserError
 from ..files import atomic_path
 from ..recorded import recorded_fields
+from ..storage import view
 from . import distributed, shared_snapshot
 from .learner import Predictor
 from .sharding import own_part, placed_like, whole
@@ -184,6 +185,7 @@ def _keep_as_previous(path: Path) -> None:
         link.unlink(missing_ok=True)
         os.link(path, link)
         os.replace(link, previous(path))
+        view.second_name(path, previous(path))
     except (
         OSError
     ):  # no hard links in this file system: for a moment there is only the previous one

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, final, get_type_hints
 
+from .. import storage
 from ..errors import UserError
 from ..files import refuse_missing_images
+from .images_at_store import images_at_store
 
 
 class Input(Protocol):
@@ -57,9 +59,11 @@ class ImagesExist:
 
     Args:
         several: patterns and - for standard input are taken too.
+        local_only: why they have to be on a disk of this machine; empty: they need not.
     """
 
     several: bool = False
+    local_only: str = ""
 
     def refuse_missing(self, value: Any) -> None:
         """See :class:`Input`."""
@@ -77,6 +81,28 @@ class RunOut:
         """Refuse what is neither, see :class:`Input`."""
         refuse_taken(Path(value))
 
+
+@final
+@dataclass(frozen=True)
+class LocalOnly:
+    """What has to be on a disk of this machine; ``why``."""
+
+    why: str
+
+    def refuse_missing(self, value: Any) -> None:
+        """Refuse an address, see :class:`Input`."""
+        if (where := storage.address(value)) is not None:
+            raise UserError(f"{where}: {self.why}; name a place on this machine")
+
+
+MADE = ("out", "report", "counts", "export", "features_cache", "folder")
+MADE_BY = (
+    ("PredictOptions", "scores"),
+    ("DedupOptions", "exclude"),
+    ("ConsensusOptions", "scores"),
+    ("ConsensusOptions", "unlabeled"),
+)
+"""Settings that name what is made, those of all commands and those of one; all other paths are read."""
 
 _BEGUN = ("config.yaml", "transfer.json")
 """What a run and a transfer begin their folders with: they say themselves whether they go on in them."""
@@ -110,9 +136,61 @@ def check_inputs(settings: Any) -> None:
             marked[name].refuse_missing(each)
 
 
+def is_made(kind: type[Any], name: str) -> bool:
+    """Whether a setting names what is made, not what is read."""
+    return name in MADE or (kind.__name__, name) in MADE_BY
+
+
+def with_copies(settings: Any) -> Any:
+    """The settings with local paths in place of addresses of an object store.
+
+    What is read is copied into the scratch folder now; what is made is put at its address as it gets ready,
+    because of its path there. Shards and folders of images keep their address: they are read piece by piece.
+
+    Raises:
+        UserError: an address at which there is nothing, or where only a local path can be.
+    """
+    marked = inputs(type(settings))
+    changed: dict[str, Any] = {}
+    for field in fields(settings):
+        value, mark = getattr(settings, field.name), marked.get(field.name)
+        if is_dataclass(value) and not isinstance(value, type):
+            new = with_copies(value)
+        elif isinstance(value, tuple):
+            new = tuple(_copy(each, mark, is_made(type(settings), field.name)) for each in value)
+        else:
+            new = _copy(value, mark, is_made(type(settings), field.name))
+        if new != value:
+            changed[field.name] = new
+    return replace(settings, **changed) if changed else settings
+
+
+def _copy(value: Any, mark: Input | None, made: bool) -> Any:
+    """A value of a setting with a local path in place of an address."""
+    if not isinstance(value, str | Path):
+        return value
+    if isinstance(mark, LocalOnly):
+        mark.refuse_missing(value)
+        return value
+    if isinstance(mark, ImagesExist):
+        if mark.local_only:
+            LocalOnly(mark.local_only).refuse_missing(value)
+        return images_at_store(str(value), mark.several)
+    if not isinstance(value, Path):
+        return value
+    if (here := storage.local_path(value)) is not None:
+        return here
+    where = storage.address(value)
+    if where is None:
+        return value
+    if made:
+        return storage.path_of(where)
+    return storage.fetch(where, getattr(mark, "what", ""), snapshots=False)
+
+
 def inputs(settings: type[Any]) -> dict[str, Input]:
     """The settings of a dataclass that name what must be there."""
-    kinds = (Exists, ImagesExist, RunOut)
+    kinds = (Exists, ImagesExist, RunOut, LocalOnly)
     hints = get_type_hints(settings, include_extras=True)
     marks = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
     found = {name: [m for m in each if isinstance(m, kinds)] for name, each in marks.items()}

@@ -10,7 +10,7 @@ from tyro.conf import Positional
 
 from ..errors import UserError
 from .conditions import NotWith, OnlyWith
-from .paths import Exists
+from .paths import Exists, LocalOnly
 from .ranges import AtLeast, Checked, Positive, Within
 
 
@@ -26,10 +26,10 @@ class TasksOptions(Checked):
     """In place of proposals: tasks or an export of Label Studio (.json), with its answers."""
     labels: Annotated[tuple[Path, ...], OnlyWith("predictions"), Exists("label table")] = ()
     """With --predictions: label tables by which predictions are right or wrong."""
-    out: str | None = None
+    out: Annotated[str | None, LocalOnly("a rating store is a database")] = None
     """The store: a file that does not exist yet (.db, .sqlite, .sqlite3), or
     postgresql://user@host/name."""
-    store: str | None = None
+    store: Annotated[str | None, LocalOnly("a rating store is a database")] = None
     """The same as --out."""
     hierarchy: Annotated[Path | None, Exists("hierarchy")] = None
     """Is-a hierarchy, lines 'parent child': similar classes stand in one task. Without it, classes
@@ -64,11 +64,11 @@ class TasksOptions(Checked):
 class RateOptions(Checked):
     """Serve the rating pages, until Ctrl-C."""
 
-    ratings: Positional[str | None] = None
+    ratings: Annotated[Positional[str | None], LocalOnly("a rating store is a database")] = None
     """The rating store: a file, or postgresql://user@host/name."""
-    images: str = "."
+    images: Annotated[str, LocalOnly("raters' images are served from a disk")] = "."
     """The images: a folder, or whatever else reteach trains on (.npz, .tar, hf:NAME)."""
-    store: str | None = None
+    store: Annotated[str | None, LocalOnly("a rating store is a database")] = None
     """The same as the first argument."""
     raters: tuple[str, ...] = ()
     """Names of new raters. A new store gets as many as a task needs, if none are named."""
@@ -86,7 +86,7 @@ class RateOptions(Checked):
 class ExportOptions:
     """Write the answers in a rating store for other programs."""
 
-    ratings: Positional[str]
+    ratings: Annotated[Positional[str], LocalOnly("a rating store is a database")]
     """The rating store."""
     out: Path
     """A .csv file, or a .json file for Label Studio (with its labelling interface beside it)."""

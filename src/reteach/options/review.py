@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..files import local
 from ..table_files import Kind
 from .conditions import OnlyWith
-from .paths import Exists, ImagesExist
+from .paths import Exists, ImagesExist, LocalOnly
 from .ranges import AtLeast, Checked, Within
 
 
@@ -24,10 +24,12 @@ class ReviewOptions(Checked):
     afterwards, with all decisions.
     """
 
-    source: Positional[str | None] = None
+    source: Annotated[
+        Positional[str | None], LocalOnly("a review is made of what is on a disk")
+    ] = None
     """A review made before, a folder of 'reteach relabel clean', a run, or a rating store (file or
     postgresql://…, with --images)."""
-    images: Annotated[str | None, ImagesExist()] = None
+    images: Annotated[str | None, ImagesExist(local_only="a review shows images of a disk")] = None
     """The images: a folder, or whatever else reteach trains on, or a feature table of 'reteach embed',
     without pictures to look at. Of a review made before: where its images are now."""
     labels: Annotated[Path | None, OnlyWith("images"), Exists("label table")] = None
@@ -38,9 +40,9 @@ class ReviewOptions(Checked):
     """What --labels holds: single, or multi for label sets. By default what the table's column kind says."""
     classes: Annotated[Path | None, OnlyWith("images"), Exists("class list")] = None
     """The class list, one name per line; by default the table's, or the names in it."""
-    out: Path | None = None
+    out: Annotated[Path | None, LocalOnly("a review is a folder with a database")] = None
     """Folder of the review; by default beside the labels or the source, ending in .review."""
-    store: str | None = None
+    store: Annotated[str | None, LocalOnly("decisions are kept in a database")] = None
     """Where decisions are kept: an SQLite file, or postgresql://user@host/name; by default in the folder."""
     reviewers: tuple[str, ...] = ()
     """Names of the people who decide; each gets a link. By default one."""

@@ -12,11 +12,12 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Suppress
 
+from .. import storage
 from ..errors import UserError
 from ..recorded import recorded
 from ..table_files import Kind
 from .conditions import NotWith, OnlyWith, OnlyWithAny, TakenBy, flag
-from .paths import Exists, ImagesExist, RunOut
+from .paths import Exists, ImagesExist, LocalOnly, RunOut
 from .ranges import AtLeast, Checked, Positive, Within
 
 
@@ -44,7 +45,7 @@ def named_images(text: str, flag: str) -> tuple[str, str, Path | None]:
     name, _, where = text.partition("=")
     first, comma, last = where.rpartition(",")
     labelled = bool(comma) and last.endswith((".csv", ".parquet"))
-    images, labels = (first, Path(last)) if labelled else (where, None)
+    images, labels = (first, storage.given(last)) if labelled else (where, None)
     if not name or name.startswith("-") or not images:
         raise UserError(f"{flag} wants NAME=IMAGES or NAME=IMAGES,LABELS, got {text!r}")
     return name, images, labels
@@ -143,7 +144,7 @@ class Model(Checked):
     freeze: bool = False
     """Keep the weights of --pretrained, --init FILE or --init RUN as they are and train a linear layer on
     their features, which are computed once and kept. The run ends in one network that takes images."""
-    features_cache: Path | None = None
+    features_cache: Annotated[Path | None, LocalOnly("a cache is for this machine")] = None
     """Folder that keeps the features of --freeze for the next run; by default reteach/features in the user's
     cache folder. RETEACH_FEATURES_GB says how large it may grow (10)."""
     probe_first: Annotated[bool, OnlyWithAny("pretrained", "init"), NotWith("freeze")] = True

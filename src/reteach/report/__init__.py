@@ -34,7 +34,8 @@ def comparison_report(folder: Path, out: Path | None = None) -> Path:
 
 def _write(folder: Path, out: Path | None, content: str) -> Path:
     from ..files import atomic_write
+    from ..storage import shown
 
     file = folder / "report.html" if out is None else Path(out)
-    atomic_write(file, content)
+    atomic_write(file, shown(content))
     return file

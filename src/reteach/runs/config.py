@@ -18,6 +18,7 @@ from ..options import shared as options
 from ..options.methods import METHODS, refuse_untaken
 from ..options.renamed import current_names
 from ..records.runs import MODELS
+from ..storage import address, path_of, shown
 from ..structured import parse_json, parse_yaml
 
 # What may change between two attempts at the same run, because it changes no number.
@@ -121,7 +122,7 @@ def difference(old: Config, new: Config) -> str | None:
     for group in fields(Config):
         if group.name == "method":
             continue
-        a, b = asdict(getattr(old, group.name)), asdict(getattr(new, group.name))
+        a, b = (_plain(asdict(getattr(each, group.name))) for each in (old, new))
         for name in a:
             if name not in FREE and a[name] != b[name]:
                 return f"{name}: {a[name]} there, {b[name]} now"
@@ -169,6 +170,8 @@ def parse(value: Any, hint: Any, where: str) -> Any:
     try:
         if isinstance(value, list | tuple | dict) or (hint is int and isinstance(value, bool)):
             raise TypeError
+        if hint is Path and (there := address(str(value))) is not None:
+            return path_of(there)
         if hint is Path or hint is str:
             return hint(value)
         if hint is int and float(value) == int(float(value)):
@@ -208,4 +211,4 @@ def _without_paths(value: Any) -> Any:
     """Paths, also those in a list, as texts."""
     if isinstance(value, list | tuple):
         return [_without_paths(entry) for entry in value]
-    return str(value) if isinstance(value, Path) else value
+    return shown(str(value)) if isinstance(value, Path | str) else value

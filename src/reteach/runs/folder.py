@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from .. import storage
 from ..data.sources.base import PREFIX
 from ..engine import distributed
 from ..errors import UserError
@@ -120,7 +121,7 @@ def _absolute(data: options.Data) -> options.Data:
     """Local paths made absolute, so that a run can be resumed from anywhere."""
 
     def text(where: str | None) -> str | None:
-        if where is None or where.startswith(("hf:", PREFIX)):
+        if where is None or where.startswith(("hf:", PREFIX)) or storage.address(where):
             return where
         if where.startswith("cifar:"):
             return f"cifar:{Path(where.removeprefix('cifar:')).expanduser().absolute()}"

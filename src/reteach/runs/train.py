@@ -26,6 +26,7 @@ from ..errors import Interrupted, Refused, UserError
 from ..files import atomic_write
 from ..models import weights
 from ..options.methods import METHODS, SemiOptions
+from ..options.paths import with_copies
 from ..options.shared import refuse_unused
 from ..progress import note
 from ..records.runs import RUN, RunRecord
@@ -89,6 +90,12 @@ def resume(folder: Path, images: str | None = None, forgiving: bool = False) -> 
     config = replace(config, output=replace(config.output, out=folder))
     if images is not None:
         config = replace(config, data=replace(config.data, images=images))
+    config = replace(
+        config,
+        data=with_copies(config.data),
+        model=with_copies(config.model),
+        settings=with_copies(config.settings),
+    )
     return train(config, resumed=True, moved=images is not None, forgiving=forgiving)
 
 

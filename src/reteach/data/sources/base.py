@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 from ...errors import UserError
 from ...files import names_in, refuse_missing_images
 from ...item_index import first_repeated, rows_among
+from ...options.images_at_store import images_at_store
 from ...own import find
 from ...progress import note
+from ...storage import address
 from .arrays import ArraySource, open_npz
 from .cifar import open_cifar
 from .feature_table import is_table, read_table, refuse_lost_index
 from .folders import open_folder
 from .huggingface import is_saved, open_hf
+from .object_folder import open_object_folder
 from .shards import is_shards, open_shards
 
 __all__ = [
@@ -231,8 +234,8 @@ def tell_lost(source: Source, where: str) -> None:
 
 
 def _opened(where: str | Path, items: Sequence[str] | None, cache: Path | None) -> Source:
-    text = str(where)
-    path = Path(where)
+    text = images_at_store(str(where))
+    path = Path(text)
     if os.path.isdir(path) and not text.startswith(("hf:", "cifar:", PREFIX)):
         if is_table(path):
             table = open_features(path)
@@ -248,6 +251,8 @@ def _opened(where: str | Path, items: Sequence[str] | None, cache: Path | None) 
         source = open_cifar(text.removeprefix("cifar:"))
     elif is_shards(text):
         source = open_shards(text, cache)
+    elif (root := address(text)) is not None:
+        source = open_object_folder(root)
     elif path.suffix.lower() == ".npz":
         source = open_npz(path)
     else:

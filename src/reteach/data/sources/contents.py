@@ -14,6 +14,7 @@ from ..loading.decode import ImageError
 from .base import Source, SubsetSource
 from .folders import FolderSource, VideoSource
 from .huggingface import HuggingFaceSource
+from .object_folder import ObjectFolderSource
 from .shards import ShardSource
 
 T = TypeVar("T")
@@ -40,6 +41,8 @@ class Contents:
         source, row = self._origin(row)
         if isinstance(source, ShardSource):
             return int(source.sizes[row])
+        if isinstance(source, ObjectFolderSource):
+            return source.size(row)
         if isinstance(source, FolderSource):
             return _checked(lambda: os.stat(source.path(row)).st_size)
         return -1
@@ -51,7 +54,7 @@ class Contents:
             ImageError: they cannot be read.
         """
         source, row = self._origin(row)
-        if isinstance(source, ShardSource):
+        if isinstance(source, ShardSource | ObjectFolderSource):
             return _checked(lambda: source.content(row))
         if isinstance(source, FolderSource):
             return _checked(lambda: _whole(source.path(row)))

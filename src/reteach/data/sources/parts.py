@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from ...errors import UserError
 from ...item_index import first_repeated
 from ...processes import WorkerFailure, each
+from ...storage import address
+from ...storage import shards as at_store
 from ..item_ids import item_id
 from ..loading.reader import Augment, Pixels, mapped, pixels
 from .arrays import ArraySource
@@ -129,6 +131,7 @@ class TarParts:
         self.names = [item_id(Path(shard).stem) for shard in self.shards]
         if (twice := first_repeated(self.names)) is not None:
             raise UserError(f"{where}: two shards are called {twice!r}")
+        at_store.look(self.shards)
         self.sizes = [max(1, _bytes(shard) >> 20) for shard in self.shards]
 
     def open(self, numbers: Sequence[int]) -> Iterator[tuple[int, Opened | str]]:
@@ -325,6 +328,8 @@ def _apart(source: Source, rows: NDArray[np.int64], at_least: int | None) -> _Jo
 
 
 def _bytes(file: str) -> int:
+    if (where := address(file)) is not None:
+        return at_store.size(where)
     try:
         return os.stat(file).st_size
     except OSError:

@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 from ...errors import UserError
 from ...files import atomic_path, atomic_write, plain_json
 from ...item_index import first_repeated
+from ...storage import address
+from ...storage.shards import fetched
 from ...structured import parse_json
 from ..item_ids import item_id
 from ..loading.decode import EXTENSIONS
@@ -192,8 +194,13 @@ class Indexer:
 
 def index_shard(shard: str, endings: tuple[str, ...] = EXTENSIONS) -> ShardPart:
     """The members of one shard with such endings; damage is said in it."""
-    members, reason = scan(shard)
     stem = item_id(Path(shard).stem)
+    if (where := address(shard)) is not None:
+        try:
+            shard = str(fetched(where))
+        except UserError as error:
+            return ShardPart.empty(str(error))
+    members, reason = scan(shard)
     found: list[tuple[str, int, int, str | None]] = []
     others: list[str] = []
     if members:

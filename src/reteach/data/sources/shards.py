@@ -25,6 +25,8 @@ from ...errors import UserError
 from ...item_index import first_repeated
 from ...processes import WorkerFailure, cores, each
 from ...progress import progress
+from ...storage import Vanished, address
+from ...storage import shards as at_store
 from ...text_column import TextColumn
 from ..item_ids import item_id
 from ..loading.decode import EXTENSIONS, ImageError, decode
@@ -98,7 +100,7 @@ class ShardSource:
     @property
     def place(self) -> str:
         """Where the images are, for caches."""
-        return "\n".join(os.path.abspath(shard) for shard in self.shards)
+        return "\n".join(map(_whole_path, self.shards))
 
     def shard(self, row: int) -> str:
         """The path of the tar that holds an image."""
@@ -109,9 +111,15 @@ class ShardSource:
 
         Raises:
             OSError: the shard cannot be read.
-            ImageError: it has become shorter.
+            ImageError: it has become shorter, or has vanished from its store.
+            UserError: the store cannot be reached.
         """
         size = int(self.sizes[row])
+        if (where := address(self.shard(row))) is not None:
+            try:
+                return at_store.piece(where, int(self.offsets[row]), size)
+            except Vanished as error:
+                raise ImageError(f"shard {error}") from None
         with open(self.shard(row), "rb", buffering=0) as file:
             data = os.pread(file.fileno(), size, int(self.offsets[row]))
         if len(data) < size:
@@ -174,6 +182,7 @@ def open_shards(where: str, cache: Path | None = None, videos: bool | None = Non
     shards = expand(where)
     if not shards:
         raise UserError(f"no tar shards match {where}")
+    at_store.look(shards)
     found = _opened(shards, cache, bool(videos))
     if not len(found) and videos is None and _has_videos(found):
         found = _opened(shards, cache, videos=True)
@@ -260,8 +269,9 @@ def expand(where: str) -> list[str]:
     if os.path.exists(where):
         return [where]
     out: list[str] = []
+    find = glob.glob if address(where) is None else at_store.matching
     for path in _braces(where):
-        out += sorted(glob.glob(path)) if re.search(r"[*?]|\[.*\]", path) else [path]
+        out += sorted(find(path)) if re.search(r"[*?]|\[.*\]", path) else [path]
     return out
 
 
@@ -283,7 +293,13 @@ def _braces(text: str) -> list[str]:
     return [path for choice in choices for path in _braces(before + choice + after)]
 
 
+def _whole_path(shard: str) -> str:
+    return shard if address(shard) is not None else os.path.abspath(shard)
+
+
 def _stamp(path: str) -> str:
+    if (where := address(path)) is not None:
+        return at_store.stamp(where)
     try:
         status = os.stat(path)
     except OSError:
@@ -292,5 +308,5 @@ def _stamp(path: str) -> str:
 
 
 def _digest(shards: Sequence[str]) -> str:
-    names = "\n".join(item_id(os.path.abspath(shard)) for shard in shards)
+    names = "\n".join(item_id(_whole_path(shard)) for shard in shards)
     return hashlib.blake2b(names.encode(), digest_size=8).hexdigest()

@@ -12,6 +12,7 @@ from typing import final
 
 from ... import __version__
 from ...files import atomic_write
+from ...storage import shown
 from .blocks import panels
 from .html import Child, Html, join, tag
 
@@ -66,7 +67,7 @@ def document(title: str, header: Child, sections: Sequence[Section | None], foot
 
 def write_page(path: Path, title: str, header: Child, sections: Sequence[Section | None]) -> None:
     """Write a document; see :func:`document`."""
-    atomic_write(path, document(title, header, sections, footer(__version__)))
+    atomic_write(path, shown(document(title, header, sections, footer(__version__))))
 
 
 def top(command: str, title: Child, *more: Child) -> Html:

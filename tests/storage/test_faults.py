@@ -1,0 +1,86 @@
+"""Bad input at a store: one line, and nothing half-written under its final name."""
+
+from __future__ import annotations
+
+import pytest
+
+import store_world as world
+from reteach.cli import main
+from reteach.errors import UserError
+from reteach.files import atomic_write
+from reteach.storage import address, fetch, objects, path_of
+
+NOISE = "noise --labels {} --rate 0.5 --out s3://bucket/noisy.parquet --quiet"
+
+
+def _one_line(capsys, words: str) -> str:
+    assert main(words.split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_no_credentials_no_bucket_no_object_half_a_table_are_one_line(
+    store, capsys, monkeypatch, tmp_path
+):
+    world.make(tmp_path / "world")
+    table = (tmp_path / "world" / "labels.parquet").read_bytes()
+    store.put("bucket", "half.parquet", table[: len(table) // 2])
+    store.put("bucket", "whole.parquet", table)
+    said = _one_line(capsys, NOISE.format("s3://no-such-bucket/labels.parquet"))
+    assert said == "reteach: s3://no-such-bucket: there is no such bucket"
+    said = _one_line(capsys, NOISE.format("s3://bucket/none.parquet"))
+    assert said == "reteach: label table s3://bucket/none.parquet does not exist"
+    said = _one_line(capsys, NOISE.format("s3://bucket/half.parquet"))
+    assert said.startswith("reteach: s3://bucket/half.parquet: not a readable Parquet file")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    said = _one_line(capsys, NOISE.format("s3://bucket/whole.parquet"))
+    assert said.startswith("reteach: s3://bucket/whole.parquet: no credentials: set AWS_ACCESS_KEY")
+    assert store.names("bucket") == ["half.parquet", "whole.parquet"]
+
+
+@pytest.mark.parametrize("kind", ["drop", "503", "half"])
+def test_a_store_that_only_fails_leaves_nothing_under_the_name(store, monkeypatch, kind):
+    monkeypatch.setattr(objects, "TRIES", 2)
+    where = address("s3://bucket/table.csv")
+    assert where is not None
+    store.fail(1.0, kind, only="PUT")
+    with pytest.raises(
+        UserError, match=r"s3://bucket/table\.csv: the store failed 2 times in a row"
+    ):
+        atomic_write(path_of(where), "item\n")
+    store.fail(0)
+    assert store.names("bucket") == []
+    assert not path_of(where).exists()
+    atomic_write(path_of(where), "item\n")
+    assert store.content("bucket", "table.csv") == b"item\n"
+
+
+def test_other_bytes_than_were_written_are_refused(store, monkeypatch):
+    monkeypatch.setattr(objects, "TRIES", 2)
+    where = address("s3://bucket/a.csv")
+    assert where is not None
+    atomic_write(path_of(where), "abc")
+    meta = store.client().head_object(Bucket="bucket", Key="a.csv")["Metadata"]
+    store.client().put_object(Bucket="bucket", Key="a.csv", Body=b"abd", Metadata=meta)
+    with pytest.raises(UserError, match="not the bytes that were written"):
+        fetch(where)
+    assert path_of(where).read_text() == "abc"
+
+
+def test_a_shard_that_vanished_is_named_and_the_rest_goes_on(store, capsys, tmp_path):
+    from reteach.data.sources.base import open_source
+    from reteach.data.sources.shards import ShardSource
+
+    world.make(tmp_path / "world")
+    store.upload(tmp_path / "world", "bucket", "world")
+    store.client().delete_object(Bucket="bucket", Key="world/shards/001.tar")
+    source = open_source("s3://bucket/world/shards/{000..002}.tar")
+    assert isinstance(source, ShardSource)
+    assert len(source) == 12
+    (name, reason), *_ = source.lost
+    assert name == "s3://bucket/world/shards/001.tar"
+    assert "s3://bucket/world/shards/001.tar does not exist" in reason
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert len(open_source("s3://bucket/world/shards/*.tar")) == 12
