@@ -20,7 +20,7 @@ from reteach.cli import TABLE
 
 ROOT = Path(reteach.__file__).parent
 FLOORS = [
-    ("errors", "text_column"),
+    ("errors", "structured", "text_column"),
     ("storage",),
     (
         "files",
@@ -37,7 +37,6 @@ FLOORS = [
         "quick_csv",
         "processes",
         "spreadsheet",
-        "structured",
     ),
     ("sealed", "unreadable", "inline", "own"),
     ("frames",),

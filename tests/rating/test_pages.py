@@ -275,9 +275,13 @@ def test_zoom_by_key_pointer_and_wheel_keeps_within_the_image(browser: Any, site
     page.mouse.click(300, 400)
     assert scale() == 1
     page.mouse.wheel(0, -300)
-    page.wait_for_function("document.querySelector('[data-frame]').hasAttribute('data-zoomed')")
+    page.wait_for_function(
+        "() => document.querySelector('[data-frame]').hasAttribute('data-zoomed')"
+    )
     page.mouse.wheel(0, 900)
-    page.wait_for_function("!document.querySelector('[data-frame]').hasAttribute('data-zoomed')")
+    page.wait_for_function(
+        "() => !document.querySelector('[data-frame]').hasAttribute('data-zoomed')"
+    )
     assert shown(hands) == "--------"
     hands.close()
 
@@ -326,7 +330,7 @@ def test_a_skip_needs_no_answers_and_a_wrong_name_loses_none(browser: Any, site:
     hands.page.keyboard.press("Escape")
     hands.page.click("[data-save]")
     hands.page.wait_for_function(
-        "document.querySelector('#problem').textContent.includes('no such')"
+        "() => document.querySelector('#problem').textContent.includes('no such')"
     )
     assert shown(hands) == "nnnnnnnn"  # still there
     assert not len(ratings_of(site.store).answer)

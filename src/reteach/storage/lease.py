@@ -18,6 +18,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from ..errors import UserError
+from ..structured import parse_json
 from . import objects, view
 from .address import Address
 
@@ -148,7 +149,7 @@ class _Owner:
 
 def _said(held: bytes) -> dict[str, object]:
     try:
-        found = json.loads(held)
+        found = parse_json(held)
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

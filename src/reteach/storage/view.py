@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..structured import parse_json
 from . import objects
 from .address import SCHEMES, Address, address
 from .objects import ObjectInfo
@@ -171,7 +172,7 @@ def _stat(path: Path) -> list[int]:
 def _current(path: Path) -> str | None:
     """The tag of the object that a file is the same as; None: it was changed here, or is of none."""
     try:
-        said = json.loads(_note(path).read_text())
+        said = parse_json(_note(path).read_text())
         return str(said["tag"]) if said["stat"] == _stat(path) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -385,7 +386,7 @@ def _taken_in(lines: list[str], line: str) -> list[str]:
 
 def _parsed(line: str) -> dict[str, Any]:
     try:
-        found = json.loads(line)
+        found = parse_json(line)
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -19,6 +19,7 @@ from ...errors import UserError
 from ...labels import Rows, Soft
 from ...parquet import open_parquet
 from ...scratch import GrowingArray
+from ...structured import parse_json
 from ...text_column import TextColumn
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _class_list(schema: pa.Schema) -> list[str]:
     from .tag_tables import schema_of
 
     try:
-        listed = json.loads((schema.metadata or {})[b"reteach.classes"])
+        listed = parse_json((schema.metadata or {})[b"reteach.classes"])
         expected = schema_of(listed)
     except (KeyError, ValueError, TypeError):
         raise _Unusual from None
