@@ -155,7 +155,7 @@ QUICK = {
     "train": f"--steps 6 --val-fraction 0.4 {TINY}",
     "compare": f"--steps 6 --processes 1 {TINY}",
     "relabel clean": f"--steps 6 {TINY}",
-    "transfer": f"--steps 6 {TINY}",
+    "transfer": "--steps 6 --batch-size 8 --workers 0",
     "review": "--no-browser --port 0 --folds 3 --workers 0",
     "rate": "--port 0",
 }
@@ -178,6 +178,8 @@ def _fitting(command: str, added: str) -> str:
     """The further settings, less those that the command has or that do not go with it."""
     words = command.split()
     pairs = [f"--{pair}".split() for pair in added.split("--")[1:]]
+    if "--mode fc-only" in command:
+        pairs = [pair for pair in pairs if pair[0] not in ("--steps", "--batch-size")]
     if any(word.endswith(".features") for word in words):
         pairs = [pair for pair in pairs if pair[0] != "--image-size"]
     elif "--freeze" in words or "--pretrained" in words:
