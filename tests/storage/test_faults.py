@@ -8,6 +8,8 @@ import store_world as world
 from reteach.cli import main
 from reteach.errors import UserError
 from reteach.files import atomic_write
+from reteach.options.paths import with_copies
+from reteach.options.shared import Data
 from reteach.storage import address, fetch, objects, path_of
 
 NOISE = "noise --labels {} --rate 0.5 --out s3://bucket/noisy.parquet --quiet"
@@ -55,6 +57,16 @@ def test_a_store_that_only_fails_leaves_nothing_under_the_name(store, monkeypatc
     assert not path_of(where).exists()
     atomic_write(path_of(where), "item\n")
     assert store.content("bucket", "table.csv") == b"item\n"
+
+
+def test_a_record_read_in_an_empty_scratch_folder_fetches_what_it_names(store):
+    store.put("bucket", "labels.csv", b"item,labels\na.jpg,cat\n")
+    where = address("s3://bucket/labels.csv")
+    assert where is not None
+    labels = path_of(where)  # as config.yaml is read by a machine that resumes
+    assert not labels.exists()
+    assert with_copies(Data(labels=labels)).labels == labels
+    assert labels.read_bytes() == store.content("bucket", "labels.csv")
 
 
 def test_other_bytes_than_were_written_are_refused(store, monkeypatch):

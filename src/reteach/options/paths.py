@@ -180,7 +180,8 @@ def _copy(value: Any, mark: Input | None, made: bool) -> Any:
         return value
     if (here := storage.local_path(value)) is not None:
         return here
-    where = storage.address(value)
+    # a record that was read here has paths in the scratch folder, where perhaps nothing is yet
+    where = storage.address(value) or storage.address_of(value)
     if where is None:
         return value
     if made:
