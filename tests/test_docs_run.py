@@ -55,7 +55,7 @@ UNTRAINED = "the scores cannot tell present from absent"
 
 def globbed(word: str) -> list[str]:
     """A word as a shell hands it on: lists of items by pattern; patterns of shards are reteach's."""
-    return sorted(glob(word)) if word.endswith(".txt") and "*" in word else [word]
+    return sorted(glob(word)) if word.endswith((".txt", ".parquet")) and "*" in word else [word]
 
 
 def run(command: str, capsys) -> None:
