@@ -12,6 +12,7 @@ import hashlib
 import os
 import random
 import re
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -120,19 +121,28 @@ def whole(where: Address) -> bytes:
 def get(where: Address, path: Path, found: ObjectInfo) -> None:
     """Copy an object into a file, and hold its size and its checksum, if it has one, against it.
 
+    The file appears whole under its name, in a folder that is made where it is missing.
+
     Raises:
         UserError: it is gone, not what was written, or the store cannot be reached.
     """
 
     def copy(fs: Any) -> None:
-        fs.get_file(where.path, str(path))
-        if (size := path.stat().st_size) != found.size:
+        fs.get_file(where.path, str(part))
+        if (size := part.stat().st_size) != found.size:
             raise _Half(f"{size} of {found.size} bytes")
         said = _checksum(fs, where)
-        if said is not None and said != _digest(path):
+        if said is not None and said != _digest(part):
             raise _Half("not the bytes that were written")
 
-    _tried(where, copy)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        _tried(where, copy)
+        os.replace(part, path)
+    finally:
+        with suppress(OSError):
+            part.unlink()
 
 
 def put(path: Path, where: Address) -> None:

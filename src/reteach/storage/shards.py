@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
@@ -63,13 +62,7 @@ def fetched(where: Address) -> Path:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         _make_room(path.parent, found.size)
-        part = path.with_name(f".{secrets.token_hex(8)}.part")
-        try:
-            objects.get(where, part, found)
-            os.replace(part, path)
-        finally:
-            with suppress(OSError):
-                part.unlink()
+        objects.get(where, path, found)
     return path
 
 

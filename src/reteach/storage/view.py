@@ -130,14 +130,7 @@ def _fetch_below(where: Address, folder: Path, found: dict[str, ObjectInfo]) -> 
 def _fetch_one(where: Address, path: Path, found: ObjectInfo) -> None:
     if _current(path) == found.tag:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        objects.get(where, part, found)
-        os.replace(part, path)
-    finally:
-        with suppress(OSError):
-            part.unlink()
+    objects.get(where, path, found)
     _remember(path, found.tag)
 
 
