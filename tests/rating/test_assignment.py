@@ -12,10 +12,10 @@ from sqlalchemy import bindparam, event, select
 
 from rating_kit import Clock, label_plan, new_store
 from reteach.rating.assignment import MANY, Flow, NoImages, NotYours
+from reteach.rating.beside import Beside
 from reteach.rating.export import ratings_of
 from reteach.rating.overview import missing_items, progress, rater_rows
 from reteach.rating.raters import add_raters, set_state
-from reteach.rating.beside import Beside
 from reteach.rating.schema import assignments, tasks
 from reteach.rating.settle import tally
 from reteach.rating.store import Store
@@ -238,7 +238,7 @@ def test_how_far_a_rater_is_counts_regular_open_tasks(where: str) -> None:
 
 
 def test_how_far_a_rater_is_looks_at_open_tasks_once(tmp_path: Path) -> None:
-    """Not for each of them whether the rater had it: of 38,000 tasks that was a quarter of a server's work."""
+    """Not for each of them whether the rater had it: that was a quarter of a server's work."""
     store = new_store(tmp_path / "ratings.db")
     said: list[tuple[str, tuple[object, ...]]] = []
     event.listen(store.engine, "before_cursor_execute", lambda *a: said.append((a[2], a[3])))
