@@ -1,37 +1,50 @@
 """Peak memory of the steps that go over very many items, at two sizes: does it grow with them?
 
-    python -m benchmarks.memory --folder /tmp/big weak picks index select tags
+    python -m benchmarks.memory --folder /tmp/big weak picks index select score tags
 
 Each step runs in a process of its own. *Anonymous* memory is what the process itself holds (the largest
 ``RssAnon`` seen, looked at every 5 ms); pages of mapped files are counted apart (the largest ``RssFile``),
 since the system takes them back when somebody else needs the room. The items are those of tar shards of
-10,000 images, as the kept index names them; no image is there or looked at.
+10,000 images, as the kept index names them; but for ``score`` no image is there or looked at. ``score`` sees
+tar files, all of them links to one file of 10,000 tiny images, of which all but the last 200,000 have their
+scores already: so the images that it looks at are as many at every size, and the parts that it knows are not.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import os
 import subprocess
 import sys
+import tarfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+if TYPE_CHECKING:
+    from reteach.data.dataset import Dataset
+    from reteach.data.loading.samplers import Sampler
+    from reteach.scoring.scorer import ScoringTask
+
 SIZES = (1_000_000, 10_000_000)
 SHARD = 10_000
 CLASSES = tuple(f"class{c:03d}" for c in range(1000))
+SCORED = 200_000
+"""Images that ``score`` looks at, of any number."""
 _BLOCK = 2**17
 
 
-def names(first: int, stop: int) -> pa.Array:
+def names(rows: Iterable[int]) -> pa.Array:
     """Item ids, shard by shard."""
-    found = [f"z-{i // SHARD:06d}/{i % SHARD:06d}" for i in range(first, stop)]
+    found = [f"z-{i // SHARD:06d}/{i % SHARD:06d}" for i in rows]
     return pa.array(found, pa.large_string())
 
 
@@ -44,7 +57,7 @@ def make_index(folder: Path, n: int) -> Path:
         parts = []
         for first in range(0, n, SHARD):
             columns = {
-                "item": names(first, first + SHARD),
+                "item": names(range(first, first + SHARD)),
                 "offset": pa.array(np.arange(SHARD) * 512, pa.int64()),
                 "size": pa.array(np.full(SHARD, 300), pa.uint32()),
                 "label": pa.nulls(SHARD, pa.string()).dictionary_encode(),
@@ -69,7 +82,7 @@ def make_tags(folder: Path, n: int) -> Path:
                 count = min(_BLOCK, n - first)
                 drawn = words.take(pa.array(draw.integers(0, 3000, 3 * count)))
                 tags = pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32) * 3, drawn)
-                columns = [names(first, first + count).cast(pa.string()), tags]
+                columns = [names(range(first, first + count)).cast(pa.string()), tags]
                 out.write_table(pa.table(columns, schema=schema))
     return file
 
@@ -112,9 +125,8 @@ def make_picks(folder: Path, n: int) -> Path:
     file = folder / f"picks-{n}.parquet"
     if not file.exists():
         rows = np.random.default_rng(0).choice(n, 100_000, replace=False)
-        item = [f"z-{i // SHARD:06d}/{i % SHARD:06d}" for i in rows.tolist()]
         columns = {
-            "item": pa.array(item),
+            "item": names(rows.tolist()).cast(pa.string()),
             "class": pa.array(np.repeat(np.arange(1000, dtype=np.int32), 100)),
             "score": pa.array(np.full(100_000, 0.5, np.float32)),
             "rank": pa.array(np.tile(np.arange(1, 101, dtype=np.int32), 1000)),
@@ -122,6 +134,61 @@ def make_picks(folder: Path, n: int) -> Path:
         meta = {"reteach.classes": json.dumps(CLASSES)}
         pq.write_table(pa.table(columns).replace_schema_metadata(meta), file)
     return file
+
+
+def make_tars(folder: Path, n: int) -> Path:
+    """n images in tar files, which are all one."""
+    from PIL import Image
+
+    tars = folder / f"tars-{n}"
+    if not tars.exists():
+        tars.mkdir()
+        draw, first = np.random.default_rng(0), tars / "z-000000.tar"
+        with tarfile.open(first, "w") as tar:
+            for number in range(SHARD):
+                held = io.BytesIO()
+                Image.fromarray(draw.integers(0, 256, (8, 8, 3), np.uint8)).save(held, "JPEG")
+                about = tarfile.TarInfo(f"{number:06d}.jpg")
+                about.size = held.tell()
+                tar.addfile(about, io.BytesIO(held.getvalue()))
+        for shard in range(1, n // SHARD):
+            os.link(first, tars / f"z-{shard:06d}.tar")
+    return tars
+
+
+def make_run(folder: Path, n: int) -> Path:
+    """A run folder with a tiny untrained network for 1,000 classes."""
+    from benchmarks.score import run_folder
+
+    run = folder / "run"
+    return run if run.exists() else run_folder(run, "reteach_tiny", 8, len(CLASSES))
+
+
+def make_scored(folder: Path, n: int) -> Path:
+    """The scores of all images but for the last 200,000: shards of no rows, which say what they are of."""
+    from reteach.scores.table import ScoreWriter
+    from reteach.scoring.scorer import UNREADABLE, Scorer
+
+    task = _task(folder, n)
+    task.out.mkdir(exist_ok=True)
+    scorer = Scorer(task)
+    for number, name in enumerate(scorer.parts.names):
+        file = task.out / f"{name}.parquet"
+        if number >= (n - SCORED) // SHARD:
+            file.unlink(missing_ok=True)
+        elif not file.exists():
+            meta = scorer.metadata(number) | {UNREADABLE: "[]"}
+            with ScoreWriter(file, scorer.saved.classes, logits=True, metadata=meta):
+                pass
+    return task.out
+
+
+def _task(folder: Path, n: int) -> ScoringTask:
+    from reteach.scoring.scorer import ScoringTask
+
+    images = f"{make_tars(folder, n)}/z-{{000000..{n // SHARD - 1:06d}}}.tar"
+    run, out = make_run(folder, n), folder / f"scored-{n}"
+    return ScoringTask(run, images, out, 10, workers=0, device="cpu", threads=1)
 
 
 def source(folder: Path, n: int) -> object:
@@ -157,15 +224,25 @@ def tags(folder: Path, n: int) -> None:
     label_tags(make_tags(folder, n), folder / "out.parquet", Matcher(CLASSES), Limits(256, 1))
 
 
+def _drawn(images: Dataset, order: Sampler) -> None:
+    """The images are recorded as a stage does it, and a thousand batches of 256 drawn with their targets."""
+    import torch
+
+    from reteach.data.loading.dense_labels import DenseLabels
+    from reteach.engine.fingerprint import describe
+
+    describe({"dataset": images, "order": order})
+    targets = DenseLabels(images.labels, "cpu")
+    for step in range(1000):
+        rows = order.rows(step, 256)
+        targets.of(rows, torch.from_numpy(rows))
+
+
 def weak(folder: Path, n: int) -> None:
     """What ``train semi --tags`` does with the labels before and while it trains: matched to the images,
     recorded, and a thousand batches of 256 drawn with their targets."""
-    import torch
-
     from reteach.data.dataset import Dataset
-    from reteach.data.loading.dense_labels import DenseLabels
     from reteach.data.loading.samplers import WeightedSampler
-    from reteach.engine.fingerprint import describe
     from reteach.relabel.weak.hashtags import square_root
     from reteach.relabel.weak.weak_labels import weak_labels
 
@@ -173,21 +250,13 @@ def weak(folder: Path, n: int) -> None:
     found = weak_labels(make_weak(folder, n), pile.items, CLASSES)
     tagged = pile.take(found.shares(), found.rows)
     order = WeightedSampler(square_root(found.labels), 0, "weak")
-    describe({"dataset": tagged, "order": order})
-    targets = DenseLabels(tagged.labels, "cpu")
-    for step in range(1000):
-        rows = order.rows(step, 256)
-        targets.of(rows, torch.from_numpy(rows))
+    _drawn(tagged, order)
 
 
 def picks(folder: Path, n: int) -> None:
     """What ``train semi --picks`` does: the picked images of the pile, recorded, and a thousand batches."""
-    import torch
-
     from reteach.data.dataset import Dataset
-    from reteach.data.loading.dense_labels import DenseLabels
     from reteach.data.loading.samplers import Epochs, every
-    from reteach.engine.fingerprint import describe
     from reteach.labels import Single
     from reteach.relabel.selection.topk_numpy import read_picks
     from reteach.runs.inputs import _picked
@@ -198,11 +267,7 @@ def picks(folder: Path, n: int) -> None:
     given, _ = read_picks(table, pile.items, CLASSES)
     chosen = pile.take(Single(given.cls, CLASSES), given.row)
     order = Epochs(every(len(chosen)), 0)
-    describe({"dataset": chosen, "order": order})
-    targets = DenseLabels(chosen.labels, "cpu")
-    for step in range(1000):
-        rows = order.rows(step, 256)
-        targets.of(rows, torch.from_numpy(rows))
+    _drawn(chosen, order)
 
 
 def select(folder: Path, n: int) -> None:
@@ -214,12 +279,23 @@ def select(folder: Path, n: int) -> None:
     assert main([*words, "--out", str(folder / "out.parquet")]) == 0
 
 
+def score(folder: Path, n: int) -> None:
+    """``score`` of the last 200,000 images, the others having their scores."""
+    from reteach.scoring.score import score
+
+    found = score(_task(folder, n))
+    assert found.images == SCORED
+    assert not found.failed
+    assert not found.unreadable
+
+
 STEPS: dict[str, Callable[[Path, int], None]] = {
     "index": index,
     "tags": tags,
     "weak": weak,
     "picks": picks,
     "select": select,
+    "score": score,
 }
 _INPUTS = {
     "index": [make_index],
@@ -227,6 +303,7 @@ _INPUTS = {
     "weak": [make_index, make_weak],
     "picks": [make_index, make_picks],
     "select": [make_scores],
+    "score": [make_scored],
 }
 
 

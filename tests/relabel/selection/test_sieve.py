@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import score_shards as toy
+from reteach.parquet import open_parquet
 from reteach.relabel.selection import sieve, topk_duckdb
 from reteach.relabel.selection.score_shards import open_shards
 from reteach.relabel.selection.sieve import Sieve, WantedRows, reached
@@ -73,6 +74,30 @@ def test_most_rows_are_dropped_as_they_are_read(
     assert {(i, c) for i, c, _, _ in toy.oracle(table, dict.fromkeys(range(7), 5))} <= left
     assert found.rows == 0
     assert (found.bars > 0.9).all()
+
+
+def test_fewer_rows_pass_where_bars_run_ahead_and_none_that_counts_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sieve, "_BATCH", 64)
+    monkeypatch.setattr(sieve, "_EARLY", 64)
+    table = toy.rows(1, items=6000, levels=10**6)
+    file = toy.write(tmp_path / "t.parquet", table)
+    passed = []
+    for total in (0, len(table)):
+        found, met = Sieve.empty(wanted(40), total), 0
+        with open_parquet(file) as reader:
+            for batch in reader.iter_batches(64, columns=["item", "class", "score"]):
+                before = found.bars
+                met += int((batch["score"].to_numpy() >= before[batch["class"].to_numpy()]).sum())
+                found._add(batch)
+        passed.append(met)
+        found.tighten()
+        rows = found.take()
+        assert rows is not None
+        left = {(r["item"], r["class"]) for r in rows.to_pylist()}
+        assert {(i, c) for i, c, _, _ in toy.oracle(table, dict.fromkeys(range(7), 40))} <= left
+    assert passed[1] < passed[0] * 0.6
 
 
 @pytest.mark.parametrize("levels", [1, 10**6])

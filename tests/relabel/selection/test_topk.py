@@ -29,7 +29,7 @@ from reteach.relabel.selection import topk_duckdb as topk_sql
 from reteach.relabel.selection.database import Limits
 from reteach.relabel.selection.item_lists import Exclusions
 from reteach.relabel.selection.quotas import paper_ratio, proportional
-from reteach.relabel.selection.score_shards import Shard, open_shards, pieces
+from reteach.relabel.selection.score_shards import Shard, open_shards, pieces, shuffled
 from reteach.relabel.selection.topk import RankingRule, Selection, select
 from reteach.scores.table import open_scores
 from reteach.tables import LabelTable, write_labels
@@ -45,6 +45,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topk_sql, "SIFTED", 50)
     monkeypatch.setattr(topk_sql, "LARGEST_SIFTED", 150)
     monkeypatch.setattr(sieve, "_BATCH", 16)
+    monkeypatch.setattr(sieve, "_EARLY", 8)
 
 
 def pick(table: Path, out: Path, per_class: int, **options: Any) -> Selection:
@@ -107,6 +108,40 @@ def test_equals_a_full_sort(
     assert found.counts.tolist() == [tally[i] for i in range(7)]
     assert found.empty == [SEVEN[i] for i in range(7) if not tally[i]]
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("seed", range(4))
+def test_bars_too_high_ahead_of_their_proof_are_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Nothing is added for chance: half of the bars are too high, and their classes are read once more."""
+    monkeypatch.setattr(sieve, "_CHANCE", 0.0)
+    missed = []
+    look = topk_sql.Ranking._missed
+
+    def noted(self: topk_sql.Ranking, found: sieve.Sieve) -> Any:
+        missed.append(look(self, found))
+        return missed[-1]
+
+    monkeypatch.setattr(topk_sql.Ranking, "_missed", noted)
+    table = toy.rows(seed, items=700, levels=10**6)
+    file = toy.write(tmp_path / "s.parquet", table, group=70, classes=SEVEN)
+    pick(file, tmp_path / "p.parquet", 30)
+    assert toy.read(tmp_path / "p.parquet") == toy.oracle(table, dict.fromkeys(range(7), 30))
+    assert missed[0].any()
+
+
+def test_row_groups_are_read_once_each_and_in_no_order() -> None:
+    shards = [Shard(Path(f"{n}"), (5,) * n, None) for n in range(30)]
+    read = [(f, g) for piece in shuffled(shards, 10, 20) for f, gs in piece.items() for g in gs]
+    every = [(shard.file, g) for shard in shards for g in range(len(shard.groups))]
+    assert sorted(read) == sorted(every)
+    place = [every.index(each) for each in read]
+    assert abs(np.corrcoef(place, np.arange(len(place)))[0, 1]) < 0.1
+    sizes = [5 * sum(map(len, piece.values())) for piece in shuffled(shards, 10, 20)]
+    assert sizes[:2] == [10, 10]
+    assert max(sizes) == 20
 
 
 def in_sample(item: Any, share: float, seed: int) -> bool:

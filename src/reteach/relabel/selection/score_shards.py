@@ -12,6 +12,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from ...errors import UserError
 from ...parquet import BadParquet, open_parquet, parquet_errors
 from ...scores.columns import class_list
@@ -170,6 +172,29 @@ def pieces(shards: Sequence[Shard], first: int, largest: int) -> Iterator[ShardP
             stop += rows
     if waiting:
         yield ShardPiece(tuple(waiting), held)
+
+
+def shuffled(shards: Sequence[Shard], first: int, largest: int) -> Iterator[dict[Path, list[int]]]:
+    """All row groups in pieces like those of :func:`pieces`, in an order that has nothing to do with theirs.
+
+    So what stands in the first pieces is like the rest, also where the shards were sorted by content.
+
+    Yields:
+        file -> its row groups that are read together.
+    """
+    groups = [(n, g) for n, shard in enumerate(shards) for g in range(len(shard.groups))]
+    piece: dict[Path, list[int]] = {}
+    done = held = 0
+    for at in np.random.default_rng(0).permutation(len(groups)).tolist():
+        number, group = groups[at]
+        shard = shards[number]
+        if piece and held + shard.groups[group] > min(max(first, done), largest):
+            yield piece
+            done, held, piece = done + held, 0, {}
+        piece.setdefault(shard.file, []).append(group)
+        held += shard.groups[group]
+    if piece:
+        yield piece
 
 
 def _layout(file: Path, schema: pa.Schema) -> ShardLayout:

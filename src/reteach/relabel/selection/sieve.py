@@ -3,11 +3,16 @@
 What is read and not wanted costs a comparison: most rows lie below the lowest bar of all classes. The bars
 rise as rows gather. What is left still holds the K best rows of each class, and all that equal the last of
 them; who of those is picked is settled by :mod:`.topk_duckdb`.
+
+**Bars ahead of their proof.** That K rows of a class reach a bar proves it. After a share s of the table only
+about K · s of its K best rows have been met, so the proven bars are low, and about K · ln(1 / s) rows pass
+them in vain. Where the table is read in no order, the key that K · s rows reach, and some more for chance, is
+a bar that K rows will most likely reach. Whether they have is looked at in the end, by :mod:`.topk_duckdb`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -21,14 +26,19 @@ from .database import arrow, numpy
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 Bars = NDArray[Any]
 _BATCH = 2**17
 """Rows that are decoded at once."""
 _LARGEST, _LARGEST_OF_TEXTS = 2**20, 2**18
-"""More picks than this do not wait in memory: some 64 MB of rows, of items that are numbers or texts."""
-_CELLS = 2**19
-"""About so many counts, of all classes together, are made to find the bars."""
+"""More rows than this are not in memory at once: some 64 MB, of items that are numbers or texts."""
+_FEWEST_CELLS, _CELLS = 2**16, 2**19
+"""About so many counts, of all classes together, are made to find the bars: more for more rows."""
+_EARLY = 2**16
+"""Rows that gather before bars are sought ahead of their proof."""
+_CHANCE = 5.0
+"""Standard deviations by which more rows than expected must reach a bar ahead of its proof."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +63,15 @@ class WantedRows:
     excluded: pa.Array
 
     @property
+    def largest(self) -> int:
+        """Rows that may be in memory at once."""
+        return _LARGEST if str(self.excluded.type) == "int64" else _LARGEST_OF_TEXTS
+
+    @property
     def room(self) -> int:
         """Rows that may wait in memory before their bars are sought; 0: none."""
-        picks, whole = int(self.quotas.sum()), str(self.excluded.type) == "int64"
-        return 2 * picks + _BATCH if picks <= (_LARGEST if whole else _LARGEST_OF_TEXTS) else 0
+        picks = int(self.quotas.sum())
+        return 2 * picks + _BATCH if picks <= self.largest else 0
 
 
 @final
@@ -66,21 +81,28 @@ class Sieve:
 
     wanted: WantedRows
     bars: Bars
-    """(C,) each class has K rows of at least this key, or it is the lowest number."""
+    """(C,) rows of a lower key are dropped: K rows reach it, or will if the rest is like what was read."""
+    total: int = 0
+    """Rows of the whole table, to look ahead; 0: all bars are proven."""
+    seen: int = 0
+    """Rows that were read."""
     tables: list[pa.Table] = field(default_factory=list)
     rows: int = 0
     limit: int = 0
     """Rows that may gather before the bars are raised; 0: they stay as they are."""
 
     @classmethod
-    def empty(cls, wanted: WantedRows) -> Sieve:
+    def empty(cls, wanted: WantedRows, total: int = 0) -> Sieve:
         """Nothing is known."""
         bars = np.where(wanted.quotas > 0, -np.inf, np.inf).astype(wanted.kind)
-        return cls(wanted, bars, limit=wanted.room)
+        return cls(wanted, bars, total).another()
 
     def another(self) -> Sieve:
         """One that begins with these bars, and no rows."""
-        return Sieve(self.wanted, self.bars, limit=self.wanted.room)
+        room = self.wanted.room
+        return Sieve(
+            self.wanted, self.bars, self.total, limit=min(room, _EARLY) if self.total else room
+        )
 
     def read(self, file: Path, groups: Sequence[int] | None = None) -> Sieve:
         """The same with the rows of a file, or of some of its row groups.
@@ -91,18 +113,19 @@ class Sieve:
         """
         wanted = self.wanted
         names = None if wanted.classes is None else ["class"]
+        columns = ["item", "class", *wanted.numbers]
         with open_parquet(file, read_dictionary=names) as reader:
-            for batch in reader.iter_batches(
-                _BATCH, groups, ["item", "class", *wanted.numbers], use_threads=False
-            ):
-                _check(file, batch)
-                self._add(batch)
+            for group in range(reader.num_row_groups) if groups is None else groups:
+                for batch in _batches(reader, group, columns, wanted.largest):
+                    _check(file, batch)
+                    self._add(batch)
         return self
 
     def absorb(self, other: Sieve) -> None:
         """Add what another has gathered of other rows."""
         self.bars = np.maximum(self.bars, other.bars)
         self.tables += other.tables
+        self.seen += other.seen
         self.rows += other.rows
         if self.rows > self.limit:
             self.tighten()
@@ -111,7 +134,8 @@ class Sieve:
         """Hand over all rows; the bars stay."""
         import pyarrow as pa
 
-        tables, self.tables, self.rows, self.limit = self.tables, [], 0, self.wanted.room
+        tables, self.tables, self.rows = self.tables, [], 0
+        self.limit = self.another().limit
         return pa.concat_tables(tables) if tables else None
 
     def _add(self, batch: pa.RecordBatch) -> None:
@@ -119,6 +143,7 @@ class Sieve:
         import pyarrow.compute as pc
 
         wanted = self.wanted
+        self.seen += len(batch)
         key = numpy(batch.column(wanted.key))
         rows = np.flatnonzero(~(key < self.bars.min()))  # NaN stays, and is refused later
         if wanted.minimum is not None:
@@ -141,17 +166,37 @@ class Sieve:
             self.tighten()
 
     def tighten(self) -> None:
-        """Raise the bars to the K-th best rows that wait, and drop what is below."""
+        """Raise the bars to the K-th best rows that wait, or ahead of that, and drop what is below."""
         import pyarrow as pa
 
         if not self.limit or not self.rows:
             return
         whole = pa.concat_tables(self.tables).combine_chunks()
         cls, key = (numpy(whole[name].chunk(0)) for name in ("class", self.wanted.key))
-        self.bars = np.maximum(self.bars, reached(cls, key, self.wanted.quotas))
+        self.bars = np.maximum(self.bars, reached(cls, key, self._ahead()))
         kept = whole.take(arrow(np.flatnonzero(~(key < self.bars.take(cls, mode="clip")))))
         self.tables, self.rows = [kept], len(kept)
         self.limit = max(self.limit, 2 * self.rows)  # where very many are equal, seldom in vain
+
+    def _ahead(self) -> NDArray[np.int64]:
+        """(C,) of how many rows the last one is a bar: K, or fewer after a part of the table."""
+        quotas = self.wanted.quotas
+        share = min(1.0, self.seen / self.total) if self.total else 1.0
+        expected = quotas * share
+        # the number scatters like that of draws without replacement; a small one is more skewed
+        more = _CHANCE * np.sqrt(expected * (1 - share)) + _CHANCE**2 / 4 * (1 - share)
+        asked: NDArray[np.int64] = np.ceil(expected + more).astype(np.int64)
+        return np.minimum(quotas, asked)
+
+
+def _batches(
+    reader: pq.ParquetFile, group: int, columns: list[str], largest: int
+) -> Iterator[pa.RecordBatch]:
+    """A row group in pieces; of no more than ``largest`` rows decoded whole, which is a fifth cheaper."""
+    if reader.metadata.row_group(group).num_rows > largest:
+        yield from reader.iter_batches(_BATCH, [group], columns, use_threads=False)
+    else:
+        yield from reader.read_row_group(group, columns, use_threads=False).to_batches(_BATCH)
 
 
 def _check(file: Path, batch: pa.RecordBatch) -> None:
@@ -190,7 +235,8 @@ def reached(cls: NDArray[Any], key: NDArray[Any], quotas: NDArray[np.int64]) -> 
     """
     code, classes = _falling(key), len(quotas)
     best, worst = int(code.min()), int(code.max())
-    shift = max(0, (worst - best).bit_length() - max(1, (_CELLS // classes).bit_length() - 1))
+    cells = min(max(_FEWEST_CELLS, 2 * len(key)), _CELLS)
+    shift = max(0, (worst - best).bit_length() - max(1, (cells // classes).bit_length() - 1))
     steps = ((worst - best) >> shift) + 1
     step = (code - np.uint32(best)) >> np.uint32(shift)
     within = (cls >= 0) & (cls < classes)

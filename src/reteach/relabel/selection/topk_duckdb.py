@@ -16,7 +16,7 @@ from ...files import atomic_path
 from ...parquet import BadParquet
 from ...scores.columns import one_line
 from .database import Database, arrow, quoted
-from .score_shards import ShardPiece, Shards, Skipped, pieces
+from .score_shards import ShardPiece, Shards, Skipped, pieces, shuffled
 from .sieve import Sieve, WantedRows
 
 if TYPE_CHECKING:
@@ -158,58 +158,78 @@ class Ranking:
         )
 
     def _sift(self, quotas: NDArray[np.int64], on_progress: Progress | None) -> None:
-        """Most rows are dropped as they are read, and DuckDB gets the rest."""
+        """Most rows are dropped as they are read, and DuckDB gets the rest.
+
+        Where a bar ahead of its proof turns out to be too high, its class is read once more.
+        """
+        sieve = self._sifted(quotas, self.table.rows, on_progress)
+        missed = self._missed(sieve)
+        if missed.any():
+            index = ", ".join(map(str, np.flatnonzero(missed).tolist()))
+            self._db.run(f"delete from kept where class in ({index})")
+            self._sifted(np.where(missed, quotas, 0), 0, on_progress)
+
+    def _sifted(self, quotas: NDArray[np.int64], total: int, on_progress: Progress | None) -> Sieve:
+        """All pieces, through a sieve that looks ahead to ``total`` rows; what it let through is kept."""
         number: dict[str, type[np.floating[Any]]] = {"float": np.float32, "double": np.float64}
         layout = self._layout
-        sieve = Sieve.empty(
-            WantedRows(
-                quotas,
-                self._classes if self._layout.classes_are == "names" else None,
-                tuple(self._numbers),
-                self._key,
-                number[str(getattr(layout, self._key))],
-                None if self._minimum is None else number[str(layout.score)](self._minimum),
-                self._excluded,
-            )
+        wanted = WantedRows(
+            quotas,
+            self._classes if self._layout.classes_are == "names" else None,
+            tuple(self._numbers),
+            self._key,
+            number[str(getattr(layout, self._key))],
+            None if self._minimum is None else number[str(layout.score)](self._minimum),
+            self._excluded,
         )
+        sieve = Sieve.empty(wanted, total)
         room = 2 * int(quotas.sum()) + FIRST
-        held = done = 0
+        held = 0
         with ThreadPoolExecutor(self._db.threads) as pool:
-            for piece in pieces(self.table.shards, SIFTED, LARGEST_SIFTED * self._db.threads):
+            size = LARGEST_SIFTED * self._db.threads
+            for piece in shuffled(self.table.shards, SIFTED, size):
                 self._absorb(sieve, piece, pool)
-                done += piece.rows
-                if sieve.rows > sieve.wanted.room:  # they shall not wait in memory
+                if sieve.rows > wanted.room:  # they shall not wait in memory
                     held = self._shrink(held + self._hand_over(sieve), room)
-                    sieve.bars = np.maximum(sieve.bars, self._bars().astype(sieve.wanted.kind))
+                    sieve.bars = np.maximum(sieve.bars, self._bars().astype(wanted.kind))
                 if on_progress is not None:
-                    on_progress(done, f"{held + sieve.rows:,} rows kept")
+                    on_progress(sieve.seen, f"{held + sieve.rows:,} rows kept")
         sieve.tighten()
         self._hand_over(sieve)
+        return sieve
 
-    def _absorb(self, sieve: Sieve, piece: ShardPiece, pool: ThreadPoolExecutor) -> None:
+    def _missed(self, sieve: Sieve) -> NDArray[np.bool_]:
+        """(C,) the classes of which fewer than K rows reach the bar that others were dropped by."""
+        high = np.isfinite(sieve.bars)
+        self._db.give("bars", {"class": np.flatnonzero(high), "least": sieve.bars[high]})
+        found = self._db.run(
+            f"""select q.class from quota q join bars b on b.class = q.class
+            left join kept s on s.class = q.class and s.{self._key} >= b.least
+            group by q.class, q.k having count(s.class) < q.k"""
+        )
+        self._db.forget("bars")
+        missed = np.zeros(len(sieve.bars), np.bool_)
+        missed[[cls for (cls,) in found]] = True
+        return missed
+
+    def _absorb(self, sieve: Sieve, piece: dict[Path, list[int]], pool: ThreadPoolExecutor) -> None:
         """Read a piece; files that cannot be read are set aside.
 
         Raises:
-            DamagedShard: some rows of it have been read before.
+            DamagedShard: other rows of it may have been read before, or come later.
         """
-        parts = (
-            [(file, None) for file in piece.files] if piece.within is None else self._groups(piece)
-        )
-        waiting = [(file, pool.submit(sieve.another().read, file, rows)) for file, rows in parts]
+        waiting = [
+            (file, pool.submit(sieve.another().read, file, groups))
+            for file, groups in piece.items()
+        ]
+        whole = {shard.file: len(shard.groups) for shard in self.table.shards}
         for file, part in waiting:
             try:
                 sieve.absorb(part.result())
             except BadParquet as error:
                 self.table = self.table.without(Skipped(file, error.reason))
-                if piece.within is not None:
+                if whole[file] > len(piece[file]):
                     raise DamagedShard from None
-
-    def _groups(self, piece: ShardPiece) -> list[tuple[Path, list[int]]]:
-        """The row groups of a piece, which lies within a file."""
-        (file,), (start, stop) = piece.files, piece.within or (0, 0)
-        (shard,) = (shard for shard in self.table.shards if shard.file == file)
-        ends = np.cumsum(shard.groups)
-        return [(file, [int(n)]) for n in np.flatnonzero((ends > start) & (ends <= stop))]
 
     def _hand_over(self, sieve: Sieve) -> int:
         """Insert what has been sifted; returns the number of rows."""
