@@ -148,6 +148,19 @@ def test_folds_of_images_whose_label_is_shared_are_scored_and_unnamed(runs, tmp_
     assert f"600 images, labels {600 - several} of them" in capsys.readouterr().out
 
 
+def test_what_an_image_is_named_after():
+    from reteach.commands.calibrate import _named
+
+    classes, single = ("a", "b", "c"), Single(np.array([2, -1]), ("a", "b", "c"))
+    shares = Soft.from_dense(np.array([[0, 0.3, 0], [0.5, 0, 0.5]]), classes)
+    assert _named(single) is single
+    assert _named(shares).index.tolist() == [1, -1]
+    assert _named(Multi(np.array([0, 1, 3]), np.array([0, 1, 2]), classes)).index.tolist() == [
+        -1,
+        -1,
+    ]
+
+
 def test_folds_of_label_sets_are_refused_with_what_to_do(runs, tmp_path, capsys):
     words = ["train", "sigmoid", "--images", f"{runs}/bare.npz", "--labels", f"{runs}/sets.parquet"]
     words += [

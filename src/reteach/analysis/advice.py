@@ -212,8 +212,8 @@ RULES: tuple[Rule, ...] = (
         "Look at the equal files that carry different labels",
         lambda f: f.conflicting > 0,
         "dedup --images {images} --only-bytes --exclude duplicates.txt --report duplicates.html",
-        "Two planted pairs of equal files with different labels are found without a model. One label of "
-        "each such pair is wrong, or both are right.",
+        "Two pairs of equal files with different labels, in Tiny ImageNet, are found without a model. One "
+        "label of each such pair is wrong, or both are right.",
         "results-scale.md",
         "Duplicates",
     ),
