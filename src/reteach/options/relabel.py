@@ -160,16 +160,16 @@ class CleanOptions(Checked):
     set: tuple[str, ...] = ()
     """Settings of the method: rho=0.1, smoothing=0.1, …"""
     judge: Literal["auto", "model", "all"] = "auto"
-    """Whose held-out scores count. model: those of --method; all, of features only: the geometric mean of
-    its and those of a linear discriminant analysis, of the nearest images and of a linear layer that ELR
-    trains; auto: all on features."""
+    """Whose held-out scores count. model: those of --method; all, of features only (a table, or --freeze):
+    the geometric mean of its and those of a linear discriminant analysis, of the nearest images and of a
+    linear layer that ELR trains; auto: all on features."""
     rule: Literal["auto", "agreement", "per-class", "confidence", "ratio", "posterior"] = "auto"
-    """auto: agreement, and posterior on features. agreement: the label is the first choice (the paper's
-    rule); per-class: no other class scores as much as it does on its own images; confidence: drop the lowest
-    scores, as many as are estimated to be wrong; ratio: drop what another class beats by the largest factor,
-    fewer where many of the models' contradictions are doubtful; posterior: drop what is more likely wrong
-    than right, given how often classes are mistaken for each other. To try another rule, ask again: the
-    folds are not trained again."""
+    """auto: agreement, and posterior on features (a table, or --freeze). agreement: the label is the first
+    choice (the paper's rule); per-class: no other class scores as much as it does on its own images;
+    confidence: drop the lowest scores, as many as are estimated to be wrong; ratio: drop what another class
+    beats by the largest factor, fewer where many of the models' contradictions are doubtful; posterior: drop
+    what is more likely wrong than right, given how often classes are mistaken for each other. To try another
+    rule, ask again: the folds are not trained again."""
     out: Path = Path("clean.parquet")
     """The label table of what is kept (.parquet or .csv)."""
     folder: Path | None = None
