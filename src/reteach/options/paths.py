@@ -165,6 +165,19 @@ def with_copies(settings: Any) -> Any:
     return replace(settings, **changed) if changed else settings
 
 
+def with_addresses(settings: Any) -> Any:
+    """The settings for a process whose scratch folder may be another one: the reverse of
+    :func:`with_copies`."""
+    changed: dict[str, Any] = {}
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if is_dataclass(value) and not isinstance(value, type):
+            changed[field.name] = with_addresses(value)
+        elif isinstance(value, str | Path) and (where := storage.address_of(value)) is not None:
+            changed[field.name] = str(where) if isinstance(value, str) else Path(str(where))
+    return replace(settings, **changed) if changed else settings
+
+
 def _copy(value: Any, mark: Input | None, made: bool) -> Any:
     """A value of a setting with a local path in place of an address."""
     if not isinstance(value, str | Path):
