@@ -85,9 +85,15 @@ class RunOut:
 @final
 @dataclass(frozen=True)
 class LocalOnly:
-    """What has to be on a disk of this machine; ``why``."""
+    """What has to be on a disk of this machine.
+
+    Args:
+        why: it has to.
+        but: endings of the files that are copied there.
+    """
 
     why: str
+    but: tuple[str, ...] = ()
 
     def refuse_missing(self, value: Any) -> None:
         """Refuse an address, see :class:`Input`."""
@@ -183,6 +189,8 @@ def _copy(value: Any, mark: Input | None, made: bool) -> Any:
     if not isinstance(value, str | Path):
         return value
     if isinstance(mark, LocalOnly):
+        if str(value).lower().endswith(mark.but) and (where := storage.address(value)) is not None:
+            return type(value)(storage.fetch(where))
         mark.refuse_missing(value)
         return value
     if isinstance(mark, ImagesExist):
