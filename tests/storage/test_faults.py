@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import sys
+
 import pytest
 
 import store_world as world
+from loopback_s3 import Store
 from reteach.cli import main
 from reteach.errors import UserError
 from reteach.files import atomic_write
+from reteach.locks import only_writer
 from reteach.options.paths import with_copies
 from reteach.options.shared import Data
 from reteach.storage import address, fetch, objects, path_of
@@ -79,6 +84,49 @@ def test_other_bytes_than_were_written_are_refused(store, monkeypatch):
     with pytest.raises(UserError, match="not the bytes that were written"):
         fetch(where)
     assert path_of(where).read_text() == "abc"
+
+
+def _lock_of_another_machine(store: Store, job: str) -> None:
+    held = {"owner": "process 7 on node1", "machine": "another", "pid": 7, "job": job}
+    store.put("bucket", "run/.reteach.lock", json.dumps(held).encode())
+
+
+def test_torchrun_on_other_machines_waits_for_the_lock_of_the_attempt_before(
+    store, monkeypatch, capsys
+):
+    module, stale = sys.modules["reteach.storage.lease"], iter([False, False, True])
+    monkeypatch.setattr(module, "_LOOK", 0.01)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    where = address("s3://bucket/run")
+    assert where is not None
+    _lock_of_another_machine(store, "other")
+    with (
+        pytest.raises(UserError, match="is being written by process 7 on node1"),
+        only_writer(path_of(where)),
+    ):
+        pass
+    assert not capsys.readouterr().err
+    monkeypatch.setattr(module._Owner, "_stale", lambda owner, claim: next(stale))
+    _lock_of_another_machine(store, "mine")
+    with only_writer(path_of(where)):
+        atomic_write(path_of(where) / "a.txt", "a")
+    assert "was written by process 7 on node1, an earlier attempt" in capsys.readouterr().err
+    assert store.names("bucket") == ["run/a.txt"]
+
+
+def test_who_reads_what_a_process_of_this_machine_writes_takes_nothing_away_from_it(store):
+    """A reader's listing may be older than what was written meanwhile."""
+    where = address("s3://bucket/run")
+    assert where is not None
+    with only_writer(path_of(where)):
+        atomic_write(path_of(where) / "a.txt", "a")
+        store.client().delete_object(Bucket="bucket", Key="run/a.txt")  # not in the listing yet
+        assert fetch(where) == path_of(where)
+        assert (path_of(where) / "a.txt").read_text() == "a"
+    store.put("bucket", "run/b.txt", b"b")
+    assert fetch(where) == path_of(where)
+    assert sorted(file.name for file in path_of(where).iterdir()) == ["b.txt"]
 
 
 def test_a_shard_that_vanished_is_named_and_the_rest_goes_on(store, capsys, tmp_path):

@@ -11,7 +11,7 @@ from tyro.conf import Positional
 from ..errors import UserError
 from ..table_files import Kind
 from .conditions import NotWith, OnlyWith
-from .paths import Exists, ImagesExist
+from .paths import Exists, ImagesExist, LocalOnly
 from .ranges import AtLeast, Checked, Positive, Within
 from .shared import Model, Training
 
@@ -43,7 +43,9 @@ class ProposeOptions(Checked):
 class ConsensusOptions(Checked):
     """Turn raters' answers into labels."""
 
-    ratings: Positional[str | None] = None
+    ratings: Annotated[
+        Positional[str | None], LocalOnly("a rating store is a database", but=(".csv",))
+    ] = None
     """A rating store (ratings.db or postgresql://…), or a .csv of ratings: task, rater, answer."""
     reassessed: Annotated[Path | None, Exists()] = None
     """In place of ratings: a folder with the released rater answers of ReaL."""

@@ -3,7 +3,8 @@
 Every worker is an actor that loads the model once, with a GPU where there is one and all the cores that
 go with it, which decode. It is given a few parts at a time, whose shards it writes itself: run folder,
 images and output must be seen under the same paths everywhere (a shared file system). What comes back to
-the driver is one report for each part, nothing for each batch. A worker that dies is replaced, and what it
+the driver is one report for each part, nothing for each batch. What is at an object store travels by its
+address: each machine has a scratch folder of its own. A worker that dies is replaced, and what it
 had not finished is given out anew to whoever is there: where a machine is gone for good, nobody waits for
 it. A shard that was finished is not made twice. A part that kills its worker again and again is named, and
 the rest goes on.
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from ..errors import UserError, missing_extra
+from ..options.paths import with_addresses, with_copies
 from ..scores.columns import one_line
 from .scorer import Again, Scorer, ScoringReport, ScoringTask, Step
 
@@ -88,7 +90,7 @@ def shared_out(
             each = min(each, max(1, cores // count))
         count = min(count, len(numbers))
         workers = decoders_beside(each, bool(gpus)) if task.workers is None else task.workers
-        told = replace(task, workers=workers)  # type: ignore[type-var]
+        told = with_addresses(replace(task, workers=workers))  # type: ignore[type-var]
         share = {"num_cpus": each} | ({"num_gpus": 1} if gpus else {})
         kind = ray.remote(max_restarts=0, **share)(_Worker)
         yield from _given_out(ray, lambda: kind.remote(of, told), count, deque(numbers))
@@ -114,7 +116,7 @@ class _Worker:
     def __init__(self, of: Callable[[Any], ShardMaker], task: Any) -> None:
         self.scorer: ShardMaker | UserError
         try:
-            self.scorer = of(task)
+            self.scorer = of(with_copies(task))
         except UserError as error:
             self.scorer = error  # told when there is somebody to tell it to
 
@@ -224,8 +226,10 @@ def _connected(address: str) -> Iterator[Any]:
             include_dashboard=False if address == "local" else None,
             logging_level=logging.ERROR,
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError) as error:
         raise UserError(f"--ray {address}: no Ray cluster is there ({one_line(error)})") from None
+    except Exception as error:  # Ray raises plain ones
+        raise UserError(f"--ray {address}: Ray does not start ({one_line(error)})") from None
     try:
         yield ray
     finally:
