@@ -80,6 +80,7 @@ FIRES = {
     "asl": {"sets": True, "noise": None, "per_image": ShareRange(2.0, 1.9, 2.1)},
     "semi": {"unlabelled": 40_000},
     "rebalance": {"smallest": 10},
+    "weights": {"smallest": 10, "features": True},
 }
 NOT = {
     "tags": HEAVY | {"features": True, "per_image": None},
@@ -93,7 +94,8 @@ NOT = {
     "clean": HEAVY | {"features": True},
     "confidence": HEAVY,
     "semi": {"unlabelled": 39_999},
-    "rebalance": {"smallest": 10, "sets": True},
+    "rebalance": {"smallest": 10, "features": True},
+    "weights": {"smallest": 10, "features": True, "sets": True},
 }
 
 
@@ -168,7 +170,7 @@ def test_one_tag_of_several_has_its_whole_way_first_also_where_nobody_said_so():
     """A head on features contradicts most labels even where it is surest: so it is with street photos."""
     unclear = {"noise": None, "per_image": None, "features": True, "smallest": 5}
     assert names(**unclear) == ["tags"]
-    assert names(**unclear, told=False) == ["rebalance"]
+    assert names(**unclear, told=False) == ["weights"]
     facts = replace(ORDINARY, **FIRES["tags"])
     frozen = FeatureCommands("advice", None, True)
     given = Given("photos", "one.csv", None, None, False, "more", "linear", False, frozen)

@@ -17,6 +17,7 @@ import torch
 
 from reteach.data.dataset import Dataset
 from reteach.data.sources.base import ArraySource
+from reteach.engine.optimizer import schedule_of
 from reteach.engine.setup import Setup
 from reteach.labels import Single, as_multi
 from reteach.methods.cpsd_plan import plan_teachers, student_share
@@ -253,6 +254,10 @@ def test_unshrunk_supervised_videos(name):
     assert made.peak == pytest.approx(rate / 256 * batch) == pytest.approx(1.28)
     assert made.total == round(180 * 246_000 / batch)
     assert recipe.value("warmup") * 180 == pytest.approx(40)
+    rate, epoch = schedule_of(made.training, made.total), made.total / 180
+    assert rate(round(40 * epoch)) == pytest.approx(1.28)
+    for number, at in enumerate((45, 90, 135), 1):  # which differs from the paper, as the page says
+        assert rate(round(at * epoch) + 1) == pytest.approx(1.28 / 10**number)
 
 
 @pytest.mark.parametrize(
@@ -273,6 +278,11 @@ def test_unshrunk_transfer_is_table_13():
     assert recipe.steps() == round(300 * 5994 / 768)
     assert recipe.value("lr") == pytest.approx(0.0025 / 256 * 768)
     assert paper_training().weight_decay == recipe.value("weight-decay") == 0.001
+    training = options.Training(lr=recipe.value("lr"), schedule=recipe.value("schedule"))
+    rate, epoch = schedule_of(training, recipe.steps()), recipe.steps() / 300
+    assert [rate(round(at * epoch) + 1) for at in (0, 75, 150, 225)] == pytest.approx(
+        [0.0075 / 10**number for number in range(4)]
+    )
 
 
 @pytest.mark.parametrize("name", [n for n in recipes.cpsd.RECIPES if n.startswith("cpsd")])

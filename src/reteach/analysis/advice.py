@@ -177,9 +177,20 @@ RULES: tuple[Rule, ...] = (
         "A strong teacher, a small student of pixels: the student wins",
     ),
     Rule(
+        "weights",
+        "Let rare classes weigh more, if all classes are to count alike",
+        lambda f: f.features and not f.sets and not f.perhaps_several and f.imbalance >= 5,
+        "train softmax {data} {model} --epochs 20 --class-weights balanced",
+        "On features, with 500 images of the commonest class down to 5 of the rarest and as many test images "
+        "of each, class weights gained 10.6 points of accuracy (10.3 to 10.8, five seeds), at an ECE of 4.6 "
+        "in place of 13.1. For images to come that are as imbalanced it was not measured.",
+        "results-features.md",
+        "Mixup and class weights",
+    ),
+    Rule(
         "rebalance",
         "Draw every class equally often",
-        lambda f: not f.sets and not f.perhaps_several and f.imbalance >= 5,
+        lambda f: not f.features and not f.sets and not f.perhaps_several and f.imbalance >= 5,
         "train softmax {data} {network} --rebalance 1",
         "On long-tailed labels and balanced test images supervised training reached 43.7 to 44.9 with "
         "rebalancing and 40.6 to 43.3 without, on other seeds: no paired comparison.",
