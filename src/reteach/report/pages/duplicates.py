@@ -102,8 +102,8 @@ def _other_labels(first: Sequence[Duplicate]) -> tuple[str, str, str]:
 def _duplicates(of: Duplicates, pairs: Sequence[Duplicate]) -> Section:
     lead = "Equal files"
     if of.within is not None:
-        lead += f", and pictures at most {of.within:g} apart"
-    lead += ", nearest first. "
+        lead += f", and pictures at most {of.within:g} apart, nearest first"
+    lead += ". "
     lead += (
         f"Distances are Euclidean between {of.how}: 0 is the same, 1.41 unrelated."
         if of.how
