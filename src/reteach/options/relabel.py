@@ -67,7 +67,8 @@ class ConsensusOptions(Checked):
     gold: Annotated[Path | None, Exists("label table")] = None
     """Label table of items whose labels are surely complete: their pairs become golden."""
     classes: Annotated[Path | None, Exists("class list")] = None
-    """The class list, one name per line."""
+    """The class list, one name per line. With --reassessed: names of the 1,000 classes in ImageNet's order;
+    by default their WordNet ids, as those of reteach convert real."""
     pending: Literal["keep", "drop"] = "keep"
     """Items of which some class still lacks answers: keep their original label, or leave them out. They
     are listed beside --out."""
