@@ -289,6 +289,8 @@ def test_cleaning_judges_the_features_of_freeze_as_it_does_those_of_a_table(worl
         out = tmp_path / f"{name}.csv"
         assert main(["relabel", "clean", *words, *common, "--workers", "0", "--out", str(out)]) == 0
         assert json.loads((tmp_path / name / "clean.json").read_text())["rule"] == "posterior"
+        judged = "the geometric mean of softmax, " if name == "photos" else "<dd>softmax</dd>"
+        assert judged in (tmp_path / name / "suspects.html").read_text()
         scores = pq.read_table(tmp_path / name / "scores.parquet").to_pydict()
         found[name] = dict(
             zip(zip(scores["item"], scores["class"], strict=True), scores["score"], strict=True)
