@@ -322,10 +322,12 @@ def _watched(step: str, folder: Path, n: int) -> None:
     watcher = threading.Thread(target=watch)
     watcher.start()
     start = time.process_time()
-    STEPS[step](folder, n)
+    try:
+        STEPS[step](folder, n)
+    finally:
+        over.set()
+        watcher.join()
     cpu = time.process_time() - start
-    over.set()
-    watcher.join()
     print(json.dumps({"anonymous": most["RssAnon"], "mapped": most["RssFile"], "cpu": cpu}))
 
 
@@ -349,8 +351,10 @@ def main() -> None:
                 [sys.executable, "-m", "benchmarks.memory", *words],
                 capture_output=True,
                 text=True,
-                check=True,
             )
+            if done.returncode:
+                print(f"{step:8} {n:>12,} items: {done.stderr.splitlines()[-1]}", flush=True)
+                continue
             found = json.loads(done.stdout.splitlines()[-1])
             print(
                 f"{step:8} {n:>12,} items: {found['anonymous']:>6,} MB anonymous, "

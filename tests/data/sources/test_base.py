@@ -20,6 +20,7 @@ from reteach.data.loading.decode import ImageError
 from reteach.data.sources.base import ArraySource, Source, open_source, shrunk
 from reteach.data.sources.folders import FolderSource
 from reteach.errors import UserError
+from reteach.text_column import TextColumn
 
 
 def opened(where: Path, **more: object) -> FolderSource:
@@ -152,6 +153,18 @@ def test_the_order_does_not_depend_on_the_disk(tmp_path: Path) -> None:
     assert (
         open_source(tmp_path / "one").items == open_source(tmp_path / "two").items == sorted(names)
     )
+
+
+def test_names_of_a_folder_take_8_bytes_beside_their_letters(tmp_path: Path) -> None:
+    names = [f"{n % 7}/é{n:05d}.png" for n in range(2000)]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    source = open_source(tmp_path)
+    assert isinstance(source.items, TextColumn)
+    letters = sum(len(name.encode()) for name in names)
+    assert source.items.array.nbytes <= letters + 8 * len(names) + 8
+    assert list(source.items) == sorted(names)
 
 
 def test_a_walk_is_fast(tmp_path: Path) -> None:

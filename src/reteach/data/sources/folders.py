@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...errors import UserError
 from ...item_index import first_repeated
+from ...text_column import TextColumn
 from ..item_ids import file_name, is_escaped, item_id
 from ..loading.decode import EXTENSIONS, decode
 from .videos import ENDINGS, SHORT_SIDE, decode_video, need_av
@@ -49,10 +50,7 @@ class FolderSource:
     @cached_property
     def class_of(self) -> Sequence[str] | None:
         """The first folder on each image's way, if no image lies outside such folders."""
-        if not all("/" in item for item in self.items):
-            return None
-        one: dict[str, str] = {}  # one string per class, not one per image
-        return [one.setdefault(name, name) for name in (i.split("/", 1)[0] for i in self.items)]
+        return first_folders(self.items)
 
     @property
     def lost(self) -> list[tuple[str, str]]:
@@ -141,6 +139,14 @@ class VideoSource:
         return self.files.stamp(row)
 
 
+def first_folders(items: Sequence[str]) -> Sequence[str] | None:
+    """The first folder on the way to each of N items, if none lies outside such folders."""
+    if not all("/" in item for item in items):
+        return None
+    one: dict[str, str] = {}  # one string per class, not one per image
+    return [one.setdefault(name, name) for name in (item.split("/", 1)[0] for item in items)]
+
+
 def open_folder(root: Path, items: Sequence[str] | None = None) -> FolderSource | VideoSource:
     """The images of a folder, found by a walk in sorted order, or just those that ``items`` lists; where
     there are only videos, those.
@@ -165,13 +171,13 @@ def open_folder(root: Path, items: Sequence[str] | None = None) -> FolderSource 
     videos = [item for item in found if item.lower().endswith(ENDINGS)]
     if items is None and 0 < len(videos) < len(found):  # a telephone's folder: the images count
         found = [item for item in found if not item.lower().endswith(ENDINGS)]
-        return FolderSource(root, found, sorted([*others, *videos]))
+        return FolderSource(root, TextColumn.of(found), sorted([*others, *videos]))
     if not videos:
-        return FolderSource(root, found, others)
+        return FolderSource(root, TextColumn.of(found), others)
     if len(videos) < len(found):
         raise UserError(f"the items of {root} are partly videos, such as {videos[0]!r}: not both")
     need_av()
-    return VideoSource(FolderSource(root, found, others))
+    return VideoSource(FolderSource(root, TextColumn.of(found), others))
 
 
 def _inside(root: Path, items: Sequence[str]) -> None:

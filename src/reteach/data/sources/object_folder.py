@@ -14,9 +14,10 @@ from ...errors import UserError
 from ...item_index import first_repeated
 from ...storage import Address, Vanished, objects
 from ...storage.objects import ObjectInfo
+from ...text_column import TextColumn
 from ..item_ids import item_id
 from ..loading.decode import EXTENSIONS, ImageError, decode
-from .folders import COMPANIONS, why_not
+from .folders import COMPANIONS, first_folders, why_not
 from .videos import ENDINGS
 
 
@@ -47,9 +48,7 @@ class ObjectFolderSource:
     @cached_property
     def class_of(self) -> Sequence[str] | None:
         """The first folder on each image's way, if no image lies outside such folders."""
-        if not all("/" in item for item in self.items):
-            return None
-        return [item.split("/", 1)[0] for item in self.items]
+        return first_folders(self.items)
 
     @property
     def lost(self) -> list[tuple[str, str]]:
@@ -112,7 +111,8 @@ def open_object_folder(root: Address) -> ObjectFolderSource:
     order = sorted(range(len(items)), key=items.__getitem__)
     names = [names[at] for at in order]
     infos = [listed[name] for name in names]
-    return ObjectFolderSource(root, [items[at] for at in order], names, infos, others)
+    ordered = TextColumn.of(items[at] for at in order)
+    return ObjectFolderSource(root, ordered, names, infos, others)
 
 
 def _say_what_is_there(root: Address, names: Sequence[str]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 
 from ...errors import UserError
 from ...files import atomic_path
+from ...parquet import open_parquet
 from ...spreadsheet import csv_table, from_csv, unguard
 from ...tables import repeated
-from ..selection.database import Database, Limits, database
+from ..selection.database import Database, Limits, database, quoted
 from .hashtags import Matcher
 
 if TYPE_CHECKING:
@@ -78,15 +80,13 @@ def label_tags(table: Path, out: Path, match: Matcher, limits: Limits | None = N
             raise UserError(f"{table}: none of its {tags:,} hashtags or queries names a class")
         db.give("named", {"tag": [tag for tag, _ in pairs], "class": [cls for _, cls in pairs]})
         images = _images(db, table, items, files)
+        # only sorted after this, which takes no more memory for more rows; grouping here does
         db.run(
-            f"""create table labels as select item, class, count(*) as weight
-            from ({source}) join named using (tag) group by item, class""",
+            f"create table pairs as select item, class from ({source}) join named using (tag)",
             files,
         )
-        counts = np.zeros(len(match.classes), np.int64)
-        for cls, count in db.run("select class, count(*) from labels group by class"):
-            counts[cls] = count
-        return Tagged(images, _write(db, out, match.classes), tags, matched, counts)
+        labelled, counts = _write(db, out, match.classes, Path(folder))
+        return Tagged(images, labelled, tags, matched, counts)
 
 
 def _images(db: Database, table: Path, items: str, files: list[Path]) -> int:
@@ -166,26 +166,47 @@ def schema_of(classes: Sequence[str]) -> pa.Schema:
     return pa.schema([("item", pa.string()), *lists, *text], meta)
 
 
-def _write(db: Database, out: Path, classes: tuple[str, ...]) -> int:
-    """The rows of ``labels``, an item's classes together, as a label table; returns the items."""
+def _write(
+    db: Database, out: Path, classes: tuple[str, ...], folder: Path
+) -> tuple[int, NDArray[np.int64]]:
+    """The rows of ``pairs``, an item's classes together, as a label table; the items, and (C,) those of each
+    class."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = schema_of(classes)
-    rows = db.rows("select item, class, weight from labels order by item, class")
-    items = ((item, list(group)) for item, group in groupby(rows, key=lambda row: row[0]))
-    written = 0
+    # a result that is fetched would be held whole
+    file = folder / "sorted.parquet"
+    db.run("set preserve_insertion_order = true")
+    query = "select item, class from pairs order by item, class"
+    db.run(f"copy ({query}) to {quoted(str(file))} (format parquet, row_group_size {BATCH})")
+    db.run("drop table pairs")  # the database keeps what it has room for
+    rows = _rows(file)
+    items = (
+        (item, Counter(cls for _, cls in group))
+        for item, group in groupby(rows, lambda row: row[0])
+    )
+    written, counts = 0, np.zeros(len(classes), np.int64)
     with atomic_path(out) as part, pq.ParquetWriter(part, schema) as writer:
-        while batch := list(islice(items, BATCH)):
+        while batch := list(islice(items, BATCH // 4)):
             written += len(batch)
+            each = [cls for _, weights in batch for cls in weights]
+            counts += np.bincount(each, minlength=len(classes))
             columns = [
                 [item for item, _ in batch],
-                [[classes[cls] for _, cls, _ in group] for _, group in batch],
-                [[float(weight) for _, _, weight in group] for _, group in batch],
+                [[classes[cls] for cls in weights] for _, weights in batch],
+                [[float(weight) for weight in weights.values()] for _, weights in batch],
                 *(repeated(text, len(batch)) for text in ("soft", json.dumps(classes), "hashtags")),
             ]
             writer.write_table(pa.table(columns, schema=schema))
-    return written
+    return written, counts
+
+
+def _rows(file: Path) -> Iterator[tuple[str, int]]:
+    """All rows of two columns."""
+    with open_parquet(file) as reader:
+        for batch in reader.iter_batches(BATCH, use_threads=False):
+            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def read_names(path: Path) -> dict[str, str]:
