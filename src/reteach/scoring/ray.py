@@ -22,6 +22,7 @@ import json
 import logging
 import os
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -174,14 +175,18 @@ class _Pool:
             initial_size=min(self.count, blocks),
             max_tasks_in_flight_per_actor=2 if size > 1 else 1,
         )
-        rows = data.from_items(list(numbers), override_num_blocks=blocks).map_batches(
-            _Worker,
-            fn_constructor_args=(self.of, self.task),
-            batch_size=None,
-            compute=pool,
-            max_task_retries=0,
-            **self.share,
-        )
+        numbered = data.from_items(list(numbers), override_num_blocks=blocks)
+        with warnings.catch_warnings():
+            # Ray 2.64 will take no such parameter, and has none in its place: see pyproject.toml
+            warnings.filterwarnings("ignore", message=".*ray_remote_args.* is deprecated")
+            rows = numbered.map_batches(
+                _Worker,
+                fn_constructor_args=(self.of, self.task),
+                batch_size=None,
+                compute=pool,
+                max_task_retries=0,
+                **self.share,
+            )
         try:
             for row in rows.iter_rows():
                 yield _report(row)
