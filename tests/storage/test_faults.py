@@ -47,6 +47,26 @@ def test_no_credentials_no_bucket_no_object_half_a_table_are_one_line(
     assert store.names("bucket") == ["half.parquet", "whole.parquet"]
 
 
+def test_no_bucket_to_write_to_is_said_before_anything_is_made(store, capsys, tmp_path):
+    world.make(tmp_path / "world")
+    store.upload(tmp_path / "world", "bucket", "world")
+    lost = "reteach: s3://no-such-bucket: there is no such bucket"
+    for words in (
+        "noise --labels s3://bucket/world/labels.parquet --rate 0.5 --out s3://no-such-bucket/n.csv",
+        "pack --images s3://bucket/world/photos --out s3://no-such-bucket/packed",
+        f"train softmax --images s3://bucket/world/photos {world.NET} --out s3://no-such-bucket/run",
+    ):
+        assert _one_line(capsys, words) == lost
+    where = address("s3://no-such-bucket/a.csv")  # and where it goes while a command runs
+    assert where is not None
+    for write in (objects.write, objects.create):
+        with pytest.raises(UserError, match="s3://no-such-bucket: there is no such bucket"):
+            write(where, b"a")
+    with pytest.raises(UserError, match="s3://no-such-bucket: there is no such bucket"):
+        atomic_write(path_of(where), "a")
+    assert not path_of(where).exists()
+
+
 @pytest.mark.parametrize("kind", ["drop", "503", "half"])
 def test_a_store_that_only_fails_leaves_nothing_under_the_name(store, monkeypatch, kind):
     monkeypatch.setattr(objects, "TRIES", 2)
@@ -144,3 +164,6 @@ def test_a_shard_that_vanished_is_named_and_the_rest_goes_on(store, capsys, tmp_
     assert "s3://bucket/world/shards/001.tar does not exist" in reason
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert len(open_source("s3://bucket/world/shards/*.tar")) == 12
+    said = "^s3://bucket/world/shards/001.tar does not exist$"
+    with pytest.raises(UserError, match=said):
+        open_source("s3://bucket/world/shards/001.tar")

@@ -206,6 +206,7 @@ def _copy(value: Any, mark: Input | None, made: bool) -> Any:
     if where is None:
         return value
     if made:
+        storage.refuse_no_bucket(where)
         return storage.path_of(where)
     return storage.fetch(where, getattr(mark, "what", ""), snapshots=False)
 

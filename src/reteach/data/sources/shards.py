@@ -213,6 +213,9 @@ def open_shards(where: str, cache: Path | None = None, videos: bool | None = Non
         found = _opened(shards, cache, videos=True)
     if not len(found):
         first, ending = found.lost[:1], ".mp4, .mkv" if found.is_video else ".jpg, .png"
+        if found.damaged and len(shards) == 1:
+            reason = found.damaged[0][1].removeprefix("shard: ")
+            raise UserError(reason if where in reason else f"{where} cannot be read: {reason}")
         why = f"; {first[0][0]}: {first[0][1]}" if first else f": no member ends in {ending} …"
         what = "videos" if found.is_video else "images"
         raise UserError(f"no {what} in the {len(shards)} shards of {where}{why}")
