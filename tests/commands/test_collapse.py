@@ -115,6 +115,14 @@ def test_on_collapse_warn_trains_to_the_end(world, taught_all, capsys):
     assert RUN.read(world / "run").steps == 40
 
 
+@pytest.mark.parametrize("targets", ["soft", "hard"])
+def test_a_student_that_is_taught_one_class_an_image_does_not_count_as_untaught(world, targets):
+    words = given(world, "--out", f"{world}/run", "--k-t", "10", "--k-s", "10")
+    assert main(["train", "mile", "--targets", targets, *words]) == 0
+    record = RUN.read(world / "run")
+    assert (record.status, record.steps, record.collapse) == ("finished", 40, None)
+
+
 def test_a_trial_that_collapses_is_shown_as_collapsed(world, taught_all, capsys):
     out = world / "out"
     words = given(world, "--out", f"{out}", "--val-fraction", "0.5", "--seeds", "2")

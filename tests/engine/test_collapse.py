@@ -214,6 +214,8 @@ def test_a_student_that_was_never_taught_a_class_has_failed_and_no_other_has():
     assert [rule.taught_itself for rule in rules] == [True, False]
     teacher = MileOptions(evaluated_model="teacher")
     assert not rule_for(10, 1.0, "map", True, teacher).taught_itself
+    for targets in ("soft", "hard"):  # of which no number of labels is logged
+        assert not rule_for(10, 1.0, "accuracy", True, MileOptions(targets=targets)).taught_itself
 
 
 def test_to_be_warned_only_is_recorded_and_trains_to_the_end(tmp_path):
