@@ -17,8 +17,8 @@ has a say.
 
 The whole, of single labels: `relabel clean`; the rater looks at what `review` shows first; what stays
 suspect is dropped; ELR learns; `select` takes the best of the pile for each class; ELR learns from both.
-Of tags: a softmax head, the same selection, and `calibrate` with the raters' sets. Rows "but …" leave one
-link out.
+Of tags: a softmax head, the same selection, and `calibrate` with the raters' sets; rows with the review take
+them of the photos that it shows first, and teach them as equal shares. Rows "but …" leave one link out.
 """
 
 from __future__ import annotations
@@ -190,7 +190,8 @@ def reviewed(case: Case, name: str, labels: Labels, source: Path | None, images:
         rows = session.rows(Query(status="open"))[:size]
         names = [one.name for one in session.items(rows)]
         for row, item in zip(rows.tolist(), names, strict=True):
-            true = case.classes[min(case.sets[item])]
+            given, shown = case.given[item], case.sets[item]
+            true = case.classes[given if given in shown else min(shown)]
             session.decide("rater", [row], ReviewVerdict("is", true), item)
         seen += names
         if number + 1 < ROUNDS:
@@ -308,12 +309,12 @@ SINGLE: dict[str, Callable[[Case, str], Path]] = {
 }
 
 
-def calibrated(case: Case, found: Path) -> Path:
-    """Scores of presence, by the mean number of tags that the rater sees."""
-    items = at_random(case)
+def calibrated(case: Case, found: Path, seen: Sequence[str] | None = None) -> Path:
+    """Scores of presence, by the mean number of tags that the rater sees, in ``seen`` or at random."""
+    items = at_random(case) if seen is None else seen
     sets = [sorted(case.sets[item]) for item in items]
     starts = np.cumsum([0, *map(len, sets)])
-    table = case.folder / "few.parquet"
+    table = case.folder / ("few.parquet" if seen is None else "seen.parquet")
     if not table.exists():
         labels = Multi(starts, np.concatenate(sets), case.classes)
         write_labels(table, LabelTable(tuple(items), labels))
@@ -321,16 +322,31 @@ def calibrated(case: Case, found: Path) -> Path:
     return found
 
 
-def sets_taught(case: Case, name: str) -> Path:
-    """The rater's sets in place of the one tag, as equal shares."""
-    told = {item: {cls} for item, cls in case.given.items()}
-    told |= {item: set(case.sets[item]) for item in at_random(case)}
+def sets_taught(
+    case: Case,
+    name: str,
+    seen: Sequence[str] | None = None,
+    method: str = "softmax",
+    picks: Labels | None = None,
+) -> Path:
+    """The rater's sets in place of the one tag, as equal shares; and what was picked from the pile."""
+    told = {item: {cls} for item, cls in {**case.given, **(picks or {})}.items()}
+    told |= {item: set(case.sets[item]) for item in (at_random(case) if seen is None else seen)}
     share = np.zeros((len(told), len(case.classes)), np.float32)
     for row, found in enumerate(told.values()):
         share[row, sorted(found)] = 1 / len(found)
     table = case.folder / f"{name}-soft.parquet"
     write_labels(table, LabelTable(tuple(told), Soft.from_dense(share, case.classes)))
-    return case.fit(name, "softmax", table)
+    return case.fit(name, method, table, images="learn" if picks is None else "all")
+
+
+def reviewed_sets(case: Case, name: str, method: str = "softmax", pile: bool = False) -> Path:
+    """The rater says all tags of the photos that the review shows first; they are taught, and calibrate."""
+    seen = reviewed(case, "given", case.given, None, "learn")
+    picks = None
+    if pile:
+        picks = picked(case, name, sets_taught(case, f"{name}-teacher", seen, method))
+    return calibrated(case, sets_taught(case, name, seen, method, picks), seen)
 
 
 TAGS: dict[str, Callable[[Case, str], Path]] = {
@@ -345,6 +361,10 @@ TAGS: dict[str, Callable[[Case, str], Path]] = {
         c, with_pile(c, n, "elr", cleaned(c)[1])
     ),
     "the rater's sets taught": sets_taught,
+    "the rater's sets taught, calibrate": lambda c, n: calibrated(c, sets_taught(c, n)),
+    "review, its sets taught, calibrate": reviewed_sets,
+    "the same with ELR": lambda c, n: reviewed_sets(c, n, "elr"),
+    "the same with select": lambda c, n: reviewed_sets(c, n, pile=True),
     "cleanlab, calibrate": lambda c, n: calibrated(
         c, c.fit(n, "softmax", by_cleanlab(replace(c, lookups=0)))
     ),
@@ -424,6 +444,8 @@ def chosen_rates(case: Case, names: Sequence[str]) -> dict[str, tuple[float, flo
 def main(told: argparse.Namespace) -> None:
     whole_pool = pool(told)
     rows = SINGLE if told.one_of is None else TAGS
+    if unknown := set(told.only) - rows.keys():
+        raise UserError(f"--only {min(unknown)!r}: no such row; known: {', '.join(rows)}")
     if told.only:
         rows = {name: do for name, do in rows.items() if name in told.only}
     told.out.mkdir(parents=True, exist_ok=True)

@@ -63,7 +63,7 @@ def sources(name: str) -> str:
 
 SMALL: dict[str, dict[str, object]] = {
     "mile": {"k-t": 1, "k-s": 1, "steps": 2},
-    "semi": {"per-class": 2, "top": 1, "steps": 4, "finetune-steps": 1, "teacher-steps": 1},
+    "semi": {"per-class": 2, "top": 1, "steps": 6, "finetune-steps": 1, "teacher-steps": 1},
     "cpsd": {"subsets": 2, "teacher-epochs": 0.5, "steps": 8, "augment": "flip"},
     "asl": {"augment": "flip"},
     "nct": {"quiet-epochs": 0.1, "steps": 8},
@@ -103,7 +103,13 @@ def shrunk(recipe: Recipe, folder: Path) -> dict[str, object]:
         small["unlabeled"] = str(folder / "photos")
     if "tags" in recipe.needs:
         small["tags"] = str(folder / "labels.csv")
+    if "weak-steps" in settings:
+        small |= {"weak-steps": 1, "teacher": small["model"]}
+    elif "tags" in recipe.needs:
         del small["top"], small["teacher-steps"]
+    if "frequencies" in recipe.needs:
+        small["frequencies"] = str(folder / "counts.csv")
+        (folder / "counts.csv").write_text("class,count\ncat,3\ndog,1\n")
     settings |= small
     settings.pop("epochs", None)
     if settings.get("augment") == "flip":

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from reteach import quick_csv, table_files
+from reteach import quick_csv, table_files, text_column
 from reteach.errors import UserError
 from reteach.labels import Soft
 from reteach.tables import LabelTable, read_labels, write_labels
+from reteach.text_column import TextColumn
 from tests.faults.mutations import mutated
 from tests.faults.readers import READERS
 
@@ -23,8 +27,11 @@ def read(file: Path) -> Any:
         table = read_labels(file)
     except UserError as error:
         return str(error)
+    items = tuple(table.items)
+    assert table.items == items
+    assert items == table.items
     return (
-        table.items,
+        items,
         type(table.labels),
         table.labels.classes,
         table.labels.digest(),
@@ -141,3 +148,62 @@ def test_own_tables_of_every_kind_are_read_by_columns(both, tmp_path):
         == by_rows
         == (items, Soft, table.labels.classes, table.labels.digest(), "by hand")
     )
+
+
+def test_repeated_item_of_a_large_table_is_named_with_its_rows(both):
+    names = [f"{n * 7919 % 40_000:05}.png" for n in range(40_000)]
+    rows = [f"{name},cat" for name in names]
+    by_columns, by_rows, took = both("\n".join(["item,labels", *rows]).encode())
+    assert took
+    assert by_columns == by_rows
+    assert by_columns[0] == tuple(names)
+    rows[33_333] = rows[21]
+    by_columns, by_rows, took = both("\n".join(["item,labels", *rows]).encode())
+    assert took
+    assert by_columns == by_rows
+    assert f"item {names[21]!r} stands in rows 22 and 33334" in by_columns
+
+
+def test_items_of_one_hash_are_compared(both, monkeypatch):
+    monkeypatch.setattr(
+        text_column, "_hashes", lambda starts, _: np.zeros(len(starts) - 1, np.uint64)
+    )
+    by_columns, by_rows, took = both(b"item,labels\nb,x\na,y\n")
+    assert took
+    assert by_columns == by_rows
+    assert by_columns[0] == ("b", "a")
+
+
+@given(
+    st.lists(st.text(max_size=9), max_size=30),
+    st.integers(0, 3),
+    st.booleans(),
+    st.sampled_from((0, 9)),
+)
+def test_whether_texts_are_surely_different(texts, start, coded, many):
+    array = pa.array(texts, pa.large_string())
+    column = TextColumn(array.dictionary_encode() if coded else array)[start:]
+    rest = texts[start:]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_column, "_BYTES", 16)
+        patch.setattr(text_column, "_MANY", many)
+        sure = column.surely_different()
+    different = len(set(rest)) == len(rest) and "" not in rest
+    assert not sure or different
+    if different and max((len(text.encode()) for text in rest), default=0) <= 16:
+        assert sure
+
+
+def test_items_of_a_large_table_are_written_and_chosen_like_any(tmp_path, monkeypatch):
+    monkeypatch.setattr(quick_csv, "WORTH", 0)
+    (tmp_path / "a.csv").write_text("item,labels\nb,x\na,\nc,y|x\n")
+    table = read_labels(tmp_path / "a.csv")
+    assert isinstance(table.items, TextColumn)
+    for name in ("b.csv", "b.parquet"):
+        write_labels(tmp_path / name, table)
+        again = read_labels(tmp_path / name)
+        assert tuple(again.items) == ("b", "a", "c")
+        assert again.labels.digest() == table.labels.digest()
+    assert table.aligned(["c", "a", "b"]).names() == [["x", "y"], [], ["x"]]
+    with pytest.raises(UserError, match=r"1 of 3 items are not among the images, first: 'b'"):
+        table.aligned(["c", "a"])

@@ -37,6 +37,7 @@ def _tiny(r_max: float, said: str) -> Settings:
     }
 
 
+ILSVRC = {"also-val": "imagenet=val/,val.csv: ILSVRC12's validation images of these classes"}
 CHOOSE = "ours: choose it on validation images from 0, 0.1, 0.3, 0.5, 0.7, 0.9, as the paper did"
 RECIPES: dict[str, Recipe] = {
     f"nct-tiny-{noise}": Recipe("train nct", TINY, _tiny(rate, CHOOSE), "Tables 2 and 6")
@@ -72,6 +73,7 @@ RECIPES: dict[str, Recipe] = {
             "target-variability": (0.0, SECTION),
         },
         "Table 3",
+        ILSVRC,
     ),
 }
 """By name. Noise is put into the labels with `reteach noise --kind symmetric` and `--kind pair`."""
@@ -162,6 +164,7 @@ RIVALS: dict[str, Recipe] = (
             WEBVISION50,
             {"model": ("inception_resnet_v2", SECTION)} | _divide_mix(50 / 100, 5e-4, 100, 0.01),
             "beside Table 3",
+            ILSVRC,
         ),
     }
 )

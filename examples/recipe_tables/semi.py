@@ -25,9 +25,13 @@ STUDENTS = {
     "rx101-16": "resnext101_32x16d",
 }
 UNLABELED = {"unlabeled": "YFCC-100M, or shards of your own pile"}
+TAGGED = {"unlabeled": "IG-1B-Targeted there: a billion images with hashtags, or your own pile"}
+TAGS = {"tags": "a label table of `reteach relabel hashtags`"}
 TEACHER = {
-    "teacher-run": "a softmax run of resnext101_32x16d, or a larger teacher, on the labelled images"
+    "teacher-run": "a softmax run of resnext101_32x32d (32x48d there), or another, on the labelled images"
 }
+COUNTS = {"frequencies": "images per class by hashtag: --counts of `reteach relabel hashtags`"}
+ITSELF = {"teacher-run": "a softmax run of the same network on the labelled images"}
 
 
 def _scaled(rate: float, batch: int) -> float:
@@ -35,15 +39,18 @@ def _scaled(rate: float, batch: int) -> float:
     return round(rate / 256 * batch, 6)
 
 
-def _stages(pretrain: int, finetune: int) -> Settings:
+FINETUNE = round(30 * IMAGENET / BATCH)
+
+
+def _stages(pretrain: int) -> Settings:
     return {
-        "steps": (pretrain + finetune, f"{SECTION}: {pretrain:,} of pretraining and fine-tuning"),
-        "finetune-steps": (finetune, f"{SECTION}: 30 epochs"),
+        "steps": (pretrain + FINETUNE, f"{SECTION}: {pretrain:,} of pretraining and fine-tuning"),
+        "finetune-steps": (FINETUNE, f"{SECTION}: 30 epochs"),
     }
 
 
-def _images(model: str, **changed: tuple[object, str]) -> Settings:
-    """A student on picks of YFCC-100M, as in Section 4.1."""
+def _images(model: str, processed: int = PROCESSED, **changed: tuple[object, str]) -> Settings:
+    """A student on picks of the pile, as in Section 4.1."""
     settings: Settings = {
         "model": (model, SECTION),
         "per-class": (16_000, "paper, Section 4.1: K = 16k"),
@@ -54,7 +61,7 @@ def _images(model: str, **changed: tuple[object, str]) -> Settings:
         "weight-decay": (1e-4, SECTION),
         "precision": ("bf16", "ours, for speed"),
     }
-    settings |= _stages(round(PROCESSED / BATCH), round(30 * IMAGENET / BATCH))
+    settings |= _stages(round(processed / BATCH))
     return settings | {name.replace("_", "-"): value for name, value in changed.items()}
 
 
@@ -72,22 +79,29 @@ def _video(depth: int, frames: int) -> Settings:
         "lr": (_scaled(0.064, batch), "paper, Table 11"),
         "weight-decay": (1e-4, "paper, Supplement 4.2"),
         "steps": (pretrain + tune, "paper, Supplement 4.2: 490M videos, and fine-tuning"),
-        "finetune-steps": (tune, "paper, Table 12: 72 epochs (its warm-up of 16 is not made)"),
+        "finetune-steps": (
+            tune,
+            "paper, Table 12: 72 epochs, a drop every 18 (there every 16, after a warm-up of 16)",
+        ),
         "finetune-lr": (_scaled(rate, batch), "paper, Table 12"),
         "precision": ("bf16", "ours, for speed"),
     }
 
 
-def _supervised(frames: int) -> Settings:
+def _supervised(depth: int, frames: int) -> Settings:
     batch, rate = (2048, 0.16) if frames == 8 else (1024, 0.32)
     return {
-        "model": ("r2plus1d_18", "paper, Table 12"),
+        "model": (f"r2plus1d_{depth}", "paper, Table 12"),
         "frames": (frames, "paper, Table 12"),
         "batch-size": (batch, "paper, Table 11"),
         "lr": (_scaled(rate, batch), "paper, Table 12"),
         "epochs": (180, "paper, Table 12"),
         "warmup": (40 / 180, "paper, Table 12: 40 epochs"),
-        "schedule": ("drops", "paper, Table 12: three by 0.1 (each 40 epochs there, each 45 here)"),
+        "schedule": (
+            "drops",
+            "paper, Table 12: three by 0.1 (here at 45, 90 and 135 of 180 epochs; [40] × 3 there, as we read "
+            "it at 80, 120 and 160)",
+        ),
         "weight-decay": (1e-4, "paper, Supplement 4.2"),
         "precision": ("bf16", "ours, for speed"),
     }
@@ -95,6 +109,30 @@ def _supervised(frames: int) -> Settings:
 
 WEAK_K = (64_000, "paper, Section 4.4: K = 64k")
 HALF_K = (8000, "paper, Section 4.4: 8 million images")
+
+
+def _twice(model: str) -> Settings:
+    """Two rounds, each as long as one."""
+    once = _images(model)
+    steps = (2 * once["steps"][0], "paper, Section 4.2: a second round, as long as the first")  # type: ignore[operator]
+    return once | {"steps": steps, "rounds": (2, "paper, Section 4.2: a second round")}
+
+
+def _weakly(model: str, processed: int = PROCESSED) -> Settings:
+    """A teacher of hashtags, fine-tuned on ImageNet, and its student, in one run."""
+    settings = _images(model, processed, per_class=WEAK_K)
+    weak = round(PROCESSED / BATCH)
+    more: Settings = {
+        "teacher": ("resnext101_32x32d", "ours; the paper's, Section 4.4, is 32x48d"),
+        "weak-steps": (
+            weak,
+            "ours, as many as the pretraining of Section 4.1; the paper is silent",
+        ),
+        "teacher-steps": (FINETUNE, "ours, as the student's fine-tuning; the paper is silent"),
+    }
+    steps = weak + FINETUNE + round(processed / BATCH) + FINETUNE
+    source = f"paper, Sections 4.1 and 4.4: {processed // 10**9}B images for the student; and the teacher's"
+    return settings | more | {"steps": (steps, source)}
 
 
 def _ranked_or_not(kind: str) -> Settings:
@@ -106,9 +144,21 @@ def _ranked_or_not(kind: str) -> Settings:
 RECIPES: dict[str, Recipe] = (
     {
         f"semi-{short}": Recipe(
-            "train semi", IMAGENET, _images(model), "Tables 2 to 4", UNLABELED | TEACHER
+            "train semi", IMAGENET, _images(model), "Tables 2, 3 and 10", UNLABELED | TEACHER
         )
         for short, model in STUDENTS.items()
+    }
+    | {
+        f"self-{short}": Recipe(
+            "train semi", IMAGENET, _images(model), "Table 4", UNLABELED | ITSELF
+        )
+        for short, model in STUDENTS.items()
+    }
+    | {
+        f"self-{short}-twice": Recipe(
+            "train semi", IMAGENET, _twice(STUDENTS[short]), "Section 4.2", UNLABELED | ITSELF
+        )
+        for short in ("r50", "rx101-16")
     }
     | {
         f"semi-r50-{kind}": Recipe(
@@ -116,24 +166,24 @@ RECIPES: dict[str, Recipe] = (
             IMAGENET,
             _ranked_or_not(kind),
             "Table 5",
-            UNLABELED
-            | (
-                {"tags": "a label table of `reteach relabel hashtags`"}
-                if kind == "balanced-with-tags"
-                else TEACHER
-            ),
+            TAGGED | needs,
         )
-        for kind in ("balanced-ranked", "unbalanced-ranked", "balanced-with-tags")
+        for kind, needs in (
+            ("balanced-ranked", TEACHER),
+            ("unbalanced-ranked", TEACHER | COUNTS),
+            ("balanced-with-tags", TAGS),
+        )
     }
     | {
         f"semi-weakly-{short}": Recipe(
-            "train semi",
-            IMAGENET,
-            _images(STUDENTS[short], per_class=WEAK_K),
-            "Table 6",
-            UNLABELED | {"teacher-run": "a semi run with --weak-steps on the hashtags"},
+            "train semi", IMAGENET, _weakly(STUDENTS[short]), "Table 6", TAGGED | TAGS
         )
         for short in ("r50", "rx101-4", "rx101-8", "rx101-16")
+    }
+    | {
+        "semi-weakly-r50-2b": Recipe(
+            "train semi", IMAGENET, _weakly("resnet50", 2 * PROCESSED), "Table 6, †", TAGGED | TAGS
+        )
     }
     | {
         f"video-{depth}-{frames}": Recipe(
@@ -141,15 +191,19 @@ RECIPES: dict[str, Recipe] = (
             KINETICS,
             _video(depth, frames),
             "Tables 7, 11 and 12",
-            {"unlabeled": "a folder of videos", "teacher-run": "a run of r2plus1d_34 of 32 frames"},
+            {
+                "unlabeled": "a folder of videos",
+                "teacher-run": "a weakly supervised run of r2plus1d_34 of 32 frames (train semi --selection "
+                "balanced-with-tags)",
+            },
         )
         for depth, frames in ((18, 8), (18, 32), (34, 8))
     }
     | {
-        f"video-supervised-18-{frames}": Recipe(
-            "train softmax", KINETICS, _supervised(frames), "Tables 7 and 12"
+        f"video-supervised-{depth}-{frames}": Recipe(
+            "train softmax", KINETICS, _supervised(depth, frames), "Tables 7 and 12"
         )
-        for frames in (8, 32)
+        for depth, frames in ((18, 8), (18, 32), (34, 8))
     }
     | {
         "cub-full-ft": Recipe(
@@ -160,7 +214,10 @@ RECIPES: dict[str, Recipe] = (
                 "epochs": (300, "paper, Table 13"),
                 "batch-size": (768, "paper, Table 13"),
                 "lr": (_scaled(0.0025, 768), "paper, Table 13"),
-                "schedule": ("drops", "paper, Table 13: three by 0.1 (each 100 epochs there, each 75 here)"),
+                "schedule": (
+                    "drops",
+                    "paper, Table 13: three by 0.1 (every 75 of 300 epochs; there every 100)",
+                ),
                 "weight-decay": (1e-3, "paper, Table 13"),
             },
             "Tables 8 and 13",
@@ -176,4 +233,4 @@ RECIPES: dict[str, Recipe] = (
     }
 )  # fmt: skip
 """By name. Table 9 is semi-r50 with --top 1, 3, 5 and 10; Figure 3 with a part of the pile and --per-class
-in proportion; Figure 4 with other --steps; Figure 5 with other --per-class; a second round --rounds 2."""
+in proportion; Figure 4 with other --steps; Figure 5 with other --per-class."""

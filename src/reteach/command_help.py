@@ -74,7 +74,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "score": ("reteach score runs/softmax-1 --images 'pile/{0000..0999}.tar' --out scores/",),
     "select": ("reteach select scores/ --per-class 16000 --out picks.parquet",),
     "pack": ("reteach pack --images photos/ --items labels.csv --out packed/",),
-    "dedup": ("reteach dedup --images photos/ --against test/ --out pairs.parquet",),
+    "dedup": (
+        "reteach dedup --images photos/ --against test/ --out pairs.parquet",
+        "reteach dedup --images photos/ --labels labels.csv --report duplicates.html",
+    ),
     "partition": ("reteach partition --labels sets.parquet --subsets 4 --out partition.json",),
     "convert": (
         "reteach convert coco instances_train.json --out labels.parquet",

@@ -67,7 +67,11 @@ def readers(asked: int | None, images: int) -> int:
 
 
 def each(
-    work: Callable[[int], T], rows: Sequence[int], workers: int, patience: float = 60.0
+    work: Callable[[int], T],
+    rows: Sequence[int],
+    workers: int,
+    patience: float = 60.0,
+    ahead: int = _CHUNK,
 ) -> Iterator[tuple[int, T | WorkerFailure]]:
     """``(row, work(row))`` for each row, in the order in which they get ready.
 
@@ -75,13 +79,15 @@ def each(
         work: can be pickled. An exception in it ends everything.
         workers: processes; 0 works right here, with no protection.
         patience: seconds after which a row is given up and its process killed.
+        ahead: the most rows that a worker is given at once. Of 1, none is begun before the one before it
+            was taken.
 
     A row whose process dies is tried once more: perhaps memory was short for a moment.
     """
     if workers == 0:
         yield from ((row, work(row)) for row in rows)
         return
-    chunk = max(1, min(_CHUNK, len(rows) // (4 * workers)))  # few rows are shared out evenly
+    chunk = max(1, min(ahead, len(rows) // (4 * workers)))  # few rows are shared out evenly
     with WorkerPool(work, rows, workers, chunk=chunk, patience=patience) as pool:
         while pool.workers:
             yield from pool.results()

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from .text_column import TextColumn
+
 WORTH = 1 << 20
 """Bytes from which on it is worth it."""
 _QUOTED = re.compile(rb'(?:(?<=[,\n])|\A)"(?:[^"\r\n]|"")*"(?=[,\r\n]|\Z)')
@@ -28,7 +30,7 @@ _QUOTED = re.compile(rb'(?:(?<=[,\n])|\A)"(?:[^"\r\n]|"")*"(?=[,\r\n]|\Z)')
 class QuickColumns:
     """Columns of text, called by their numbers."""
 
-    texts: list[str]
+    texts: TextColumn
     """The cells of the column whose cells are all different."""
     apostrophe: bool
     """Some of them begin with one."""
@@ -39,8 +41,7 @@ class QuickColumns:
 def quick_columns(path: Path, header: int, texts: int, coded: Sequence[int]) -> QuickColumns | None:
     """The columns of a table, block by block; None: the strict reader has to look at it.
 
-    A block at a time is text; what stays of it is a text for each cell of one column, and a number for each
-    cell of the others.
+    What stays is Arrow's text for each cell of one column, and a number for each cell of the others.
 
     Args:
         header: cells in the first line, which is left out.
@@ -54,14 +55,12 @@ def quick_columns(path: Path, header: int, texts: int, coded: Sequence[int]) -> 
 
     names = [str(number) for number in range(header)]
     # all columns, or bytes in them go unseen
-    types = {
-        name: pa.dictionary(pa.int32(), pa.string()) if int(name) in coded else pa.string()
-        for name in names
-    }
+    text, code = pa.large_string(), pa.dictionary(pa.int32(), pa.string())
+    types = {name: code if int(name) in coded else text for name in names}
     try:
         reader = csv.open_csv(
             path,
-            csv.ReadOptions(column_names=names, skip_rows=1, block_size=8 << 20),
+            csv.ReadOptions(column_names=names, skip_rows=1, block_size=2 << 20),
             csv.ParseOptions(newlines_in_values=False),
             csv.ConvertOptions(column_types=types, strings_can_be_null=False),
         )
@@ -72,16 +71,19 @@ def quick_columns(path: Path, header: int, texts: int, coded: Sequence[int]) -> 
 
 def _gathered(reader: Iterable[Any], texts: int, coded: Sequence[int]) -> QuickColumns:
     """The columns of record batches."""
+    import numpy as np
     import pyarrow as pa
-    from pyarrow import compute
 
-    cells: list[str] = []
+    from .text_column import TextColumn
+
+    cells: list[Any] = []
     apostrophe = False
     parts: dict[int, list[Any]] = {number: [] for number in coded}
     for batch in reader:
-        column = batch.column(str(texts))
-        apostrophe |= bool(compute.any(compute.starts_with(column, "'")).as_py())
-        cells += column.to_numpy(zero_copy_only=False).tolist()
+        cells.append(batch.column(str(texts)))
+        starts, content = TextColumn(cells[-1]).letters()
+        first = starts[:-1][starts[1:] > starts[:-1]]
+        apostrophe |= bool((content[first] == ord("'")).any())
         for number in coded:
             parts[number].append(batch.column(str(number)))
     columns = {}
@@ -89,8 +91,9 @@ def _gathered(reader: Iterable[Any], texts: int, coded: Sequence[int]) -> QuickC
         column = pa.chunked_array(parts.pop(number), pa.dictionary(pa.int32(), pa.string()))
         whole = column.combine_chunks()  # of several chunks the dictionaries are made one
         whole = whole if isinstance(whole, pa.Array) else whole.chunk(0)
-        columns[number] = whole.indices.to_numpy().astype("int64"), whole.dictionary.to_pylist()
-    return QuickColumns(cells, apostrophe, columns)
+        codes = np.from_dlpack(whole.indices)  # to_numpy would load pandas
+        columns[number] = codes.astype("int64"), whole.dictionary.to_pylist()
+    return QuickColumns(TextColumn(pa.concat_arrays(cells)), apostrophe, columns)
 
 
 def _plain(path: Path) -> bool:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .name_lists import NameLists
+    from .text_column import TextColumn
 
 Kind = Literal["single", "multi", "soft"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -36,7 +37,7 @@ _AS_TEXT = (
 class Cells:
     """What stands in a file, row by row, before anything is known of its meaning."""
 
-    items: list[str]
+    items: list[str] | TextColumn
     names: NameLists
     weights: list[list[float]] | None
     unknown: NameLists | None
@@ -270,9 +271,7 @@ def _columns_of_csv(path: Path, header: int, at: dict[str, int]) -> Cells | None
     source = (
         next((unguard(cell) for cell in cells("source")[1] if cell), "") if "source" in at else ""
     )
-    items = quick.texts
-    if quick.apostrophe:
-        items = [unguard(item) for item in items]
+    items = [unguard(item) for item in quick.texts] if quick.apostrophe else quick.texts
     return Cells(
         items,
         names,

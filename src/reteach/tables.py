@@ -47,6 +47,7 @@ from .parquet import CHECKED
 from .progress import note
 from .spreadsheet import to_csv
 from .table_files import KINDS, Cells, Kind, changed_as_number, read_csv, read_parquet
+from .text_column import TextColumn
 
 # fmt: off
 _MISSING = frozenset([
@@ -61,7 +62,8 @@ _MISSING = frozenset([
 class LabelTable:
     """A label set with the names of its items and where it comes from."""
 
-    items: tuple[str, ...]
+    items: Sequence[str]
+    """A tuple; of a large CSV a sequence of texts that stay in Arrow's memory, equal to the tuple of them."""
     labels: LabelSet
     source: str = ""
 
@@ -153,11 +155,15 @@ def read_labels(
     labels = _build(path, kind, raw, table_classes)
     if classes is not None:
         labels = labels.reorder(tuple(classes), what=str(path))
-    return LabelTable(tuple(raw.items), labels, raw.source)
+    items = raw.items if isinstance(raw.items, TextColumn) else tuple(raw.items)
+    return LabelTable(items, labels, raw.source)
 
 
-def _check_items(path: Path, items: list[str]) -> None:
-    if all(items):
+def _check_items(path: Path, items: list[str] | TextColumn) -> None:
+    if isinstance(items, TextColumn):
+        if items.surely_different():
+            return
+    elif all(items):
         # eight bytes for each, in place of a set of all; different texts of one hash are looked at below
         hashes = np.fromiter(map(hash, items), np.int64, len(items))
         hashes.sort()

@@ -46,6 +46,8 @@ def test_the_notebook_goes_from_a_folder_to_a_frame_and_an_inline_report(photos,
     shown = in_a_kernel(photos) if kernel() else in_this_process()
     model, report, frame, scores = shown
     assert "softmax model of 2 classes" in model
+    assert "accuracy" in model
+    assert "\x1b" not in "".join(shown), "codes of a terminal"
     assert report.count("<iframe") == 1
     assert "30.png" in frame
     assert "light" in scores

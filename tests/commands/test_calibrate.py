@@ -11,7 +11,7 @@ import torch
 from reteach import sealed
 from reteach.cli import main
 from reteach.data.synthetic import compose, sklearn_digits
-from reteach.labels import Multi, Single
+from reteach.labels import Multi, Single, Soft
 from reteach.runs.checkpoint import load_models
 from reteach.tables import LabelTable, read_labels, write_labels
 
@@ -112,6 +112,71 @@ def test_folds_see_every_training_image_once(runs, tmp_path, capsys):
     assert "600 images" in capsys.readouterr().out
     stages = tmp_path / "small" / "calibration" / "stages"
     assert {"split", "fold-1", "fold-2"} <= {p.name for p in stages.iterdir()}
+
+
+def test_folds_of_images_whose_label_is_shared_are_scored_and_unnamed(runs, tmp_path, capsys):
+    """A review has said all classes of 30 images, which are taught as shares; the others keep their label."""
+    one, sets = read_labels(runs / "one.csv").labels, read_labels(runs / "sets.parquet").labels
+    share = np.eye(10, dtype=np.float32)[one.index]
+    share[:30] = sets.array()[:30] / sets.array()[:30].sum(1, keepdims=True)
+    several = int((np.count_nonzero(share, axis=1) > 1).sum())
+    assert several > 20
+    table = LabelTable(load_items(runs / "bare.npz"), Soft.from_dense(share, one.classes), "made")
+    write_labels(tmp_path / "soft.parquet", table)
+    words = [
+        "train",
+        "softmax",
+        "--images",
+        f"{runs}/bare.npz",
+        "--labels",
+        f"{tmp_path}/soft.parquet",
+    ]
+    words += [
+        "--steps",
+        "5",
+        "--batch-size",
+        "16",
+        "--val-fraction",
+        "0",
+        "--out",
+        f"{tmp_path}/shared",
+    ]
+    assert main([*words, *QUICK]) == 0
+    capsys.readouterr()
+    words = ["calibrate", f"{tmp_path}/shared", "--folds", "2", "--expected", "3"]
+    assert main([*words, "--workers", "0"]) == 0
+    assert f"600 images, labels {600 - several} of them" in capsys.readouterr().out
+
+
+def test_what_an_image_is_named_after():
+    from reteach.commands.calibrate import _named
+
+    classes, single = ("a", "b", "c"), Single(np.array([2, -1]), ("a", "b", "c"))
+    shares = Soft.from_dense(np.array([[0, 0.3, 0], [0.5, 0, 0.5]]), classes)
+    assert _named(single) is single
+    assert _named(shares).index.tolist() == [1, -1]
+    assert _named(Multi(np.array([0, 1, 3]), np.array([0, 1, 2]), classes)).index.tolist() == [
+        -1,
+        -1,
+    ]
+
+
+def test_folds_of_label_sets_are_refused_with_what_to_do(runs, tmp_path, capsys):
+    words = ["train", "sigmoid", "--images", f"{runs}/bare.npz", "--labels", f"{runs}/sets.parquet"]
+    words += [
+        "--steps",
+        "1",
+        "--batch-size",
+        "8",
+        "--val-fraction",
+        "0",
+        "--out",
+        f"{tmp_path}/sets",
+    ]
+    assert main([*words, *QUICK]) == 0
+    capsys.readouterr()
+    assert main(["calibrate", f"{tmp_path}/sets", "--folds", "2"]) == 2
+    assert "--images calibrates it" in capsys.readouterr().err
 
 
 def test_doubts_stop_it_and_the_page_tells_why(runs, tmp_path, capsys):

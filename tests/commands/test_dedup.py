@@ -123,6 +123,38 @@ def test_no_number_of_other_labels_is_claimed_where_none_is_known(tmp_path: Path
     assert (shown["Same file"], shown["Other labels"]) == ("1", "–")
 
 
+def test_labels_of_tables_are_shown_counted_and_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of flat folders, single labels and sets; what a table lacks has none."""
+    pictures.folder(tmp_path / "web", ["a.png", "b.png", "c.png", "d.png"])
+    (tmp_path / "val").mkdir()
+    for name in ("a", "b", "c"):
+        shutil.copy(tmp_path / f"web/{name}.png", tmp_path / f"val/of {name}.png")
+    (tmp_path / "web.csv").write_text("item,labels\na.png,cat\nb.png,dog|cat\nd.png,cat\n")
+    (tmp_path / "val.csv").write_text("item,labels\nof a.png,dog\nof b.png,cat|dog\nof c.png,dog\n")
+    words = f"dedup --images {tmp_path}/web --labels {tmp_path}/web.csv --against {tmp_path}/val"
+    words += f" --only-bytes --out {tmp_path}/pairs.parquet --report {tmp_path}/page.html"
+    assert main([*words.split(), "--against-labels", str(tmp_path / "val.csv")]) == 0
+    pairs = pq.read_table(tmp_path / "pairs.parquet").to_pylist()
+    found = {pair["item"]: (pair["label"], pair["against_label"]) for pair in pairs}
+    assert found == {
+        "a.png": ("cat", "dog"),
+        "b.png": ("cat|dog", "cat|dog"),
+        "c.png": (None, "dog"),
+    }
+    assert "1 pairs of equal files have different labels" in capsys.readouterr().out
+    page = report_pages.read((tmp_path / "page.html").read_text())
+    names, values = page.all("dl", "numbers")[0].all("dt"), page.all("dd", "big")
+    shown = {n.text: v.text for n, v in zip(names, values, strict=True)}
+    assert shown["Other labels"] == "1"
+    assert main([*words.split(), "--against-labels", str(tmp_path / "web.csv")]) == 2
+    said = capsys.readouterr().err
+    assert (
+        "web.csv: none of its items is among the images, which are called like 'of a.png'" in said
+    )
+
+
 def test_the_page_shows_duplicates_first_and_counts_pairs_that_are_only_neighbours(
     folders: Path,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,30 @@ def test_a_run_as_the_teacher_and_picks_of_elsewhere(world, tmp_path, capsys, mo
         del words[words.index(flag) : words.index(flag) + 2]
     assert main(words) == 0
     assert not (tmp_path / "third" / "picks.parquet").exists()
+
+
+def test_of_a_pile_with_tags_only_tagged_images_are_opened(world, tmp_path, capsys):
+    """What is drawn by tags needs no other: rubbish among the others changes nothing and is not even seen."""
+    tagged = ["item,labels", *(f"{n:02}.jpg,{NAMES[n % 3]}" for n in range(36))]
+    (tmp_path / "tags.csv").write_text("\n".join([*tagged, "40.jpg,", "gone.jpg,dark"]) + "\n")
+    rubbish = tmp_path / "web"
+    shutil.copytree(world / "web", rubbish)
+    for n in range(36, 45):
+        (rubbish / f"{n}.jpg").write_bytes(b"no image")
+    weights = []
+    for name, pile in (("whole", world / "web"), ("rubbish", rubbish)):
+        words = command(world, tmp_path / name, "--unlabeled", str(pile), "--steps", "20")
+        for flag in ("--teacher", "--top", "--per-class"):
+            del words[words.index(flag) : words.index(flag) + 2]
+        words += ["--selection", "balanced-with-tags", "--tags", str(tmp_path / "tags.csv")]
+        assert main(words) == 0
+        said = capsys.readouterr().err
+        assert "36 of 46 unlabelled images have tags; no other is opened" in said
+        facts = json.loads((tmp_path / name / "run.json").read_text())
+        assert (facts["n_unlabeled"], facts["n_quarantined"]) == (36, 0)
+        assert facts["derived"]["per_class"] == 10, "K is by the ratio of the pile, not of the tags"
+        weights.append(load_file(tmp_path / name / "models" / "student" / "model.safetensors"))
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
 @pytest.mark.parametrize(

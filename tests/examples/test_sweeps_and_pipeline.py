@@ -48,9 +48,11 @@ def test_the_pipeline_beside_plain_training() -> None:
 
 
 def test_the_pipeline_of_tags() -> None:
-    rows = run("pipeline.py", "--one-of", "made-up", "--only", "plain", "THE WHOLE").splitlines()
+    """With a review, whose sets are taught as shares, on which `calibrate --folds` works too."""
+    names = ["plain", "THE WHOLE", "review, its sets taught, calibrate", "the same with select"]
+    rows = run("pipeline.py", "--one-of", "made-up", "--only", *names).splitlines()
     assert rows[0].split()[:3] == ["map", "f1@0.5", "f1@top1"]
-    assert [row[:34].strip() for row in rows[1:]] == ["plain", "THE WHOLE"]
+    assert [row[:34].strip() for row in rows[1:]] == names
 
 
 def test_a_sweep_of_the_pile() -> None:

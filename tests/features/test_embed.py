@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -256,6 +257,13 @@ def test_ray_gives_the_same_bytes_and_goes_on(photos, weights, tmp_path, capsys)
     assert main(shared) == 0
     assert contents(tmp_path / "ray") == expected
     assert "(6 computed now" in capsys.readouterr().out
+    pairs = ["dedup", "--images", f"{photos}", "--within", "0.5"]  # no network: the table alone
+    told = []
+    for table in ("here", "ray"):
+        out = tmp_path / f"{table}.parquet"
+        assert main([*pairs, "--features", f"{tmp_path}/{table}", "--out", f"{out}"]) == 0
+        told.append(pq.read_table(out).to_pylist())
+    assert told[0] == told[1] != []
 
 
 def test_embed_without_ray_names_the_extra(photos, weights, tmp_path, capsys, monkeypatch):

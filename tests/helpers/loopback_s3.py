@@ -51,6 +51,14 @@ class Store:
         part.write_text(json.dumps(told))
         os.replace(part, self.faults)
 
+    def asked(self, *, begin: bool = False) -> list[str]:
+        """Method, path and byte range of the requests through the proxy, since it was told to ``begin``."""
+        file = self.faults.with_suffix(".asked")
+        lines = file.read_text().splitlines() if file.exists() else []
+        if begin:
+            file.write_text("")
+        return lines
+
     def client(self) -> Any:
         """A client that goes past the proxy."""
         import boto3
@@ -133,6 +141,10 @@ class _Proxy(BaseHTTPRequestHandler):
             return str(kind.draws.choice(told["kinds"]))
 
     def _pass(self) -> None:
+        with self.lock, open(self.faults.with_suffix(".asked"), "a") as file:
+            file.write(
+                f"{self.command} {self.path} {self.headers.get('Range') or ''}".strip() + "\n"
+            )
         length = int(self.headers.get("Content-Length") or 0)
         fault = self._fault()
         if fault == "drop" or (fault == "half" and self.command in ("PUT", "POST")):

@@ -19,8 +19,8 @@ NET = f"--model reteach_tiny --image-size 16 {SMALL} --batch-size 4"
 WEIGHTS = "models/model/model.safetensors"
 
 
-def make(folder: Path) -> None:
-    """Labelled photos, and three shards of unlabelled ones."""
+def make(folder: Path, shards: int = 3) -> None:
+    """Labelled photos, and shards of unlabelled ones."""
     draws = np.random.default_rng(0)
     photos = folder / "photos"
     photos.mkdir(parents=True)
@@ -30,7 +30,7 @@ def make(folder: Path) -> None:
     labels = Single(np.arange(12) % 3, CLASSES)
     write_labels(folder / "labels.parquet", LabelTable(tuple(items), labels))
     (folder / "shards").mkdir()
-    for shard in range(3):
+    for shard in range(shards):
         with tarfile.open(folder / "shards" / f"{shard:03}.tar", "w") as tar:
             for n in range(6):
                 data = _png(draws)
@@ -45,16 +45,16 @@ def _png(draws: np.random.Generator) -> bytes:
     return out.getvalue()
 
 
-def steps(world: str, out: str, steps: int = 6) -> dict[str, list[str]]:
+def steps(world: str, out: str, steps: int = 6, shards: int = 3) -> dict[str, list[str]]:
     """The commands of the pipeline: what is read is below ``world``, what is made below ``out``."""
-    shards = f"{world}/shards/{{000..002}}.tar"
+    pile = f"{world}/shards/{{000..{shards - 1:03}}}.tar"
     told = {
         "teacher": f"train softmax --images {world}/photos --labels {world}/labels.parquet {NET} "
         f"--steps {steps} --val-fraction 0.25 --snapshot-seconds 0 --out {out}/teacher",
-        "score": f"score {out}/teacher --images {shards} --out {out}/scores {SMALL} --top 3",
+        "score": f"score {out}/teacher --images {pile} --out {out}/scores {SMALL} --top 3",
         "select": f"select {out}/scores --per-class 2 --out {out}/picks.parquet --threads 1",
         "student": f"train semi --images {world}/photos --labels {world}/labels.parquet "
-        f"--unlabeled {shards} --picks {out}/picks.parquet {NET} "
+        f"--unlabeled {pile} --picks {out}/picks.parquet {NET} "
         f"--steps {steps} --val-fraction 0.25 --snapshot-seconds 0 "
         f"--out {out}/student",
         "report": f"report {out}/student",

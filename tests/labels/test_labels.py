@@ -60,6 +60,10 @@ def test_dense_matches_array():
     for labels in (soft, multi([{0, 3}, set()]), Single(np.array([2, -1]), CLASSES)):
         assert np.array_equal(labels.dense().numpy(), labels.array())
     assert soft.argmax().index.tolist() == [2, -1]
+    shares = Soft(
+        np.array([0, 2, 3, 5, 5]), np.array([0, 2, 3, 1, 2]), CLASSES, [0.5, 0.5, 0.4, 0, 1]
+    )
+    assert shares.sole().index.tolist() == [-1, 3, 2, -1]  # a weight of 0 is no share
     assert multi([{2}, set()]).as_single().index.tolist() == [2, -1]
     assert as_multi(Single(np.array([2, -1]), CLASSES)).names() == [["c"], []]
 

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import bindparam
+from sqlalchemy import bindparam, event, select
 
 from rating_kit import Clock, label_plan, new_store
 from reteach.rating.assignment import MANY, Flow, NoImages, NotYours
+from reteach.rating.beside import Beside
 from reteach.rating.export import ratings_of
 from reteach.rating.overview import missing_items, progress, rater_rows
 from reteach.rating.raters import add_raters, set_state
-from reteach.rating.schema import tasks
+from reteach.rating.schema import assignments, tasks
 from reteach.rating.settle import tally
 from reteach.rating.store import Store
 from reteach.rating.views import TaskView, counts, earlier, task_view
@@ -206,6 +207,47 @@ def test_the_way_back_leads_through_all_answers(where: str) -> None:
             back.append(earlier(connection, rater, back[-1]))
         assert counts(connection, rater).left == 1
     assert back == [*reversed(done), None]
+
+
+def test_how_far_a_rater_is_counts_regular_open_tasks(where: str) -> None:
+    store = new_store(where, label_plan(12, golden=(2, 7)), wanted=1, gold_rate=0.3)
+    rng = np.random.default_rng(0)
+    chance = rng.random
+    flow, _, people = flow_on(store, "a", "b", chance=lambda: float(chance()))
+    for _ in range(14):
+        rater = people[int(rng.integers(2))]
+        if (held := flow.hand(rater)) and rng.random() < 0.3:
+            flow.skip(rater, held[0].task, Beside())
+        else:
+            do(flow, rater)
+        if rng.random() < 0.15:
+            flow.set_aside(int(rng.integers(12)), "gone")
+        for person in people:
+            with store.read() as connection:
+                found = counts(connection, person)
+                every = connection.execute(select(tasks)).all()
+                own = connection.execute(
+                    select(assignments).where(assignments.c.rater_id == person)
+                ).all()
+            through = {a.task_id for a in own if a.submitted_at or a.skipped_at}
+            left = {t.id for t in every if t.state == "open" and not t.golden} - through
+            assert (found.answered, found.left) == (
+                sum(a.submitted_at is not None for a in own),
+                len(left),
+            )
+
+
+def test_how_far_a_rater_is_looks_at_open_tasks_once(tmp_path: Path) -> None:
+    """Not for each of them whether the rater had it: that was a quarter of a server's work."""
+    store = new_store(tmp_path / "ratings.db")
+    said: list[tuple[str, tuple[object, ...]]] = []
+    event.listen(store.engine, "before_cursor_execute", lambda *a: said.append((a[2], a[3])))
+    with store.read() as connection:
+        counts(connection, 1)
+        query, values = said[-1]
+        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values)]
+    assert sum("tasks_by_place" in step for step in plan) == 1, plan
+    assert not any(step.startswith("SCAN tasks") for step in plan), plan
 
 
 def test_a_vanished_image_sets_its_tasks_aside(where: str) -> None:

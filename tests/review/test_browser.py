@@ -223,10 +223,37 @@ def test_review_by_mouse_in_bulk(
         person.close()
 
 
+AHEAD = """async () => {
+  const key = (name) => document.activeElement.dispatchEvent(
+    new KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true }));
+  const rest = async () => { for (let i = 0; i < 50; i++) await null; };  // what waits, but no event
+  key("i"); await rest();
+  key("Enter"); await rest();
+  key("x"); await rest();
+}"""
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReviewSite]:
     with reviewing(shape_review(tmp_path_factory.mktemp("small"), 48, copies=8)) as site:
         yield site
+
+
+def test_a_key_after_an_asked_class_is_about_the_next_image(browser: Any, site: ReviewSite) -> None:
+    """Also where it is faster than the dialog's own event that it has closed."""
+    person = Person(browser, site)
+    first, second = person.rows[:2]
+    person.page.evaluate("(row) => stand(document.getElementById(`c${row}`))", first)
+    person.page.evaluate(AHEAD)
+    person.saved()
+    asked, keyed = site.session.items([first, second])
+    assert len(asked.current) == 1
+    assert asked.status != "open"
+    assert keyed.status == "unusable"
+    person.press("z", "z")
+    person.saved()
+    assert site.session.progress().reviewed == 0
+    person.close()
 
 
 def test_choosing_by_click_shift_drag_and_keys(browser: Any, site: ReviewSite) -> None:

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import timm
 import torch
@@ -275,6 +276,28 @@ def test_compare_with_freeze_judges_test_images_by_their_features(world):
     assert main(["compare", "softmax", "elr", *asked, "--seeds", "1", "--processes", "1"]) == 0
     results = json.loads((world / "comparison" / "results.json").read_text())
     assert results["softmax"]["accuracy"]["mean"] > 0.5
+
+
+def test_cleaning_judges_the_features_of_freeze_as_it_does_those_of_a_table(world, tmp_path):
+    """By the rule and the four judges of features, not by the rule of pixels."""
+    common = ["--labels", f"{world}/labels.csv", "--folds", "3", "--steps", "9", "--device", "cpu"]
+    network = ["--model", NETWORK, "--init", f"{world}/weights/model.safetensors", "--freeze"]
+    photos = ["--images", f"{world}/photos", *network, "--image-size", str(SIDE)]
+    asked = {"photos": photos, "alone": [*photos, "--judge", "model"]}
+    found = {}
+    for name, words in asked.items():
+        out = tmp_path / f"{name}.csv"
+        assert main(["relabel", "clean", *words, *common, "--workers", "0", "--out", str(out)]) == 0
+        assert json.loads((tmp_path / name / "clean.json").read_text())["rule"] == "posterior"
+        judged = "the geometric mean of softmax, " if name == "photos" else "<dd>softmax</dd>"
+        assert judged in (tmp_path / name / "suspects.html").read_text()
+        scores = pq.read_table(tmp_path / name / "scores.parquet").to_pydict()
+        found[name] = dict(
+            zip(zip(scores["item"], scores["class"], strict=True), scores["score"], strict=True)
+        )
+    assert found["photos"].keys() == found["alone"].keys()
+    apart = [abs(found["photos"][pair] - found["alone"][pair]) for pair in found["photos"]]
+    assert max(apart) > 0.01, "the other judges are not heard"
 
 
 def test_what_has_no_effect_with_freeze_is_one_line(world, tmp_path, monkeypatch, capsys):

@@ -10,7 +10,6 @@ import sys
 import tarfile
 import threading
 import time
-from collections import deque
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -491,7 +490,7 @@ def _ray_workers() -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if b"ray::_Worker" in (entry / "cmdline").read_bytes():
+                if b"ray::MapWorker" in (entry / "cmdline").read_bytes():
                     found.append(int(entry.name))
             except OSError:
                 continue
@@ -526,76 +525,64 @@ def test_two_workers_on_ray_and_a_killed_one_change_nothing(world, whole, tmp_pa
     assert "40 images scored" in capsys.readouterr().out
 
 
-class FakeRay:
-    """A cluster without processes: what :func:`~reteach.scoring.ray._given_out` asks of Ray, in order."""
+class FakePool:
+    """A pool without processes: in each round some parts are lost with their worker."""
 
-    class exceptions:
-        class RayActorError(Exception):
-            pass
+    count = 2
 
-        class RayTaskError(Exception):
-            cause = None
+    def __init__(self, lost: list[set[int]]) -> None:
+        self.lost = lost
+        self.rounds: list[tuple[list[int], int]] = []
 
-    def __init__(self, plan: list[str]) -> None:
-        self.plan = (
-            plan  # of each worker in turn: it lives, dies of its second part, or never comes
-        )
-        self.hired: list[FakeWorker] = []
-
-    def hire(self) -> FakeWorker:
-        self.hired.append(FakeWorker(self, self.plan[len(self.hired)]))
-        return self.hired[-1]
-
-    def wait(self, asked: list[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
-        assert num_returns == 1
-        there = [one for one in asked if getattr(one, "answers", True)]
-        assert there, "it waits for a machine that will never be there"
-        return there[:1], []
-
-    def get(self, what: Any) -> Any:
-        if isinstance(what, Exception):
-            raise what
-        return what
-
-    def kill(self, worker: FakeWorker) -> None:
-        worker.killed = True
-
-
-class FakeWorker:
-    def __init__(self, ray: FakeRay, fate: str) -> None:
-        self.ray, self.fate, self.killed = ray, fate, False
-        self.answers = fate != "never"  # asked whether it is ready, it stands for its own answer
-        self.ready = SimpleNamespace(remote=lambda: self)
-        self.score = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=self._score))
-
-    def _score(self, numbers: list[int]) -> Any:
-        assert self.fate != "never"
-
-        numbers = list(numbers)  # of its own, as in another process
-
-        def run() -> Any:
-            for at, number in enumerate(numbers):
-                if self.fate == "dies" and at == len(numbers) - 1:
-                    yield FakeRay.exceptions.RayActorError("gone")
-                    return
+    def reports(self, numbers: list[int], size: int) -> Any:
+        gone = self.lost[len(self.rounds)]
+        self.rounds.append((list(numbers), size))
+        for number in reversed(numbers):
+            if number not in gone:
                 yield ScoringReport(number, images=5)
 
-        return run()
 
-
-def test_a_machine_that_is_lost_for_good_is_not_waited_for() -> None:
-    """Its parts go to those that are there; a spot instance may never come back."""
+def test_parts_of_lost_workers_go_out_one_by_one_and_the_guilty_one_is_named() -> None:
+    """The others are not held up by it, and each is told of once."""
     from reteach.scoring import ray
 
-    fake = FakeRay(["dies", "lives", "never"])
+    pool = FakePool([{3, 4, 5}, {4, 5}, {5}])
     numbers = list(range(20))
-    told = list(ray._given_out(fake, fake.hire, 2, deque(numbers)))
-    done = [event.part for event in told if isinstance(event, ScoringReport)]
-    assert sorted(done) == numbers, "each once"
-    assert len([event for event in told if isinstance(event, Again)]) > 0
+    told = list(ray._rounds(pool, numbers))
+    done = [event for event in told if isinstance(event, ScoringReport)]
+    assert sorted(event.part for event in done) == numbers, "each once"
+    assert [event.part for event in done if event.failed] == [5]
+    assert "killed its worker 3 times" in done[-1].failed
+    assert [event.part for event in told if isinstance(event, Again)] == [3, 4, 5, 4, 5]
     assert not any(isinstance(event, Step) for event in told)
-    assert len(fake.hired) == 3
-    assert fake.hired[0].killed
+    assert pool.rounds == [(numbers, 2), ([3, 4, 5], 1), ([4, 5], 1)]
+
+
+def test_an_error_in_a_worker_ends_the_job_and_is_no_lost_part() -> None:
+    from reteach.scoring.ray import _report, _Worker
+
+    class Wrong:
+        def __init__(self, error: Exception) -> None:
+            self.error = error
+
+        def score(self, numbers: list[int]) -> Any:
+            yield ScoringReport(7, unreadable=(("a", "torn"),))
+            raise self.error
+
+    def refuses(task: Any) -> Any:
+        raise UserError("no such run")
+
+    def rows(of: Any) -> list[Any]:
+        return [{"said": row["said"][0]} for row in _Worker(of, None)({"item": np.array([7])})]
+
+    first, second = rows(lambda task: Wrong(UserError("disk full")))
+    assert _report(first) == ScoringReport(7, unreadable=(("a", "torn"),))
+    with pytest.raises(UserError, match=r"^disk full$"):
+        _report(second)
+    with pytest.raises(RuntimeError, match=r"(?s)a worker has failed:.*ValueError: odd"):
+        _report(rows(lambda task: Wrong(ValueError("odd")))[1])
+    with pytest.raises(UserError, match=r"^no such run$"):
+        _report(rows(refuses)[0])
 
 
 def test_a_gpu_gets_all_cores_that_go_with_it() -> None:
@@ -625,7 +612,7 @@ def test_a_worker_tells_of_parts_alone() -> None:
                 yield Step(number, 2, 0.5)
                 yield ScoringReport(number, failed="torn" if number == 1 else "")
 
-    told = list(_Worker(lambda task: Three(), None).score([0, 1, 2]))
+    told = list(_Worker(lambda task: Three(), None).reports([0, 1, 2]))
     assert [(one.part, one.images, one.failed) for one in told] == [
         (0, 5, ""),
         (1, 0, "torn"),

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import store_world as world
 from loopback_s3 import Store
 from reteach.cli import main
+from reteach.options.paths import with_addresses
+from reteach.scoring import embedding, ray
 
 ONLY_LONG = pytest.mark.skipif(
     not os.environ.get("RETEACH_STORES_LONG"),
@@ -74,6 +79,42 @@ def test_whole_pipeline_with_nothing_local_but_scratch_same_bytes(
     assert "a-secret" not in said
     assert b"s3://bucket/world/labels.parquet" in store.content("bucket", "out/student/config.yaml")
     assert "out/student/report.html" in store.names("bucket")
+
+
+def _elsewhere(tmp_path, monkeypatch):
+    """Ray's workers, but here, and each as on a machine of its own: with an empty scratch folder."""
+
+    def shared_out(of, task, numbers, address, workers):
+        travels = pickle.dumps((of, with_addresses(task)))
+        assert str(tmp_path).encode() not in travels
+        for number in numbers:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("RETEACH_SCRATCH", str(tmp_path / f"scratch-{number}"))
+                events = list(ray._Worker(*pickle.loads(travels)).score([number]))
+            yield from events
+
+    monkeypatch.setattr(ray, "shared_out", shared_out)
+    monkeypatch.setattr(embedding, "shared_out", shared_out)
+
+
+@pytest.mark.parametrize("command", ["score", "embed"])
+def test_workers_of_ray_with_other_scratch_folders_same_shards(
+    store, local, tmp_path, monkeypatch, command
+):
+    store.upload(local / "world", "bucket", "world")
+    store.upload(local / "out", "bucket", "out")
+    _elsewhere(tmp_path, monkeypatch)
+    (tmp_path / "here").mkdir()
+    words = f"{command} {{}}/out/teacher --images {{}}/world/shards/{{{{000..002}}}}.tar --out {{}}/made"
+    words += f" {world.SMALL} --quiet" + (" --backend eager" if command == "embed" else " --top 3")
+    assert main([*words.format(*["s3://bucket"] * 3).split(), "--ray", "local"]) == 0
+    assert main(words.format(local, local, tmp_path / "here").split()) == 0
+    made = sorted(file for file in (tmp_path / "here" / "made").iterdir() if file.is_file())
+    assert store.names("bucket", "made/") == [f"made/{file.name}" for file in made]
+    for file in made:
+        if file.suffix == ".parquet":  # in whose metadata stands where the images are
+            there = pq.read_table(pa.BufferReader(store.content("bucket", f"made/{file.name}")))
+            assert there.equals(pq.read_table(file)), file.name
 
 
 @ONLY_LONG

@@ -544,6 +544,8 @@ class PackKeywords(TypedDict, total=False):
 class DedupKeywords(TypedDict, total=False):
     images: Required[Images]
     against: str | None
+    labels: TableLike | None
+    against_labels: PathLike | None
     out: PathLike
     run_folder: PathLike | None
     model: str | None

@@ -154,7 +154,7 @@ def _advised(options: AdviseOptions, config: Config, folder: Path) -> AdviseResu
     ]
     plain = advice.plain_command(given, facts)
     prepare = advice.embed_commands(given)
-    missing = advice.gaps(facts)
+    missing = advice.gaps(facts, options.images)
     if not _shows_pixels(data):
         missing.append(
             f"Odd images: looked for in photos only, and in at most {EXACT_BELOW:,} of them."
@@ -277,6 +277,8 @@ def _given(
         facts.model,
         isinstance(data.source, ArraySource) and not facts.features,
         advice.FeatureCommands(str(folder), probe.image_size, probe.whole) if frozen else None,
+        None if options.labels is None else str(options.labels),
+        None if options.val_labels is None else str(options.val_labels),
     )
 
 

@@ -21,7 +21,7 @@ from ..engine.run import Run
 from ..errors import Interrupted, UserError
 from ..inline import InNotebook
 from ..item_index import rows_among
-from ..labels import Multi, Rows, Single
+from ..labels import LabelSet, Multi, Rows, Single, Soft
 from ..methods.clean import held_out_scores
 from ..models.presence import odds
 from ..options.calibrate import CalibrateOptions
@@ -237,10 +237,16 @@ def _validation(options: CalibrateOptions, saved: LoadedModels, broken: dict[str
         raise UserError(
             f"{options.run_folder} has no validation images: name others with --images, or --folds 5"
         )
-    val = inputs.val
-    if isinstance(val.labels, Single):
-        return val
-    return val.with_labels(Single(np.full(len(val), -1), saved.classes))
+    return inputs.val.with_labels(_named(inputs.val.labels))
+
+
+def _named(labels: LabelSet) -> Single:
+    """The one class that each image is named after; -1 for label sets, and where several classes share it."""
+    if isinstance(labels, Soft):
+        return labels.sole()
+    return (
+        labels if isinstance(labels, Single) else Single(np.full(len(labels), -1), labels.classes)
+    )
 
 
 def _held_out(
@@ -250,8 +256,11 @@ def _held_out(
     config = configs.load(options.run_folder / "config.yaml")
     inputs = open_inputs(config.data, config.training.seed, originals_of(options.run_folder))
     data = inputs.train
-    if not isinstance(data.labels, Single):
-        raise UserError("--folds needs training images with one label each")
+    if isinstance(data.labels, Multi):
+        raise UserError(
+            "--folds needs training images with one label each, or shares (--kind soft): what learned from "
+            "label sets scores presence already; --images calibrates it on other images"
+        )
     setup = make_setup(config, inputs, torch.device(saved.prepare.device), choose=False)
     run = Run(options.run_folder / "calibration", config.training.seed)
     settings = {"images": data, "folds": options.folds}
@@ -264,4 +273,4 @@ def _held_out(
     broken |= inputs.quarantine | setup.broken
     readable = np.isfinite(scores[:, 0])
     p = np.clip(scores[readable].astype(np.float64), _SURE, 1 - _SURE)
-    yield (np.log(p) - np.log1p(-p)).astype(np.float32), data.labels.index[readable]
+    yield (np.log(p) - np.log1p(-p)).astype(np.float32), _named(data.labels).index[readable]

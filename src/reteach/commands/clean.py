@@ -12,7 +12,7 @@ import numpy as np
 
 from ..compare.variants import variants
 from ..data.dataset import Dataset
-from ..data.sources.base import features_of
+from ..data.sources.base import Source, features_of
 from ..duplicates.looks import definition
 from ..engine import distributed
 from ..engine.run import Run
@@ -131,7 +131,7 @@ def clean(options: CleanOptions) -> CleanResult:
         except Interrupted as error:
             raise Interrupted(f"{error}; to go on, give the same command again") from None
         truth = None if options.truth is None else _truth(options.truth, held_out.data)
-        chosen = _rule(options, held_out.data)
+        chosen = _rule(options, held_out.data.source)
         keeps = {
             rule: rules.keep_rule(rule, held_out.scores, held_out.given)
             for rule in get_args(rules.Rule)
@@ -187,7 +187,7 @@ def _held_out(
     data = inputs.train
     if not isinstance(data.labels, Single):
         raise UserError("cleaning needs one label per image, and these are label sets")
-    judges = _judges(options, data)
+    judges = _judges(options, data.source)
     setup = make_setup(config, inputs, device, choose=False)
     run = Run(folder, config.training.seed, snapshot_seconds=config.output.snapshot_seconds)
     split = run.once(
@@ -211,20 +211,28 @@ def _held_out(
     )
 
 
-def _rule(options: CleanOptions, data: Dataset) -> rules.Rule:
+def _rule(options: CleanOptions, source: Source) -> rules.Rule:
     if options.rule != "auto":
         return options.rule
-    return "agreement" if features_of(data.source) is None else "posterior"
+    return "posterior" if _learns_features(options, source) else "agreement"
 
 
-def _judges(options: CleanOptions, data: Dataset) -> tuple[Judge, ...]:
+def _judges(options: CleanOptions, source: Source) -> tuple[Judge, ...]:
     """Those beside the method's model."""
-    features = features_of(data.source) is not None
+    features = _learns_features(options, source)
     if options.judge == "all" and not features:
-        raise UserError("--judge all is for features: embed the images first (reteach embed)")
+        raise UserError(
+            "--judge all is for features: add --pretrained --freeze, or embed the images first "
+            "(reteach embed)"
+        )
     if not features or options.judge == "model":
         return ()
     return (*JUDGES, early_learning_of(load_recipe(METHODS["elr"].recipe)))
+
+
+def _learns_features(options: CleanOptions, source: Source) -> bool:
+    """Whether features are judged: those of a table, or those that --freeze makes of photos."""
+    return options.model.freeze or features_of(source) is not None
 
 
 def _write(
@@ -345,7 +353,7 @@ def _cleaning(
 
 
 def _judged_by(options: CleanOptions, data: Dataset) -> str:
-    others = [judge.__name__.replace("_", " ") for judge in _judges(options, data)]
+    others = [judge.__name__.replace("_", " ") for judge in _judges(options, data.source)]
     return (
         options.method
         if not others

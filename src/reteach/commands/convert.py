@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any, final
 
@@ -115,10 +116,9 @@ def _read(options: ConvertOptions) -> LabelTable:
     if options.classes is not None:
         table = replace(table, labels=table.labels.reorder(read_classes(options.classes), what))
     if options.drop_empty:
-        rows = np.flatnonzero(table.labels.any_present())
-        table = LabelTable(
-            tuple(table.items[row] for row in rows.tolist()), table.labels.take(rows), table.source
-        )
+        full = table.labels.any_present()
+        rows, items = np.flatnonzero(full), tuple(compress(table.items, full.tolist()))
+        table = LabelTable(items, table.labels.take(rows), table.source)
     if not table.items:
         raise UserError(f"{what}: no image is left")
     return table

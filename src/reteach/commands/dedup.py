@@ -13,6 +13,7 @@ from typing import final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from ..data.sources.base import Source, features_of, open_source
 from ..data.sources.feature_table import read_index
@@ -32,7 +33,7 @@ from ..options.shared import PRETRAINED
 from ..processes import readers
 from ..relabel.selection.item_lists import write_items
 from ..report.pages.duplicates import Duplicates, write_duplicates
-from ..runs.copies import pictures_of_sources
+from ..runs.copies import LabelOf, labels_of, pictures_of_sources
 from ..unreadable import Unreadable, left_out, unreadable
 
 
@@ -49,6 +50,7 @@ class DedupResult(InNotebook):
         alike: near copies: those within the distance up to which images are copies; None: what was compared
             has no such distance.
         within: that distance.
+        differ: pairs of equal files and of near copies whose labels differ; None: no labels are known.
         recall: share of the true neighbours that were found; None: only equal files were looked for.
         exclude: list of the images to remove, where it was asked for.
         removed: images on it.
@@ -63,6 +65,7 @@ class DedupResult(InNotebook):
     distances: tuple[float, float] | None
     alike: int | None
     within: float
+    differ: int | None
     recall: float | None
     exclude: Path | None
     removed: int
@@ -84,6 +87,9 @@ class DedupResult(InNotebook):
                 f"{self.alike:,} of them are near copies: within {self.within:g}, where clean and advise "
                 f"take pictures for copies{hint}"
             )
+        if self.differ is not None:
+            copies = "" if self.alike is None else " and near copies"
+            yield f"{self.differ:,} pairs of equal files{copies} have different labels"
         yield f"pairs: {self.out}"
         if self.exclude is not None:
             yield f"{self.removed:,} images to remove: {self.exclude}"
@@ -104,6 +110,8 @@ def dedup(options: DedupOptions) -> DedupResult:
     against = other or images
     _check_kinds(options, images.source, against.source)
     within = alike_distance(images.source)
+    labels = labels_of(images.source, options.labels)
+    others = labels if other is None else labels_of(against.source, options.against_labels)
     if options.merge:
         there = None if other is None else other.source.items
         found, about = merged(options.merge, images.source.items, there, options.pairs)
@@ -119,12 +127,15 @@ def dedup(options: DedupOptions) -> DedupResult:
     sets = [images] if other is None else [images, other]
     lost = unreadable(options.out, *map(_unreadable, sets, ("--images", "--against")))
     found = joined(equal, near)
-    _write(options.out, found, images, against, about)
+    named = _labels(found.row, labels), _labels(found.against, others)
+    _write(options.out, found, images, against, named, about)
     removed = _removed(options, found, images)
     if options.exclude is not None:
         write_items(options.exclude, removed)
     if options.report is not None:
-        shown = pictures_of_sources(found, images.source, against.source, options.shown)
+        shown = pictures_of_sources(
+            found, images.source, against.source, options.shown, labels, others
+        )
         limit = about.copies if options.within is None else options.within
         copies = 0 if limit is None else int((near.distance <= limit).sum())
         left, gone = len(near) - copies, len(removed)
@@ -138,6 +149,9 @@ def dedup(options: DedupOptions) -> DedupResult:
         (float(near.distance[0]), float(near.distance[-1])) if len(near) else None,
         None if about.copies is None else int((near.distance <= about.copies).sum()),
         within,
+        _differing(
+            named, found.same_bytes | found.within(-1.0 if about.copies is None else about.copies)
+        ),
         recall,
         options.exclude,
         len(removed),
@@ -296,21 +310,37 @@ def _removed(options: DedupOptions, found: Pairs, images: ImageSet) -> list[str]
     return [images.source.items[row] for row in np.unique(found.row[chosen]).tolist()]
 
 
-def _write(path: Path, found: Pairs, images: ImageSet, against: ImageSet, about: PartOf) -> None:
+def _write(
+    path: Path,
+    found: Pairs,
+    images: ImageSet,
+    against: ImageSet,
+    labels: tuple[Labels, Labels],
+    about: PartOf,
+) -> None:
     rows, others = found.row.tolist(), found.against.tolist()
     columns = {
         "item": pa.array([images.source.items[row] for row in rows], pa.string()),
         "against": pa.array([against.source.items[row] for row in others], pa.string()),
         "distance": pa.array(found.distance, pa.float32()),
         "same_bytes": pa.array(found.same_bytes, pa.bool_()),
-        "label": pa.array(_labels(images, rows), pa.string()),
-        "against_label": pa.array(_labels(against, others), pa.string()),
+        "label": pa.array(labels[0], pa.string()),
+        "against_label": pa.array(labels[1], pa.string()),
     }
     with atomic_path(path) as part:
         pq.write_table(pa.table(columns).replace_schema_metadata(about.metadata()), part)
 
 
-def _labels(images: ImageSet, rows: list[int]) -> list[str | None]:
-    """The classes of some images, where the source itself has labels."""
-    names = images.source.class_of
-    return [None if names is None else names[row] for row in rows]
+Labels = list[str | None]
+"""Of one side of the pairs, where they are known."""
+
+
+def _labels(rows: Rows, label_of: LabelOf) -> Labels:
+    return [label_of(row) for row in rows.tolist()]
+
+
+def _differing(labels: tuple[Labels, Labels], among: NDArray[np.bool_]) -> int | None:
+    """How many of some pairs have two labels; None: of no pair both are known."""
+    pairs = [pair for pair, counts in zip(zip(*labels, strict=True), among, strict=True) if counts]
+    known = [pair for pair in pairs if None not in pair]
+    return sum(one != other for one, other in known) if known else None

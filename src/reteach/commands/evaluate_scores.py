@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
@@ -138,7 +138,7 @@ def _line(model: ModelResult, width: int) -> str:
     )
 
 
-def _originals(table: LabelTable, items: tuple[str, ...], path: Path) -> Single:
+def _originals(table: LabelTable, items: Sequence[str], path: Path) -> Single:
     """The original labels of the items, in their order; the table may have further items."""
     assert isinstance(table.labels, Single)
     rows = rows_among(items, table.items)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..metrics.registry import columns, counted, metric, view_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def metric_lines(
@@ -33,13 +36,20 @@ def table_lines(
 ) -> Iterator[str]:
     """A table, narrow enough for eight metrics in 80 columns."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(*titles, title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for row in rows:
         table.add_row(*row)
-    console = Console()
+    console = _console()
     with console.capture() as drawn:
         console.print(table)
     yield from drawn.get().removesuffix("\n").split("\n")
+
+
+def _console() -> Console:
+    """With bold type in a terminal; none in a notebook, whose HTML would show its codes as they are."""
+    from rich.console import Console
+
+    usual = Console()
+    return Console(force_jupyter=False, force_terminal=False) if usual.is_jupyter else usual

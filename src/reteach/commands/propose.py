@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -148,7 +148,7 @@ def _gold(path: Path, table: LabelTable, classes: tuple[str, ...]) -> LabelTable
 def _best_subset(
     models: dict[str, Nominations],
     gold: LabelTable,
-    items: tuple[str, ...],
+    items: Sequence[str],
     original: NDArray[np.int64],
     recall: float,
 ) -> tuple[subsets.Subsets, int]:

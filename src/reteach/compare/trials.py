@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from .. import own
+from .. import own, storage
 from ..errors import UserError
 from ..files import make_folder, write_json
 from ..labels import LabelSet, Multi, Single
@@ -315,4 +315,4 @@ def trial_folder(folder: Path, variant: Variant, seed: int) -> Path:
 
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:
-    return parse_json(json.dumps(values, default=str))  # type: ignore[no-any-return]
+    return parse_json(storage.shown(json.dumps(values, default=str)))  # type: ignore[no-any-return]

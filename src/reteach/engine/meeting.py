@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar, TypeVar, final
 
 from ..errors import UserError
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _LOOK = 0.05
 _HEARD = 3.0
+PATIENCE = 1800.0
+"""Seconds in which all processes have to come: as long as torch waits for an answer."""
 
 
 @final
@@ -117,24 +120,74 @@ def meet(far: Callable[[], int] = int) -> Meeting | None:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return None
     from torch.distributed.distributed_c10d import PrefixStore
-    from torch.distributed.rendezvous import rendezvous
 
     if Meeting._place is None:
-        base, _, world = next(rendezvous("env://"))
-        # torchrun's own numbers of attempts may differ between machines: see _round
-        Meeting._place = getattr(base, "underlying_store", base), world
+        Meeting._place = _place()
     base, world = Meeting._place
-    given = int(os.environ["RANK"])
-    store = PrefixStore(f"reteach/{_round(base, given, world)}", base)
-    store.set(f"far/{given}", str(far()))
-    reached = [int(store.get(f"far/{rank}")) for rank in range(world)]
+    given, end = int(os.environ["RANK"]), time.monotonic() + PATIENCE
+    try:
+        store = PrefixStore(f"reteach/{_round(base, given, world, end)}", base)
+        store.set(f"far/{given}", str(far()))
+        names = {rank: f"far/{rank}" for rank in range(world)}
+        while not store.check(list(names.values())):
+            if not _waited(end):
+                raise _late([r for r in names if not store.check([names[r]])], given, world)
+        reached = [int(store.get(name)) for name in names.values()]
+    except RuntimeError as error:  # of the store, which has kinds of its own
+        raise _unreachable(error) from None
     rank = (given - reached.index(max(reached))) % world
     os.environ["RANK"] = str(rank)
     Meeting.now = Meeting(store, rank, world)
     return Meeting.now
 
 
-def _round(store: Store, given: int, world: int) -> str:
+def _place() -> tuple[Store, int]:
+    """Where all processes leave word, and how many they are.
+
+    Raises:
+        UserError: nobody is there.
+    """
+    from torch.distributed.rendezvous import rendezvous
+
+    try:
+        base, _, world = next(rendezvous("env://", timeout=timedelta(seconds=PATIENCE)))
+    except RuntimeError as error:
+        raise _unreachable(error) from None
+    # torchrun's own numbers of attempts may differ between machines: see _round
+    return getattr(base, "underlying_store", base), world
+
+
+def _unreachable(error: RuntimeError) -> UserError:
+    place = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
+    said = " ".join(str(error).split("\n")[0].split())[:120]
+    return UserError(
+        f"the processes of this training do not meet at {place} ({said}): is that machine up, and does every "
+        "node reach it? Then start all of them again"
+    )
+
+
+def _waited(end: float) -> bool:
+    """Whether the time was not up, and a moment has passed."""
+    time.sleep(_LOOK)
+    return time.monotonic() < end
+
+
+def _late(missing: list[int], given: int, world: int) -> UserError:
+    """The error that names the processes that have not come; the first that has says it, where it is not the
+    first of all, which speaks for them."""
+    per_node = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    named = ", ".join(f"{rank} (node {rank // per_node})" for rank in missing[:4])
+    more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
+    error = (
+        f"of the {world} processes of this training, these have not come within {PATIENCE / 60:g} minutes: "
+        f"{named}{more}; see what they say on their machines, then start all of them again"
+    )
+    if given and given == min(set(range(world)) - set(missing)):
+        print(f"reteach: {error}", file=sys.stderr, flush=True)
+    return UserError(error)
+
+
+def _round(store: Store, given: int, world: int, end: float) -> str:
     """A name that the processes of this attempt have in common, and no earlier attempt had.
 
     What earlier ones left in the store, such as addresses of processes that are gone, must not be taken for
@@ -142,22 +195,39 @@ def _round(store: Store, given: int, world: int) -> str:
     and only a list of all these words lets them go on.
     """
     own, names = secrets.token_hex(8), [f"reteach/answer/{rank}" for rank in range(world)]
+    others = range(1, world)
     if given == 0:
         store.set("reteach/round", own)
-        words = {0: own}
-        while len(words) < world:
-            for rank in range(1, world):
-                if rank not in words and store.check([names[rank]]):
-                    to, _, word = store.get(names[rank]).decode().partition(" ")
-                    words |= {rank: word} if to == own else {}
-            time.sleep(0 if len(words) == world else _LOOK)
-        store.set(f"reteach/all/{own}", " ".join(words[rank] for rank in range(world)))
+        missing = list(others)
+        while missing := [rank for rank in missing if _answer(store, names[rank])[0] != own]:
+            if not _waited(end):
+                raise _late(missing, given, world)
+        words = [own, *(_answer(store, names[rank])[1] for rank in others)]
+        store.set(f"reteach/all/{own}", " ".join(words))
         return own
+    name = ""
     while True:
-        name = store.get("reteach/round").decode()
-        store.set(names[given], f"{name} {own}")
-        if store.check([f"reteach/all/{name}"]):
-            words_of = store.get(f"reteach/all/{name}").decode().split()
-            if given < len(words_of) and words_of[given] == own:
-                return str(name)
-        time.sleep(_LOOK)
+        if store.check(["reteach/round"]):
+            name = store.get("reteach/round").decode()
+            store.set(names[given], f"{name} {own}")
+            if store.check([f"reteach/all/{name}"]):
+                words = store.get(f"reteach/all/{name}").decode().split()
+                if given < len(words) and words[given] == own:
+                    return name
+        if not _waited(end):
+            raise _late(_silent(store, names, name), given, world)
+
+
+def _silent(store: Store, names: list[str], name: str) -> list[int]:
+    """Who has not answered to a round; where all the others have, the first process, which is to go on."""
+    if not name:
+        return [0]
+    return [r for r in range(1, len(names)) if _answer(store, names[r])[0] != name] or [0]
+
+
+def _answer(store: Store, name: str) -> tuple[str, str]:
+    """To which round a process has answered, and its word."""
+    if not store.check([name]):
+        return "", ""
+    to, _, word = store.get(name).decode().partition(" ")
+    return to, word

@@ -1,7 +1,8 @@
 """Snapshots of what is shared out over processes: each writes its part, and any number of them reads it.
 
 The parts are written by ``torch.distributed.checkpoint`` into a folder of their own, ``snapshot-STEP``, which
-counts once ``snapshot.json`` names it, with the SHA-256 of every file; the one before it is kept.
+counts once ``snapshot.json`` names it, with the SHA-256 of every file; the one before it is kept. At an
+object store each machine writes the files of its processes into its own copy of the folder, and puts them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from .. import sealed
 from ..errors import UserError
+from ..storage import view
 from . import distributed
 
 NAME = "snapshot.json"
@@ -22,7 +24,9 @@ _TOLD = "snapshot-told"
 
 
 def seen_by_all(folder: Path) -> bool:
-    """Whether all processes see the folder of the first one: whether it is on a common disk."""
+    """Whether all processes see the folder of the first one: whether a disk or a store has it for all."""
+    if view.address_of(folder) is not None:
+        return True
     mark = folder / f".{_TOLD}"
     with distributed.together():
         if distributed.rank() == 0:
@@ -51,33 +55,47 @@ def steps_in(folder: Path) -> int:
 def save(folder: Path, state: dict[str, Tensor], step: int, stamp: str) -> None:
     """Write the state after ``step`` steps; all processes call this, and see the folder."""
     place = folder / f"snapshot-{step}"
+    team = _team(folder)
     with distributed.together():
-        if distributed.rank() == 0:
+        if team.rank == 0:
             shutil.rmtree(place, ignore_errors=True)  # of a crash in the middle
     from . import parts_files  # it brings some 700 modules with it
 
     parts_files.write(place, state)
-    files = sorted(file.name for file in place.iterdir())
-    own = {name: sealed.digest(place / name) for name in _own(files)}
+    with distributed.together():
+        files = sorted(file.name for file in place.iterdir())
+        own = {name: sealed.digest(place / name) for name in _share(team, files)}
+        for name in own:
+            view.publish(place / name)
     digests = {
         name: found for part in distributed.gather_objects(own) for name, found in part.items()
     }
+    wanted: set[str] = set()
     with distributed.together():
         if distributed.rank() == 0:
-            _point(folder, {"step": step, "stamp": stamp, "files": digests})
+            wanted = _point(folder, {"step": step, "stamp": stamp, "files": digests})
+            view.remove_others(folder, "snapshot-", wanted)
+    wanted = distributed.share(wanted)
+    if team.rank == 0:
+        for other in folder.glob("snapshot-*"):
+            if other.is_dir() and other.name not in wanted:
+                shutil.rmtree(other, ignore_errors=True)
 
 
-def _point(folder: Path, new: dict[str, Any]) -> None:
-    """Let the new snapshot count, and forget all but the one before it."""
+def _point(folder: Path, new: dict[str, Any]) -> set[str]:
+    """Let the new snapshot count, and the one before it; the names of their folders."""
     try:
         before = [one for one in _told(folder) if one["step"] != new["step"]][:1]
     except FileNotFoundError:
         before = []
     sealed.write_json(folder / NAME, {"snapshots": [new, *before]})
-    wanted = {f"snapshot-{one['step']}" for one in (new, *before)}
-    for other in folder.glob("snapshot-*"):
-        if other.is_dir() and other.name not in wanted:
-            shutil.rmtree(other, ignore_errors=True)
+    return {f"snapshot-{one['step']}" for one in (new, *before)}
+
+
+def _team(folder: Path) -> distributed.Ranks:
+    """The processes that see the same files as this one: all, or at a store those of its machine."""
+    everybody = distributed.Ranks()
+    return everybody if view.address_of(folder) is None else everybody.of_machine()
 
 
 def load(folder: Path, wanted: Any, stamp: str) -> tuple[int, dict[str, Tensor]]:
@@ -92,12 +110,16 @@ def load(folder: Path, wanted: Any, stamp: str) -> tuple[int, dict[str, Tensor]]
     """
     from . import parts_files
 
-    told = distributed.of_first(lambda: _told(folder))
+    told, team = distributed.of_first(lambda: _told(folder)), _team(folder)
     for number, one in enumerate(told):
         place = folder / f"snapshot-{one['step']}"
         if one["stamp"] != stamp:
             raise UserError(f"snapshot {place} belongs to another configuration; use another --out")
-        damaged = next(filter(None, distributed.gather_objects(_damage(place, one["files"]))), "")
+        with distributed.together():
+            if team.rank == 0 and view.address_of(place) is not None:
+                view.fetch_folder(place)
+        found = distributed.gather_objects(_damage(place, one["files"], team))
+        damaged = next(filter(None, found), "")
         if not damaged:
             return int(one["step"]), parts_files.read(place, wanted)
         if number == len(told) - 1:
@@ -117,14 +139,14 @@ def _told(folder: Path) -> list[dict[str, Any]]:
     return list(found)
 
 
-def _own(files: list[str]) -> list[str]:
+def _share(team: distributed.Ranks, files: list[str]) -> list[str]:
     """The files that this process looks at."""
-    return files[distributed.rank() :: distributed.world()]
+    return files[team.rank :: team.world]
 
 
-def _damage(place: Path, files: dict[str, str]) -> str:
+def _damage(place: Path, files: dict[str, str], team: distributed.Ranks) -> str:
     """The file among this process's that is not what was written; empty: none."""
-    for name in _own(sorted(files)):
+    for name in _share(team, sorted(files)):
         file = place / name
         if not file.is_file() or sealed.digest(file) != files[name]:
             return f"{file} is damaged (it is not what was written)"

@@ -42,6 +42,7 @@ from ..locks import entries, only_writer
 from ..models.forward import Backend, Forward, forward
 from ..models.heads import classifier_of
 from ..progress import note, progress
+from ..storage import present
 from ..unreadable import Unreadable, beside, left_out
 from .extractor import Extractor
 
@@ -343,7 +344,7 @@ def _gather(
                 total.failed.append((name, why))
                 note(f"{name} cannot be read: {why}")
             else:
-                shard = read_shard(out / f"{name}.parquet")
+                shard = read_shard(present(out / f"{name}.parquet"))
                 digests[name] = shard.digest()
                 _count(shard, total)
                 total.computed += len(shard.items)

@@ -57,3 +57,11 @@ class Soft(Sparse):
         rows, first = np.unique(self._entry_rows()[order], return_index=True)
         index[rows] = self.columns[order][first]
         return Single(index, self.classes)
+
+    def sole(self) -> Single:
+        """The class of each item whose whole weight it has; -1 where several share it, or none has any."""
+        rows, columns = self._entry_rows()[self.weights > 0], self.columns[self.weights > 0]
+        index = np.full(len(self), -1, np.int64)
+        index[rows] = columns
+        index[np.bincount(rows, minlength=len(self)) > 1] = -1
+        return Single(index, self.classes)

@@ -17,7 +17,7 @@ Ablations: no fine-tuning (``--finetune-steps 0``); self-training (no ``--teache
 (``--rounds 2``); a sweep of the fine-tuning rate (several ``--finetune-lr``); iterations (``--steps``,
 with ``--teacher-steps`` and ``--finetune-steps`` fixed); ranking by logit (``--rank-by``); D̂ balanced,
 unbalanced or at random by tag (``--selection``); a weakly supervised teacher (``--weak-steps``, or
-``--teacher-run`` of one).
+``--teacher-run`` of a run by tag: what a run of ``semi`` hands on is its student).
 
 What the paper leaves open, and what we do:
 

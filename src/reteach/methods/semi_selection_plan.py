@@ -52,14 +52,15 @@ class SemiSelection:
 def plan_selection(setup: Setup, options: Options, unlabeled: Dataset) -> SemiSelection:
     """What stage 2 goes by, out of the settings and the files that they name."""
     classes, items = unlabeled.classes, unlabeled.items
-    k = _per_class(setup, options, unlabeled)
+    pile = _pile(options, unlabeled)
+    k = _per_class(setup, options, pile, len(classes))
     rule = RankingRule(k, by="random", seed=setup.seed)
     if options.selection != "balanced-with-tags":
         top = min(10, len(classes)) if options.top is None else options.top
         rule = RankingRule(k, top, options.rank_by, options.minimum)
     rule.check(len(classes))
     if options.picks is None or options.rounds > 1:
-        check_per_class(k, len(unlabeled), len(classes), rule.top)
+        check_per_class(k, pile, len(classes), rule.top)
     quotas = balanced(k, len(classes))
     if options.selection == "unbalanced-ranked":
         counts = setup.train.labels.counts()
@@ -97,13 +98,18 @@ def _excluded(setup: Setup, options: Options, items: Sequence[str]) -> list[str]
     return exclude.items
 
 
-def _per_class(setup: Setup, options: Options, unlabeled: Dataset) -> int:
+def _pile(options: Options, unlabeled: Dataset) -> int:
+    """How many images could be picked from: those without tags count, though they are not opened."""
+    tagged = options.selection == "balanced-with-tags"
+    return len(unlabeled.source) if tagged else len(unlabeled)
+
+
+def _per_class(setup: Setup, options: Options, images: int, classes: int) -> int:
     """K: as given, or by the paper's ratio; picks of elsewhere need none."""
     if options.per_class is not None:
         return options.per_class
-    k = paper_ratio(len(unlabeled), len(unlabeled.classes))
+    k = paper_ratio(images, classes)
     if options.picks is not None and options.rounds == 1:
         return k
-    images, classes = len(unlabeled), len(unlabeled.classes)
     why = f"by the paper's ratio, for {images:,} unlabelled images and {classes} classes"
     return setup.derive("per_class", k, why)

@@ -30,6 +30,11 @@ class DedupOptions(Checked):
     whose features are then compared."""
     against: Annotated[str | None, ImagesExist()] = None
     """The images they must not repeat, e.g. a validation set; by default each other."""
+    labels: Annotated[Path | None, Exists("label table")] = None
+    """Label table of --images: pairs whose labels differ are counted, and the page and the table of pairs
+    have the labels. Without it, class folders and other sources with labels give them."""
+    against_labels: Annotated[Path | None, Exists("label table"), OnlyWith("against")] = None
+    """The same of --against."""
     out: Path = Path("duplicates.parquet")
     """The pairs, nearest first: item, against, distance, same_bytes, label, against_label."""
     run_folder: Annotated[Path | None, Exists("run folder")] = None

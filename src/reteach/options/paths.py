@@ -85,9 +85,15 @@ class RunOut:
 @final
 @dataclass(frozen=True)
 class LocalOnly:
-    """What has to be on a disk of this machine; ``why``."""
+    """What has to be on a disk of this machine.
+
+    Args:
+        why: it has to.
+        but: endings of the files that are copied there.
+    """
 
     why: str
+    but: tuple[str, ...] = ()
 
     def refuse_missing(self, value: Any) -> None:
         """Refuse an address, see :class:`Input`."""
@@ -165,11 +171,26 @@ def with_copies(settings: Any) -> Any:
     return replace(settings, **changed) if changed else settings
 
 
+def with_addresses(settings: Any) -> Any:
+    """The settings for a process whose scratch folder may be another one: the reverse of
+    :func:`with_copies`."""
+    changed: dict[str, Any] = {}
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if is_dataclass(value) and not isinstance(value, type):
+            changed[field.name] = with_addresses(value)
+        elif isinstance(value, str | Path) and (where := storage.address_of(value)) is not None:
+            changed[field.name] = str(where) if isinstance(value, str) else Path(str(where))
+    return replace(settings, **changed) if changed else settings
+
+
 def _copy(value: Any, mark: Input | None, made: bool) -> Any:
     """A value of a setting with a local path in place of an address."""
     if not isinstance(value, str | Path):
         return value
     if isinstance(mark, LocalOnly):
+        if str(value).lower().endswith(mark.but) and (where := storage.address(value)) is not None:
+            return type(value)(storage.fetch(where))
         mark.refuse_missing(value)
         return value
     if isinstance(mark, ImagesExist):
@@ -185,6 +206,7 @@ def _copy(value: Any, mark: Input | None, made: bool) -> Any:
     if where is None:
         return value
     if made:
+        storage.refuse_no_bucket(where)
         return storage.path_of(where)
     return storage.fetch(where, getattr(mark, "what", ""), snapshots=False)
 

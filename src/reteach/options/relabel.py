@@ -11,7 +11,7 @@ from tyro.conf import Positional
 from ..errors import UserError
 from ..table_files import Kind
 from .conditions import NotWith, OnlyWith
-from .paths import Exists, ImagesExist
+from .paths import Exists, ImagesExist, LocalOnly
 from .ranges import AtLeast, Checked, Positive, Within
 from .shared import Model, Training
 
@@ -43,7 +43,9 @@ class ProposeOptions(Checked):
 class ConsensusOptions(Checked):
     """Turn raters' answers into labels."""
 
-    ratings: Positional[str | None] = None
+    ratings: Annotated[
+        Positional[str | None], LocalOnly("a rating store is a database", but=(".csv",))
+    ] = None
     """A rating store (ratings.db or postgresql://…), or a .csv of ratings: task, rater, answer."""
     reassessed: Annotated[Path | None, Exists()] = None
     """In place of ratings: a folder with the released rater answers of ReaL."""
@@ -65,7 +67,8 @@ class ConsensusOptions(Checked):
     gold: Annotated[Path | None, Exists("label table")] = None
     """Label table of items whose labels are surely complete: their pairs become golden."""
     classes: Annotated[Path | None, Exists("class list")] = None
-    """The class list, one name per line."""
+    """The class list, one name per line. With --reassessed: names of the 1,000 classes in ImageNet's order;
+    by default their WordNet ids, as those of reteach convert real."""
     pending: Literal["keep", "drop"] = "keep"
     """Items of which some class still lacks answers: keep their original label, or leave them out. They
     are listed beside --out."""
@@ -160,16 +163,16 @@ class CleanOptions(Checked):
     set: tuple[str, ...] = ()
     """Settings of the method: rho=0.1, smoothing=0.1, …"""
     judge: Literal["auto", "model", "all"] = "auto"
-    """Whose held-out scores count. model: those of --method; all, of features only: the geometric mean of
-    its and those of a linear discriminant analysis, of the nearest images and of a linear layer that ELR
-    trains; auto: all on features."""
+    """Whose held-out scores count. model: those of --method; all, of features only (a table, or --freeze):
+    the geometric mean of its and those of a linear discriminant analysis, of the nearest images and of a
+    linear layer that ELR trains; auto: all on features."""
     rule: Literal["auto", "agreement", "per-class", "confidence", "ratio", "posterior"] = "auto"
-    """auto: agreement, and posterior on features. agreement: the label is the first choice (the paper's
-    rule); per-class: no other class scores as much as it does on its own images; confidence: drop the lowest
-    scores, as many as are estimated to be wrong; ratio: drop what another class beats by the largest factor,
-    fewer where many of the models' contradictions are doubtful; posterior: drop what is more likely wrong
-    than right, given how often classes are mistaken for each other. To try another rule, ask again: the
-    folds are not trained again."""
+    """auto: agreement, and posterior on features (a table, or --freeze). agreement: the label is the first
+    choice (the paper's rule); per-class: no other class scores as much as it does on its own images;
+    confidence: drop the lowest scores, as many as are estimated to be wrong; ratio: drop what another class
+    beats by the largest factor, fewer where many of the models' contradictions are doubtful; posterior: drop
+    what is more likely wrong than right, given how often classes are mistaken for each other. To try another
+    rule, ask again: the folds are not trained again."""
     out: Path = Path("clean.parquet")
     """The label table of what is kept (.parquet or .csv)."""
     folder: Path | None = None

@@ -95,7 +95,7 @@ class Site:
             self.rater(request)
 
 
-def site_of(request: Request) -> Site:
+async def site_of(request: Request) -> Site:  # else it is called in a thread, at every request
     """The site of the running app."""
     site = request.app.state.site
     assert isinstance(site, Site)

@@ -106,6 +106,8 @@ def called(connection: Connection, name: str) -> int | None:
 
 def exist(connection: Connection, which: Sequence[int]) -> bool:
     """Whether all of these are classes."""
+    if not which:
+        return True
     known = select(func.count()).select_from(classes).where(classes.c.id.in_(set(which)))
     return connection.scalar(known) == len(set(which))
 

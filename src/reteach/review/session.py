@@ -19,9 +19,8 @@ from typing import Any, TypeVar, final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError, closest
+from ..errors import UserError
 from ..labels import Rows
-from ..structured import parse_json
 from .decisions import (
     CHANGED,
     OPEN,
@@ -33,19 +32,12 @@ from .decisions import (
     ReviewVerdict,
     checked,
 )
-from .estimate import (
-    LEAST_SETS,
-    NoiseCurve,
-    calibrated,
-    guess,
-    interval,
-    shares,
-    worst_entry,
-)
+from .estimate import LEAST_SETS, NoiseCurve, calibrated, interval, shares
 from .export import ReviewExport, write_export
-from .heads import Lesson, Moments, folds_of, out_of_fold
+from .matching import Matching, view_of
 from .order import ARRANGEMENTS, DEFAULT, Evidence, order_rows, usable_orders
-from .prepared import Entries, Floats, Learned, LearnedRecord, Opinion, Prepared
+from .prepared import Floats, Learned, LearnedRecord, Prepared
+from .relearn import learned_from
 from .store import NO_ROWS, Action, ReviewStore, append, open_review_store, request_of
 from .tally import Tally
 from .values import (
@@ -61,8 +53,6 @@ from .values import (
 T = TypeVar("T")
 STORE = "decisions.sqlite"
 SUGGESTIONS = 5
-MOST_ALIKE = 1000
-"""How many images "more like this" offers."""
 SINCE_SECONDS = 0.5
 """How old a look at what other processes have added may be."""
 
@@ -85,7 +75,6 @@ class ReviewSession:
         self.kind = prepared.record.kind
         self.count = prepared.record.count
         self._lock = threading.RLock()
-        self._column = {name: c for c, name in enumerate(self.classes)}
         self._learned = prepared.learned()
         self._decisions = Decisions(prepared.given, self.classes)
         self._decisions.apply(store.since(0))
@@ -94,10 +83,9 @@ class ReviewSession:
         self._error = ""
         self._cache: dict[Any, Any] = {}
         self._orders: dict[str, Rows] = {}
-        self._near: dict[int, Rows] = {}
         self._tallied: tuple[int, Tally] | None = None
         self._confused: tuple[int, NDArray[np.int64]] | None = None
-        self._texts: dict[str, NDArray[np.bool_]] = {}
+        self._matching = Matching(prepared)
 
     # --- views -------------------------------------------------------------------------------------
 
@@ -254,7 +242,7 @@ class ReviewSession:
         """Name -> query, or the rows of a selection."""
         with self._lock:
             self._sync()
-            return {name: _view(action) for name, action in sorted(self._decisions.views.items())}
+            return {name: view_of(action) for name, action in sorted(self._decisions.views.items())}
 
     # --- learning ----------------------------------------------------------------------------------
 
@@ -398,93 +386,14 @@ class ReviewSession:
             raise UserError(f"there is no item {odd}: the review has {self.count:,}")
         return some
 
-    def _class(self, name: str) -> int:
-        if name not in self._column:
-            raise UserError(
-                f"class {name!r} is not in the class list{closest(name, list(self.classes))}"
-            )
-        return self._column[name]
-
     def _rows(self, query: Query) -> Rows:
-        keep = self._mask(query)
+        keep = self._matching.mask(query, self._decisions, self._learned.opinion)
         if query.like is not None:
-            near = self._alike(query.like)
-            return near[keep[near]]
-        order = self._order(query.order)
+            (at,) = self._checked_rows([query.like])
+            order = self._matching.alike(int(at))
+        else:
+            order = self._order(query.order)
         return order[keep[order]]
-
-    def _mask(self, query: Query) -> NDArray[np.bool_]:
-        status = self._decisions.status
-        keep = np.ones(self.count, np.bool_)
-        if query.status == "disputed":
-            keep &= np.isin(np.arange(self.count), self._decisions.disputed())
-        elif query.status != "all":
-            keep &= (status == OPEN) if query.status == "open" else (status != OPEN)
-        if query.label is not None:
-            keep &= self._decisions.having(self._class(query.label))
-        if query.given is not None:
-            keep &= self._given(self._class(query.given))
-        if query.predicted is not None:
-            keep &= self._learned.opinion.top[:, 0] == self._class(query.predicted)
-        if query.text:
-            keep &= self._text(query.text)
-        if query.tag is not None:
-            keep &= self._chosen(np.fromiter(self._decisions.tags.get(query.tag, {}), np.int64))
-        if query.saved is not None:
-            action = self._decisions.views.get(query.saved)
-            if action is None:
-                raise UserError(f"there is no saved view {query.saved!r}")
-            view = _view(action)
-            keep &= self._mask(view) if isinstance(view, Query) else self._chosen(view)
-        return keep
-
-    def _given(self, column: int) -> NDArray[np.bool_]:
-        found = np.zeros(self.count, np.bool_)
-        found[self.prepared.given.rows[self.prepared.given.columns == column]] = True
-        return found
-
-    def _chosen(self, rows: Rows) -> NDArray[np.bool_]:
-        found = np.zeros(self.count, np.bool_)
-        found[rows] = True
-        return found
-
-    def _text(self, text: str) -> NDArray[np.bool_]:
-        """(N,) where a name contains a text."""
-        import pyarrow.compute as pc
-
-        if text not in self._texts:
-            if len(self._texts) > 32:
-                self._texts.clear()
-            found = pc.match_substring(self.prepared.lower_names, text.lower())
-            self._texts[text] = np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
-        return self._texts[text]
-
-    def _alike(self, row: int) -> Rows:
-        """The rows whose features point most nearly in the same direction, nearest first."""
-        (at,) = self._checked_rows([row])
-        if at not in self._near:
-            if len(self._near) > 256:
-                self._near.clear()
-            self._near[at] = self._nearest(at)
-        return self._near[at]
-
-    @cached_property
-    def _squares(self) -> Floats:
-        """(N,) squared lengths of the features in few directions."""
-        near = self.prepared.near
-        found: Floats = np.einsum("ij,ij->i", near, near)
-        return found
-
-    def _nearest(self, at: int) -> Rows:
-        near = self.prepared.near
-        apart = self._squares - 2 * (near @ near[at])
-        some = np.argpartition(apart, min(2 * MOST_ALIKE, self.count - 1))[: 2 * MOST_ALIKE]
-        some = np.sort(some)
-        x = np.asarray(self.prepared.features[some], np.float32)
-        own = np.asarray(self.prepared.features[at], np.float32)
-        cosine = x @ own / np.maximum(np.linalg.norm(x, axis=1) * np.linalg.norm(own), 1e-12)
-        cosine[some == at] = np.inf
-        return some[np.argsort(-cosine, kind="stable")][:MOST_ALIKE]
 
     def _evidence(self) -> Evidence:
         return Evidence(
@@ -649,7 +558,7 @@ class ReviewSession:
                 last, labels = self._decisions.last, self._decisions.current()
                 judged = self._decisions.judged()
             record = LearnedRecord(last, 0.0, int(np.count_nonzero(status)))
-            opinion, guessed = self._learned_from(labels, status, judged)
+            opinion, guessed = learned_from(self.prepared, labels, status, judged)
             seconds = time.monotonic() - began
             learned = self.prepared.add_learned(replace(record, seconds=seconds), opinion, guessed)
         except (UserError, OSError, ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
@@ -658,41 +567,10 @@ class ReviewSession:
         with self._lock:
             self._take(learned)
 
-    def _learned_from(
-        self, labels: Entries, status: NDArray[np.uint8], judged: Rows
-    ) -> tuple[Opinion, Floats]:
-        """What heads that know these labels say out of fold, and the guess that follows."""
-        prepared, record = self.prepared, self.prepared.record
-        usable = (status != UNCLEAR) & (status != UNUSABLE)
-        if self.kind == "single":
-            usable &= labels.sizes > 0
-        decided = np.zeros(self.count, np.bool_)
-        decided[judged] = True
-        lesson = Lesson(
-            self.kind,
-            prepared.features,
-            Moments.load(prepared.folder),
-            labels,
-            usable,
-            decided,
-            len(self.classes),
-            folds_of(prepared.copies, record.folds, record.seed),
-            record.seed,
-        )
-        opinion = out_of_fold(lesson, prepared.given)
-        doubt = worst_entry(self.kind, prepared.given, opinion)
-        known = judged[labels.sizes[judged] == 1]
-        guessed = guess(self.kind, len(self.classes), prepared.given, opinion, doubt, labels, known)
-        return opinion, guessed
-
     def _take(self, learned: Learned) -> None:
         self._learned = learned
         self._orders.clear()
         self._cache.clear()
-
-
-def _view(action: Action) -> Query | Rows:
-    return action.rows if action.note is None else Query(**parse_json(action.note))
 
 
 def _fresh() -> str:

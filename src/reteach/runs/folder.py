@@ -57,7 +57,9 @@ def writing_run(config: configs.Config, resumed: bool = False) -> Iterator[Path]
                     made=config.output.out is None,
                 )
                 stack.enter_context(lock)
-        yield distributed.share(folder)
+        told = distributed.share(storage.address_of(folder) or folder)
+        # each machine has its own copy of what is at a store
+        yield storage.path_of(told) if isinstance(told, storage.Address) else told
 
 
 def open_run_folder(config: configs.Config, folder: Path, moved: bool = False) -> configs.Config:

@@ -22,6 +22,7 @@ from ..parquet import read_columns
 from ..processes import decoders
 from ..progress import note, progress
 from ..recorded import recorded
+from ..relabel.weak.weak_labels import weak_labels
 from ..scores.classes import read_classes
 from ..table_files import Kind
 from ..tables import read_labels
@@ -56,13 +57,18 @@ class Inputs:
 
 
 def open_inputs(
-    data: Data, seed: int, originals: Originals | None = None, picks: Path | None = None
+    data: Data,
+    seed: int,
+    originals: Originals | None = None,
+    picks: Path | None = None,
+    tags: Path | None = None,
 ) -> Inputs:
     """Open everything that the options name.
 
     Args:
         originals: what a run that goes on was begun with.
         picks: a table of the only unlabelled items that are needed; no other is opened.
+        tags: a label table of the only unlabelled items that are needed: those of which it names a class.
 
     Raises:
         UserError: an input is missing, empty, damaged or does not fit the others; or has changed.
@@ -107,7 +113,7 @@ def open_inputs(
         raise UserError("no labelled image is left to train on")
     if data.fraction < 1:
         train = train.subset(stratified(train.labels, data.fraction, seed))
-    unlabeled = _unlabeled(everything, data, quarantine, originals, picks)
+    unlabeled = _unlabeled(everything, data, quarantine, originals, picks, tags)
     return Inputs(train, val, unlabeled, quarantine, also)
 
 
@@ -319,6 +325,7 @@ def _unlabeled(
     quarantine: dict[str, str],
     originals: Originals,
     picks: Path | None,
+    tags: Path | None,
 ) -> Dataset | None:
     """The images of --unlabeled; items of --images without a label are merely left out."""
     if data.unlabeled is None:
@@ -329,6 +336,9 @@ def _unlabeled(
     if picks is not None:
         found = found.subset(_picked(picks, source.items))
         note(f"{len(found):,} of {len(source):,} unlabelled images are picked; no other is opened")
+    elif tags is not None:
+        found = found.subset(np.sort(weak_labels(tags, source.items, everything.classes).rows))
+        note(f"{len(found):,} of {len(source):,} unlabelled images have tags; no other is opened")
     return set_aside(found, quarantine, data, originals, option, data.unlabeled)
 
 

@@ -65,7 +65,11 @@ def train(
         if moved and not originals.before:
             raise UserError(f"{folder} kept nothing of its images to know them by: --images stays")
         inputs = open_inputs(
-            config.data, config.training.seed, originals, _only_picks(config.settings)
+            config.data,
+            config.training.seed,
+            originals,
+            _only_picks(config.settings),
+            _only_tagged(config.settings),
         )
         originals.hold_files(config.model)
         originals.hold_files(config.settings)
@@ -106,6 +110,13 @@ def _only_picks(settings: Any) -> Path | None:
     return (
         settings.picks if settings.picks.is_file() else None
     )  # whoever reads it says what is wrong
+
+
+def _only_tagged(settings: Any) -> Path | None:
+    """The tags without which no unlabelled image is needed; None: a model looks at all of them."""
+    if not isinstance(settings, SemiOptions) or settings.selection != "balanced-with-tags":
+        return None
+    return None if settings.picks is not None else settings.tags
 
 
 def _train(

@@ -1,26 +1,39 @@
-"""Scoring on Ray: the same function in many processes, on this machine or on a cluster.
+"""Scoring on Ray Data: the same function in many processes, on this machine or on a cluster.
 
-Every worker is an actor that loads the model once, with a GPU where there is one and all the cores that
-go with it, which decode. It is given a few parts at a time, whose shards it writes itself: run folder,
-images and output must be seen under the same paths everywhere (a shared file system). What comes back to
-the driver is one report for each part, nothing for each batch. A worker that dies is replaced, and what it
-had not finished is given out anew to whoever is there: where a machine is gone for good, nobody waits for
-it. A shard that was finished is not made twice. A part that kills its worker again and again is named, and
-the rest goes on.
+What Ray Data carries are the numbers of parts, and reports. Its pool of actors makes the shards: each
+loads the model once, with a GPU where there is one and all the cores that go with it, which decode. It is
+given a few parts at a time, whose shards it writes itself; what comes back is one row for each part,
+nothing for each batch, and no pixels pass through the object store. (A pipeline that decodes in tasks and
+gathers what the network says cannot keep the bytes of a shard a function of its part: batches would hold
+what happens to be there, and rows stand in the order in which they get ready.)
+
+A worker that dies is started again by Ray, where there is room for it. What it had not finished is not
+tried again by Ray, which would wait for the worker's return, but goes out anew, part by part, in a
+dataset of its own once the others are done: where a machine is gone for good, nobody waits for it. A
+shard that was finished is not made twice. A part that kills its worker again and again is named, and the
+rest goes on.
+
+What is at an object store travels by its address: each machine has a scratch folder of its own.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections import Counter, deque
+import traceback
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, final
+
+import numpy as np
 
 from ..errors import UserError, missing_extra
+from ..options.paths import with_addresses, with_copies
 from ..scores.columns import one_line
 from .scorer import Again, Scorer, ScoringReport, ScoringTask, Step
 
@@ -88,10 +101,113 @@ def shared_out(
             each = min(each, max(1, cores // count))
         count = min(count, len(numbers))
         workers = decoders_beside(each, bool(gpus)) if task.workers is None else task.workers
-        told = replace(task, workers=workers)  # type: ignore[type-var]
+        told = with_addresses(replace(task, workers=workers))  # type: ignore[type-var]
         share = {"num_cpus": each} | ({"num_gpus": 1} if gpus else {})
-        kind = ray.remote(max_restarts=0, **share)(_Worker)
-        yield from _given_out(ray, lambda: kind.remote(of, told), count, deque(numbers))
+        yield from _rounds(_Pool(ray, of, told, count, share), numbers)
+
+
+def _rounds(pool: Round, numbers: Sequence[int]) -> Iterator[Again | ScoringReport]:
+    """What a pool makes of the parts, and again of those that were lost.
+
+    What a worker has died of goes out one by one, so that the guilty part is found.
+    """
+    todo, size = list(numbers), max(1, min(_MOST, len(numbers) // (4 * pool.count)))
+    deaths: Counter[int] = Counter()
+    while todo:
+        left = dict.fromkeys(todo)
+        for report in pool.reports(todo, size):
+            if report.part in left:
+                del left[report.part]
+                yield report
+        todo, size = [], 1
+        for number in left:
+            deaths[number] += 1
+            if deaths[number] < _TRIES:
+                todo.append(number)
+                yield Again(number)
+            else:
+                yield ScoringReport(
+                    number, failed=f"it has killed its worker {_TRIES} times (out of memory?)"
+                )
+
+
+class Round(Protocol):
+    """What makes shards, of which some may be lost."""
+
+    @property
+    def count(self) -> int:
+        """How many workers there are at the most."""
+
+    def reports(self, numbers: Sequence[int], size: int) -> Iterator[ScoringReport]:
+        """Reports of these parts, given out by ``size``, but for those whose worker died."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Pool:
+    """Ray Data's pool of actors.
+
+    Args:
+        ray: the module.
+        of, task: what a worker is made of.
+        share: the resources of a worker.
+    """
+
+    ray: Any
+    of: Callable[[Any], ShardMaker]
+    task: Any
+    count: int
+    share: Mapping[str, int]
+
+    def reports(self, numbers: Sequence[int], size: int) -> Iterator[ScoringReport]:
+        data, ray = self.ray.data, self.ray
+        context = data.DataContext.get_current()
+        # what a lost worker was at is left out of the rows, and nothing else, for a worker catches all errors
+        context.max_errored_blocks = -1
+        context.max_consecutive_actor_init_deaths = _TRIES * self.count
+        context.target_max_block_size = 1  # each row is told at once
+        context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+        blocks = -(-len(numbers) // size)
+        pool = data.ActorPoolStrategy(
+            min_size=1,
+            max_size=self.count,
+            initial_size=min(self.count, blocks),
+            max_tasks_in_flight_per_actor=2 if size > 1 else 1,
+        )
+        numbered = data.from_items(list(numbers), override_num_blocks=blocks)
+        with warnings.catch_warnings():
+            # Ray 2.64 will take no such parameter, and has none in its place: see pyproject.toml
+            warnings.filterwarnings("ignore", message=".*ray_remote_args.* is deprecated")
+            rows = numbered.map_batches(
+                _Worker,
+                fn_constructor_args=(self.of, self.task),
+                batch_size=None,
+                compute=pool,
+                max_task_retries=0,
+                **self.share,
+            )
+        try:
+            for row in rows.iter_rows():
+                yield _report(row)
+        except ray.exceptions.RayActorError as error:
+            raise UserError(f"--ray: workers do not start ({one_line(error)})") from None
+
+
+def _report(row: Mapping[str, Any]) -> ScoringReport:
+    """What a worker has said of a part.
+
+    Raises:
+        UserError: it was one there.
+        RuntimeError: the worker met an error that is none of the user's.
+    """
+    said = json.loads(row["said"])
+    if "refused" in said:
+        raise UserError(said["refused"])
+    if "error" in said:
+        raise RuntimeError(f"a worker has failed:\n{said['error']}")
+    unreadable = tuple((item, reason) for item, reason in said.pop("unreadable"))
+    return ScoringReport(**said, unreadable=unreadable)
 
 
 def _cores_of_a_gpu(nodes: Sequence[Mapping[str, Any]]) -> int:
@@ -114,14 +230,21 @@ class _Worker:
     def __init__(self, of: Callable[[Any], ShardMaker], task: Any) -> None:
         self.scorer: ShardMaker | UserError
         try:
-            self.scorer = of(task)
+            self.scorer = of(with_copies(task))
         except UserError as error:
             self.scorer = error  # told when there is somebody to tell it to
 
-    def ready(self) -> None:
-        """Answers once the network is loaded."""
+    def __call__(self, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Make the shards of some parts; of each one row, and one of an error, which ends it."""
+        try:
+            for report in self.reports(batch["item"].tolist()):
+                yield _row(report.__dict__)
+        except UserError as error:
+            yield _row({"refused": str(error)})
+        except Exception:  # raised, it would count as a worker that was lost
+            yield _row({"error": traceback.format_exc()})
 
-    def score(self, numbers: Sequence[int]) -> Iterator[ScoringReport]:
+    def reports(self, numbers: Sequence[int]) -> Iterator[ScoringReport]:
         """Make the shards of some parts; of each one report, which says how many images it has."""
         if isinstance(self.scorer, UserError):
             raise self.scorer
@@ -134,72 +257,8 @@ class _Worker:
                 images = 0
 
 
-def _given_out(
-    ray: Any, hire: Callable[[], Any], count: int, todo: deque[int]
-) -> Iterator[Again | ScoringReport]:
-    """Give out the parts, take what comes back, and give out again what was lost.
-
-    Only a worker that has answered is given anything: the place of a lost one may never be filled again.
-    """
-    size = max(1, min(_MOST, len(todo) // (4 * count)))
-    deaths: Counter[int] = Counter()
-    coming: dict[Any, Any] = {}
-    busy: dict[Any, tuple[Any, list[int]]] = {}
-    idle: list[Any] = []
-
-    def new() -> None:
-        worker = hire()
-        coming[worker.ready.remote()] = worker
-
-    def give(worker: Any) -> None:
-        # what a worker has died of goes out one by one, so that the guilty part is found
-        given = [todo.popleft()]
-        while todo and len(given) < size and not deaths[given[0]] and not deaths[todo[0]]:
-            given.append(todo.popleft())
-        busy[worker.score.options(num_returns="streaming").remote(given)] = (worker, given)
-
-    for _ in range(count):
-        new()
-    lost = 0
-    while todo or busy:
-        while idle and todo:
-            give(idle.pop())
-        (answer,), _ = ray.wait([*busy, *coming], num_returns=1)
-        if answer in coming:
-            worker = coming.pop(answer)
-            try:
-                ray.get(answer)
-            except ray.exceptions.RayActorError as error:
-                lost += 1
-                if lost > _TRIES * count:
-                    raise UserError(f"--ray: workers do not start ({one_line(error)})") from None
-                new()
-            else:
-                idle.append(worker)
-            continue
-        worker, left = busy[answer]
-        try:
-            event = ray.get(next(answer))
-        except StopIteration:
-            del busy[answer]
-            idle.append(worker)
-        except ray.exceptions.RayActorError as error:
-            del busy[answer]
-            ray.kill(worker)
-            deaths.update(left)
-            for number in left:
-                if deaths[number] < _TRIES:
-                    todo.append(number)
-                    yield Again(number)
-                else:
-                    yield ScoringReport(number, failed=f"it kills its worker ({one_line(error)})")
-            new()
-        except ray.exceptions.RayTaskError as error:
-            cause = error.cause
-            raise cause if isinstance(cause, UserError) else error from None
-        else:
-            left.remove(event.part)
-            yield event
+def _row(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {"said": np.array([json.dumps(said)])}
 
 
 @contextmanager
@@ -211,21 +270,26 @@ def _connected(address: str) -> Iterator[Any]:
     """
     try:
         import ray
+        import ray.data
     except ImportError:
         raise missing_extra("--ray", "ray[data]", "ray") from None
     # workers find the package where this process does, and keep torch's threads as they are told
     paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, paths))}}
+    # of this process: it warns of what Ray Data does itself, and tells what we tell in words of our own
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         ray.init(
-            address=None if address == "local" else address,
+            address=address,  # None would join a cluster that happens to be there
             runtime_env=environment,
             log_to_driver=False,
             include_dashboard=False if address == "local" else None,
             logging_level=logging.ERROR,
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError) as error:
         raise UserError(f"--ray {address}: no Ray cluster is there ({one_line(error)})") from None
+    except Exception as error:  # Ray raises plain ones
+        raise UserError(f"--ray {address}: Ray does not start ({one_line(error)})") from None
     try:
         yield ray
     finally:

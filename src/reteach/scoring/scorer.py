@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, final
+from typing import Annotated, Any, final
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from ..data.sources.parts import Failed, Read, open_parts, read_parts
 from ..engine.evaluate import top_classes
 from ..engine.learner import Precision
 from ..errors import UserError
+from ..options.paths import ImagesExist
 from ..options.shared import Tta
 from ..parquet import one_line
 from ..relabel.selection.score_shards import TEACHER, TOP
@@ -55,7 +56,7 @@ class ScoringTask:
     """
 
     run: Path
-    images: str
+    images: Annotated[str, ImagesExist()]
     out: Path
     top: int | None
     predictor: str | None = None

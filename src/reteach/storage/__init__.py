@@ -2,7 +2,7 @@
 
 from .address import Address, address, local_path, refuse_unknown
 from .lease import lease
-from .objects import Vanished
+from .objects import Vanished, refuse_no_bucket
 from .view import (
     address_holds_file,
     address_of,
@@ -31,6 +31,7 @@ __all__ = [
     "path_of",
     "present",
     "publish",
+    "refuse_no_bucket",
     "refuse_unknown",
     "scratch",
     "shown",

@@ -3,28 +3,30 @@
 Its owner writes it again every :data:`BEAT` seconds. A lock that was not written for :data:`STALE` seconds,
 by the store's clock, or whose owner was a process of this machine that is dead, is taken over: who creates
 the object that claims just this lock has it. An owner that finds its lock taken writes nothing more.
+
+torchrun starts all processes again when one machine is lost, and the first of them may then be on another
+one: it waits for the lock of its forerunner to become stale.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import socket
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from secrets import token_hex
 
 from ..errors import UserError
-from ..structured import parse_json
-from . import objects, view
+from . import objects, owners, view
 from .address import Address
 
-LOCK = ".reteach.lock"
+LOCK = owners.LOCK
 BEAT, STALE = 30.0, 300.0
 """Seconds."""
+_LOOK = 5.0
 
 
 @contextmanager
@@ -66,28 +68,33 @@ class _Owner:
     def __init__(self, folder: Address) -> None:
         self.folder, self.lock = folder, folder / LOCK
         self.pid = os.getpid()
-        self.content = json.dumps(
-            {
-                "owner": f"process {self.pid} on {socket.gethostname()}",
-                "machine": _machine(),
-                "pid": self.pid,
-                "token": token_hex(8),
-            }
-        ).encode()
+        self.content = owners.own_word(view.scratch())
         self.lost = False
         self.ended = threading.Event()
         self.beating = threading.Thread(target=self._beat, daemon=True)
 
     def take(self, otherwise: str) -> None:
         """Get the lock, or say who has it."""
+        end: float | None = None
         while not objects.create(self.lock, self.content):
             try:
                 held = objects.whole(self.lock)
             except objects.Vanished:
                 continue  # its last owner has just removed it
             if not self._take_over(held):
+                if end is None and owners.of_this_job(held):
+                    end = time.monotonic() + STALE + 2 * BEAT
+                    print(
+                        f"{self.folder} was written by {owners.said(held)['owner']}, an earlier attempt of "
+                        f"this training: waiting for its lock to be {STALE / 60:.0f} minutes old",
+                        file=sys.stderr,
+                    )
+                if end is not None and time.monotonic() < end:
+                    time.sleep(min(_LOOK, STALE))
+                    continue
+                owner = owners.said(held).get("owner", "another process")
                 raise UserError(
-                    f"{self.folder} is being written by {_said(held).get('owner', 'another process')}: wait "
+                    f"{self.folder} is being written by {owner}: wait "
                     f"until it has ended, or {otherwise}; a lock that is not renewed for {STALE / 60:.0f} "
                     "minutes is taken over"
                 )
@@ -99,7 +106,7 @@ class _Owner:
         if not objects.create(claim, self.content):
             return False
         try:
-            if not (_dead(held) or self._stale(claim)):
+            if not (owners.dead(held) or self._stale(claim)):
                 return False
             with suppress(objects.Vanished):
                 if objects.whole(self.lock) != held:
@@ -145,35 +152,3 @@ class _Owner:
                 return
             except UserError:
                 continue  # the store does not answer: the next time, or another takes over
-
-
-def _said(held: bytes) -> dict[str, object]:
-    try:
-        found = parse_json(held)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _dead(held: bytes) -> bool:
-    """Whether the owner was a process of this machine, and is no more."""
-    said = _said(held)
-    pid = said.get("pid")
-    if said.get("machine") != _machine() or not isinstance(pid, int):
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except (PermissionError, OverflowError):
-        return False
-    return False
-
-
-def _machine() -> str:
-    """What no two machines, and no two containers, have in common."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return f"{socket.gethostname()} {token_hex(8)}"

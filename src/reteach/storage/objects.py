@@ -51,6 +51,10 @@ class Vanished(UserError):
     """There is no such object, or not any more."""
 
 
+class Denied(UserError):
+    """The credentials do not allow this."""
+
+
 def info(where: Address) -> ObjectInfo | None:
     """What the store says of an object; None: there is none of this name.
 
@@ -154,13 +158,13 @@ def put(path: Path, where: Address) -> None:
     _need_writable(where)
     key = "Metadata" if where.scheme == "s3" else "metadata"
     more = {key: {_SHA256: _digest(path)}}
-    _tried(where, lambda fs: fs.put_file(str(path), where.path, **more))
+    _written(where, lambda fs: fs.put_file(str(path), where.path, **more))
 
 
 def write(where: Address, data: bytes) -> None:
     """Write an object of a few bytes, over one that is there."""
     _need_writable(where)
-    _tried(where, lambda fs: fs.pipe_file(where.path, data))
+    _written(where, lambda fs: fs.pipe_file(where.path, data))
 
 
 def create(where: Address, data: bytes) -> bool:
@@ -179,7 +183,7 @@ def create(where: Address, data: bytes) -> bool:
             raise
         return True
 
-    if _tried(where, once):
+    if _written(where, once):
         return True
     with suppress(Vanished):
         return whole(where) == data
@@ -312,9 +316,7 @@ def _refusal(where: Address, error: Exception) -> UserError | None:
     if kind in _NO_CREDENTIALS:
         return UserError(f"{where}: no credentials: {_GIVE[where.scheme]} in the environment")
     if isinstance(error, PermissionError):
-        return UserError(
-            f"{where}: access denied: do the credentials in the environment allow this?"
-        )
+        return Denied(f"{where}: access denied: do the credentials in the environment allow this?")
     if kind in ("ParamValidationError", "InvalidRegionError", "ValueError", "TypeError"):
         return UserError(f"{where} cannot be asked for ({_reason(error)})")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -331,14 +333,41 @@ def _reason(error: Exception) -> str:
     return re.sub(r"\?[^\s'\"]*", "", said)[:120]
 
 
+def refuse_no_bucket(where: Address) -> None:
+    """Refuse to write where there is no bucket, before anything is made.
+
+    Raises:
+        UserError: there is none, or no credentials.
+    """
+    _need_writable(where)
+    with suppress(Denied):  # who may write need not be allowed to ask
+        _refuse_lost_bucket(where)
+
+
 def _refuse_lost_bucket(where: Address) -> None:
     bucket = Address(where.scheme, where.bucket)
+
+    def look(fs: Any) -> None:
+        if where.scheme == "s3":
+            fs.call_s3("head_bucket", Bucket=bucket.path)
+        else:
+            fs.ls(bucket.path, detail=False)
+
     if where.scheme == "hf":
         return
     try:
-        _tried(bucket, lambda fs: fs.ls(bucket.path, detail=False))
+        _tried(bucket, look)
     except Vanished:
         raise UserError(f"{bucket}: there is no such bucket") from None
+
+
+def _written(where: Address, do: Callable[[Any], T]) -> T:
+    """:func:`_tried` of what writes: what is not found then is the bucket."""
+    try:
+        return _tried(where, do)
+    except Vanished:
+        _refuse_lost_bucket(where)
+        raise
 
 
 def _need_writable(where: Address) -> None:

@@ -22,6 +22,10 @@ from .objects import ObjectInfo
 ROOM = "RETEACH_SCRATCH_GB"
 """The environment variable that says how much copies of shards may take."""
 _USUAL_GB = 20.0
+_GAP = 1 << 16
+"""Bytes between two pieces that are read along rather than asked for apart: a request costs more."""
+_HELD = 1 << 26
+"""Bytes that are held at most: of larger pictures, a request each is little."""
 
 _SEEN: dict[Address, ObjectInfo] = {}
 """What the store said of shards when they were opened."""
@@ -79,6 +83,43 @@ def piece(where: Address, start: int, count: int) -> bytes:
     with suppress(FileNotFoundError), open(_copy(where, found), "rb", buffering=0) as file:
         return os.pread(file.fileno(), count, start)
     return objects.read(where, start, count)
+
+
+def gathered(where: Address, starts: Sequence[int], sizes: Sequence[int]) -> dict[int, bytes]:
+    """Pieces of a shard that has no copy, by where they start: neighbours come with one request.
+
+    Pieces that have no neighbour are left out, and so is what is too much to be held.
+
+    Raises:
+        Vanished: the shard is gone.
+        UserError: the store cannot be reached.
+    """
+    found = _info(where)
+    if found is None:
+        raise objects.Vanished(f"{where} has vanished")
+    if _copy(where, found).exists():
+        return {}
+    held: dict[int, bytes] = {}
+    for first, last, inside in _runs(sorted(zip(starts, sizes, strict=True))):
+        data = objects.read(where, first, last - first)
+        held |= {start: data[start - first : start - first + size] for start, size in inside}
+    return held
+
+
+def _runs(pieces: list[tuple[int, int]]) -> list[tuple[int, int, list[tuple[int, int]]]]:
+    """Neighbouring pieces (start, size), in order, as (first byte, byte after the last, pieces)."""
+    runs: list[tuple[int, int, list[tuple[int, int]]]] = []
+    room = _HELD
+    for start, size in pieces:
+        if size > room:
+            break
+        if runs and start - runs[-1][1] <= _GAP:
+            first, _, inside = runs[-1]
+            runs[-1] = (first, start + size, [*inside, (start, size)])
+        else:
+            runs.append((start, start + size, [(start, size)]))
+        room -= size
+    return [run for run in runs if len(run[2]) > 1]
 
 
 def matching(pattern: str) -> list[str]:

@@ -25,7 +25,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..structured import parse_json
-from . import objects
+from . import objects, owners
 from .address import SCHEMES, Address, address
 from .objects import ObjectInfo
 
@@ -93,10 +93,19 @@ def fetch(where: Address, what: str = "", *, snapshots: bool = True) -> Path:
         raise objects.missing(where, what)
     if HALF in found_below:
         raise UserError(f"{where} is only half there: whoever wrote it was stopped; write it again")
+    if owners.LOCK in found_below and _is_written_here(where):
+        return path  # a process of this machine has it, and is ahead of the store
     if not snapshots:
         found_below = {n: i for n, i in found_below.items() if not _SNAPSHOT.search(n)}
     _fetch_below(where, path, found_below)
     return path
+
+
+def _is_written_here(where: Address) -> bool:
+    try:
+        return owners.writes_this_copy(objects.whole(where / owners.LOCK), scratch())
+    except objects.Vanished:
+        return False
 
 
 def fetch_folder(folder: Path) -> None:
@@ -242,6 +251,21 @@ def second_name(path: Path, other: Path) -> None:
         objects.copy(where, to)
         if (found := objects.info(to)) is not None:
             _remember(other, found.tag)
+
+
+def remove_others(folder: Path, start: str, wanted: set[str]) -> None:
+    """Delete the objects below those folders in a folder whose names begin so and are not wanted."""
+    where = address_of(folder)
+    if where is None:
+        return
+    names = [n for n in objects.listing(where) if n.startswith(start) and "/" in n]
+    gone = [name for name in names if name.partition("/")[0] not in wanted]
+    for guard in GUARDS if gone else ():
+        guard(where)
+    objects.remove([where / name for name in gone])
+    for name in gone:
+        with suppress(OSError):
+            _note(folder / name).unlink()
 
 
 def known(folder: Path) -> set[str]:

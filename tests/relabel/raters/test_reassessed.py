@@ -12,6 +12,7 @@ import pytest
 
 from command import run
 from rating_cases import released_folder
+from reteach.data.formats.real import wordnet_ids
 from reteach.errors import UserError
 from reteach.options.relabel import ConsensusOptions
 from reteach.relabel.raters import consensus, reassessed
@@ -58,7 +59,9 @@ def test_all_published_labels(
 
     table = read_labels(tmp_path / "one.parquet")
     assert list(table.items) == [reassessed.NAME.format(i + 1) for i in range(50_000)]
-    found = [{int(name) for name in names} for names in table.labels.names()]
+    assert table.labels.classes == wordnet_ids(), "as convert real names them"
+    number = {name: c for c, name in enumerate(table.labels.classes)}
+    found = [{number[name] for name in names} for names in table.labels.names()]
     assert sum(a != b for a, b in zip(found, published, strict=True)) == 0
     assert sum(map(len, found)) == 57_553
     assert sum(map(bool, found)) == 46_837

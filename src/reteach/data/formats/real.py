@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,12 @@ def read_real(
 
 def wordnet_ids() -> tuple[str, ...]:
     """The ids of ImageNet's 1,000 classes in the order of their indices, from timm."""
+    package = find_spec("timm")
+    assert package is not None
+    assert package.origin is not None
+    file = Path(package.origin).parent / "data" / "_info" / "imagenet_synsets.txt"
+    if file.is_file():  # what the function below reads, for which PyTorch would be imported
+        return tuple(file.read_text("utf-8").split())
     from timm.data.imagenet_info import ImageNetInfo
 
     return tuple(ImageNetInfo().label_names())  # type: ignore[no-untyped-call]

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from ...errors import UserError
 from ...progress import note
-from ..sources.base import ArraySource, Source
+from ..sources.base import ArraySource, Source, gathered
 from .decode import ImageError
 from .resident import ResidentSource
 
@@ -58,6 +58,7 @@ def pixels(
     if isinstance(source, ArraySource):
         images = torch.from_numpy(source.batch(rows)).permute(0, 3, 1, 2)
         return augment.batch(images, seeds), []
+    source = gathered(source, rows)
     found: list[Tensor | None] = []
     broken: list[tuple[int, str]] = []
     for position, (row, seed) in enumerate(zip(rows.tolist(), seeds.tolist(), strict=True)):

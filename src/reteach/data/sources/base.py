@@ -29,11 +29,13 @@ from .shards import is_shards, open_shards
 
 __all__ = [
     "ArraySource",
+    "Gatherable",
     "Shrinkable",
     "Source",
     "SourceWrapper",
     "SubsetSource",
     "features_of",
+    "gathered",
     "is_video",
     "need_pixels",
     "open_source",
@@ -90,6 +92,19 @@ def shrunk(source: Source, at_least: int) -> Source:
     the detail that a resized crop would show.
     """
     return source.shrunk(at_least) if isinstance(source, Shrinkable) else source
+
+
+@runtime_checkable
+class Gatherable(Protocol):
+    """A source that can read many images at once for less than one by one."""
+
+    def gathered(self, rows: NDArray[np.int64]) -> Source:
+        """The same images, with what these need at hand."""
+
+
+def gathered(source: Source, rows: NDArray[np.int64]) -> Source:
+    """The source with the bytes of these rows at hand, where they are had for less together."""
+    return source.gathered(rows) if isinstance(source, Gatherable) else source
 
 
 class SourceWrapper:
@@ -151,6 +166,10 @@ class SubsetSource:
     def shrunk(self, at_least: int) -> SubsetSource:
         """The same images, perhaps smaller."""
         return SubsetSource(shrunk(self.source, at_least), self.rows)
+
+    def gathered(self, rows: NDArray[np.int64]) -> SubsetSource:
+        """The same images, with what these need at hand."""
+        return SubsetSource(gathered(self.source, self.rows[rows]), self.rows)
 
 
 def open_source(

@@ -135,8 +135,12 @@ class TarParts:
         self.sizes = [max(1, _bytes(shard) >> 20) for shard in self.shards]
 
     def open(self, numbers: Sequence[int]) -> Iterator[tuple[int, Opened | str]]:
-        """In one process of their own: reading the headers of a shard takes a second."""
-        for number, found in each(_OpenTar(self.shards, self.videos), numbers, 1, _PATIENCE):
+        """In one process of their own: reading the headers of a shard takes a second.
+
+        One ahead of need: copies of more shards of a store might push out some that are still to be read.
+        """
+        work = _OpenTar(self.shards, self.videos)
+        for number, found in each(work, numbers, 1, _PATIENCE, ahead=1):
             if isinstance(found, WorkerFailure):
                 yield number, found.reason
             elif isinstance(found, str):

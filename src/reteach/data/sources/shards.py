@@ -12,7 +12,8 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -63,6 +64,7 @@ class ShardSource:
         at_least: see :func:`reteach.data.loading.decode.decode`; the shorter side of larger frames of videos
             is reduced to this.
         is_video: whether they are videos.
+        held: bytes of some images, which are not asked for again.
     """
 
     shards: Sequence[str]
@@ -75,6 +77,7 @@ class ShardSource:
     others: Sequence[tuple[str, str]] = ()
     at_least: int | None = None
     is_video: bool = False
+    held: Mapping[int, bytes] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -114,6 +117,8 @@ class ShardSource:
             ImageError: it has become shorter, or has vanished from its store.
             UserError: the store cannot be reached.
         """
+        if self.held is not None and row in self.held:
+            return self.held[row]
         size = int(self.sizes[row])
         if (where := address(self.shard(row))) is not None:
             try:
@@ -142,6 +147,26 @@ class ShardSource:
     def shrunk(self, at_least: int) -> ShardSource:
         """The same images, perhaps smaller, but not below ``at_least`` on the shorter side."""
         return replace(self, at_least=at_least)
+
+    def gathered(self, rows: NDArray[np.int64]) -> ShardSource:
+        """The same, with the bytes of some images read together where they are neighbours at a store.
+
+        Raises:
+            UserError: the store cannot be reached.
+        """
+        by_shard: dict[str, list[int]] = {}
+        for row in np.unique(rows).tolist():
+            by_shard.setdefault(self.shard(row), []).append(row)
+        held: dict[int, bytes] = {}
+        for shard, own in by_shard.items():
+            where = address(shard)
+            if where is None or len(own) < 2:
+                continue
+            starts = self.offsets[own].tolist()
+            with suppress(Vanished):  # each image says so
+                found = at_store.gathered(where, starts, self.sizes[own].tolist())
+                held |= {row: found[at] for row, at in zip(own, starts, strict=True) if at in found}
+        return replace(self, held=held) if held else self
 
     def alone(self, rows: NDArray[np.int64], at_least: int | None) -> ShardSource:
         """What it takes to read some images, and no more: for other processes. It has no items."""
@@ -188,6 +213,9 @@ def open_shards(where: str, cache: Path | None = None, videos: bool | None = Non
         found = _opened(shards, cache, videos=True)
     if not len(found):
         first, ending = found.lost[:1], ".mp4, .mkv" if found.is_video else ".jpg, .png"
+        if found.damaged and len(shards) == 1:
+            reason = found.damaged[0][1].removeprefix("shard: ")
+            raise UserError(reason if where in reason else f"{where} cannot be read: {reason}")
         why = f"; {first[0][0]}: {first[0][1]}" if first else f": no member ends in {ending} …"
         what = "videos" if found.is_video else "images"
         raise UserError(f"no {what} in the {len(shards)} shards of {where}{why}")

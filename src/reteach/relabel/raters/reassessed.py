@@ -26,7 +26,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.formats.real import NAME
+from ...data.formats.real import NAME, wordnet_ids
 from ...errors import UserError
 from ...tables import read_labels
 from .ratings import ANSWERS, YES, Ratings
@@ -60,13 +60,13 @@ def load(
         folder: holds ``raters.npz``, ``golden.npz`` and ``raters_golden.npz``, and
             ``imagenet_val.npz`` where no ``original`` is given.
         original: label table of the original labels, items being file names.
-        classes: names of the 1,000 classes; default: their indices ``"0"`` … ``"999"``.
+        classes: names of the 1,000 classes; by default their WordNet ids, as ``convert real`` has them.
 
     Returns:
         ``(ratings, calibration, experts)``: ``gold`` is set in both ratings; ``experts`` is
         (experts, pairs of ``calibration``), an index into ``ANSWERS``.
     """
-    classes = classes or [str(index) for index in range(CLASSES)]
+    classes = classes or list(wordnet_ids())
     if len(classes) != CLASSES:
         raise UserError(f"ReaL has {CLASSES} classes, the class list names {len(classes)}")
     votes = {name: _read(folder / f"{name}.npz") for name in ("raters", "golden", "raters_golden")}

@@ -95,15 +95,15 @@ def _other_labels(first: Sequence[Duplicate]) -> tuple[str, str, str]:
     """The number, its unit and what it counts: only of pairs whose labels are known can any be told."""
     known = [p for p in first if p.image.label is not None and p.against.label is not None]
     if first and not known:
-        return ("–", "", "the labels of these images are not known here")
+        return ("–", "", "no labels are known of these images: name --labels")
     return (count(sum(map(_differ, known))), "", "duplicates shown whose two labels differ")
 
 
 def _duplicates(of: Duplicates, pairs: Sequence[Duplicate]) -> Section:
     lead = "Equal files"
     if of.within is not None:
-        lead += f", and pictures at most {of.within:g} apart"
-    lead += ", nearest first. "
+        lead += f", and pictures at most {of.within:g} apart, nearest first"
+    lead += ". "
     lead += (
         f"Distances are Euclidean between {of.how}: 0 is the same, 1.41 unrelated."
         if of.how

@@ -78,8 +78,9 @@ function pick({ title, options, free = false, hint = "" }) {
   return new Promise((done) => {
     const stop = new AbortController();
     const { signal } = stop;
-    let answer = null;
-    const take = (i) => { if (shown[i]) { answer = shown[i].name; dialog.close(); } };
+    const end = (answer) => { stop.abort(); done(answer); };
+    // Not left to the event "close": it comes later than a key that is typed ahead.
+    const take = (i) => { if (shown[i]) { dialog.close(); end(shown[i].name); } };
     text.addEventListener("input", draw, { signal });
     text.addEventListener("keydown", (event) => {
       const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8 }[event.key];
@@ -93,7 +94,7 @@ function pick({ title, options, free = false, hint = "" }) {
       if (row) take(Number(row.dataset.pick));
     }, { signal });
     dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); }, { signal });
-    dialog.addEventListener("close", () => { stop.abort(); done(answer); }, { signal });
+    dialog.addEventListener("close", () => { if (!dialog.open) end(null); }, { signal }); // not that of the last question
     draw();
     dialog.showModal();
     text.focus();
