@@ -4,10 +4,10 @@ Every worker is an actor that loads the model once, with a GPU where there is on
 go with it, which decode. It is given a few parts at a time, whose shards it writes itself: run folder,
 images and output must be seen under the same paths everywhere (a shared file system), or be at an object
 store: what is there travels by its address, and each machine has a scratch folder of its own. What comes
-back to the driver is one report for each part, nothing for each batch. A worker that dies is replaced, and what it
-had not finished is given out anew to whoever is there: where a machine is gone for good, nobody waits for
-it. A shard that was finished is not made twice. A part that kills its worker again and again is named, and
-the rest goes on.
+back to the driver is one report for each part, nothing for each batch. A worker that dies is replaced, and
+what it had not finished is given out anew to whoever is there: where a machine is gone for good, nobody
+waits for it. A shard that was finished is not made twice. A part that kills its worker again and again
+is named, and the rest goes on.
 """
 
 from __future__ import annotations
