@@ -59,7 +59,7 @@ class EmbedOptions(Checked):
     """auto, cpu, cuda, cuda:1, mps."""
     ray: str | None = None
     """Share the work on Ray: local (this machine), auto (the cluster it belongs to), or an address.
-    All machines must see the files under the same paths."""
+    All machines must see the files under the same paths, or at an object store."""
     embedders: Annotated[int | None, AtLeast(1), OnlyWith("ray")] = None
     """With --ray: processes that compute; by default one per GPU, or as many as there are cores for."""
 

@@ -52,7 +52,7 @@ class ScoreOptions(Checked):
     """auto, cpu, cuda, cuda:1, mps."""
     ray: str | None = None
     """Share the work on Ray: local (this machine), auto (the cluster it belongs to), or an address.
-    All machines must see the files under the same paths."""
+    All machines must see the files under the same paths, or at an object store."""
     scorers: Annotated[int | None, AtLeast(1), OnlyWith("ray")] = None
     """With --ray: processes that score; by default one per GPU, or as many as there are cores for."""
 

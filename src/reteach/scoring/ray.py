@@ -13,7 +13,8 @@ dataset of its own once the others are done: where a machine is gone for good, n
 shard that was finished is not made twice. A part that kills its worker again and again is named, and the
 rest goes on.
 
-What is at an object store travels by its address: each machine has a scratch folder of its own.
+Run folder, images and output must be seen under the same paths everywhere (a shared file system), or be at
+an object store: what is there travels by its address, and each machine has a scratch folder of its own.
 """
 
 from __future__ import annotations
