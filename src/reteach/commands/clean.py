@@ -353,7 +353,7 @@ def _cleaning(
 
 
 def _judged_by(options: CleanOptions, data: Dataset) -> str:
-    others = [judge.__name__.replace("_", " ") for judge in _judges(options, data)]
+    others = [judge.__name__.replace("_", " ") for judge in _judges(options, data.source)]
     return (
         options.method
         if not others
