@@ -257,7 +257,8 @@ def test_ray_gives_the_same_bytes_and_goes_on(photos, weights, tmp_path, capsys)
     assert main(shared) == 0
     assert contents(tmp_path / "ray") == expected
     assert "(6 computed now" in capsys.readouterr().out
-    pairs = ["dedup", "--images", f"{photos}", "--within", "0.5"]  # no network: the table alone
+    (photos / "04.png").unlink()  # it is broken, and has no features
+    pairs = ["dedup", "--images", f"{photos}"]  # no network: the table alone
     told = []
     for table in ("here", "ray"):
         out = tmp_path / f"{table}.parquet"
