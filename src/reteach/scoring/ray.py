@@ -36,6 +36,7 @@ import numpy as np
 from ..errors import UserError, missing_extra
 from ..options.paths import with_addresses, with_copies
 from ..scores.columns import one_line
+from ..structured import parse_json
 from .scorer import Again, Scorer, ScoringReport, ScoringTask, Step
 
 _MOST = 8
@@ -202,7 +203,7 @@ def _report(row: Mapping[str, Any]) -> ScoringReport:
         UserError: it was one there.
         RuntimeError: the worker met an error that is none of the user's.
     """
-    said = json.loads(row["said"])
+    said = parse_json(row["said"])
     if "refused" in said:
         raise UserError(said["refused"])
     if "error" in said:
