@@ -175,7 +175,8 @@ def test_exports_answer_as_the_run_on_500_photos(
             "export", work / "run", "--to", target, "--images", work / "others", "--check", CHECKED
         )
     wanted = of_the_run(work, files)
-    assert len(np.unique(wanted.argmax(1))) > 5, "a constant answer would agree with anything"
+    # (the first choice of clothes is skin on every photo: there the probabilities tell)
+    assert np.ptp(wanted, axis=0).max() > 0.2, "a constant answer would agree with anything"
     assert ((work / "run/exported/timm/calibration.json").exists()) == (name == "calibrated")
     apart = {}
     for target in CODE:
