@@ -71,7 +71,7 @@ def one_rank(number: int, local_rank: int, every: list[Machine]) -> list[int]:
 
 
 def one_worker(every: list[Machine]) -> list[int]:
-    return list(every[0].processes(b"ray::_Worker"))[:1]
+    return list(every[0].processes(b"ray::MapWorker"))[:1]
 
 
 def the_driver(every: list[Machine]) -> list[int]:
