@@ -40,6 +40,7 @@ def test_every_path_setting_of_every_command_takes_an_address_or_refuses_it(
     monkeypatch.setattr("reteach.storage.view.fetch", lambda where, *a, **k: path_of(where))
     monkeypatch.setattr("reteach.storage.fetch", lambda where, *a, **k: path_of(where))
     monkeypatch.setattr("reteach.storage.address_holds_file", lambda where: False)
+    monkeypatch.setattr("reteach.storage.refuse_no_bucket", lambda where: None)
     mark, made = paths.inputs(kind).get(name), paths.is_made(kind, name)
     images = isinstance(mark, paths.ImagesExist)
     is_text = "Path" not in str(get_type_hints(kind)[name])

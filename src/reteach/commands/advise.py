@@ -312,5 +312,5 @@ def _issues(data: Dataset, workers: int | None) -> list[ImageIssue]:
 
 def _listed(data: Dataset, issue: ImageIssue) -> dict[str, Any]:
     """An issue for the JSON file: its rule, how many images, and the oddest of them."""
-    items = data.subset(issue.rows[:LISTED]).items
+    items = list(data.subset(issue.rows[:LISTED]).items)
     return {"rule": issue.rule, "images": len(issue.rows), "first": items}

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError
-from ...files import make_folder
+from ...files import make_folder, out_of_space
 from ...processes import cores
 from ...scores.columns import one_line
 
@@ -106,6 +106,10 @@ def database(what: str, limits: Limits, beside: Path) -> Iterator[Database]:
                 f"in {beside} ({one_line(error)})"
             ) from None
         except duckdb.Error as error:
+            if out_of_space(error):
+                raise UserError(
+                    f"{what} failed: the disk is full; free some space, then run the same again"
+                ) from None
             raise UserError(f"{what} failed: {one_line(error)}") from None
         finally:
             connection.close()
