@@ -10,6 +10,7 @@ import sys
 import tarfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -558,6 +559,11 @@ def test_parts_of_lost_workers_go_out_one_by_one_and_the_guilty_one_is_named() -
     assert pool.rounds == [(numbers, 2), ([3, 4, 5], 1), ([4, 5], 1)]
 
 
+@dataclass
+class Told:
+    """What a worker is told: nothing of paths."""
+
+
 def test_an_error_in_a_worker_ends_the_job_and_is_no_lost_part() -> None:
     from reteach.scoring.ray import _report, _Worker
 
@@ -573,7 +579,7 @@ def test_an_error_in_a_worker_ends_the_job_and_is_no_lost_part() -> None:
         raise UserError("no such run")
 
     def rows(of: Any) -> list[Any]:
-        return [{"said": row["said"][0]} for row in _Worker(of, None)({"item": np.array([7])})]
+        return [{"said": row["said"][0]} for row in _Worker(of, Told())({"item": np.array([7])})]
 
     first, second = rows(lambda task: Wrong(UserError("disk full")))
     assert _report(first) == ScoringReport(7, unreadable=(("a", "torn"),))
@@ -612,7 +618,7 @@ def test_a_worker_tells_of_parts_alone() -> None:
                 yield Step(number, 2, 0.5)
                 yield ScoringReport(number, failed="torn" if number == 1 else "")
 
-    told = list(_Worker(lambda task: Three(), None).reports([0, 1, 2]))
+    told = list(_Worker(lambda task: Three(), Told()).reports([0, 1, 2]))
     assert [(one.part, one.images, one.failed) for one in told] == [
         (0, 5, ""),
         (1, 0, "torn"),

@@ -90,7 +90,7 @@ def _elsewhere(tmp_path, monkeypatch):
         for number in numbers:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("RETEACH_SCRATCH", str(tmp_path / f"scratch-{number}"))
-                events = list(ray._Worker(*pickle.loads(travels)).score([number]))
+                events = list(ray._Worker(*pickle.loads(travels)).reports([number]))
             yield from events
 
     monkeypatch.setattr(ray, "shared_out", shared_out)
