@@ -352,8 +352,7 @@ def rule_for(
     remedies = " or ".join([", ".join(help_[:-1]), help_[-1]] if help_[1:] else help_)
     advice = "fewer and longer generations (--k-t), a larger --rho or a lower --lr"
     advice = advice if hasattr(settings, "k_t") else CollapseRule.advice
-    sets = (
-        getattr(settings, "targets", "") == "threshold"
-    )  # other targets name one class, and are not counted
+    # other targets name one class an image, and no number of labels is logged
+    sets = getattr(settings, "targets", "") == "threshold"
     alone = unused["--student continuing"] and settings.evaluated_model == "student" and sets
     return CollapseRule(num_classes, given, metric, stop, remedies, advice, alone)

@@ -77,9 +77,7 @@ def piece(where: Address, start: int, count: int) -> bytes:
         Vanished: the shard is gone.
         UserError: the store cannot be reached.
     """
-    found = _info(where)
-    if found is None:
-        raise objects.Vanished(f"{where} has vanished")
+    found = _still_there(where)
     with suppress(FileNotFoundError), open(_copy(where, found), "rb", buffering=0) as file:
         return os.pread(file.fileno(), count, start)
     return objects.read(where, start, count)
@@ -94,9 +92,7 @@ def gathered(where: Address, starts: Sequence[int], sizes: Sequence[int]) -> dic
         Vanished: the shard is gone.
         UserError: the store cannot be reached.
     """
-    found = _info(where)
-    if found is None:
-        raise objects.Vanished(f"{where} has vanished")
+    found = _still_there(where)
     if _copy(where, found).exists():
         return {}
     held: dict[int, bytes] = {}
@@ -104,6 +100,13 @@ def gathered(where: Address, starts: Sequence[int], sizes: Sequence[int]) -> dic
         data = objects.read(where, first, last - first)
         held |= {start: data[start - first : start - first + size] for start, size in inside}
     return held
+
+
+def _still_there(where: Address) -> ObjectInfo:
+    found = _info(where)
+    if found is None:
+        raise objects.Vanished(f"{where} has vanished")
+    return found
 
 
 def _runs(pieces: list[tuple[int, int]]) -> list[tuple[int, int, list[tuple[int, int]]]]:
