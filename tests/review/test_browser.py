@@ -256,6 +256,31 @@ def test_a_key_after_an_asked_class_is_about_the_next_image(browser: Any, site: 
     person.close()
 
 
+def test_a_class_can_be_typed_before_the_names_are_there(browser: Any, site: ReviewSite) -> None:
+    """The keys belong to the question, not to the images behind it."""
+    person = Person(browser, site)
+    page, late = person.page, []
+    page.route("**/classes.json", lambda route: late.append(route))
+    page.reload()
+    first, second = person.rows[:2]
+    page.evaluate("(row) => stand(document.getElementById(`c${row}`))", first)
+    person.press("i")
+    page.keyboard.type("ring")
+    person.press("Enter")
+    assert page.inner_text("#ask-list") == "Loading the names …"
+    assert site.session.progress().reviewed == 0
+    late.pop().continue_()
+    page.wait_for_function("() => !document.querySelector('#ask').open")
+    person.saved()
+    asked, other = site.session.items([first, second])
+    assert list(asked.current) == ["ring"]
+    assert other.status == "open"
+    person.press("z")
+    person.saved()
+    assert site.session.progress().reviewed == 0
+    person.close()
+
+
 def test_choosing_by_click_shift_drag_and_keys(browser: Any, site: ReviewSite) -> None:
     person = Person(browser, site, viewport={"width": 1300, "height": 1000})
     page = person.page

@@ -105,6 +105,8 @@ const chosen = new Map(); // class -> title
 let hits = [];
 let at = -1;
 let asked = 0;
+let awaited = false; // the hits on the screen are those of fewer letters than are typed
+let entered = false; // Enter was pressed meanwhile: it means the first hit of what is typed
 
 function showHits(found) {
   hits = found.filter((hit) => !chosen.has(hit.id));
@@ -139,24 +141,36 @@ function point() {
   } else input.removeAttribute("aria-activedescendant");
 }
 
+// Whatever was asked before is not awaited any more.
+function forget() {
+  asked += 1;
+  awaited = entered = false;
+}
+
 async function look(words) {
-  const mine = ++asked;
+  forget();
   if (!words.trim()) return showHits([]);
+  const mine = asked;
+  awaited = true;
+  let found = null; // no connection: the name can be typed whole
   try {
     const reply = await fetch(`/classes?q=${encodeURIComponent(words)}`);
-    const found = reply.ok ? await reply.json() : [];
-    if (mine === asked) {
-      showHits(found);
-      if (!found.length) say("No class has this name.");
-    }
-  } catch { /* no connection: the name can be typed whole */ }
+    found = reply.ok ? await reply.json() : null;
+  } catch { /* as said */ }
+  if (mine !== asked) return;
+  const meant = entered;
+  forget();
+  showHits(found ?? []);
+  if (meant) choose(hits[at]);
+  if (!found) say("The classes cannot be looked up now. Type the whole name.");
+  else if (!found.length) say("No class has this name.");
 }
 
 function choose(hit) {
   if (!hit) return;
   chosen.set(hit.id, hit.title);
   $("[data-find]").value = "";
-  asked += 1;
+  forget();
   showHits([]);
   listChosen();
   say(`${hit.title} added.`);
@@ -277,6 +291,7 @@ function begin() {
   zoomed = null;
   chosen.clear();
   hits = [];
+  forget();
   for (const button of all("[data-rest], [data-zoom]")) button.hidden = false;
   const photo = $("[data-photo]");
   if (photo) {
@@ -373,15 +388,18 @@ function unfold(details, where) {
 function inFinder(event) {
   if (event.key === "ArrowDown" || event.key === "ArrowUp") {
     if (!hits.length) return true;
+    forget(); // one of those on the screen is meant
     at = (at + (event.key === "ArrowDown" ? 1 : hits.length - 1)) % hits.length;
     point();
     return true;
   }
   if (event.key === "Enter") {
-    if (hits.length) choose(hits[at]);
+    if (awaited) entered = true;
+    else choose(hits[at]);
     return true;
   }
   if (event.key === "Escape" && hits.length) {
+    forget();
     showHits([]);
     return true;
   }

@@ -31,13 +31,15 @@ function best(options, text) {
   return found.sort((a, b) => a.d - b.d || a.i - b.i).map(({ option }) => option);
 }
 
-// Ask for one of some names; null: for none after all.
+// Ask for one of some names; null: for none after all. Names may come later: what is typed meanwhile stays here.
 function pick({ title, options, free = false, hint = "" }) {
   const dialog = $("#ask");
   const [text, list] = [$("#ask-text"), $("#ask-list")];
   $("#ask-title").textContent = title;
   $("[data-hint]", dialog).textContent = hint;
   text.value = "";
+  let offered = null;
+  let entered = false; // Enter was pressed before the names were there
   let shown = [];
   let active = 0;
 
@@ -53,8 +55,8 @@ function pick({ title, options, free = false, hint = "" }) {
 
   function draw() {
     const typed = text.value.trim();
-    shown = best(options, typed.toLowerCase()).slice(0, OFFERED);
-    if (free && typed && !options.some(({ name }) => name === typed)) shown.push({ name: typed, note: "new" });
+    shown = best(offered ?? [], typed.toLowerCase()).slice(0, OFFERED);
+    if (offered && free && typed && !offered.some(({ name }) => name === typed)) shown.push({ name: typed, note: "new" });
     list.replaceChildren(...shown.map(({ name, note }, i) => {
       const row = document.createElement("li");
       row.id = `ask-${i}`;
@@ -69,7 +71,7 @@ function pick({ title, options, free = false, hint = "" }) {
     if (!shown.length) {
       const row = document.createElement("li");
       row.className = "none";
-      row.textContent = free ? "Type a name" : "There is none";
+      row.textContent = !offered ? "Loading the names …" : free ? "Type a name" : "There is none";
       list.append(row);
     }
     mark(0);
@@ -81,10 +83,11 @@ function pick({ title, options, free = false, hint = "" }) {
     const end = (answer) => { stop.abort(); done(answer); };
     // Not left to the event "close": it comes later than a key that is typed ahead.
     const take = (i) => { if (shown[i]) { dialog.close(); end(shown[i].name); } };
-    text.addEventListener("input", draw, { signal });
+    text.addEventListener("input", () => { entered = false; draw(); }, { signal });
     text.addEventListener("keydown", (event) => {
       const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8 }[event.key];
       if (step) mark(active + step);
+      else if (event.key === "Enter" && !offered) entered = true;
       else if (event.key === "Enter") take(active);
       else return;
       event.preventDefault();
@@ -95,6 +98,12 @@ function pick({ title, options, free = false, hint = "" }) {
     }, { signal });
     dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); }, { signal });
     dialog.addEventListener("close", () => { if (!dialog.open) end(null); }, { signal }); // not that of the last question
+    Promise.resolve(options).then((names) => {
+      if (signal.aborted) return;
+      offered = names;
+      draw();
+      if (entered) take(active);
+    });
     draw();
     dialog.showModal();
     text.focus();
@@ -102,7 +111,7 @@ function pick({ title, options, free = false, hint = "" }) {
 }
 
 async function chooseClass() {
-  const options = [{ name: "All classes" }, ...(await classes()).map((name) => ({ name }))];
+  const options = classes().then((found) => [{ name: "All classes" }, ...found.map((name) => ({ name }))]);
   const name = await pick({ title: "Go to a class", options });
   if (name === null) return;
   const to = new URL("/", location.href);

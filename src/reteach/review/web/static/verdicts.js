@@ -160,10 +160,10 @@ async function ask(kind) {
   const likely = new Map(offers().map(({ column, weight, kind: way }) => [column, way === "not" ? 100 - weight : weight]));
   const held = holders();
   const has = (column) => held.length > 0 && held.every((card) => numbers(card.dataset.now).includes(column));
-  const columns = [...(await classes()).keys()]
+  const options = classes().then((found) => [...found.keys()]
     .filter((column) => (kind === "not" ? held.some((card) => numbers(card.dataset.now).includes(column)) || !held.length : kind !== "also" || !has(column)))
-    .sort((a, b) => (likely.get(b) ?? 0) - (likely.get(a) ?? 0) || a - b);
-  const options = columns.map((column) => ({ name: names[column], note: likely.has(column) ? `${Math.round(likely.get(column))}%` : "" }));
+    .sort((a, b) => (likely.get(b) ?? 0) - (likely.get(a) ?? 0) || a - b)
+    .map((column) => ({ name: found[column], note: likely.has(column) ? `${Math.round(likely.get(column))}%` : "" })));
   const about = rows.length > 1 ? `${rows.length.toLocaleString("en")} images` : "this image";
   const name = await pick({ title: `${TITLES[kind]} (${about})`, options });
   if (name !== null) await decide(kind, name, rows);
