@@ -314,10 +314,9 @@ def calibrated(case: Case, found: Path, seen: Sequence[str] | None = None) -> Pa
     items = at_random(case) if seen is None else seen
     sets = [sorted(case.sets[item]) for item in items]
     starts = np.cumsum([0, *map(len, sets)])
-    table = case.folder / ("few.parquet" if seen is None else "seen.parquet")
-    if not table.exists():
-        labels = Multi(starts, np.concatenate(sets), case.classes)
-        write_labels(table, LabelTable(tuple(items), labels))
+    table = case.folder / f"{found.name}-sets.parquet"
+    labels = Multi(starts, np.concatenate(sets), case.classes)
+    write_labels(table, LabelTable(tuple(items), labels))
     run(CalibrateOptions(found, folds=5, label_sets=table))
     return found
 
@@ -328,9 +327,14 @@ def sets_taught(
     seen: Sequence[str] | None = None,
     method: str = "softmax",
     picks: Labels | None = None,
+    kept: Labels | None = None,
 ) -> Path:
-    """The rater's sets in place of the one tag, as equal shares; and what was picked from the pile."""
-    told = {item: {cls} for item, cls in {**case.given, **(picks or {})}.items()}
+    """The rater's sets in place of the one tag, as equal shares; and what was picked from the pile.
+
+    ``kept``: the labels that are taught, all given ones by default.
+    """
+    taught = case.given if kept is None else kept
+    told = {item: {cls} for item, cls in {**taught, **(picks or {})}.items()}
     told |= {item: set(case.sets[item]) for item in (at_random(case) if seen is None else seen)}
     share = np.zeros((len(told), len(case.classes)), np.float32)
     for row, found in enumerate(told.values()):
@@ -340,13 +344,17 @@ def sets_taught(
     return case.fit(name, method, table, images="learn" if picks is None else "all")
 
 
-def reviewed_sets(case: Case, name: str, method: str = "softmax", pile: bool = False) -> Path:
+def reviewed_sets(
+    case: Case, name: str, method: str = "softmax", pile: bool = False, clean: bool = False
+) -> Path:
     """The rater says all tags of the photos that the review shows first; they are taught, and calibrate."""
-    seen = reviewed(case, "given", case.given, None, "learn")
+    source, kept = cleaned(case) if clean else (None, case.given)
+    seen = reviewed(case, "cleaned" if clean else "given", case.given, source, "learn")
     picks = None
     if pile:
-        picks = picked(case, name, sets_taught(case, f"{name}-teacher", seen, method))
-    return calibrated(case, sets_taught(case, name, seen, method, picks), seen)
+        teacher = sets_taught(case, f"{name}-teacher", seen, method, kept=kept)
+        picks = picked(case, name, teacher)
+    return calibrated(case, sets_taught(case, name, seen, method, picks, kept), seen)
 
 
 TAGS: dict[str, Callable[[Case, str], Path]] = {
@@ -365,6 +373,8 @@ TAGS: dict[str, Callable[[Case, str], Path]] = {
     "review, its sets taught, calibrate": reviewed_sets,
     "the same with ELR": lambda c, n: reviewed_sets(c, n, "elr"),
     "the same with select": lambda c, n: reviewed_sets(c, n, pile=True),
+    "the same with ELR and select": lambda c, n: reviewed_sets(c, n, "elr", pile=True),
+    "every link, the review too": lambda c, n: reviewed_sets(c, n, "elr", pile=True, clean=True),
     "cleanlab, calibrate": lambda c, n: calibrated(
         c, c.fit(n, "softmax", by_cleanlab(replace(c, lookups=0)))
     ),

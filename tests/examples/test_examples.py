@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
@@ -46,6 +47,20 @@ def test_sweeps(tmp_path, figure):
     content = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert len(content["sweep"]) in (1, 2)
     assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_a_sweep_on_fewer_pictures(monkeypatch):
+    """Figure 3a by the size of the data: other numbers of pictures, as many steps."""
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    from mile_sweeps import data, plan
+
+    told = argparse.Namespace(figure="schedule", smoke=False, images=None, fraction=4.0, out=None)
+    told.seeds, told.processes = 1, 1
+    assert data(told).n_train == 6000
+    assert {one.config.training.steps for one in plan(told).variants} == {1500}
+    told.images, told.fraction = "a.features", 0.25
+    told.labels = told.classes = told.test_images = told.test_labels = None
+    assert data(told).data.fraction == 0.25
 
 
 def test_iirc_stream(tmp_path):
