@@ -228,8 +228,8 @@ def with_pile(case: Case, name: str, method: str, labels: Labels) -> Path:
     return case.fit(name, method, {**labels, **picked(case, name, teacher)}, images="all")
 
 
-def by_cleanlab(case: Case) -> dict[str, int]:
-    """cleanlab as its tutorials use it: the rater mends what it ranks first, the other issues go."""
+def cleanlab_issues(case: Case) -> list[str]:
+    """What cleanlab holds for mislabelled, as its tutorials use it, the least sure first."""
     from cleanlab.filter import find_label_issues
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_predict
@@ -242,7 +242,12 @@ def by_cleanlab(case: Case) -> dict[str, int]:
     model = LogisticRegression(C=1 / (0.1 * len(x)), max_iter=60)
     scores = cross_val_predict(model, x, y, cv=5, method="predict_proba")
     ranked = find_label_issues(y, scores, return_indices_ranked_by="self_confidence")
-    issues = [items[row] for row in ranked.tolist()]
+    return [items[row] for row in ranked.tolist()]
+
+
+def by_cleanlab(case: Case) -> dict[str, int]:
+    """The rater mends what cleanlab ranks first, the other issues go."""
+    issues = cleanlab_issues(case)
     gone = set(issues[case.lookups :])
     mended = looked_up(case, case.given, issues[: case.lookups])
     return {item: cls for item, cls in mended.items() if item not in gone}
@@ -357,6 +362,15 @@ def reviewed_sets(
     return calibrated(case, sets_taught(case, name, seen, method, picks, kept), seen)
 
 
+def cleanlab_sets(case: Case, name: str) -> Path:
+    """The rater says all tags of what cleanlab ranks first, the other issues go; of few, others at random."""
+    issues = cleanlab_issues(case)
+    seen = list(dict.fromkeys([*issues, *at_random(case)]))[: case.lookups]
+    gone = set(issues[case.lookups :])
+    kept = {item: cls for item, cls in case.given.items() if item not in gone}
+    return calibrated(case, sets_taught(case, name, seen, kept=kept), seen)
+
+
 TAGS: dict[str, Callable[[Case, str], Path]] = {
     "plain": lambda c, n: c.fit(n, "softmax", c.given),
     "calibrate alone": lambda c, n: calibrated(c, c.fit(n, "softmax", c.given)),
@@ -378,6 +392,7 @@ TAGS: dict[str, Callable[[Case, str], Path]] = {
     "cleanlab, calibrate": lambda c, n: calibrated(
         c, c.fit(n, "softmax", by_cleanlab(replace(c, lookups=0)))
     ),
+    "cleanlab, its sets taught, calibrate": cleanlab_sets,
 }
 
 

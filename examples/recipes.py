@@ -34,7 +34,8 @@ def flags(settings: dict[str, object]) -> list[str]:
     out: list[str] = []
     for name, value in settings.items():
         off = value is False
-        out += [f"--{'no-' * off}{name}"] if isinstance(value, bool) else [f"--{name}", str(value)]
+        words = value if isinstance(value, tuple) else (value,)
+        out += [f"--{'no-' * off}{name}", *([] if isinstance(value, bool) else map(str, words))]
     return out
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import torch
 
+from reteach.engine.optimizer import schedule_of
+from reteach.errors import UserError
+from reteach.options.shared import Training
 from reteach.schedules import Constant, Cosine, Drop, Drops, Warmup, linear_scaling
 
 
@@ -31,6 +35,28 @@ def test_drops_are_equally_spaced(count, factor):
 def test_one_drop():
     rate = Drop(0.02, 180)
     assert [rate(step) for step in (0, 179, 180, 199)] == pytest.approx([0.02, 0.02, 0.002, 0.002])
+
+
+@pytest.mark.parametrize("milestones", [(0.3333, 0.6667), (0.8, 0.2, 0.5), (0.5, 0.5), (0.001,)])
+def test_milestones_are_those_of_pytorch(milestones):
+    """After shares of the steps, in any order; one that is named twice counts twice."""
+    steps = 90
+    given = Training(schedule="multistep", milestones=milestones, lr=0.4)
+    rate = schedule_of(given, steps)
+    theirs = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.4)
+    at = [round(share * steps) for share in milestones]
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(theirs, at)
+    for step in range(steps):
+        assert rate(step) == pytest.approx(theirs.param_groups[0]["lr"], rel=1e-12), step
+        theirs.step()
+        scheduler.step()
+
+
+def test_multistep_without_milestones():
+    with pytest.raises(UserError, match="--schedule multistep needs --milestones"):
+        Training(schedule="multistep")
+    with pytest.raises(UserError, match="--milestones has no effect without --schedule multistep"):
+        Training(milestones=(0.5,))
 
 
 def test_warmup_meets_its_schedule():

@@ -97,10 +97,10 @@ def _supervised(depth: int, frames: int) -> Settings:
         "lr": (_scaled(rate, batch), "paper, Table 12"),
         "epochs": (180, "paper, Table 12"),
         "warmup": (40 / 180, "paper, Table 12: 40 epochs"),
-        "schedule": (
-            "drops",
-            "paper, Table 12: three by 0.1 (here at 45, 90 and 135 of 180 epochs; [40] × 3 there, as we read "
-            "it at 80, 120 and 160)",
+        "schedule": ("multistep", "paper, Table 12: three by 0.1"),
+        "milestones": (
+            (80 / 180, 120 / 180, 160 / 180),
+            "paper, Table 12: [40] × 3, as we read it after 80, 120 and 160 epochs",
         ),
         "weight-decay": (1e-4, "paper, Supplement 4.2"),
         "precision": ("bf16", "ours, for speed"),
@@ -214,9 +214,10 @@ RECIPES: dict[str, Recipe] = (
                 "epochs": (300, "paper, Table 13"),
                 "batch-size": (768, "paper, Table 13"),
                 "lr": (_scaled(0.0025, 768), "paper, Table 13"),
-                "schedule": (
-                    "drops",
-                    "paper, Table 13: three by 0.1 (every 75 of 300 epochs; there every 100)",
+                "schedule": ("multistep", "paper, Table 13"),
+                "milestones": (
+                    (100 / 300, 200 / 300),
+                    "paper, Table 13: [100] × 3, as we read it after 100 and 200 epochs; the last is the end",
                 ),
                 "weight-decay": (1e-3, "paper, Table 13"),
             },

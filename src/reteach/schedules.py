@@ -82,6 +82,20 @@ class Drop:
 
 
 @final
+@recorded("multistep")
+@dataclass(frozen=True)
+class MultiStep:
+    """``peak`` times ``factor`` for each of ``milestones`` that has come; PyTorch's ``MultiStepLR``."""
+
+    peak: float
+    milestones: tuple[int, ...]
+    factor: float = 0.1
+
+    def __call__(self, step: int) -> float:
+        return self.peak * float(self.factor ** sum(at <= step for at in self.milestones))
+
+
+@final
 @recorded("warmup")
 @dataclass(frozen=True)
 class Warmup:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -100,6 +101,26 @@ def test_a_run_as_the_teacher_and_picks_of_elsewhere(world, tmp_path, capsys, mo
         del words[words.index(flag) : words.index(flag) + 2]
     assert main(words) == 0
     assert not (tmp_path / "third" / "picks.parquet").exists()
+
+
+def test_the_teacher_of_a_run_may_be_any_of_its_models(world, tmp_path, capsys):
+    """By default the first, of a run of semi its student."""
+    assert main(command(world, tmp_path / "first")) == 0
+
+    def second(name: str, *more: str) -> list[Any]:
+        words = command(world, tmp_path / name, "--teacher-run", str(tmp_path / "first"), *more)
+        del words[words.index("--teacher") : words.index("--teacher") + 2]
+        if main(words) != 0:
+            return []
+        return pq.read_table(tmp_path / name / "picks.parquet").to_pylist()
+
+    student, teacher = second("by-default"), second("teacher", "--teacher-predictor", "teacher")
+    assert student == second("by-name", "--teacher-predictor", "student")
+    assert student != teacher
+    assert teacher == pq.read_table(tmp_path / "first" / "picks.parquet").to_pylist(), "as there"
+    capsys.readouterr()
+    assert second("none", "--teacher-predictor", "techer") == []
+    assert "the run has no model 'techer'; did you mean teacher" in capsys.readouterr().err
 
 
 def test_of_a_pile_with_tags_only_tagged_images_are_opened(world, tmp_path, capsys):

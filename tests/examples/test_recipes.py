@@ -256,8 +256,9 @@ def test_unshrunk_supervised_videos(name):
     assert recipe.value("warmup") * 180 == pytest.approx(40)
     rate, epoch = schedule_of(made.training, made.total), made.total / 180
     assert rate(round(40 * epoch)) == pytest.approx(1.28)
-    for number, at in enumerate((45, 90, 135), 1):  # which differs from the paper, as the page says
-        assert rate(round(at * epoch) + 1) == pytest.approx(1.28 / 10**number)
+    for number, at in enumerate((80, 120, 160), 1):
+        assert rate(round(at * epoch) - 1) == pytest.approx(1.28 / 10 ** (number - 1))
+        assert rate(round(at * epoch)) == pytest.approx(1.28 / 10**number)
 
 
 @pytest.mark.parametrize(
@@ -278,10 +279,12 @@ def test_unshrunk_transfer_is_table_13():
     assert recipe.steps() == round(300 * 5994 / 768)
     assert recipe.value("lr") == pytest.approx(0.0025 / 256 * 768)
     assert paper_training().weight_decay == recipe.value("weight-decay") == 0.001
-    training = options.Training(lr=recipe.value("lr"), schedule=recipe.value("schedule"))
+    training = options.Training(
+        **{name: recipe.value(name) for name in ("lr", "schedule", "milestones")}
+    )
     rate, epoch = schedule_of(training, recipe.steps()), recipe.steps() / 300
-    assert [rate(round(at * epoch) + 1) for at in (0, 75, 150, 225)] == pytest.approx(
-        [0.0075 / 10**number for number in range(4)]
+    assert [rate(round(at * epoch)) for at in (0, 99, 100, 199, 200, 299)] == pytest.approx(
+        [0.0075, 0.0075, 0.00075, 0.00075, 0.000075, 0.000075]
     )
 
 
@@ -339,7 +342,7 @@ def test_unshrunk_epochs_and_starts_of_the_rivals_of_nct(name):
     assert made.total == pytest.approx(networks * epochs * per_epoch, abs=1)
     own, settings = made.total / networks, told.settings
     if kind == "m-correction":
-        assert told.training.drop_at * epochs == pytest.approx(100)
+        assert [at * epochs for at in told.training.milestones] == pytest.approx([100, 250])
         assert settings.plain_share * own == pytest.approx(105 * per_epoch)
     elif kind == "divide-mix":
         assert told.training.drop_at == 0.5

@@ -42,7 +42,7 @@ def setup(total: int = 40, **training: Any) -> Setup:
     built: list[str] = []
     training = {"batch_size": 8, "steps": total, "lr": 0.1, **training}
     made = Setup(
-        toys.dataset(40), None, build, lambda path: frozen(path), Model(), Training(**training),
+        toys.dataset(40), None, build, lambda path, name: frozen(path), Model(), Training(**training),
         None, toys.PREPARE, total, 3, unlabeled=Dataset.unlabeled(PILE.source, toys.CLASSES),
     )  # fmt: skip
     made.build.built = built  # type: ignore[attr-defined]

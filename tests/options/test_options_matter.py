@@ -76,6 +76,8 @@ ELSEWHERE = {
     "partition": "a file: test_cpsd",
     "partition_method": "of few classes the same cut: test_cpsd",
     "teacher_run": "a run: test_semi",
+    "teacher_predictor": "a run: test_train_semi",
+    "milestones": "with a schedule that cannot be without them: test_schedules",
     "picks": "a file: test_semi",
     "tags": "a file: test_semi",
     "weak_steps": "needs tags: test_semi",
@@ -304,7 +306,9 @@ def trained(method: str, given: dict[str, Any]) -> Seen:
     setup = make_setup(config, inputs, torch.device("cpu"))
     if config.output.eval_every is None:
         setup = replace(setup, judge=None)
-    setup = replace(setup, frozen=lambda path: teacher(setup, getattr(settings, "target", "soft")))
+    setup = replace(
+        setup, frozen=lambda path, name: teacher(setup, getattr(settings, "target", "soft"))
+    )
     run = Run(None, config.training.seed, Log(), quiet=True)
     algorithm = load_recipe(kind.recipe)(setup, settings, run)
     return seen(algorithm, run, config.model.precision)

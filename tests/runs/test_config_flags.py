@@ -52,8 +52,8 @@ def changed(group: Any, but: tuple[str, ...] = ()) -> Any:
     values.pop("teacher_epochs", None)  # which stands in place of --teacher-share
     for ours in ("augmentation", "loss", "loss_targets"):  # of Python alone
         values.pop(ours, None)
-    if "drop_at" in values:
-        values["schedule"] = "drop"  # beside which alone it has effect
+    if values.pop("drop_at", None) is not None:
+        values["schedule"] = "multistep"  # beside which alone the milestones have effect
     return replace(group, **values)
 
 

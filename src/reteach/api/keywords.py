@@ -63,8 +63,9 @@ class TrainingKeywords(TypedDict, total=False):
     nesterov: bool
     lr: float | None
     weight_decay: float | None
-    schedule: Literal["cosine", "constant", "drop", "drops", "halvings"]
+    schedule: Literal["cosine", "constant", "drop", "drops", "multistep", "halvings"]
     drop_at: float
+    milestones: Sequence[float] | float
     warmup: float | None
     head_lr_scale: float | None
     layer_decay: float | None
@@ -126,6 +127,7 @@ class TrainKeywords(DataKeywords, ModelKeywords, TrainingKeywords, OutputKeyword
     share: float
     target: Literal["soft", "hard", "threshold"]
     teacher: PathLike | str | None
+    teacher_predictor: str | None
     generations: int
     noise: int
     dropout: float

@@ -175,5 +175,5 @@ def _build(
     return GridNet(z, grid, classes, seed, **others)
 
 
-def _none(path: Path) -> NoReturn:
+def _none(path: Path, predictor: str | None) -> NoReturn:
     raise AssertionError(f"a linear layer learns from no other run, and not from {path}")

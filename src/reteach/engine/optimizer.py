@@ -10,7 +10,7 @@ from torch import nn
 from ..models.blocks import rate_scales
 from ..models.heads import classifier_of
 from ..options import shared as options
-from ..schedules import Constant, Cosine, Drop, Drops, Schedule, Warmup, linear_scaling
+from ..schedules import Constant, Cosine, Drop, Drops, MultiStep, Schedule, Warmup, linear_scaling
 
 if TYPE_CHECKING:
     pass
@@ -74,6 +74,8 @@ def schedule_of(training: options.Training, steps: int) -> Schedule:
         schedule = Drop(peak, round(training.drop_at * steps))
     elif training.schedule == "drops":
         schedule = Drops(peak, steps, 3, 0.1)
+    elif training.schedule == "multistep":
+        schedule = MultiStep(peak, tuple(round(at * steps) for at in training.milestones))
     else:
         schedule = Drops(peak, steps, 13, 0.5)
     rise = round((training.warmup or 0.0) * steps)

@@ -79,7 +79,8 @@ class Setup:
         judge: of the predictors during training.
         build: (seed, options of the architecture) -> a fresh network, on the device; the option
             ``classes`` names those it is for, in place of all.
-        frozen: run folder -> the model it holds, which must be of the same classes.
+        frozen: run folder, name of a model (None: the first) -> that model, which must be of the same
+            classes.
         image_size: side of the input; None where the images already have one size.
         frames: of a clip, where the images are videos.
         resize: how photos become squares, in training and evaluation.
@@ -107,7 +108,7 @@ class Setup:
     train: Dataset
     judge: Evaluator | None
     build: Callable[..., nn.Module]
-    frozen: Callable[[Path], Frozen]
+    frozen: Callable[[Path, str | None], Frozen]
     model: options.Model
     training: options.Training
     image_size: int | None

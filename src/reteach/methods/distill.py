@@ -127,7 +127,7 @@ def train(setup: Setup, options: Options, run: Run) -> Distill:
         if setup.unlabeled is not None and (setup.rebalance or setup.balanced_epoch):
             flag = "--rebalance" if setup.rebalance else "--balanced-epoch"
             raise UserError(f"{flag} has no effect beside --teacher and --unlabeled: leave it out")
-        teacher = setup.frozen(options.teacher).predictor
+        teacher = setup.frozen(options.teacher, options.teacher_predictor).predictor
         share = 1.0
         if teacher.link != targets.link:
             raise UserError(

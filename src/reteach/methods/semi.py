@@ -17,7 +17,7 @@ Ablations: no fine-tuning (``--finetune-steps 0``); self-training (no ``--teache
 (``--rounds 2``); a sweep of the fine-tuning rate (several ``--finetune-lr``); iterations (``--steps``,
 with ``--teacher-steps`` and ``--finetune-steps`` fixed); ranking by logit (``--rank-by``); D̂ balanced,
 unbalanced or at random by tag (``--selection``); a weakly supervised teacher (``--weak-steps``, or
-``--teacher-run`` of a run by tag: what a run of ``semi`` hands on is its student).
+``--teacher-run`` of a run by tag, whose student it is unless ``--teacher-predictor`` names another model).
 
 What the paper leaves open, and what we do:
 
@@ -132,7 +132,7 @@ def _teacher(
 ) -> tuple[Frozen | None, dict[str, Predictor]]:
     """Stage 1: the teacher, if one is needed, and it by name if it was trained here."""
     if options.teacher_run is not None:
-        return setup.frozen(options.teacher_run), {}
+        return setup.frozen(options.teacher_run, options.teacher_predictor), {}
     if not plan.teacher:
         return None, {}
     rate, start = None, None

@@ -88,7 +88,7 @@ def _refuse_unused(setup: Setup, options: Options) -> None:
         why = (
             "in semi where no teacher is trained by it: pretraining and fine-tuning have their own"
         )
-        refuse_unused(setup.given, why, "schedule", "drop_at", "warmup")
+        refuse_unused(setup.given, why, "schedule", "drop_at", "milestones", "warmup")
     if not _trains_teacher(options) and options.finetune_steps == 0 and _balances(setup):
         raise UserError(
             "--rebalance and --balanced-epoch have no effect where nothing learns from the labelled "

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 from ..errors import UserError
 from ..progress import note
 from ..recorded import recorded
-from .conditions import NotWith, TakenBy, changed, flag
+from .conditions import NotWith, OnlyWith, TakenBy, changed, flag
 from .paths import Exists
 from .ranges import AtLeast, Checked, Positive, Within
 
@@ -163,6 +163,8 @@ class DistillOptions(Checked):
     """Threshold of --target threshold."""
     teacher: Annotated[Path | None, Exists("run folder")] = None
     """A finished run to learn from; by default a teacher is trained with half of the budget."""
+    teacher_predictor: Annotated[str | None, OnlyWith("teacher")] = None
+    """Which of that run's models; by default the first."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,8 @@ class SemiOptions(Checked):
     """Architecture of the teacher; by default that of the student: self-training."""
     teacher_run: Annotated[Path | None, Exists("run folder")] = None
     """A finished run whose model is the teacher: none is trained."""
+    teacher_predictor: Annotated[str | None, OnlyWith("teacher_run")] = None
+    """Which of that run's models, e.g. teacher; by default the first, of a run of semi its student."""
     picks: Annotated[Path | None, Exists()] = None
     """Picks that reteach select made: no teacher, no selection here."""
     selection: Literal["balanced-ranked", "unbalanced-ranked", "balanced-with-tags"] = (

@@ -190,6 +190,7 @@ class Model(Checked):
         "augmentation": None,
         "loss": None,
         "loss_targets": None,
+        "milestones": (),
     },
 )
 @dataclass(frozen=True)
@@ -215,10 +216,16 @@ class Training(Checked):
     sgd: what is best on held-out given labels. The run says what was taken."""
     weight_decay: Annotated[float | None, AtLeast(0)] = None
     """By default 0.0001 for sgd, 0 for adam, 0.05 for adamw; on features chosen as --lr is."""
-    schedule: Literal["cosine", "constant", "drop", "drops", "halvings"] = "cosine"
-    """drop: once by 0.1, at --drop-at; drops: 3 times by 0.1, equally spaced; halvings: 13 times by 0.5."""
+    schedule: Literal["cosine", "constant", "drop", "drops", "multistep", "halvings"] = "cosine"
+    """drop: once by 0.1, at --drop-at; drops: 3 times by 0.1, equally spaced; multistep: by 0.1 at each of
+    --milestones; halvings: 13 times by 0.5."""
     drop_at: Annotated[float, Within(0, 1), OnlyWith("schedule", "drop")] = 0.9
     """Share of the steps after which --schedule drop lowers the rate."""
+    milestones: Annotated[
+        tuple[float, ...], Within(0, 1, "()"), OnlyWith("schedule", "multistep")
+    ] = ()
+    """Shares of the steps after which --schedule multistep lowers the rate: of 90 epochs, 0.3333 0.6667 are
+    30 and 60."""
     warmup: Annotated[float | None, Within(0, 1)] = None
     """Share of the steps in which the rate rises linearly; by default 0, with --pretrained or --init 0.1."""
     head_lr_scale: Annotated[float | None, AtLeast(0)] = None
@@ -269,6 +276,13 @@ class Training(Checked):
     """Python only: a loss of the user's, in the same way."""
     loss_targets: Annotated[Literal["integer", "one-hot"] | None, Suppress, OnlyWith("loss")] = None
     """Python only: what that loss is given; by default integer of softmax, one-hot of sigmoid."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.schedule == "multistep" and not self.milestones:
+            raise UserError(
+                "--schedule multistep needs --milestones: shares of the steps, e.g. 0.3333 0.6667"
+            )
 
 
 @dataclass(frozen=True)

@@ -186,18 +186,24 @@ def _tuned(
     return usual if head is None else replace(usual, lr=head.lr, weight_decay=head.weight_decay)
 
 
-def frozen(path: Path, classes: tuple[str, ...], device: torch.device) -> Frozen:
-    """The model of a finished run, to learn from.
+def frozen(
+    path: Path, predictor: str | None = None, *, classes: tuple[str, ...], device: torch.device
+) -> Frozen:
+    """A model of a finished run, to learn from.
+
+    Args:
+        predictor: its name; by default the first.
 
     Raises:
-        UserError: no finished run, or its classes are others.
+        UserError: no finished run, no such model, or its classes are others.
     """
     saved = load_models(path, str(device))
     if saved.classes != classes:
         odd = sorted(set(saved.classes) ^ set(classes))
         detail = f"{odd[0]!r} is in one of them only" if odd else "they differ in order"
         raise UserError(f"{path} was trained on another class list: {detail}")
-    return Frozen(saved.predictor, saved.image_size, saved.prepare, saved.frames, saved.resize)
+    _, model = saved.named(predictor)
+    return Frozen(model, saved.image_size, saved.prepare, saved.frames, saved.resize)
 
 
 def images_taught(config: configs.Config, inputs: Inputs) -> int:
