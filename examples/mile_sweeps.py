@@ -1,15 +1,15 @@
 """MILe's Figures 3 and 5 on pictures of four digits, or on your own features: schedules, thresholds, targets.
 
-    python examples/mile_sweeps.py schedule|threshold|targets [--smoke]
+    python examples/mile_sweeps.py schedule|teacher|threshold|targets [--smoke]
     python examples/mile_sweeps.py threshold --images train.features --labels one.csv \
         --test-images test.features --test-labels sets.csv
-    python examples/mile_sweeps.py schedule --fraction 0.25
+    python examples/mile_sweeps.py teacher --fraction 0.25
 
-schedule: k_t × k_s as a heat map (Figure 3a). threshold: ρ as a curve (Figure 3b). targets: what a
-teacher passes on (softmax + KL, argmax + cross-entropy, thresholded sets), in one cycle, in two and in many
-(Figure 5). --fraction: as many steps on fewer images, of grids also on more: the paper says that the best
-k_t depends on the size of the data. On features a linear head is trained for 1,000 steps; its rate is chosen
-on held-out given labels.
+schedule: k_t × k_s as a heat map (Figure 3a). teacher: k_t alone, finer, at a k_s of 50. threshold: ρ as a
+curve (Figure 3b). targets: what a teacher passes on (softmax + KL, argmax + cross-entropy, thresholded sets),
+in one cycle, in two and in many (Figure 5). --fraction: as many steps on fewer images, of grids also on more:
+the paper says that the best k_t depends on the size of the data. On features a linear head is trained for
+1,000 steps; its rate is chosen on held-out given labels.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from reteach.options.shared import Data, Model, Training
 
 SWEEPS = {
     "schedule": ((("rho=0.1",), ("k_t=25,100,400", "k_s=25,50,200")),),
+    "teacher": ((("rho=0.1", "k_s=50"), ("k_t=25,50,100,200,400",)),),
     "threshold": ((("k_t=100", "k_s=50"), ("rho=0.05,0.1,0.15,0.25,0.4,0.6",)),),
     "targets": (
         ((), ("targets=soft,hard", "k_t=100,500,1000")),
@@ -39,6 +40,7 @@ SWEEPS = {
 500 two, 1,000 one."""
 ON_FEATURES = {
     "schedule": SWEEPS["schedule"],
+    "teacher": SWEEPS["teacher"],
     "threshold": SWEEPS["threshold"],
     "targets": (
         ((), ("targets=soft,hard", "k_t=67,333,667")),

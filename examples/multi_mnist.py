@@ -27,7 +27,12 @@ from reteach.options.shared import Model, Training
 
 
 def plan(
-    mnist: Path, out: Path, smoke: bool, seeds: int = 3, only: Sequence[str] = ()
+    mnist: Path,
+    out: Path,
+    smoke: bool,
+    seeds: int = 3,
+    only: Sequence[str] = (),
+    processes: int | None = None,
 ) -> ComparisonPlan:
     """Softmax, sigmoid, and MILe with many generations, with one, and with too many."""
     model = Model("reteach_small", channels_last=True, device="cpu")
@@ -62,7 +67,7 @@ def plan(
         sweep={},
         early=() if only else ("softmax", "sigmoid"),
         notes=("The paper's table: softmax 28.7 / 28.7, sigmoid 29.1 / 28.7, MILe 41.4 / 34.3.",),
-        processes=os.cpu_count() or 1,
+        processes=processes or os.cpu_count() or 1,
     )
 
 
@@ -72,7 +77,9 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("runs/multi-mnist"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", default=[], help="rows, by the names in the table")
+    parser.add_argument("--processes", type=int)
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
-    made = plan(options.mnist, options.out, options.smoke, options.seeds, options.only)
+    settings = (options.seeds, options.only, options.processes)
+    made = plan(options.mnist, options.out, options.smoke, *settings)
     print(*CompareResult.of(made.folder, compare(made)).lines(), sep="\n")

@@ -54,10 +54,12 @@ def test_a_sweep_on_fewer_pictures(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "examples")
     from mile_sweeps import data, plan
 
-    told = argparse.Namespace(figure="schedule", smoke=False, images=None, fraction=4.0, out=None)
+    told = argparse.Namespace(figure="teacher", smoke=False, images=None, fraction=4.0, out=None)
     told.seeds, told.processes = 1, 1
     assert data(told).n_train == 6000
     assert {one.config.training.steps for one in plan(told).variants} == {1500}
+    lengths = [one.config.settings for one in plan(told).variants]
+    assert [(own.k_t, own.k_s) for own in lengths] == [(k, 50) for k in (25, 50, 100, 200, 400)]
     told.images, told.fraction = "a.features", 0.25
     told.labels = told.classes = told.test_images = told.test_labels = None
     assert data(told).data.fraction == 0.25
