@@ -222,7 +222,7 @@ def refuse_missing_images(where: str) -> None:
     raise UserError(missing(Path(where) if file else where, "" if file else "folder"))
 
 
-Named = TypeVar("Named", str, Path)
+Named = TypeVar("Named", bound=str | Path)
 
 
 def at_home(path: Named) -> Named:

@@ -199,8 +199,12 @@ def load(run_folder: PathLike, *, network: Network | None = None) -> TrainedMode
     from ..records.runs import MODELS, RUN
 
     folder = at_home(Path(run_folder))
+    if folder.is_file():
+        raise UserError(f"{folder} is a file, not a run folder")
     if not folder.is_dir():
         raise UserError(missing(folder, "run folder"))
+    if not (folder / "config.yaml").exists():
+        raise UserError(f"{folder} is not a run folder: it has no config.yaml")
     record = RUN.read(folder)
     if record is None or not (folder / MODELS.name).is_file():
         raise UserError(
