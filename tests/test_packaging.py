@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections import defaultdict
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -146,3 +148,44 @@ def test_lower_bounds_are_those_of_the_project() -> None:
     found = run.stdout.split()
     assert {line.partition("==")[0] for line in found} == BASE | OPTIONAL["rating"]
     assert f"{found[0].replace('==', '>=')}" == PROJECT["dependencies"][0]
+
+
+SAFE = {"name": "fine", "version": "1", "vulns": []}
+WEAK = {"name": "weak", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["2"]}]}
+UNKNOWN = {"name": "fine", "skip_reason": "not found on PyPI"}
+
+
+@pytest.mark.parametrize(
+    ("known", "found", "status", "said"),
+    [
+        ([UNKNOWN], [UNKNOWN], 0, "not audited: the list of vulnerabilities cannot be reached"),
+        (None, None, 0, "not audited: the list of vulnerabilities cannot be reached"),
+        ([WEAK], [SAFE], 0, "1 packages audited, 0 with known vulnerabilities"),
+        ([WEAK], [SAFE, WEAK], 1, "weak 1: CVE-1, mended in: 2\n2 packages audited, 1 with"),
+        ([WEAK], [SAFE, UNKNOWN], 0, "not audited: fine: not found on PyPI\n1 packages audited"),
+        ([WEAK], [UNKNOWN], 1, "not audited: fine: not found on PyPI\nnothing was audited"),
+        ([WEAK], None, 1, "nothing was audited"),
+    ],
+)
+def test_an_audit_that_looked_up_nothing_does_not_say_that_all_is_well(
+    known: list[Any] | None, found: list[Any] | None, status: int, said: str, tmp_path: Path
+) -> None:
+    files = [tmp_path / "known.json", tmp_path / "found.json"]
+    for file, packages in zip(files, (known, found), strict=True):
+        file.write_text("" if packages is None else json.dumps({"dependencies": packages}))
+    script = ROOT / ".ci" / "audit_answer.py"
+    run = subprocess.run(
+        [sys.executable, str(script), *map(str, files)], capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stderr) == (status, "")
+    assert run.stdout.startswith(said)
+
+
+def test_all_packages_that_python_finds_are_audited() -> None:
+    script = ROOT / ".ci" / "audit_answer.py"
+    run = subprocess.run(
+        [sys.executable, str(script), "--folders"], capture_output=True, text=True, check=True
+    )
+    held = {f.name for folder in run.stdout.splitlines() for f in Path(folder).glob("*.dist-info")}
+    assert any(name.startswith("torch-") for name in held)
+    assert any(name.startswith("reteach-") for name in held)

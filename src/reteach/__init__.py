@@ -26,7 +26,10 @@ def __getattr__(name: str) -> Any:
     from .api.public import PUBLIC
 
     if name not in PUBLIC:
-        raise AttributeError(f"module 'reteach' has no attribute {name!r}")
+        text = f"module 'reteach' has no attribute {name!r}"
+        raise AttributeError(
+            text, name=name, obj=sys.modules[__name__]
+        )  # Python says which is near
     module = import_module(f"reteach.{PUBLIC[name]}")
     found = globals()[name] = module if name == PUBLIC[name] else getattr(module, name)
     return found

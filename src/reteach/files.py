@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from . import storage
 from .errors import DiskFull, UserError, closest
@@ -214,14 +214,53 @@ def refuse_missing_images(where: str) -> None:
     """
     if storage.address(where) is not None:
         return  # whoever opens it asks the store
-    path = Path(where)
     known = where.startswith(("hf:", "cifar:", "python:"))
     remote = known or where.lower().endswith((".tar", ".tar}"))
-    if remote or os.path.exists(path) or os.path.exists(path.expanduser()):
+    if remote or os.path.exists(where):
         return
-    if path.suffix.lower() == ".npz":
-        raise UserError(f"{path} does not exist")
-    raise UserError(f"folder {where} does not exist{closest(path.name, names_in(path.parent))}")
+    file = where.lower().endswith(".npz")
+    raise UserError(missing(Path(where) if file else where, "" if file else "folder"))
+
+
+Named = TypeVar("Named", bound=str | Path)
+
+
+def at_home(path: Named) -> Named:
+    """A path with a home folder in the place of its ``~``: shells leave it in ``--labels=~/labels.csv``.
+
+    Raises:
+        UserError: nobody has that home folder.
+    """
+    text = str(path)
+    if not text.startswith("~"):
+        return path
+    found = os.path.abspath(text) if os.path.lexists(text) else os.path.expanduser(text)
+    if found == text:
+        who = text.partition("/")[0]
+        raise UserError(
+            f"{text}: there is no home folder {who}; write ./{text} if that is its name"
+        )
+    return type(path)(found)
+
+
+def missing(path: str | Path, what: str = "") -> str:
+    """What is said of a local path that does not exist, with the names nearest to it where it would be.
+
+    Args:
+        path: as it was given.
+        what: it is called.
+    """
+    gone = Path(path)
+    while gone.parent != gone and not os.path.exists(gone.parent):
+        gone = gone.parent  # the folder is what was mistyped
+    ending = gone.suffix.lower()
+    names = sorted(names_in(gone.parent), key=lambda name: not name.lower().endswith(ending))
+    hint = closest(gone.name, names[:_COMPARED])
+    return f"{f'{what} {path}'.strip()} does not exist{hint}"
+
+
+_COMPARED = 1_000
+"""Names that are held against a mistyped one, those of its ending first: 30 ms at most."""
 
 
 def names_in(folder: Path, most: int = 10_000) -> list[str]:

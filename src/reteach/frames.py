@@ -201,7 +201,15 @@ def as_arrow(value: Any) -> Any | None:
     try:
         if isinstance(value, pa.Table):
             return value
+        if isinstance(value, Mapping) and any(isinstance(cells, str) for cells in value.values()):
+            raise TypeError(
+                'a mapping has columns, {"item": […], "labels": […]}, not a row for each item'
+            )
         if isinstance(value, ArrowStream | Mapping):
+            if getattr(value, "ndim", 2) == 1:
+                raise TypeError(
+                    "a series is one column, and a table has several, such as item and labels"
+                )
             return pa.table(value)
         if type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "columns"):
             return pa.Table.from_pandas(value, preserve_index=False)

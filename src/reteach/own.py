@@ -75,7 +75,9 @@ def find(keyword: str, text: str) -> Any:
 def qualified(value: Any) -> str:
     """The name of a function or class, or of the class of anything else."""
     value = value.func if isinstance(value, functools.partial) else value
-    named = value if hasattr(value, "__qualname__") else type(value)
+    named = (
+        value if hasattr(value, "__qualname__") and hasattr(value, "__module__") else type(value)
+    )
     return f"{named.__module__}.{named.__qualname__}"
 
 

@@ -124,7 +124,8 @@ def read_labels(
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"label table {path} does not exist")
+        wrong = "is a folder, not a table" if path.is_dir() else "does not exist"
+        raise UserError(f"label table {path} {wrong}")
     check_suffix(path)
     raw = read_csv(path) if path.suffix.lower() == ".csv" else read_parquet(path)
     _check_items(path, raw.items)

@@ -15,6 +15,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from PIL import Image
+from torch import from_numpy
+from torch.nn import Linear
+from torch.utils.data import DataLoader
 
 import reteach as rt
 from reteach.api.calls import in_python, keywords, options_class
@@ -205,6 +208,35 @@ def test_a_model_stands_for_its_folder(photos, model):
     assert found.to_pandas()["item"].tolist() == model.predict(photos, workers=0)["item"]
 
 
+def test_images_are_files_or_pixels_one_or_many(model, photos, labels):
+    files = [photos / item for item in labels["item"][:3]]
+    pictures = [Image.open(file).convert("RGB") for file in files]
+    arrays = np.stack([np.asarray(picture) for picture in pictures])
+    tensors = from_numpy(arrays).movedim(-1, 1)
+    wanted = model.scores(photos, workers=0)["light"][:3]
+    for many in (files, [str(file) for file in files], pd.Series(files), pictures, arrays, tensors):
+        assert model.scores(many, workers=0)["light"] == wanted
+    for one in (files[1], pictures[1], arrays[1], tensors[1], tensors[1].float() / 255):
+        assert model.scores(one, workers=0)["light"] == wanted[1:2]
+    assert model.predict(files, workers=0)["item"] == list(labels["item"][:3])
+
+
+def test_files_and_pictures_can_be_learned_from(photos, labels):
+    names = list(labels["labels"])
+    files = [photos / item for item in labels["item"]]
+    pictures = [Image.open(file) for file in files]
+    made = [rt.train("softmax", images=x, labels=names, **QUICK) for x in (files, pictures)]
+    assert made[0].classes == ("dark", "light")
+    assert made[0].metrics == made[1].metrics
+    found = made[1].evaluate(list(zip(pictures, names, strict=True)), workers=0)
+    assert found.metrics
+    assert found.numbers.name == "evaluation-builtins.list.json"
+
+
+FRAME = pd.DataFrame({"item": ["a.png", "b.png"], "labels": ["cat", "dog"]})
+LAZY = pl.from_pandas(FRAME).lazy()
+
+
 @pytest.mark.parametrize(
     ("ask", "said"),
     [
@@ -215,7 +247,26 @@ def test_a_model_stands_for_its_folder(photos, model):
         (lambda: rt.train("mile", images="x", cache=1), "cache must be True or False, got 1"),
         (lambda: rt.train("mile", images="x", optimizer="sdg"), "optimizer must be one of 'sgd'"),
         (lambda: rt.train("mile", images="x", epochs=-1), "epochs must be positive, got -1"),
-        (lambda: rt.train("mile", images=["x"]), "images must be"),
+        (lambda: rt.train("mile", images=["x.png"]), "image x.png does not exist"),
+        (lambda: rt.train("mile", images=[]), "the list of images is empty"),
+        (lambda: rt.train("mile", images=3), "images must be where images are, or images:"),
+        (lambda: rt.train("mile", images=(i for i in "ab")), "of a generator give list(…)"),
+        (lambda: rt.train("mile", images=DataLoader([1])), "give its data set, loader.dataset"),
+        (lambda: rt.train("mile", images=LAZY, labels=LAZY), "of a LazyFrame give list(…)"),
+        (lambda: rt.train("mile", images="x", labels=LAZY), "has been computed (.collect())"),
+        (lambda: rt.train("mile", images="x", labels=["a"]), "a data frame; a list goes with"),
+        (lambda: rt.train("mile", images="x", labels={"a.png": "cat"}), "a mapping has columns, {"),
+        (lambda: rt.train("mile", images="x", labels=FRAME["item"]), "a series is one column"),
+        (
+            lambda: rt.noise(labels=FRAME[["item"]], rate=0.2, out="x.csv"),
+            "the table given: no column",
+        ),
+        (
+            lambda: rt.train("mile", images="x", network=Linear(2, 2)),
+            "got a Linear: give its class",
+        ),
+        (lambda: rt.load("."), ". is not a run folder: it has no config.yaml"),
+        (lambda: rt.load(__file__), "is a file, not a run folder"),
         (lambda: rt.clean(labels="x"), "reteach relabel clean needs images=…"),
         (lambda: rt.clean(images="x", kind="multi"), "kind has no effect without labels"),
         (lambda: rt.consensus("r.csv", pictures=60), "pictures has no effect without images"),

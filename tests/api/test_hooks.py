@@ -22,6 +22,7 @@ from reteach.data.loading.own_augment import OwnAugment, takes_seed
 from reteach.data.loading.reader import read
 from reteach.data.sources.arrays import ArraySource
 from reteach.data.sources.own import DatasetSource, pixels_of
+from reteach.models.own import refuse_outputs
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "python.md"
 QUICK = {"model": "reteach_tiny", "image_size": 16, "steps": 4, "batch_size": 8, "workers": 0}
@@ -183,12 +184,25 @@ def test_the_loss_is_what_the_weights_are_learned_by(names):
         ({"augmentation": grey, "min_crop": 0.5}, "min_crop has no effect"),
         ({"network": tiny}, "model has no effect beside network"),
         ({"loss_targets": "one-hot"}, "loss_targets has no effect without loss"),
+        ({"model": "auto", "network": lambda n: tiny(n + 5)}, "network gives (2, 7) for images"),
+        (
+            {"model": "auto", "network": lambda n: 3},
+            "network cannot be made: network gives a int, not a module",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(more, said, names):
     with pytest.raises(rt.UserError) as found:
-        rt.train("softmax", images=names["Squares"](), **QUICK, **more)
+        rt.train("softmax", images=names["Squares"](), **{**QUICK, **more})
     assert said in str(found.value)
+
+
+def test_looking_at_what_a_network_gives_leaves_it_as_it_is():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 2))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    refuse_outputs(model, 2, (2, 3, 8, 8))
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_a_loss_is_for_methods_that_take_one(names):

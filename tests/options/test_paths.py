@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+from PIL import Image
 
-from reteach.cli import TABLE
+from reteach import files
+from reteach.cli import TABLE, main
 from reteach.errors import UserError
 from reteach.files import refuse_missing_images
 from reteach.options.paths import inputs, refuse_taken
@@ -155,6 +157,87 @@ def test_a_similar_name_is_offered_and_other_sources_are_left_to_whoever_opens_t
         refuse_missing_images(where)
     with pytest.raises(Exception, match="did you mean photos"):
         refuse_missing_images(f"{tmp_path}/photo")
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (
+            "train softmax --images photos --labels label.csv",
+            "label table label.csv does not exist; did you mean labels.csv?",
+        ),
+        (
+            "train softmax --images photos --labels phots/mine.csv",
+            "label table phots/mine.csv does not exist; did you mean photos?",
+        ),
+        (
+            "train softmax --images photo --labels labels.csv",
+            "folder photo does not exist; did you mean photos?",
+        ),
+        ("calibrate runs/softmax1", "run folder runs/softmax1 does not exist; did you mean softmax-1?"),
+        ("train softmax --images array.npz", "array.npz does not exist; did you mean arrays.npz?"),
+        ("train softmax --images photos --labels ~/label.csv", "did you mean labels.csv?"),
+        ("train softmax --images photos --labels n/o/thing.csv", "n/o/thing.csv does not exist\n"),
+    ],
+)  # fmt: skip
+def test_a_mistyped_path_is_answered_with_what_is_there(
+    command, said, tmp_path, monkeypatch, capsys
+):
+    for folder in ("photos", "runs/softmax-1"):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in ("labels.csv", "arrays.npz"):
+        (tmp_path / file).touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(command.split()) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_no_more_names_are_held_against_a_mistyped_one_than_is_quick(tmp_path, monkeypatch):
+    """A table beside very many photos is found all the same."""
+    compared = []
+
+    def closest(name, known):
+        compared.extend(known)
+        return ""
+
+    monkeypatch.setattr(files, "closest", closest)
+    monkeypatch.setattr(files, "names_in", lambda _: [*map("{}.jpg".format, range(9999)), "a.CSV"])
+    assert files.missing(tmp_path / "b.csv") == f"{tmp_path}/b.csv does not exist"
+    assert "a.CSV" in compared
+    assert len(compared) <= 1000
+
+
+@pytest.mark.parametrize("name", ["nul\0l/there.csv", "n" * 5000 + "/there.csv", "/"])
+def test_paths_that_no_system_has_are_missing_too(name):
+    assert files.missing(name).startswith(f"{name} does not exist")
+
+
+def test_home_folders_that_the_shell_leaves_are_found(tmp_path, monkeypatch, capsys):
+    """bash expands ``--labels ~/x`` and not ``--labels=~/x``."""
+    (tmp_path / "photos").mkdir()
+    Image.new("L", (4, 4)).save(tmp_path / "photos/a.png")
+    rows = "\n".join(f"{i},{'ab'[i % 2]}" for i in range(20))
+    (tmp_path / "labels.csv").write_text(f"item,labels\n{rows}\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = ["--rate", "0.5", "--seed", "1", "--out=~/noisy.csv"]
+    assert main(["noise", "--labels=~/labels.csv", *words]) == 0
+    assert (tmp_path / "noisy.csv").exists()
+    assert (
+        main(
+            ["dedup", "--images=~/photos", "--only-bytes", "--report=~/d.html", "--out=~/d.parquet"]
+        )
+        == 0
+    )
+    assert main(["noise", "--labels=~nobody-at-all/x.csv", *words]) == 2
+    assert main(["dedup", "--images=~nobody-at-all/x"]) == 2
+    assert capsys.readouterr().err.count("there is no home folder ~nobody-at-all;") == 2
+
+
+def test_a_file_that_is_called_like_a_home_folder_is_itself(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~odd").touch()
+    assert files.at_home("~odd") == f"{tmp_path}/~odd"
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "transfer.json"])

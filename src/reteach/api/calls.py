@@ -21,7 +21,7 @@ from ..options.conditions import refuse_idle_of_all
 from ..options.shared import Model
 from ..storage import shown
 from .objects import as_own
-from .values import as_type, as_value
+from .values import as_type, as_value, without_kept_files
 
 
 @final
@@ -76,7 +76,8 @@ def call(command: str, settings: Mapping[str, Any]) -> Any:
         with own.given(objects):
             return run(options(command, cls, settings))
     except UserError as error:
-        raise type(error)(in_python(shown(str(error)), known)) from None
+        text = without_kept_files(shown(str(error)))
+        raise type(error)(in_python(text, known)) from None
 
 
 def options(command: str, cls: type[Any], settings: Mapping[str, Any]) -> Any:

@@ -25,8 +25,15 @@ class MapDataset(Protocol):
         """An image (PIL, array or tensor) and its label."""
 
 
-Images: TypeAlias = PathLike | NDArray[Any] | MapDataset
-"""Images: where they are, or the images themselves."""
+class ImageLike(Protocol):
+    """An image of Pillow."""
+
+    def convert(self, mode: str, /) -> Any:
+        """The image in another mode."""
+
+
+Images: TypeAlias = PathLike | NDArray[Any] | MapDataset | Sequence[Any] | ImageLike
+"""Images: where they are, the images themselves, or a list of files."""
 Network: TypeAlias = Callable[..., Any]
 """Number of classes -> a module of PyTorch."""
 Augmentation: TypeAlias = Callable[..., Any]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from ..errors import UserError, closest
+from ..files import at_home, missing
 from ..frames import Table
 from ..inline import InlinePage
 from ..own import Own, find, given
@@ -197,9 +198,13 @@ def load(run_folder: PathLike, *, network: Network | None = None) -> TrainedMode
     from ..commands.trained import TrainResult
     from ..records.runs import MODELS, RUN
 
-    folder = Path(run_folder)
+    folder = at_home(Path(run_folder))
+    if folder.is_file():
+        raise UserError(f"{folder} is a file, not a run folder")
     if not folder.is_dir():
-        raise UserError(f"run folder {folder} does not exist")
+        raise UserError(missing(folder, "run folder"))
+    if not (folder / "config.yaml").exists():
+        raise UserError(f"{folder} is not a run folder: it has no config.yaml")
     record = RUN.read(folder)
     if record is None or not (folder / MODELS.name).is_file():
         raise UserError(

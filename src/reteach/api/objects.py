@@ -38,17 +38,26 @@ def as_own(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Own]]
 
         if said.get("model", "auto") != "auto":
             raise UserError("model has no effect beside network; leave it out")
-        if not callable(network):
-            raise UserError("network must be a function: number of classes -> module of PyTorch")
+        if not callable(network) or (
+            hasattr(network, "state_dict") and not isinstance(network, type)
+        ):
+            raise UserError(
+                f"network must be what makes one, number of classes -> module of PyTorch, got a "
+                f"{type(network).__name__}: give its class, or a function"
+            )
         said["model"] = name_of(network)
         objects["network"] = Own(said["model"], network)
     return said, objects
 
 
 def _is_images(value: Any) -> bool:
-    """Whether this is an array of images, or a data set."""
-    if isinstance(value, str | os.PathLike | list | tuple | Mapping | None):
+    """Whether these are images themselves, a data set, or a list of files."""
+    if isinstance(value, str | os.PathLike | Mapping | None):
         return False
+    if hasattr(value, "convert") or _is_list(
+        value
+    ):  # an image of Pillow, or a list or column of files
+        return True
     frame = hasattr(value, "__arrow_c_stream__") or hasattr(value, "__dataframe__")
     return not frame and (hasattr(value, "__getitem__") or hasattr(value, "__iter__"))
 
@@ -64,8 +73,16 @@ def _source(value: Any, labels: list[str] | None) -> Any:
     import numpy as np
 
     from ..data.sources.arrays import ArraySource
-    from ..data.sources.own import DatasetSource
+    from ..data.sources.own import DatasetSource, ImageList
 
+    if getattr(value, "ndim", 0) == 1:
+        value = list(value)
     if isinstance(value, np.ndarray):
-        return ArraySource(value, class_of=labels)
+        one = value.ndim == 3 and value.shape[-1] == 3
+        return ArraySource(value[None] if one else value, class_of=labels)
+    if hasattr(value, "detach"):
+        one = value.ndim == 3 and value.shape[0] in (1, 3)
+        value = ImageList(list(value[None] if one else value))
+    elif isinstance(value, list | tuple) or hasattr(value, "convert"):
+        value = ImageList(value if isinstance(value, list | tuple) else [value])
     return DatasetSource(value, labels)

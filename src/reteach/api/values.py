@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..frames import TableFile, as_arrow
+from .objects import IMAGES
 
 TABLES = frozenset(
     {
@@ -52,6 +54,17 @@ def _is_frame(value: Any) -> bool:
     """Whether this is a data frame, or a mapping, which no other setting takes."""
     return isinstance(value, Mapping) or any(
         hasattr(value, name) for name in ("__arrow_c_stream__", "__dataframe__")
+    )
+
+
+def without_kept_files(text: str) -> str:
+    """An error with words in the place of the files that :func:`as_value` kept."""
+    if "/given/" not in text:
+        return text
+    from ..runs.inputs import cache_folder
+
+    return re.sub(
+        rf"{re.escape(str(cache_folder() / 'given'))}/[0-9a-f]{{32}}\.\w+", "the table given", text
     )
 
 
@@ -96,8 +109,20 @@ def as_type(value: Any, hint: Any, name: str) -> Any:
     """
     found = _typed(value, hint)
     if found is _WRONG:
-        raise UserError(f"{name} must be {words(hint)}, got {_shown(value)}")
+        raise UserError(f"{name} must be {_wanted(name, hint, value)}, got {_shown(value)}")
     return found
+
+
+def _wanted(name: str, hint: Any, value: Any) -> str:
+    """What a setting takes, in words."""
+    if name in IMAGES:
+        return "where images are, or images: an array, a list of files or images, a data set"
+    if name in TABLES:
+        if hasattr(value, "collect"):
+            return "a table that has been computed (.collect())"
+        beside = "; a list goes with images in memory" if name == "labels" else ""
+        return f"the path of a table, or a data frame{beside}"
+    return words(hint)
 
 
 _WRONG: Any = object()

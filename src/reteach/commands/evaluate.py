@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from ..data.sources.base import open_source
+from ..data.sources.base import PREFIX, open_source
 from ..engine.evaluate import Evaluation
 from ..errors import UserError
 from ..files import write_json
@@ -104,7 +104,8 @@ def _evaluate_run(options: EvaluateOptions, how: RunEvaluationOptions) -> RunEva
         name: evaluation(predictor, saved.threshold).compute()
         for name, predictor in saved.predictors.items()
     }
-    name = Path(how.images.rstrip("/")).stem or "images"
+    where = how.images.rstrip("/")
+    name = where.rpartition(":")[2] if where.startswith(PREFIX) else Path(where).stem or "images"
     name = name if how.tta is None else f"{name}-{how.tta}"
     file = how.out or folder / f"evaluation-{name}.json"
     broken = evaluation.scan.broken

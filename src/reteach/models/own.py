@@ -10,10 +10,12 @@ import re
 from typing import Any
 
 import timm
+import torch
 from timm.models import generate_default_cfgs, register_model
 from torch import nn
 
 from .. import own
+from ..errors import UserError
 from .heads import timm_config
 
 PREFIX = "own_"
@@ -49,6 +51,27 @@ def ensure(name: str) -> None:
     build.__name__, build.__module__ = name, __name__
     default_cfgs.update(generate_default_cfgs({name: timm_config(224, "", "", _HALF, _HALF)}))
     register_model(build)
+
+
+def refuse_outputs(model: nn.Module, classes: int, shape: tuple[int, ...]) -> None:
+    """Refuse a network that gives no logits, by images of zeros; its state stays as it is.
+
+    Args:
+        shape: of the images, (B, channels, H, W).
+
+    Raises:
+        UserError: says what it gives.
+    """
+    was_training = model.training
+    with torch.no_grad():
+        found = model.eval()(torch.zeros(shape))
+    model.train(was_training)
+    wanted = (shape[0], classes)
+    if not isinstance(found, torch.Tensor) or found.shape != wanted:
+        what = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+        raise UserError(
+            f"network gives {what} for images {shape}: it must give logits of shape {wanted}"
+        )
 
 
 def _built(name: str, factory: Any, asked: dict[str, Any]) -> nn.Module:

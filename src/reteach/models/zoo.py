@@ -73,6 +73,8 @@ def create(
         given["img_size"] = image_size
     with torch.random.fork_rng(devices=[]):
         model = _published(name, config, given, seed) if pretrained else _built(name, given, seed)
+        if own.is_own(name) and image_size is not None:
+            own.refuse_outputs(model, num_classes, (2, in_chans, image_size, image_size))
     if "img_size" in given:
         _check_patches(model, name, image_size)
     if init is not None:
@@ -154,7 +156,10 @@ def _built(name: str, given: dict[str, Any], seed: int) -> nn.Module:
     try:
         return _made(name, given, seed)
     except Exception as error:  # timm and the architectures raise all sorts
-        raise UserError(f"timm cannot build {name!r} as asked: {_line(error)}") from None
+        who = (
+            "network cannot be made" if own.is_own(name) else f"timm cannot build {name!r} as asked"
+        )
+        raise UserError(f"{who}: {_line(error)}") from None
 
 
 def _made(name: str, given: dict[str, Any], seed: int, **weights: Any) -> nn.Module:

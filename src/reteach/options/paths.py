@@ -15,7 +15,7 @@ from typing import Any, Protocol, final, get_type_hints
 
 from .. import storage
 from ..errors import UserError
-from ..files import refuse_missing_images
+from ..files import at_home, missing, refuse_missing_images
 from .images_at_store import images_at_store
 
 
@@ -48,8 +48,8 @@ class Exists:
         path = Path(value)
         if self.somewhere and int(os.environ.get("WORLD_SIZE", "1")) > 1:
             return
-        if not (os.path.exists(path) or os.path.exists(path.expanduser())):
-            raise UserError(f"{f'{self.what} {path}'.strip()} does not exist")
+        if not os.path.exists(path):
+            raise UserError(missing(path, self.what))
 
 
 @final
@@ -148,13 +148,14 @@ def is_made(kind: type[Any], name: str) -> bool:
 
 
 def with_copies(settings: Any) -> Any:
-    """The settings with local paths in place of addresses of an object store.
+    """The settings with local paths in place of addresses of an object store, and of ``~``.
 
     What is read is copied into the scratch folder now; what is made is put at its address as it gets ready,
     because of its path there. Shards and folders of images keep their address: they are read piece by piece.
 
     Raises:
-        UserError: an address at which there is nothing, or where only a local path can be.
+        UserError: an address at which there is nothing, or where only a local path can be; a home folder
+            that nobody has.
     """
     marked = inputs(type(settings))
     changed: dict[str, Any] = {}
@@ -188,6 +189,8 @@ def _copy(value: Any, mark: Input | None, made: bool) -> Any:
     """A value of a setting with a local path in place of an address."""
     if not isinstance(value, str | Path):
         return value
+    if mark is not None or isinstance(value, Path):
+        value = at_home(value)
     if isinstance(mark, LocalOnly):
         if str(value).lower().endswith(mark.but) and (where := storage.address(value)) is not None:
             return type(value)(storage.fetch(where))

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..data.dataset import Dataset
 from ..data.loading.quarantine import examine
-from ..data.sources.base import ArraySource, Source
+from ..data.sources.base import PREFIX, ArraySource, Source
 from ..engine import distributed
 from ..errors import UserError
 from ..item_index import rows_among
@@ -147,8 +147,9 @@ def labelled_dataset(
             table.aligned(source.items, str(labels))  # raises, and names the item
         return Dataset(source, table.labels, rows)
     if source.class_of is None:
+        has = "gives no labels" if where.startswith(PREFIX) else "has no class folders"
         raise UserError(
-            f"{where} has no class folders, so --labels is needed: a table with the columns item, labels"
+            f"{where} {has}, so --labels is needed: a table with the columns item, labels"
         )
     names = classes or tuple(sorted(set(source.class_of)))
     if unknown := sorted(set(source.class_of) - set(names)):

@@ -46,9 +46,13 @@ def open_images(where: str) -> Source:
     missing = next((file for file in files if not os.path.isfile(file)), None)
     if missing is not None:
         raise UserError(f"--images {where}: file {missing!r} does not exist")
+    return open_source(_root(files), named_items(files))
+
+
+def named_items(files: Sequence[str]) -> list[str]:
+    """What files that are named one by one are called."""
     root = _root(files)
-    items = [item_id(Path(os.path.relpath(file, root)).as_posix()) for file in files]
-    return open_source(root, items)
+    return [item_id(Path(os.path.relpath(file, root)).as_posix()) for file in files]
 
 
 def _files(where: str) -> list[str]:

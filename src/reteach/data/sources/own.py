@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError
+from ...files import missing
 from ...item_index import first_repeated
-from ..loading.decode import ImageError
+from ..loading.decode import ImageError, decode
+from .named import named_items
 
 
 @final
@@ -32,10 +35,15 @@ class DatasetSource:
     """
 
     def __init__(self, dataset: Any, class_of: Sequence[str] | None = None) -> None:
+        if hasattr(dataset, "batch_sampler") and hasattr(dataset, "dataset"):
+            raise UserError("a DataLoader gives batches: give its data set, loader.dataset")
         try:
             self.count = len(dataset)
         except TypeError:
-            raise UserError("a data set must know its length and give images by number") from None
+            raise UserError(
+                f"a data set must know its length and give images by number: of a {type(dataset).__name__} "
+                "give list(…)"
+            ) from None
         if not self.count:
             raise UserError("the data set is empty")
         self.dataset = dataset
@@ -85,9 +93,45 @@ class DatasetSource:
         """
         try:
             entry = self.dataset[row]
+        except ImageError:
+            raise
         except Exception as error:  # whatever a data set raises is about this image
             raise ImageError(" ".join(f"{type(error).__name__}: {error}".split())[:200]) from None
         return pixels_of(entry[0] if isinstance(entry, tuple | list) else entry)
+
+
+@final
+class ImageList:
+    """N images one by one as a data set: files, or what a data set may give, with labels or without.
+
+    Args:
+        entries: paths of image files, images as :func:`pixels_of` takes them, or (image, label).
+
+    Raises:
+        UserError: none, or a file that is not there.
+    """
+
+    def __init__(self, entries: Sequence[Any]) -> None:
+        if not len(entries):
+            raise UserError("the list of images is empty")
+        self.entries = entries
+        files = [os.fspath(entry) for entry in entries if isinstance(entry, str | os.PathLike)]
+        if (gone := next((file for file in files if not os.path.isfile(file)), None)) is not None:
+            raise UserError(
+                f"{gone} is a folder: name it alone, or list image files"
+                if os.path.isdir(gone)
+                else missing(gone, "image")
+            )
+        if len(files) == len(entries):
+            self.items = named_items(files)
+            self.targets = [None] * len(files)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, row: int) -> Any:
+        entry = self.entries[row]
+        return decode(entry) if isinstance(entry, str | os.PathLike) else entry
 
 
 def pixels_of(image: Any) -> NDArray[np.uint8]:
