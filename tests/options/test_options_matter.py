@@ -84,6 +84,7 @@ ELSEWHERE = {
     "frequencies": "a file: test_semi",
     "exclude": "a file: test_semi",
     "drop_path": "of timm's architectures, which others than they refuse: test_baselines",
+    "shuffle_shards": "of tar shards: test_shard_epochs",
     "soft_sets": "needs a teacher that can be calibrated: test_mile",
 }
 """Settings whose effect other tests look at; here it only counts that none is forgotten."""

@@ -9,14 +9,21 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 
 import store_world as world
 from reteach.cli import main
+from reteach.data.dataset import Dataset
+from reteach.data.loading.at_hand import FETCHERS
 from reteach.data.loading.augment import Eval
+from reteach.data.loading.batch import Normalize
 from reteach.data.loading.reader import pixels
+from reteach.data.loading.shard_epochs import ShardEpochs, shard_by_shard
+from reteach.data.loading.stream import Stream
 from reteach.data.sources.base import SubsetSource, shrunk
 from reteach.data.sources.parts import TarParts
 from reteach.data.sources.shards import open_shards
+from reteach.errors import UserError
 from reteach.storage import shards as at_store
 
 SHARDS, IMAGES = 36, 4
@@ -110,3 +117,83 @@ def test_neighbours_without_a_copy_are_one_request_and_strangers_one_each(
     store.client().delete_object(Bucket="bucket", Key="pile/000.tar")
     _, broken = pixels(source, Eval(16, 16), rows, np.zeros(len(rows), np.int64))
     assert broken == [(n, "shard s3://bucket/pile/000.tar has vanished") for n in range(IMAGES)]
+
+
+def _stream(where: str, shuffle: int, rank: int = 0, world: int = 1, workers: int = 0) -> Stream:
+    dataset = Dataset.unlabeled(open_shards(where), ("a",))
+    rows, starts = shard_by_shard(dataset, range(len(dataset)))
+    passes = ShardEpochs(rows, starts, shuffle, seed=0)
+    prepare = Normalize((0.5,) * 3, (0.5,) * 3, 3, "cpu")
+    own = {"rank": rank, "world": world, "workers": workers}
+    return Stream(dataset, passes, 8, Eval(16, 16), prepare, seed=0, **own)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_pass_over_shards_in_turn_fetches_each_once_though_few_have_room(
+    store, pile, tmp_path, monkeypatch, workers
+):
+    """One over all images at random would ask for nearly each image."""
+    local = tmp_path / "pile"
+    local.mkdir()
+    for n in range(SHARDS):
+        (local / f"{n:03}.tar").write_bytes(store.content("bucket", f"pile/{n:03}.tar"))
+    monkeypatch.setenv(at_store.ROOM, str((4 + 2 * FETCHERS + 1) * pile / 1e9))
+    stream = _stream("s3://bucket/pile/*.tar", 4, workers=workers)
+    for copy in (at_store.view.scratch() / "shards").iterdir():
+        copy.unlink()
+    steps = 2 * SHARDS * IMAGES // 8
+    store.asked(begin=True)
+    found = [batch.x for batch in stream.batches(0, steps)]
+    asked = _of_shards(store)
+    wanted = [batch.x for batch in _stream(f"{local}/*.tar", 4).batches(0, steps)]
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+    assert len(asked) == SHARDS
+    # twice each, and once more where a shard is cut between two parts
+    assert sum(asked.values()) <= 2 * (SHARDS + 3)
+    assert sum(asked.values()) > SHARDS  # they do not all have room
+    monkeypatch.setenv(at_store.ROOM, str((3 + 2 * FETCHERS) * pile / 1e9))
+    with pytest.raises(
+        UserError, match=r"--shuffle-shards: 4 shards at a time and the next \d take"
+    ):
+        next(iter(stream.batches(0, 1)))
+
+
+def test_each_process_fetches_the_shards_of_its_own_places(store, pile):
+    steps = SHARDS * IMAGES // 8
+    every = []
+    for rank in range(2):
+        stream = _stream("s3://bucket/pile/*.tar", 4, rank, 2)
+        for copy in (at_store.view.scratch() / "shards").iterdir():
+            copy.unlink()
+        store.asked(begin=True)
+        for _ in stream.batches(0, steps):
+            pass
+        every.append(set(_of_shards(store)))
+    assert len(every[0] | every[1]) == SHARDS
+    assert len(every[0] & every[1]) <= 1  # the one that is cut
+
+
+def test_a_shard_that_vanishes_while_it_is_waited_for_loses_its_images_alone(store, pile):
+    stream = _stream("s3://bucket/pile/*.tar", 4)
+    for copy in (at_store.view.scratch() / "shards").iterdir():
+        copy.unlink()
+    store.client().delete_object(Bucket="bucket", Key="pile/017.tar")
+    for _ in stream.batches(0, SHARDS * IMAGES // 8):
+        pass
+    assert stream.broken == {
+        f"017/{n:04}": "shard s3://bucket/pile/017.tar has vanished" for n in range(IMAGES)
+    }
+
+
+def test_who_shuffles_all_images_of_far_shards_is_told_what_it_costs(
+    store, pile, tmp_path, monkeypatch, capsys
+):
+    world.make(tmp_path / "world")
+    words = world.steps(str(tmp_path / "world"), str(tmp_path))["teacher"]
+    words = [*words, "--unlabeled", "s3://bucket/pile/*.tar"]
+    words[1] = "mile"
+    monkeypatch.setenv(at_store.ROOM, str(20 * pile / 1e9))
+    assert main(words) == 0
+    assert "--shuffle-shards fetches a shard once a pass" in capsys.readouterr().err
+    assert main([*words[:-4], *words[-2:], "--shuffle-shards", "2", "--out", f"{tmp_path}/b"]) == 0
+    assert "--shuffle-shards" not in capsys.readouterr().err

@@ -26,6 +26,7 @@ class DataKeywords(TypedDict, total=False):
     fraction: float
     rebalance: float
     balanced_epoch: int | None
+    shuffle_shards: int | None
     on_error: Literal["report", "fail"]
     cache: bool
     resident: bool

@@ -20,13 +20,15 @@ from ..data.loading.clips import at_once, evaluation
 from ..data.loading.mixing import Mix
 from ..data.loading.reader import Augment
 from ..data.loading.samplers import Epochs, Sampler, TiledSampler, WeightedSampler
+from ..data.loading.shard_epochs import ShardEpochs, shard_by_shard
 from ..data.loading.stream import Scan, Stream
 from ..data.loading.views import FirstView
 from ..data.sources.base import views_of
+from ..data.sources.blocks import has_shards
 from ..data.sources.concat import with_unlabeled
 from ..errors import UserError
 from ..features.frozen import FrozenBackbone
-from ..labels import LabelSet, Single, Soft, rebalanced
+from ..labels import LabelSet, Rows, Single, Soft, rebalanced
 from ..losses.class_weights import Weights, class_weights
 from ..losses.own import OwnLoss
 from ..models.blocks import freeze_until
@@ -89,6 +91,7 @@ class Setup:
         seed: of the run.
         rebalance: draw images by their class's frequency to the power of minus this; 0: shuffled epochs.
         balanced_epoch: batches of an epoch with every class equally often; None: epochs are passes.
+        shuffle_shards: tar shards that a pass reads at a time; None: it shuffles all images.
         eval_every: steps between evaluations.
         workers: decoding processes.
         broken: collects item -> reason for images that could not be read.
@@ -120,6 +123,7 @@ class Setup:
     resize: options.Resize = "shorter"
     rebalance: float = 0.0
     balanced_epoch: int | None = None
+    shuffle_shards: int | None = None
     eval_every: int | None = None
     workers: int = 0
     broken: dict[str, str] = field(default_factory=dict)
@@ -320,7 +324,14 @@ class Setup:
             return BalancedEpochs(one, self.balanced_epoch, self.seed, name)
         if self.rebalance:
             return WeightedSampler(rebalanced(labels, self.rebalance), self.seed, name)
-        return Epochs(np.flatnonzero(labels.known()), self.seed, name)
+        return self.passes(dataset, np.flatnonzero(labels.known()), name)
+
+    def passes(self, dataset: Dataset, of: Rows | range, name: str) -> Sampler:
+        """Shuffled passes over some rows: over all of them at random, or shard by shard."""
+        if self.shuffle_shards is None or not has_shards(dataset.source):
+            return Epochs(of, self.seed, name)
+        rows, starts = shard_by_shard(dataset, of)
+        return ShardEpochs(rows, starts, self.shuffle_shards, self.seed, name)
 
     def scan(self, dataset: Dataset, of: Frozen | None = None) -> Scan:
         """One un-augmented pass over a data set, as the networks here see it, or as ``of`` does."""

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.loading.batch import Batch
-from ..data.loading.samplers import Epochs, every
+from ..data.loading.samplers import every
 from ..data.loading.stream import Stream
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
@@ -149,5 +149,5 @@ def _students(setup: Setup) -> Stream:
     if setup.unlabeled is None:
         return setup.stream("student")
     everything = setup.everything()
-    order = Epochs(every(len(everything)), setup.seed, "student")
+    order = setup.passes(everything, every(len(everything)), "student")
     return setup.stream("student", dataset=everything, order=order)

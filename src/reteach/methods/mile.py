@@ -46,7 +46,7 @@ from torch import Tensor, nn
 
 from ..data.dataset import Dataset
 from ..data.loading.batch import Batch
-from ..data.loading.samplers import AlternatingSampler, Epochs, every
+from ..data.loading.samplers import AlternatingSampler, every
 from ..data.loading.stream import Stream
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Learner, Predictor
@@ -187,7 +187,7 @@ def _stream(setup: Setup, everything: Dataset, cycles: Cycles) -> Stream:
         return setup.stream()
     order = AlternatingSampler(
         setup.order(everything, "labelled"),
-        Epochs(every(len(everything)), setup.seed, "everything"),
+        setup.passes(everything, every(len(everything)), "everything"),
         cycles,
     )
     return setup.stream(dataset=everything, order=order)

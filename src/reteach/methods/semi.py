@@ -49,7 +49,7 @@ from torch import Tensor
 
 from ..data.dataset import Dataset
 from ..data.loading.batch import Batch
-from ..data.loading.samplers import Epochs, WeightedSampler, every
+from ..data.loading.samplers import WeightedSampler, every
 from ..engine.algorithm import Algorithm
 from ..engine.learner import Predictor
 from ..engine.run import Run
@@ -109,7 +109,7 @@ def train(setup: Setup, options: Options, run: Run) -> Student:
         chosen = unlabeled.take(Single(picks.cls, unlabeled.classes), picks.row)
         rate = pretraining(setup, options, plan.pretrain)
         student = Supervised(setup.learner(f"student{after}", rate=rate), softmax_xent, "softmax")
-        order = Epochs(every(len(chosen)), setup.seed, f"pretrain{after}")
+        order = setup.passes(chosen, every(len(chosen)), f"pretrain{after}")
         stream = setup.stream(f"pretrain{after}", dataset=chosen, order=order)
         run.train(f"{stage + 1}-pretrain", student, stream, **_budget(setup, plan.pretrain))  # 3
         if plan.finetune:

@@ -442,6 +442,11 @@ class Method:
         """Whether it can end up saying that every class is present: it learns one sigmoid per class."""
         return self.labels != "one" or self.settings is DistillOptions
 
+    @property
+    def reads_shards(self) -> bool:
+        """Whether it can read shards in turn; the teachers of cpsd share the images of a pass over all."""
+        return self.settings is not CpsdOptions
+
 
 METHODS: dict[str, Method] = {
     "softmax": Method(
@@ -596,10 +601,9 @@ def refuse_untaken(method: str, settings: Any) -> None:
         for mark in getattr(hints[name], "__metadata__", ()):
             if isinstance(mark, TakenBy) and not getattr(METHODS[method], mark.trait):
                 able = [other for other, known in METHODS.items() if getattr(known, mark.trait)]
-                raise UserError(
-                    f"{flag(name)} has no effect with {method}; leave it out, or use "
-                    f"{', '.join(able[:-1])} or {able[-1]}"
-                )
+                few = len(able) < len(METHODS) / 2
+                use = f", or use {', '.join(able[:-1])} or {able[-1]}" if few else ""
+                raise UserError(f"{flag(name)} has no effect with {method}; leave it out{use}")
 
 
 def method_title(name: str) -> str:

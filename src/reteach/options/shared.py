@@ -104,6 +104,16 @@ class Data(Checked):
     balanced_epoch: Annotated[int | None, AtLeast(1)] = None
     """Let an epoch be so many batches with every class equally often (NCT on Clothing1M: 1000), instead
     of a pass over the images."""
+    shuffle_shards: Annotated[
+        int | None,
+        AtLeast(1),
+        NotWith("rebalance"),
+        NotWith("balanced_epoch"),
+        NotWith("cache"),
+        TakenBy("reads_shards"),
+    ] = None
+    """Read so many tar shards at a time and mix their images in each batch, in place of shuffling all images;
+    so a pass reads a shard, or fetches it from its store, once. Divides --batch-size."""
     on_error: Literal["report", "fail"] = "report"
     """Unreadable images: leave out and list in quarantine.csv, or stop at once."""
     cache: bool = False

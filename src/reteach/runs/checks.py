@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 
 from ..data.dataset import Dataset
-from ..data.sources.base import features_of, is_video
+from ..data.sources.base import Source, features_of, is_video
+from ..data.sources.blocks import every_shard_at_store, has_shards
 from ..engine import distributed
 from ..errors import UserError
 from ..features.preprocessing import differing
@@ -17,6 +19,7 @@ from ..options import shared as options
 from ..options.methods import METHODS
 from ..options.shared import refuse_unused
 from ..progress import note
+from ..storage import shards as at_store
 from . import fine_tuning
 from .inputs import Inputs
 
@@ -159,3 +162,29 @@ def check_epochs(data: options.Data, dataset: Dataset) -> None:
         )
     if not isinstance(dataset.labels, Single):
         raise UserError("--balanced-epoch needs one label per image")
+
+
+def check_shards(data: options.Data, batch_size: int, inputs: Inputs) -> None:
+    """Refuse --shuffle-shards where no shards are, or where it does not divide the batch."""
+    sources = [each.source for each in (inputs.train, inputs.unlabeled) if each is not None]
+    if (asked := data.shuffle_shards) is None:
+        if not data.cache:
+            _tell_cost(sources)
+        return
+    if not any(map(has_shards, sources)):
+        raise UserError(
+            "--shuffle-shards has no effect: the images to learn from are not in tar shards"
+        )
+    if batch_size % asked:
+        raise UserError(f"--shuffle-shards {asked} must divide --batch-size {batch_size}")
+
+
+def _tell_cost(sources: Sequence[Source]) -> None:
+    """Say that all images at random is a request for nearly each, where shards are many and far."""
+    shards = set().union(*map(every_shard_at_store, sources))
+    taken = sum(map(at_store.size, shards)) if shards else 0
+    if shards and taken > (room := at_store.room()):
+        note(
+            f"{len(shards):,} tar shards at a store take {taken / 1e9:.3g} GB and {at_store.ROOM} leaves "
+            f"{room / 1e9:.3g}: most images are a request each; --shuffle-shards fetches a shard once a pass"
+        )

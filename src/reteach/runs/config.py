@@ -49,7 +49,8 @@ class Config:
     output: options.Output = field(default_factory=options.Output)
 
     def __post_init__(self) -> None:
-        refuse_untaken(self.method, self.training)
+        for group in (self.data, self.model, self.training, self.output):
+            refuse_untaken(self.method, group)
         name = METHODS[self.method].network
         network = None if name is None else getattr(self.settings, name)
         model = with_network(self.model, self.data.images)

@@ -29,7 +29,14 @@ from ..processes import decoders
 from . import config as configs
 from . import fine_tuning
 from .checkpoint import load_models
-from .checks import check_epochs, check_features, check_fine_tuning, check_labels, clip_frames
+from .checks import (
+    check_epochs,
+    check_features,
+    check_fine_tuning,
+    check_labels,
+    check_shards,
+    clip_frames,
+)
 from .decoded import decoded
 from .frozen import frozen_backbone, head_of, on_features
 from .head_choice import choice_for
@@ -76,6 +83,7 @@ def make_setup(
         refuse_unused(training, "beside --steps, which says how long", "epochs")
     check_labels(config.method, inputs.train)
     check_epochs(data, inputs.train)
+    check_shards(data, training.batch_size, inputs)
     source = inputs.train.source
     channels = source.channels if isinstance(source, ArraySource) else 3
     array = isinstance(source, ArraySource)
@@ -134,6 +142,7 @@ def make_setup(
         unlabeled=inputs.unlabeled,
         rebalance=data.rebalance,
         balanced_epoch=data.balanced_epoch,
+        shuffle_shards=data.shuffle_shards,
         eval_every=every,
         workers=0 if array or data.cache else decoders(data.workers),
         batch_norm=fine_tuning.statistics(model, len(inputs.train)),

@@ -54,7 +54,7 @@ def size(where: Address) -> int:
 
 
 def fetched(where: Address) -> Path:
-    """The copy of a shard, made now if there is none.
+    """The copy of a shard, made now if there is none; those that nobody asks for make room first.
 
     Raises:
         UserError: there is no such shard, or the store cannot be reached.
@@ -63,7 +63,9 @@ def fetched(where: Address) -> Path:
     if found is None:
         raise objects.missing(where)
     path = _copy(where, found)
-    if not path.exists():
+    try:
+        os.utime(path)  # as if it were made now: others make room first
+    except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
         _make_room(path.parent, found.size)
         objects.get(where, path, found)
@@ -154,12 +156,21 @@ def _copy(where: Address, found: ObjectInfo) -> Path:
     return view.scratch() / "shards" / f"{name.hexdigest()}.tar"
 
 
-def _make_room(folder: Path, wanted: int) -> None:
-    """Remove the copies that were made first until there is room for one more."""
+def room() -> float:
+    """Bytes that copies may take.
+
+    Raises:
+        UserError: the environment variable holds no number.
+    """
     try:
-        room = float(os.environ.get(ROOM) or _USUAL_GB) * 1e9
+        return float(os.environ.get(ROOM) or _USUAL_GB) * 1e9
     except ValueError:
         raise UserError(f"{ROOM} must be a number, got {os.environ[ROOM]!r}") from None
+
+
+def _make_room(folder: Path, wanted: int) -> None:
+    """Remove the copies that were asked for first until there is room for one more."""
+    most = room()
     copies = []
     for file in folder.glob("*.tar"):
         with suppress(OSError):
@@ -167,7 +178,7 @@ def _make_room(folder: Path, wanted: int) -> None:
             copies.append((status.st_mtime_ns, status.st_size, file))
     taken = sum(size for _, size, _ in copies)
     for _, of_this, file in sorted(copies):
-        if taken + wanted <= room:
+        if taken + wanted <= most:
             return
         with suppress(OSError):
             file.unlink()

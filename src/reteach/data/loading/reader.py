@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, final
@@ -87,7 +87,7 @@ def read(
 
 def mapped(
     work: Callable[[J], T], jobs: Iterable[J], workers: int = 0, pin: bool = False
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """``work(job)`` for each job, in order, each whole in one of ``workers`` processes.
 
     Where a process is killed, all are started anew and do again what had not come back.

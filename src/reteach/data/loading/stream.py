@@ -23,11 +23,13 @@ from ...labels import Rows
 from ...recorded import recorded
 from ..dataset import Dataset
 from ..sources.arrays import ArraySource
+from .at_hand import at_hand
 from .batch import Batch, Normalize
 from .dense_labels import DenseLabels
 from .mixing import Mix, Reverse, flipped
-from .reader import Augment, read
+from .reader import Augment, Job, read
 from .samplers import Sampler
+from .shard_epochs import ShardEpochs
 
 
 @final
@@ -91,8 +93,12 @@ class Stream:
                 ahead.append((steps, rows))
                 yield self.dataset.rows[rows], rng.seeds(key, np.concatenate(places))
 
+        order: Iterable[Job] = jobs()
+        if isinstance(self.order, ShardEpochs):
+            coming = (self.dataset.rows[self.rows(step)[mine]] for step in range(start, stop))
+            order = at_hand(self.dataset.source, order, coming)
         for images, unread in read(
-            self.dataset.source, self.augment, jobs(), self.workers, device.type != "cpu"
+            self.dataset.source, self.augment, order, self.workers, device.type != "cpu"
         ):
             steps, rows = ahead.popleft()
             if len(unread) == len(rows):
