@@ -119,26 +119,25 @@ def test_neighbours_without_a_copy_are_one_request_and_strangers_one_each(
     assert broken == [(n, "shard s3://bucket/pile/000.tar has vanished") for n in range(IMAGES)]
 
 
-def _stream(where: str, shuffle: int, rank: int = 0, world: int = 1, workers: int = 0) -> Stream:
+def _stream(where: str, shuffle: int, rank: int = 0, world: int = 1) -> Stream:
     dataset = Dataset.unlabeled(open_shards(where), ("a",))
     rows, starts = shard_by_shard(dataset, range(len(dataset)))
     passes = ShardEpochs(rows, starts, shuffle, seed=0)
     prepare = Normalize((0.5,) * 3, (0.5,) * 3, 3, "cpu")
-    own = {"rank": rank, "world": world, "workers": workers}
-    return Stream(dataset, passes, 8, Eval(16, 16), prepare, seed=0, **own)
+    return Stream(dataset, passes, 8, Eval(16, 16), prepare, seed=0, rank=rank, world=world)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
 def test_a_pass_over_shards_in_turn_fetches_each_once_though_few_have_room(
-    store, pile, tmp_path, monkeypatch, workers
+    store, pile, tmp_path, monkeypatch
 ):
     """One over all images at random would ask for nearly each image."""
     local = tmp_path / "pile"
     local.mkdir()
     for n in range(SHARDS):
         (local / f"{n:03}.tar").write_bytes(store.content("bucket", f"pile/{n:03}.tar"))
-    monkeypatch.setenv(at_store.ROOM, str((4 + 2 * FETCHERS + 1) * pile / 1e9))
-    stream = _stream("s3://bucket/pile/*.tar", 4, workers=workers)
+    # at first none of four has been read to its end, and the next four are as young as they
+    monkeypatch.setenv(at_store.ROOM, str((2 * 4 + 2 * FETCHERS + 0.5) * pile / 1e9))
+    stream = _stream("s3://bucket/pile/*.tar", 4)
     for copy in (at_store.view.scratch() / "shards").iterdir():
         copy.unlink()
     steps = 2 * SHARDS * IMAGES // 8
@@ -148,9 +147,8 @@ def test_a_pass_over_shards_in_turn_fetches_each_once_though_few_have_room(
     wanted = [batch.x for batch in _stream(f"{local}/*.tar", 4).batches(0, steps)]
     assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
     assert len(asked) == SHARDS
-    # twice each, and once more where a shard is cut between two parts
-    assert sum(asked.values()) <= 2 * (SHARDS + 3)
-    assert sum(asked.values()) > SHARDS  # they do not all have room
+    assert max(asked.values()) == 2  # no part begins within a shard here
+    assert sum(asked.values()) > SHARDS + 10  # they do not all have room
     monkeypatch.setenv(at_store.ROOM, str((3 + 2 * FETCHERS) * pile / 1e9))
     with pytest.raises(
         UserError, match=r"--shuffle-shards: 4 shards at a time and the next \d take"
@@ -189,7 +187,7 @@ def test_who_shuffles_all_images_of_far_shards_is_told_what_it_costs(
     store, pile, tmp_path, monkeypatch, capsys
 ):
     world.make(tmp_path / "world")
-    words = world.steps(str(tmp_path / "world"), str(tmp_path))["teacher"]
+    words = world.steps(str(tmp_path / "world"), str(tmp_path), steps=2)["teacher"]
     words = [*words, "--unlabeled", "s3://bucket/pile/*.tar"]
     words[1] = "mile"
     monkeypatch.setenv(at_store.ROOM, str(20 * pile / 1e9))
