@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from typing import Any, Protocol, final
@@ -135,6 +136,24 @@ def telling_of_imports(modules: Mapping[str, str] = LARGE) -> Iterator[None]:
     finally:
         if telling in sys.meta_path:
             sys.meta_path.remove(telling)
+
+
+_ABOUT: ContextVar[str] = ContextVar("reteach_about", default="")
+
+
+@contextmanager
+def about(training: str) -> Iterator[None]:
+    """While it lasts, :func:`about_what` names one of several trainings."""
+    token = _ABOUT.set(training)
+    try:
+        yield
+    finally:
+        _ABOUT.reset(token)
+
+
+def about_what() -> str:
+    """The training of several that is prepared now: "softmax, seed 3"; empty where there is one."""
+    return _ABOUT.get()
 
 
 def note(message: str) -> None:

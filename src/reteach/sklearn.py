@@ -18,11 +18,16 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from .api.calls import options
-from .errors import UserError
+from .errors import UserError, closest
 
 FEWEST_STEPS = 300
 """Of a training whose length is left open: ten epochs of few samples are next to nothing."""
 EPOCHS = 10
+PARAMETERS = {
+    **{name: name for name in ("steps", "batch_size", "lr", "model", "device")},
+    **{"seed": "random_state", "epochs": "steps"},
+}
+"""Keywords of ``rt.train`` -> the estimator's parameter for it."""
 
 
 class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -138,6 +143,10 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         }
         if unfit := sorted({"images", "labels", "out"} & given.keys()):
             raise UserError(f"settings: {unfit[0]} has no effect in an estimator; leave it out")
+        for name in sorted(PARAMETERS.keys() & (self.settings or {}).keys()):
+            raise UserError(
+                f"settings: leave {name} out, and give Classifier({PARAMETERS[name]}=…)"
+            )
         asked = options(
             f"train {self.method}", getattr(train, self.method.replace("-", "_")), given
         )
@@ -178,8 +187,10 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 def _method(name: str) -> Any:
     from .options.methods import METHODS
 
-    if name not in METHODS or METHODS[name].labels == "sets":
-        able = [method for method, known in METHODS.items() if known.labels != "sets"]
+    able = [method for method, known in METHODS.items() if known.labels != "sets"]
+    if name not in METHODS:
+        raise UserError(f"unknown method {name!r}{closest(name, able)} (known: {', '.join(able)})")
+    if name not in able:
         raise UserError(f"method {name!r} does not learn from one label each: {', '.join(able)}")
     return METHODS[name]
 

@@ -208,6 +208,12 @@ def test_a_model_stands_for_its_folder(photos, model):
     assert found.to_pandas()["item"].tolist() == model.predict(photos, workers=0)["item"]
 
 
+def test_a_note_about_a_data_frame_names_no_file_of_the_cache(photos, labels, capsys):
+    some = labels.assign(labels=[None, *labels["labels"][1:]])
+    rt.train("softmax", images=photos, labels=some, **QUICK)
+    assert "reteach: the table given does not say what its labels are" in capsys.readouterr().err
+
+
 def test_images_are_files_or_pixels_one_or_many(model, photos, labels):
     files = [photos / item for item in labels["item"][:3]]
     pictures = [Image.open(file).convert("RGB") for file in files]

@@ -82,6 +82,10 @@ def test_a_grid_search_goes_over_methods_and_settings(blobs):
         ({"method": "cpsd"}, "does not learn from one label each"),
         ({"settings": {"smoothng": 0.1}}, "has no setting 'smoothng'; did you mean smoothing"),
         ({"settings": {"out": "x"}}, "out has no effect in an estimator"),
+        ({"settings": {"epochs": 3}}, r"leave epochs out, and give Classifier\(steps=…\)"),
+        ({"settings": {"steps": 3}}, r"leave steps out, and give Classifier\(steps=…\)"),
+        ({"method": "erl"}, "unknown method 'erl'; did you mean .*elr"),
+        ({"method": "asl"}, "method 'asl' does not learn from one label each"),
     ],
 )
 def test_a_fault_is_one_line(given, said, blobs):

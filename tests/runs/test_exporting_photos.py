@@ -127,10 +127,13 @@ def clothes(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="session")
 def calibrated(clothes: Path) -> Path:
-    """The same, calibrated on its validation photos, in a work folder of its own."""
+    """The same, calibrated on its validation photos, in a work folder of its own.
+
+    Forty photos are too few to calibrate by, which it says; here the export has to hold the map as it is.
+    """
     work = clothes.parent / "calibrated"
     subprocess.run(["cp", "-r", clothes, work], check=True)
-    command("calibrate", work / "run", "--device", "cpu")
+    command("calibrate", work / "run", "--anyway", "--device", "cpu")
     return work
 
 
@@ -172,6 +175,9 @@ def test_exports_answer_as_the_run_on_500_photos(
     wanted = of_the_run(work, files)
     # (the first choice of clothes is skin on every photo: there the probabilities tell)
     assert np.ptp(wanted, axis=0).max() > 0.2, "a constant answer would agree with anything"
+    if name == "calibrated":
+        before = of_the_run(request.getfixturevalue("clothes"), files)
+        assert np.abs(wanted - before).max() > 0.01, "the map does nothing"
     for target in CODE:
         folder = work / "run" / "exported" / target
         command(

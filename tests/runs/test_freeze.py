@@ -271,9 +271,15 @@ def test_methods_of_two_networks_train_with_freeze(world, method):
     assert {json.loads(file.read_text())["architecture"] for file in models} == {NETWORK}
 
 
-def test_compare_with_freeze_judges_test_images_by_their_features(world):
+def test_compare_with_freeze_judges_test_images_by_their_features(world, capsys):
     asked = words(world, "comparison")
+    capsys.readouterr()
     assert main(["compare", "softmax", "elr", *asked, "--seeds", "1", "--processes", "1"]) == 0
+    said = capsys.readouterr().err
+    chosen = [line for line in said.splitlines() if " chosen on held-out " in line]
+    assert chosen, "rate and weight decay of each training are said"
+    assert all(line.startswith(("softmax, seed 0: --", "elr, seed 0: --")) for line in chosen)
+    assert "features of" not in said, "that they are there is not said for every training"
     results = json.loads((world / "comparison" / "results.json").read_text())
     assert results["softmax"]["accuracy"]["mean"] > 0.5
 

@@ -19,7 +19,7 @@ from ..command_line import refuse_addresses
 from ..errors import UserError, closest
 from ..options.conditions import refuse_idle_of_all
 from ..options.shared import Model
-from ..storage import shown
+from ..storage import shown, telling
 from .objects import as_own
 from .values import as_type, as_value, without_kept_files
 
@@ -73,11 +73,15 @@ def call(command: str, settings: Mapping[str, Any]) -> Any:
     known = [keyword.name for keyword in keywords(cls)]
     try:
         settings, objects = as_own(settings)
-        with own.given(objects):
+        with own.given(objects), telling(_told):
             return run(options(command, cls, settings))
     except UserError as error:
-        text = without_kept_files(shown(str(error)))
-        raise type(error)(in_python(text, known)) from None
+        raise type(error)(in_python(_told(str(error)), known)) from None
+
+
+def _told(text: str) -> str:
+    """What is said, with addresses and tables in the place of the files that stand for them."""
+    return without_kept_files(shown(text))
 
 
 def options(command: str, cls: type[Any], settings: Mapping[str, Any]) -> Any:

@@ -26,7 +26,7 @@ from ..metrics.registry import View, shown
 from ..options.methods import METHODS
 from ..options.shared import Data, Model, Training
 from ..processes import WorkerFailure, WorkerPool
-from ..progress import progress
+from ..progress import about, progress
 from ..recorded import NAMES
 from ..records.comparisons import TRIAL, TrialResult
 from ..sealed import Damaged, digest
@@ -132,9 +132,10 @@ def run_trial(trial: Trial) -> TrialResult:
     config = replace(config, training=training, data=contest.data)
     inputs, test = contest.inputs, contest.test
     assert inputs.val is not None
-    setup = make_setup(
-        config, inputs, choose_device(config.model.device), resize=resize, folder=trial.folder
-    )
+    title = f"{trial.variant.name}, seed {trial.seed}"
+    device = choose_device(config.model.device)
+    with about(title):
+        setup = make_setup(config, inputs, device, resize=resize, folder=trial.folder)
 
     def scan(data: Any) -> Scan:
         return setup.scan(data)
@@ -148,7 +149,6 @@ def run_trial(trial: Trial) -> TrialResult:
         every = max(1, setup.per_epoch // config.training.batch_size)
     setup = replace(setup, judge=judge, eval_every=config.output.eval_every or every)
     log = Log(trial.folder / "metrics.jsonl")
-    title = f"{trial.variant.name}, seed {trial.seed}"
     run = Run(trial.folder, trial.seed, log, quiet=True, title=title)
     collapsed = False
     try:

@@ -36,6 +36,7 @@ from ..models.heads import set_prior_bias
 from ..models.presence import Link
 from ..options import shared as options
 from ..own import find
+from ..progress import about_what
 from ..schedules import Schedule
 from . import distributed, linear_probe, sharding
 from .augmentation import Augmentation
@@ -183,7 +184,9 @@ class Setup:
         """Take a value for a setting that was left open, say it, and keep it for the run folder."""
         self.derived[name] = value
         if distributed.rank() == 0:
-            print(f"--{name.replace('_', '-')} {value:g}: {why}", file=sys.stderr, flush=True)
+            whose = f"{about_what()}: " if about_what() else ""
+            flag = name.replace("_", "-")
+            print(f"{whose}--{flag} {value:g}: {why}", file=sys.stderr, flush=True)
         return value
 
     def choose(self, what: str, values: dict[str, float]) -> None:

@@ -27,7 +27,7 @@ from ..data.sources.feature_table import Half, is_table, read_index, read_table
 from ..data.sources.parts import RowParts
 from ..errors import UserError
 from ..models.forward import Backend
-from ..progress import note
+from ..progress import about_what, note
 from ..sealed import Damaged
 from .embed import embed_parts, making
 from .extractor import Extractor
@@ -114,7 +114,7 @@ def embedded(
         found = _kept(folder)
         if found is None:
             found = _computed(extractor, content, folder, given, workers)
-        else:
+        elif not about_what():  # a comparison has them for each of its trainings
             note(f"features of {len(content.items):,} images: from {folder}")
         with suppress(OSError):
             os.utime(folder)

@@ -413,14 +413,18 @@ def _parsed(line: str) -> dict[str, Any]:
 
 
 class AddressStream:
-    """A stream that shows addresses where paths of copies are written."""
+    """A stream that shows addresses where paths of copies are written.
 
-    def __init__(self, stream: Any) -> None:
-        self.stream = stream
+    Args:
+        words: what becomes of each text.
+    """
+
+    def __init__(self, stream: Any, words: Callable[[str], str] = shown) -> None:
+        self.stream, self.words = stream, words
 
     def write(self, text: str) -> int:
         """Write; see :func:`shown`."""
-        self.stream.write(shown(text))
+        self.stream.write(self.words(text))
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
@@ -428,10 +432,10 @@ class AddressStream:
 
 
 @contextmanager
-def telling() -> Iterator[None]:
+def telling(words: Callable[[str], str] = shown) -> Iterator[None]:
     """While it lasts, both standard streams show addresses."""
     out, err = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = AddressStream(out), AddressStream(err)
+    sys.stdout, sys.stderr = AddressStream(out, words), AddressStream(err, words)
     try:
         yield
     finally:
