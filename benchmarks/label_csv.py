@@ -1,7 +1,7 @@
 """Label tables in CSV: reading one beside pandas, each in a process of its own.
 
     python -m benchmarks "label tables"
-    python -m benchmarks.label_csv --rows 10000000
+    python -m benchmarks.label_csv --rows 10000000 --rounds 5
 
 pandas has two readers: its own, and Arrow's (``engine="pyarrow"``). ``Arrow columns`` is the second with
 ``dtype_backend="pyarrow"``, in which texts stay in Arrow's memory; ``Python texts`` is the first with a
@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 from benchmarks.fresh import contender, fresh, here, import_first
 from benchmarks.house import Contender, Contest
@@ -30,11 +31,14 @@ OURS = ("pyarrow.csv", "reteach.tables")
 THEIRS = ("pandas", "pyarrow.csv")
 
 
-def write(file: Path, rows: int) -> Path:
-    """A table of one label each, out of a thousand classes."""
+def write(file: Path, rows: int, mixed: bool = False) -> Path:
+    """A table of one label each, out of a thousand classes; its items in order, or in none."""
+    step = 7_368_787 if mixed else 1  # a prime: each number comes once
     with file.open("w") as out:
         out.write("item,labels\n")
-        out.writelines(f"images/{n:09}.jpg,class {n * 7919 % 1000}\n" for n in range(rows))
+        out.writelines(
+            f"images/{n * step % rows:09}.jpg,class {n * 7919 % 1000}\n" for n in range(rows)
+        )
     return file
 
 
@@ -70,20 +74,26 @@ def contest(folder: Path) -> Contest:
 
 
 def main() -> None:
-    """Print one line per reader."""
+    """Print one line per reader: medians, and the lowest and highest ratio of a round."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--rounds", type=int, default=3, help="all readers take turns in each")
+    parser.add_argument("--mixed", action="store_true", help="the items are in no order")
     given = parser.parse_args()
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in ("reteach", *PANDAS)}
     with tempfile.TemporaryDirectory() as folder:
-        file = write(Path(folder) / "labels.csv", given.rows)
-        mine = fresh(here(__file__), "ours", file, needs=OURS)
-        print(f"{'reteach':36} {mine['s']:7.2f} s of CPU  {mine['MB']:7.0f} MB")
-        for how in PANDAS:
-            found = fresh(here(__file__), "pandas", file, how, needs=THEIRS)
+        file = write(Path(folder) / "labels.csv", given.rows, given.mixed)
+        for _ in range(given.rounds):
+            found["reteach"].append(fresh(here(__file__), "ours", file, needs=OURS))
+            for how in PANDAS:
+                found[how].append(fresh(here(__file__), "pandas", file, how, needs=THEIRS))
+    for name, rounds in found.items():
+        print(name)
+        for of, unit in (("s", "s of CPU"), ("wall", "s"), ("MB", "MB")):
+            ratios = [a[of] / b[of] for a, b in zip(found["reteach"], rounds, strict=True)]
             print(
-                f"{how:36} {found['s']:7.2f} s of CPU  {found['MB']:7.0f} MB  "
-                f"reteach takes {mine['s'] / found['s']:.2f} × the time, "
-                f"{mine['MB'] / found['MB']:.2f} × the memory"
+                f"    {median(r[of] for r in rounds):8.2f} {unit:9} reteach takes {median(ratios):.2f} × "
+                f"({min(ratios):.2f} … {max(ratios):.2f})"
             )
 
 

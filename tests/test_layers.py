@@ -20,7 +20,7 @@ from reteach.cli import TABLE
 
 ROOT = Path(reteach.__file__).parent
 FLOORS = [
-    ("errors", "structured", "text_column"),
+    ("errors", "paged", "structured", "text_column"),
     ("storage",),
     (
         "files",

@@ -207,3 +207,26 @@ def test_items_of_a_large_table_are_written_and_chosen_like_any(tmp_path, monkey
     assert table.aligned(["c", "a", "b"]).names() == [["x", "y"], [], ["x"]]
     with pytest.raises(UserError, match=r"1 of 3 items are not among the images, first: 'b'"):
         table.aligned(["c", "a"])
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 7])
+@pytest.mark.parametrize("data", [*PLAIN, *HOSTILE])
+def test_whether_a_file_is_plain_does_not_depend_on_where_its_blocks_end(
+    monkeypatch, tmp_path, data, block
+):
+    file = tmp_path / "labels.csv"
+    file.write_bytes(data)
+    whole = quick_csv._plain(file)
+    monkeypatch.setattr(quick_csv, "_LOOK", block)
+    assert quick_csv._plain(file) == whole
+
+
+def test_a_line_longer_than_what_is_read_at_once_is_left_to_the_strict_reader(
+    monkeypatch, tmp_path
+):
+    file = tmp_path / "labels.csv"
+    file.write_bytes(b"item,labels\n" + b"a" * 90 + b",b\n")
+    assert quick_csv._plain(file)
+    monkeypatch.setattr(quick_csv, "_LOOK", 8)
+    monkeypatch.setattr(quick_csv, "_BLOCK", 64)
+    assert not quick_csv._plain(file)

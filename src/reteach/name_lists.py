@@ -8,6 +8,11 @@ from typing import final, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from .paged import paged
+
+_BLOCK = 1 << 16
+"""Rows that are looked up at once."""
+
 
 @final
 class NameLists(Sequence[list[str]]):
@@ -15,10 +20,10 @@ class NameLists(Sequence[list[str]]):
 
     Args:
         codes: (N,) index into
-        distinct: the different lists.
+        distinct: the different lists, each of which occurs.
     """
 
-    def __init__(self, codes: NDArray[np.int64], distinct: list[list[str]]) -> None:
+    def __init__(self, codes: NDArray[np.int32], distinct: list[list[str]]) -> None:
         self.codes, self.distinct = codes, distinct
 
     @classmethod
@@ -26,7 +31,7 @@ class NameLists(Sequence[list[str]]):
         """The lists of all rows."""
         known: dict[tuple[str, ...], int] = {}
         codes = [known.setdefault(tuple(row), len(known)) for row in rows]
-        return cls(np.array(codes, np.int64), [list(row) for row in known])
+        return cls(np.array(codes, np.int32), [list(row) for row in known])
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -45,7 +50,17 @@ class NameLists(Sequence[list[str]]):
 
     def lengths(self) -> NDArray[np.int64]:
         """(N,) how many names a row has."""
-        return np.array([len(names) for names in self.distinct], np.int64)[self.codes]
+        return self._of_rows([len(names) for names in self.distinct])
+
+    def longest(self) -> int:
+        """How many names a row has at most."""
+        return max(map(len, self.distinct), default=0)
+
+    def empty(self) -> int:
+        """How many rows have no name."""
+        if all(self.distinct):
+            return 0
+        return int((self.lengths() == 0).sum())
 
     def used(self) -> set[str]:
         """All names that occur."""
@@ -54,9 +69,7 @@ class NameLists(Sequence[list[str]]):
     def single(self, classes: Sequence[str]) -> NDArray[np.int64]:
         """(N,) the class of the one name in each row; -1: there is none, or none of ``classes``."""
         place = {name: at for at, name in enumerate(classes)}
-        return np.array([place.get(n[0], -1) if n else -1 for n in self.distinct], np.int64)[
-            self.codes
-        ]
+        return self._of_rows([place.get(n[0], -1) if n else -1 for n in self.distinct])
 
     def entries(self, classes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(row, class) of each name, row by row; a class is -1 where it is none of ``classes``."""
@@ -68,3 +81,10 @@ class NameLists(Sequence[list[str]]):
         rows = np.repeat(np.arange(len(self.codes)), lengths)
         inner = np.arange(len(rows)) - starts[rows]
         return rows, column[ends[self.codes[rows]] + inner]
+
+    def _of_rows(self, values: Sequence[int]) -> NDArray[np.int64]:
+        """(N,) the number of each row's list."""
+        table, out = np.array(values, np.int64), paged(len(self.codes), np.int64)
+        for start in range(0, len(out), _BLOCK):  # numpy makes an index of eight bytes each time
+            out[start : start + _BLOCK] = table[self.codes[start : start + _BLOCK]]
+        return out

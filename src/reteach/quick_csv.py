@@ -7,7 +7,6 @@ not read by Arrow without a word, is left to the strict reader, which says what 
 
 from __future__ import annotations
 
-import mmap
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,10 @@ if TYPE_CHECKING:
 
 WORTH = 1 << 20
 """Bytes from which on it is worth it."""
+_BLOCK = 2 << 20
+"""Bytes that are read at once: what is made of them stays in the processor's cache."""
+_LOOK = 1 << 17
+"""Bytes, and the rest of their last line, that are looked at at once before."""
 _QUOTED = re.compile(rb'(?:(?<=[,\n])|\A)"(?:[^"\r\n]|"")*"(?=[,\r\n]|\Z)')
 """A cell in quotes, whole and on one line."""
 
@@ -33,8 +36,8 @@ class QuickColumns:
     texts: TextColumn
     """The cells of the column whose cells are all different."""
     apostrophe: bool
-    """Some of them begin with one."""
-    coded: dict[int, tuple[NDArray[np.int64], list[str]]]
+    """Some of them may begin with one."""
+    coded: dict[int, tuple[NDArray[np.int32], list[str]]]
     """Of each other one: (N,) index into its different cells, and these."""
 
 
@@ -55,59 +58,91 @@ def quick_columns(path: Path, header: int, texts: int, coded: Sequence[int]) -> 
 
     names = [str(number) for number in range(header)]
     # all columns, or bytes in them go unseen
-    text, code = pa.large_string(), pa.dictionary(pa.int32(), pa.string())
+    text, code = pa.string(), pa.dictionary(pa.int32(), pa.string())
     types = {name: code if int(name) in coded else text for name in names}
     try:
         reader = csv.open_csv(
             path,
-            csv.ReadOptions(column_names=names, skip_rows=1, block_size=2 << 20),
+            csv.ReadOptions(column_names=names, skip_rows=1, block_size=_BLOCK),
             csv.ParseOptions(newlines_in_values=False),
             csv.ConvertOptions(column_types=types, strings_can_be_null=False),
+            pa.system_memory_pool(),
         )
-        return _gathered(reader, texts, coded)
+        return _gathered(reader, path.stat().st_size, texts, coded)
     except (pa.ArrowException, OSError, ValueError):
         return None
 
 
-def _gathered(reader: Iterable[Any], texts: int, coded: Sequence[int]) -> QuickColumns:
-    """The columns of record batches."""
+def _gathered(
+    reader: Iterable[Any], size: int, texts: int, coded: Sequence[int]
+) -> QuickColumns | None:
+    """The columns of record batches out of ``size`` bytes; None: there is no row.
+
+    Each block is copied out and given back at once: memory that is asked for anew costs more than reading it.
+    """
     import numpy as np
     import pyarrow as pa
 
+    from .paged import Growing
     from .text_column import TextColumn
 
-    cells: list[Any] = []
+    letters, ends = Growing(size, np.uint8), Growing(1, np.int64)
+    ends.add(np.zeros(1, np.int64))
     apostrophe = False
-    parts: dict[int, list[Any]] = {number: [] for number in coded}
-    for batch in reader:
-        cells.append(batch.column(str(texts)))
-        starts, content = TextColumn(cells[-1]).letters()
-        first = starts[:-1][starts[1:] > starts[:-1]]
-        apostrophe |= bool((content[first] == ord("'")).any())
-        for number in coded:
-            parts[number].append(batch.column(str(number)))
-    columns = {}
-    for number in coded:
-        column = pa.chunked_array(parts.pop(number), pa.dictionary(pa.int32(), pa.string()))
-        whole = column.combine_chunks()  # of several chunks the dictionaries are made one
-        whole = whole if isinstance(whole, pa.Array) else whole.chunk(0)
-        codes = np.from_dlpack(whole.indices)  # to_numpy would load pandas
-        columns[number] = codes.astype("int64"), whole.dictionary.to_pylist()
-    return QuickColumns(TextColumn(pa.concat_arrays(cells)), apostrophe, columns)
+    known: dict[int, dict[str, int]] = {number: {} for number in coded}
+    codes = {number: Growing(0, np.int32) for number in coded}
+    for batch in filter(len, reader):
+        column = batch.column(str(texts))
+        _, starts, content = (np.frombuffer(part or b"", np.uint8) for part in column.buffers())
+        starts = starts.view(np.int32)[column.offset :][: len(column) + 1].astype(np.int64)
+        first = content[
+            starts[: np.searchsorted(starts, starts[-1])]
+        ]  # of an empty cell the next one's
+        apostrophe |= bool((first == ord("'")).any())
+        more = 1 + size // _BLOCK  # batches as large as this one
+        ends.add(starts[1:] + (len(letters) - starts[0]), more)
+        letters.add(content[starts[0] : starts[-1]])
+        for number, cells in known.items():
+            column = batch.column(str(number))
+            names = column.dictionary.to_pylist()
+            here = list(map(cells.get, names))
+            if None in here:
+                here = [cells.setdefault(name, len(cells)) for name in names]
+            indices = np.from_dlpack(column.indices)  # to_numpy would load pandas
+            codes[number].add(np.array(here, np.int32)[indices], more)
+    rows = len(ends) - 1
+    if not rows:
+        return None
+    buffers = [None, pa.py_buffer(ends.filled), pa.py_buffer(letters.filled)]
+    column = pa.Array.from_buffers(pa.large_string(), rows, buffers)
+    found = {number: (codes[number].filled, list(cells)) for number, cells in known.items()}
+    return QuickColumns(TextColumn(column), apostrophe, found)
 
 
 def _plain(path: Path) -> bool:
-    """Whether quotes and line ends mean the same to every reader."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        first = 3 if data[:3] == b"\xef\xbb\xbf" else 0
-        if data[first : first + 1] in b"\r\n" or data.find(b"\0") >= 0:
-            return False
-        if data.find(b"\r") >= 0 and _count(data, rb"\r") != _count(data, rb"\r\n"):
-            return False
-        if data.find(b'"') < 0:
-            return True
-        return b'"' not in _QUOTED.sub(b"", data)
+    """Whether quotes and line ends mean the same to every reader.
+
+    Read, not mapped: of a mapped file that becomes shorter meanwhile the process would die.
+    """
+    with path.open("rb") as file:
+        first = True
+        while block := file.read(_LOOK):
+            end = b"" if block.endswith(b"\n") else file.readline(_BLOCK)
+            if len(end) == _BLOCK:  # a line without an end
+                return False
+            if not _plain_lines(block + end if end else block, first):
+                return False
+            first = False
+    return True
 
 
-def _count(data: mmap.mmap, what: bytes) -> int:
-    return sum(1 for _ in re.finditer(what, data))
+def _plain_lines(lines: bytes, first: bool) -> bool:
+    """The same of some whole lines, which are the first of the file or others."""
+    start = 3 if first and lines.startswith(b"\xef\xbb\xbf") else 0
+    if first and lines[start : start + 1] in b"\r\n":
+        return False
+    if b"\0" in lines:
+        return False
+    if b"\r" in lines and lines.count(b"\r") != lines.count(b"\r\n"):
+        return False
+    return b'"' not in lines or b'"' not in _QUOTED.sub(b"", lines)

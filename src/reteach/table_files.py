@@ -241,7 +241,7 @@ def _columns_of_csv(path: Path, header: int, at: dict[str, int]) -> Cells | None
     if quick is None or not quick.texts:
         return None
 
-    def cells(name: str) -> tuple[NDArray[np.int64], list[str]]:
+    def cells(name: str) -> tuple[NDArray[np.int32], list[str]]:
         """(N,) index into the different cells of a column."""
         return quick.coded[others[name]]
 

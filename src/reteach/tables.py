@@ -205,9 +205,8 @@ def _inferred(path: Path, raw: Cells) -> Kind:
     without any, one label each means the same either way, and two labels leave no choice."""
     if raw.weights is not None:
         return "soft"
-    lengths = raw.names.lengths()
-    several = raw.unknown is not None or bool((lengths > 1).any())
-    if empty := int((lengths == 0).sum()):
+    several = raw.unknown is not None or raw.names.longest() > 1
+    if empty := raw.names.empty():
         meaning = (
             f"label sets, and {empty:,} empty cells for none of the classes"
             if several
@@ -222,7 +221,7 @@ def _inferred(path: Path, raw: Cells) -> Kind:
 
 def _say_otherwise(path: Path, raw: Cells, kind: Kind) -> None:
     """Say what becomes of what only another kind can hold, where labels are read as ``kind``."""
-    empty, found = int((raw.names.lengths() == 0).sum()), []
+    empty, found = raw.names.empty(), []
     if raw.kind == "single" and empty:
         found.append(f"its {empty:,} images without a label are taken to have none of the classes")
     if raw.kind is not None and kind == "single" and empty:
@@ -309,9 +308,9 @@ def _build(path: Path, kind: Kind, raw: Cells, classes: tuple[str, ...]) -> Labe
         raise UserError(f"{path}: only label sets can have unknown classes, and this is {kind}")
     if (twice := first_repeated(classes)) is not None:
         raise UserError(f"{path}: class {twice!r} is listed twice in the class list")
-    lengths = names.lengths()
     if kind == "single":
-        if (lengths > 1).any():
+        if names.longest() > 1:
+            lengths = names.lengths()
             row = int(np.flatnonzero(lengths > 1)[0])
             raise UserError(
                 f"{path}: row {row + 1} has {lengths[row]} labels where a single one is needed; "
@@ -334,7 +333,7 @@ def _build(path: Path, kind: Kind, raw: Cells, classes: tuple[str, ...]) -> Labe
                 raise UserError(
                     f"{path}: row {row + 1}: weights must be finite and not negative, got {weight}"
                 )
-        starts = np.concatenate([[0], np.cumsum(lengths)])
+        starts = np.concatenate([[0], np.cumsum(names.lengths())])
         flat = np.array([w for weight in given for w in weight], np.float32)
         return Soft(starts, columns, classes, flat)
     multi = Multi.from_pairs(rows, columns, len(names), classes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, final, overload
 
 import numpy as np
@@ -16,8 +17,8 @@ _BLOCK = 1 << 14
 _BYTES = 1 << 18
 """Most bytes of a block that are hashed at once."""
 _BASE = 0x9E3779B97F4A7C15
-_MANY = 1 << 20
-"""Texts from which on Arrow's comparisons are worth loading (0.1 s)."""
+_MANY = 1 << 18
+"""Texts from which on Arrow's comparisons are worth loading (0.03 s)."""
 
 
 @final
@@ -113,6 +114,9 @@ class TextColumn(Sequence[str]):
 
     def ascending(self) -> bool:
         """Whether each text comes after the one before it, by code points."""
+        first = list(self[:16])
+        if any(a >= b for a, b in pairwise(first)):
+            return False
         import pyarrow.compute as pc
 
         for start in range(0, len(self) - 1, _BLOCK):

@@ -220,3 +220,28 @@ def test_a_store_of_the_first_edition_goes_on_where_it_stood(
     with store.read() as connection:
         row = connection.execute(select(schema.tasks).where(schema.tasks.c.id == 1)).one()
     assert (row.lacking, row.state) == (0, "done")
+
+
+def test_raters_of_any_number_are_read_in_memory_of_their_count(tmp_path: Path) -> None:
+    """A flipped bit in a store makes a number of rater 2 billion."""
+    store = new_store(tmp_path / "s.db")
+    add_raters(store, ["a", "b", "c"])
+    flow = Flow(store)
+    for rater in (1, 2, 3):
+        (held, *_) = flow.hand(rater)
+        said = dict.fromkeys(range(3 * held.task, 3 * held.task + 3), rater % 2 * 2)
+        assert flow.submit(rater, held.task, said, 1) == "stored"
+    before = ratings_of(store)
+    store.close()
+    with sqlite3.connect(tmp_path / "s.db") as connection:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        for table, column in (
+            ("raters", "id"),
+            ("assignments", "rater_id"),
+            ("answers", "rater_id"),
+        ):
+            connection.execute(f"UPDATE {table} SET {column} = {1 << 62} WHERE {column} = 3")
+    after = ratings_of(open_store(tmp_path / "s.db"))
+    assert after.raters == before.raters
+    assert after.rater.tolist() == before.rater.tolist()
+    assert after.answer.tolist() == before.answer.tolist()

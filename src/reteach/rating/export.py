@@ -80,15 +80,16 @@ def _ratings_of(store: Store) -> Ratings:
         rows = np.array([tuple(row) for row in said], np.int64).reshape(-1, 3)
         sets = gold_sets_of(connection)
         ruled = connection.execute(select(rulings)).all()
-    position = np.full(max((row.id for row in people), default=0) + 1, -1, np.int64)
-    position[[row.id for row in people]] = np.arange(len(people))
+    ids = np.array(
+        [row.id for row in people], np.int64
+    )  # in order; numbers of a damaged store are of any size
     found = Ratings(
         names,
         list(classes_),
         np.array([row.item_id for row in pairs], np.int64),
         np.array([row.class_id for row in pairs], np.int64),
         [row.name for row in people],
-        position[rows[:, 1]],
+        np.searchsorted(ids, rows[:, 1]),
         rows[:, 0],
         rows[:, 2].astype(np.int8),
         np.array([np.nan if row.gold is None else row.gold for row in pairs], np.float64),

@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
-from starlette.concurrency import run_in_threadpool
 
 from ...errors import DiskFull, StoreFailed, UserError
 from ...structured import parse_json
@@ -83,16 +82,17 @@ class ReviewSite:
         return Guest(name, token)
 
 
-def site_of(request: Request) -> ReviewSite:
+# these two wait for nothing; if they were not async, each would be called in a thread, at every request
+async def site_of(request: Request) -> ReviewSite:
     """The site of the running app."""
     site = request.app.state.site
     assert isinstance(site, ReviewSite)
     return site
 
 
-def guest_of(request: Request) -> Guest:
+async def guest_of(request: Request) -> Guest:
     """The reviewer who is asking."""
-    return site_of(request).guest(request)
+    return (await site_of(request)).guest(request)
 
 
 Here = Annotated[ReviewSite, Depends(site_of)]
@@ -148,7 +148,7 @@ async def said_by(request: Request) -> SentForm:
     Raises:
         RequestRefused: it is none, is too large, or came from a page of somebody else.
     """
-    guest = await run_in_threadpool(guest_of, request)
+    guest = await guest_of(request)
     check_form_token(guest.token, request.headers.get("x-form", ""))
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise damaged()
