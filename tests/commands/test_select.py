@@ -103,17 +103,21 @@ def test_what_is_missing_is_said(
     toy.write(scores / "0.parquet", table, classes=CLASSES)
     (scores / "1.parquet").write_bytes(b"not a shard at all")
     (tmp_path / "drop.txt").write_text("".join(f"{row[0]}\n" for row in table if row[1] == 4))
-    run(
-        SelectOptions,
-        scores,
-        "--per-class",
-        30,
-        "--exclude",
-        tmp_path / "drop.txt",
-        "--out",
-        tmp_path / "o.parquet",
-    )
+    drop, out = tmp_path / "drop.txt", tmp_path / "o.parquet"
+    words = [scores, "--per-class", 30, "--exclude", drop, "--out", out]
+    with pytest.raises(
+        UserError, match=r"1\.parquet cannot be read .* go without it with --incomplete"
+    ):
+        run(SelectOptions, *words)
+    (scores / "1.parquet").rename(tmp_path / "1.parquet")
+    (scores / "_UNFINISHED").touch()  # as score leaves it until it is done
+    with pytest.raises(UserError, match="not hold all scores yet: run the same reteach score"):
+        run(SelectOptions, *words)
+    assert not out.exists()
+    (tmp_path / "1.parquet").rename(scores / "1.parquet")
+    run(SelectOptions, *words, "--incomplete")
     said = capsys.readouterr().err
+    assert "does not hold all scores yet, and is selected from as it is" in said
     assert "1.parquet cannot be read and is left out" in said
     assert "no image was picked for 2 classes: '<bee>', 'eel'" in said
     assert "classes with fewer images than asked for: 5" in said

@@ -25,6 +25,7 @@ from reteach.cli import main
 from reteach.data.sources.base import open_source
 from reteach.errors import UserError
 from reteach.options.scale import ScoreOptions
+from reteach.relabel.selection.score_shards import open_shards
 from reteach.runs.checkpoint import load_models
 from reteach.scores.table import open_scores
 from reteach.scoring.score import Total, _follow
@@ -241,13 +242,18 @@ def test_kill_minus_nine_and_go_on(world, whole, tmp_path):
     process.wait()
     seen = {file.name: file.stat().st_mtime_ns for file in out.glob("*.parquet")}
     assert 3 <= len(seen) < 8
+    for reads in (open_shards, open_scores):
+        with pytest.raises(
+            UserError, match="does not hold all scores yet: run the same reteach sc"
+        ):
+            reads(out)
     half = out / ".007.parquet.elsewhere-99-a1b2.part"  # of another machine, long ago
     half.write_bytes(b"half")
     os.utime(half, (0, 0))
     assert main(command(world, SHARDS, out)) == 0
     assert shards(out) == whole
     assert all((out / name).stat().st_mtime_ns == stamp for name, stamp in seen.items())
-    assert not list(out.glob(".*"))
+    assert not [*out.glob(".*"), *out.glob("_*")]
 
 
 def test_unreadable_shards_are_named_and_the_rest_goes_on(world, tmp_path, capsys):

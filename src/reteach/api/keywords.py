@@ -529,6 +529,7 @@ class SelectKeywords(TypedDict, total=False):
     sample: float | None
     sample_seed: int
     part: bool
+    incomplete: bool
     memory: int
     threads: int | None
     report: PathLike | None

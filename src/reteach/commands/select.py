@@ -28,6 +28,7 @@ from ..relabel.selection.topk import select as select_best
 from ..report.pages.picks import Pick, write_picks
 from ..runs.gallery import data_url
 from ..scores.classes import read_classes
+from ..scores.columns import UNFINISHED
 from ..structured import parse_json
 
 MOST = 50
@@ -81,7 +82,7 @@ def select(options: SelectOptions) -> SelectResult:
     Raises:
         UserError: no such table, a rule that does not fit it, or images of the page that are not there.
     """
-    table = open_shards(options.scores)
+    table = open_shards(options.scores, incomplete=options.incomplete)
     rule = RankingRule(
         options.per_class,
         options.top,
@@ -105,7 +106,7 @@ def select(options: SelectOptions) -> SelectResult:
             limits=Limits(options.memory, options.threads),
             on_progress=on_progress,
         )
-    for line in _incomplete(found):
+    for line in (*_unfinished(options.scores), *_incomplete(found)):
         print(f"warning: {line}", file=sys.stderr)
     pictures = 0 if options.report is None else _write_page(options, options.report)
     return SelectResult(
@@ -116,6 +117,12 @@ def select(options: SelectOptions) -> SelectResult:
         options.per_class is None,
         found,
     )
+
+
+def _unfinished(scores: Path) -> Iterator[str]:
+    """Whether there will be more scores."""
+    if (scores / UNFINISHED).exists():
+        yield f"{scores} does not hold all scores yet, and is selected from as it is"
 
 
 def _incomplete(found: Selection) -> Iterator[str]:

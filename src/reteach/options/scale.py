@@ -98,6 +98,8 @@ class SelectOptions(Checked):
     part: bool = False
     """These are the scores of a part of the images, and K is that of the whole: select from the picks of all
     parts afterwards. A part may pick an image for most classes; a whole is refused."""
+    incomplete: bool = False
+    """Go without shards that cannot be read, and without those that score has still to make: each is said."""
     memory: Annotated[int, AtLeast(64)] = 512
     """MB of memory; what does not fit is kept beside --out while it runs."""
     threads: Annotated[int | None, AtLeast(1)] = None

@@ -16,6 +16,23 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Indices = NDArray[np.int64]
+UNFINISHED = "_UNFINISHED"
+"""Stands in a folder of scores until all of its shards are there."""
+
+
+def refuse_unfinished(scores: Path, otherwise: str = "") -> None:
+    """Refuse a folder in which shards are still to come.
+
+    Args:
+        otherwise: what else can be done about it.
+
+    Raises:
+        UserError: it is one.
+    """
+    if (scores / UNFINISHED).exists():
+        raise UserError(
+            f"{scores} does not hold all scores yet: run the same reteach score again{otherwise}"
+        )
 
 
 def column_kinds(file: Path, schema: pa.Schema) -> tuple[bool, bool]:

@@ -31,7 +31,7 @@ from ..errors import UserError
 from ..files import atomic_path
 from ..item_index import ItemIndex, first_repeated, rows_among
 from ..parquet import CHECKED, open_parquet
-from .columns import class_list, column_kinds, dictionary, full, numbers
+from .columns import class_list, column_kinds, dictionary, full, numbers, refuse_unfinished
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -156,6 +156,7 @@ def open_scores(path: str | Path) -> ScoreTable:
             if not path.exists()
             else f"the folder {path} has no .parquet files"
         )
+    refuse_unfinished(path)
     found: ScoreTable | None = None
     rows = 0
     for file in files:

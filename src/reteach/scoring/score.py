@@ -3,7 +3,7 @@
 One shard is written for each part of the images (a tar file, or a block of other images), whole or not at
 all. A job that was stopped goes on with the parts that have no shard, so that none is there twice and none
 is missing; and several processes may share the parts (:mod:`.ray`), because the bytes of a shard are
-a function of its part alone.
+a function of its part alone. Until all parts are done, or known to be unreadable, the folder says so.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from typing import final
 
 from ..data.sources.parts import Parts
 from ..errors import UserError
-from ..files import remove_parts
+from ..files import atomic_write, remove_parts
 from ..locks import only_writer
 from ..parquet import read_schema
 from ..progress import Progress, progress
 from ..relabel.selection.score_shards import TEACHER, TOP
+from ..scores.columns import UNFINISHED
 from ..structured import parse_json
 from ..unreadable import Unreadable, left_out, unreadable
 from .scorer import PART, UNREADABLE, Again, Scorer, ScoringReport, ScoringTask, Step
@@ -65,6 +66,9 @@ def _score(task: ScoringTask, ray: str | None, scorers: int | None) -> Total:
     scorer = Scorer(task)
     total = Total(len(scorer.parts.names), unreadable=list(left_out(scorer.parts.shared)))
     todo = _todo(scorer, total)
+    unfinished = task.out / UNFINISHED
+    if todo:
+        atomic_write(unfinished, "")
     start = time.monotonic()
     work = round(sum(scorer.parts.sizes[number] for number in todo))
     unit = "" if scorer.parts.unit == "images" else f" ({scorer.parts.unit})"
@@ -79,6 +83,7 @@ def _score(task: ScoringTask, ray: str | None, scorers: int | None) -> Total:
     if len(total.failed) == total.parts:
         name, reason = total.failed[0]
         raise UserError(f"none of the {total.parts} shards can be read, first: {name}: {reason}")
+    unfinished.unlink(missing_ok=True)
     (task.out / "unreadable.csv").unlink(missing_ok=True)  # where it was in earlier versions
     total.listed = unreadable(task.out, total.failed, total.unreadable)
     return total

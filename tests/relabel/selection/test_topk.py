@@ -52,9 +52,8 @@ def pick(table: Path, out: Path, per_class: int, **options: Any) -> Selection:
     names = ("top", "by", "minimum", "seed", "sample", "sample_seed")
     rule = {k: options.pop(k) for k in names if k in options}
     # a part: most tables here are so small that an image stands in most classes
-    return select(
-        open_shards(table), out, RankingRule(per_class, **rule), **{"part": True, **options}
-    )
+    shards = open_shards(table, incomplete=options.pop("incomplete", False))
+    return select(shards, out, RankingRule(per_class, **rule), **{"part": True, **options})
 
 
 @given(
@@ -382,7 +381,7 @@ def test_the_stored_p_spares_the_check(tmp_path: Path, stored: int | None) -> No
 
 
 @pytest.mark.usefixtures("small_pieces")
-def test_damaged_shards_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_damaged_shards_are_refused_or_named_and_the_rest_goes_on(tmp_path: Path) -> None:
     table = toy.rows(8, items=900)
     parts = [table[i * 1200 : (i + 1) * 1200] for i in range(3)]
     for n, part in enumerate(parts):
@@ -397,16 +396,25 @@ def test_damaged_shards_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:
         start = last.column(column).dictionary_page_offset or last.column(column).data_page_offset
         data[start : start + 40] = bytes([255]) * 40
     file.write_bytes(data)
-    found = pick(tmp_path / "s", tmp_path / "o.parquet", 30, top=3)
+    out = tmp_path / "o.parquet"
+    with pytest.raises(
+        UserError, match=r"3\.parquet cannot be read .*: delete it and make it again"
+    ):
+        pick(tmp_path / "s", out, 30, top=3)
+    found = pick(tmp_path / "s", out, 30, top=3, incomplete=True)
     assert sorted(s.file.name for s in found.skipped) == ["1.parquet", "3.parquet", "4.parquet"]
     assert all(s.reason and "\n" not in s.reason for s in found.skipped)
     wanted = toy.oracle(parts[0] + parts[2], dict.fromkeys(range(7), 30), 3)
     assert toy.read(tmp_path / "o.parquet") == wanted
     assert found.rows == 2400
+    for n in (3, 4):
+        (tmp_path / "s" / f"{n}.parquet").unlink()
+    with pytest.raises(UserError, match=r"1\.parquet cannot be read .*, or go without it"):
+        pick(tmp_path / "s", tmp_path / "o2.parquet", 30, top=3)
     for n in (0, 2):
         (tmp_path / "s" / f"{n}.parquet").unlink()
     with pytest.raises(UserError, match="no shard can be read"):
-        pick(tmp_path / "s", tmp_path / "o2.parquet", 30)
+        pick(tmp_path / "s", tmp_path / "o2.parquet", 30, incomplete=True)
     assert not (tmp_path / "o2.parquet").exists()
 
 

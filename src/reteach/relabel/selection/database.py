@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Row = tuple[Any, ...]
-_BATCH = 2**17
+_UNORDERED = "partitioned_execution"
+"""What DuckDB 2 has to sort a large Parquet file part by part: with one thread, ``copy (... order by ...)``
+then wrote the last rows of the first part behind all the others (2.0.1, 10 million rows)."""
+LEAST_MB = 64
+"""What a statement that is to be frugal begins with."""
 
 
 @dataclass(frozen=True)
@@ -38,20 +42,38 @@ class Limits:
 class Database:
     """A connection. ``error`` is what statements raise; ``threads`` may be used. See :func:`database`."""
 
-    def __init__(self, connection: Any, error: type[Exception], threads: int) -> None:
-        self._connection = connection
-        self.error = error
-        self.threads = threads
+    def __init__(self, connection: Any, limits: Limits) -> None:
+        import duckdb
+
+        self._connection, self._memory = connection, limits.memory_mb
+        self.error: type[Exception] = duckdb.Error
+        self.threads = limits.threads or cores()
 
     def run(self, sql: str, files: Iterable[Path] | None = None) -> list[Row]:
         """All rows of a statement; ``$files`` in it stands for the list of ``files``."""
         return list(self._connection.execute(sql, *_parameters(files)).fetchall())
 
-    def rows(self, sql: str, files: Iterable[Path] | None = None) -> Iterator[Row]:
-        """The same for many rows, which are not held; run nothing else before the last one."""
-        asked = self._connection.execute(sql, *_parameters(files))
-        while batch := asked.fetchmany(_BATCH):
-            yield from batch
+    def frugal(self, sql: str, files: Iterable[Path] | None = None) -> list[Row]:
+        """The same in as little memory as it can be done with, not in as much as there is.
+
+        DuckDB fills what it is given before it spills, so more rows take more. Sorting and counting
+        need little of it (about the square root of the rows): this begins with little and doubles it
+        where it was not enough, so that the statement may be run several times.
+        """
+        import duckdb
+
+        memory = min(LEAST_MB, self._memory)
+        try:
+            while True:
+                self.run(f"set memory_limit = '{memory}MB'")
+                try:
+                    return self.run(sql, files)
+                except duckdb.OutOfMemoryException:
+                    if memory == self._memory:
+                        raise
+                    memory = min(2 * memory, self._memory)
+        finally:
+            self.run(f"set memory_limit = '{self._memory}MB'")
 
     def replace(self, table: str, query: str) -> None:
         """Put the result of a query, which may read ``table``, in its place."""
@@ -97,8 +119,10 @@ def database(what: str, limits: Limits, beside: Path) -> Iterator[Database]:
             settings["threads"] = limits.threads
         connection: Any = duckdb.connect(config=settings)
         try:
-            opened = Database(connection, duckdb.Error, limits.threads or cores())
+            opened = Database(connection, limits)
             opened.run("set enable_progress_bar = false")
+            if (_UNORDERED,) in opened.run("select name from duckdb_optimizers()"):
+                opened.run(f"set disabled_optimizers = '{_UNORDERED}'")
             yield opened
         except duckdb.OutOfMemoryException as error:
             raise UserError(

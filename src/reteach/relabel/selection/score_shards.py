@@ -1,7 +1,8 @@
 """The Parquet shards that a selection reads: opened, compared, and cut into pieces of bounded size.
 
-A shard that cannot be read is set aside with its reason and the rest goes on; a shard that can be
-read but does not belong to the others (other columns, classes or teacher) is an error.
+A shard that cannot be read is an error, unless the table may be incomplete: then it is set aside with its
+reason and the rest goes on. A shard that can be read but does not belong to the others (other columns,
+classes or teacher) is always one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 from ...errors import UserError
 from ...parquet import BadParquet, open_parquet, parquet_errors
-from ...scores.columns import class_list
+from ...scores.columns import class_list, refuse_unfinished
 from ...spreadsheet import check_columns
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ class Shards:
     layout: ShardLayout
     shards: tuple[Shard, ...]
     skipped: tuple[Skipped, ...]
+    incomplete: bool = False
+    """Whether shards that cannot be read, or are still to come, may be missing."""
 
     @property
     def rows(self) -> int:
@@ -94,11 +97,13 @@ class Shards:
         """The same table, a shard of which turned out to be unreadable.
 
         Raises:
-            UserError: there is no other.
+            UserError: it must not be missing, or there is no other.
         """
         rest = tuple(shard for shard in self.shards if shard.file != lost.file)
         if not rest:
             raise UserError(f"{self.path}: no shard can be read, {lost.file.name}: {lost.reason}")
+        if not self.incomplete:
+            raise _unreadable(lost)
         return replace(self, shards=rest, skipped=(*self.skipped, lost))
 
 
@@ -111,18 +116,30 @@ class ShardPiece:
     within: tuple[int, int] | None = None
 
 
-def open_shards(path: Path) -> Shards:
+def _unreadable(lost: Skipped) -> UserError:
+    return UserError(
+        f"{lost.file} cannot be read ({lost.reason}): delete it and make it again (reteach score makes just "
+        "what is missing), or go without it with --incomplete"
+    )
+
+
+def open_shards(path: Path, *, incomplete: bool = False) -> Shards:
     """Read the footers of a Parquet file, or of all ``*.parquet`` files in a folder.
+
+    Args:
+        incomplete: go without shards that cannot be read, or that are still to come.
 
     Raises:
         UserError: nothing there, nothing readable, a missing column, shards that do not belong
-            together.
+            together; unless ``incomplete``, a shard that cannot be read, or scores that are not finished.
     """
     if not path.exists():
         raise UserError(f"score table {path} does not exist")
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     if not files:
         raise UserError(f"the folder {path} has no .parquet files")
+    if not incomplete:
+        refuse_unfinished(path, ", or select from what there is with --incomplete")
     shards: list[Shard] = []
     skipped: list[Skipped] = []
     layout: ShardLayout | None = None
@@ -133,6 +150,8 @@ def open_shards(path: Path) -> Shards:
                 schema = footer.schema.to_arrow_schema()
         except BadParquet as error:
             skipped.append(Skipped(file, error.reason))
+            if not incomplete and len(files) > 1:
+                raise _unreadable(skipped[0]) from None
             continue
         own = _layout(file, schema)
         if layout is None:
@@ -143,7 +162,7 @@ def open_shards(path: Path) -> Shards:
             shards.append(_shard(file, footer, own))
     if layout is None:
         raise UserError(f"{path}: no shard can be read, {files[0].name}: {skipped[0].reason}")
-    return Shards(path, layout, tuple(shards), tuple(skipped))
+    return Shards(path, layout, tuple(shards), tuple(skipped), incomplete)
 
 
 def pieces(shards: Sequence[Shard], first: int, largest: int) -> Iterator[ShardPiece]:

@@ -152,9 +152,9 @@ def select(
 
     Raises:
         UserError: an exclude list of which no item is in the table (unless ``part``); empty lists; a table
-            that lacks a column, mixes teachers or class lists, or has no readable shard; P above the number
-            of classes; picks that were made by narrower options; unless ``part``, a K that is too large for
-            the images, or picks of most classes for each image.
+            that lacks a column, mixes teachers or class lists, or has a shard that cannot be read; P above
+            the number of classes; picks that were made by narrower options; unless ``part``, a K that is
+            too large for the images, or picks of most classes for each image.
     """
     _check_columns(shards.layout, rule, shards.path)
     with database("the selection", limits or Limits(), out.parent) as db:

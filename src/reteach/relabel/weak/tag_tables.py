@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from ...files import atomic_path
 from ...parquet import open_parquet
 from ...spreadsheet import csv_table, from_csv, unguard
 from ...tables import repeated
-from ..selection.database import Database, Limits, database, quoted
+from ..selection.database import Database, Limits, arrow, database, numpy, quoted
 from .hashtags import Matcher
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def label_tags(table: Path, out: Path, match: Matcher, limits: Limits | None = N
         source, items, files = _source(db, table, Path(folder))
         tags = matched = 0
         pairs: list[tuple[str, int]] = []
-        for (tag,) in db.rows(f"select distinct tag from ({source})", files):
+        for tag in _different(db, source, files, Path(folder)):
             named = match(tag)
             tags += 1
             matched += bool(named)
@@ -80,18 +79,28 @@ def label_tags(table: Path, out: Path, match: Matcher, limits: Limits | None = N
             raise UserError(f"{table}: none of its {tags:,} hashtags or queries names a class")
         db.give("named", {"tag": [tag for tag, _ in pairs], "class": [cls for _, cls in pairs]})
         images = _images(db, table, items, files)
-        # only sorted after this, which takes no more memory for more rows; grouping here does
-        db.run(
-            f"create table pairs as select item, class from ({source}) join named using (tag)",
-            files,
-        )
-        labelled, counts = _write(db, out, match.classes, Path(folder))
+        rows = _sorted(db, source, files, Path(folder))
+        labelled, counts = _write(rows, out, match.classes)
         return Tagged(images, labelled, tags, matched, counts)
+
+
+def _different(db: Database, source: str, files: list[Path], folder: Path) -> Iterator[str]:
+    """The different tags: a file, as there may be as many queries as images, and results are held whole."""
+    file = folder / "tags.parquet"
+    db.frugal(_copy(f"select distinct tag from ({source})", file), files)
+    with open_parquet(file) as reader:
+        for batch in reader.iter_batches(BATCH, use_threads=False):
+            yield from batch.column(0).to_pylist()
+
+
+def _copy(query: str, file: Path) -> str:
+    """The statement that writes what a query finds."""
+    return f"copy ({query}) to {quoted(str(file))} (format parquet, row_group_size {BATCH})"
 
 
 def _images(db: Database, table: Path, items: str, files: list[Path]) -> int:
     """How many there are; a tag of nobody's would count for none of them."""
-    ((images, nobody),) = db.run(
+    ((images, nobody),) = db.frugal(
         f"select count(distinct item), count(*) filter (item is null or item = '') from ({items})",
         files,
     )
@@ -105,7 +114,7 @@ def _csv_as_parquet(path: Path, folder: Path) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    out = folder / f"{path.stem}.parquet"
+    out = folder / "given.parquet"
     with path.open(encoding="utf-8-sig", newline="") as file:
         header, rows = csv_table(path, file)
         at = [header.index(name) for name in _columns(path, header)]
@@ -166,47 +175,80 @@ def schema_of(classes: Sequence[str]) -> pa.Schema:
     return pa.schema([("item", pa.string()), *lists, *text], meta)
 
 
-def _write(
-    db: Database, out: Path, classes: tuple[str, ...], folder: Path
-) -> tuple[int, NDArray[np.int64]]:
-    """The rows of ``pairs``, an item's classes together, as a label table; the items, and (C,) those of each
-    class."""
+def _sorted(db: Database, source: str, files: list[Path], folder: Path) -> Path:
+    """A file with ``item`` and ``class`` of each tag that names one, by item, then class.
+
+    Sorting takes no more memory for more rows, grouping does; a table of the database is held for as long as
+    there is room.
+    """
+    pairs, found = folder / "pairs.parquet", folder / "sorted.parquet"
+    db.frugal(_copy(f"select item, class from ({source}) join named using (tag)", pairs), files)
+    db.run("set preserve_insertion_order = true")
+    ordered = f"select item, class from {_PARQUET} order by item, class"
+    db.frugal(_copy(ordered, found), [pairs])
+    pairs.unlink()
+    return found
+
+
+def _write(file: Path, out: Path, classes: tuple[str, ...]) -> tuple[int, NDArray[np.int64]]:
+    """The sorted rows as a label table; the items, and (C,) those of each class."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = schema_of(classes)
-    # a result that is fetched would be held whole
-    file = folder / "sorted.parquet"
-    db.run("set preserve_insertion_order = true")
-    query = "select item, class from pairs order by item, class"
-    db.run(f"copy ({query}) to {quoted(str(file))} (format parquet, row_group_size {BATCH})")
-    db.run("drop table pairs")  # the database keeps what it has room for
-    rows = _rows(file)
-    items = (
-        (item, Counter(cls for _, cls in group))
-        for item, group in groupby(rows, lambda row: row[0])
-    )
+    names = arrow(list(classes)).cast(pa.string())
     written, counts = 0, np.zeros(len(classes), np.int64)
     with atomic_path(out) as part, pq.ParquetWriter(part, schema) as writer:
-        while batch := list(islice(items, BATCH // 4)):
-            written += len(batch)
-            each = [cls for _, weights in batch for cls in weights]
-            counts += np.bincount(each, minlength=len(classes))
+        for rows in _whole_items(file):
+            item, cls = rows["item"].chunk(0), numpy(rows["class"].chunk(0))
+            other = _changes(item)
+            each = np.flatnonzero(other | np.r_[True, cls[1:] != cls[:-1]])  # of an item and class
+            first = np.flatnonzero(other)
+            ends = np.r_[np.searchsorted(each, first), len(each)].astype(np.int32)
+            weight = np.diff(np.r_[each, len(cls)]).astype(np.float32)
+            written += len(first)
+            counts += np.bincount(cls[each], minlength=len(classes))
             columns = [
-                [item for item, _ in batch],
-                [[classes[cls] for cls in weights] for _, weights in batch],
-                [[float(weight) for weight in weights.values()] for _, weights in batch],
-                *(repeated(text, len(batch)) for text in ("soft", json.dumps(classes), "hashtags")),
+                item.take(arrow(first)),
+                pa.ListArray.from_arrays(arrow(ends), names.take(arrow(cls[each]))),
+                pa.ListArray.from_arrays(arrow(ends), arrow(weight)),
+                *(repeated(text, len(first)) for text in ("soft", json.dumps(classes), "hashtags")),
             ]
             writer.write_table(pa.table(columns, schema=schema))
     return written, counts
 
 
-def _rows(file: Path) -> Iterator[tuple[str, int]]:
-    """All rows of two columns."""
+def _whole_items(file: Path) -> Iterator[pa.Table]:
+    """The sorted rows in pieces of one chunk each, an item's rows together.
+
+    Raises:
+        UserError: they are not sorted, so that an item might come twice.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    waiting: list[pa.Table] = []
     with open_parquet(file) as reader:
-        for batch in reader.iter_batches(BATCH, use_threads=False):
-            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        for batch in reader.iter_batches(BATCH // 4, use_threads=False):
+            rows = pa.concat_tables([*waiting, pa.table(batch)]).combine_chunks()
+            item = rows["item"].chunk(0)
+            if pc.any(pc.less(item[1:], item[:-1])).as_py():
+                raise UserError(
+                    "DuckDB did not sort the items of the tags: install another version of duckdb"
+                )
+            last = int(np.flatnonzero(_changes(item))[-1])
+            waiting = [rows.slice(last)]
+            if last:
+                yield rows.slice(0, last).combine_chunks()
+    yield from waiting
+
+
+def _changes(item: pa.Array) -> NDArray[np.bool_]:
+    """(N,) whether another item begins."""
+    import pyarrow.compute as pc
+
+    found = numpy(pc.not_equal(item[1:], item[:-1]).cast("uint8"))
+    return np.concatenate([np.ones(1, np.bool_), found.astype(np.bool_)])
 
 
 def read_names(path: Path) -> dict[str, str]:
