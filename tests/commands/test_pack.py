@@ -57,6 +57,24 @@ def test_the_shards_hold_the_same_pixels(photos, tmp_path, capsys):
     assert first in (out / "000000.tar").read_bytes(), "files are copied as they are"
 
 
+def test_shuffled_shards_hold_the_same_pixels_in_another_order(photos, tmp_path, capsys):
+    words = ["pack", "--images", str(photos), "--per-shard", "4", "--out"]
+    assert main([*words, str(tmp_path / "plain")]) == 0
+    for name in ("a", "b"):
+        assert main([*words, str(tmp_path / name), "--shuffle"]) == 0
+    assert shards(tmp_path / "a") == shards(tmp_path / "b") != shards(tmp_path / "plain")
+    assert packed(tmp_path / "a") == packed(tmp_path / "plain")
+    table = pq.read_table(tmp_path / "a" / "items.parquet").to_pylist()
+    classes = [row["original"][0] for row in sorted(table, key=lambda row: row["item"])]
+    assert classes != sorted(classes)
+    (tmp_path / "a" / "000001.tar").unlink()
+    assert main([*words, str(tmp_path / "a"), "--shuffle"]) == 0
+    assert shards(tmp_path / "a") == shards(tmp_path / "b")
+    capsys.readouterr()
+    assert main([*words, str(tmp_path / "a")]) == 2
+    assert "another order" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("grey", [False, True])
 def test_arrays_become_png(tmp_path, grey):
     images = np.random.default_rng(0).integers(0, 255, (5, 8, 9, 1 if grey else 3), np.uint8)
@@ -98,7 +116,7 @@ def test_a_killed_pack_goes_on_and_gives_the_same_bytes(photos, tmp_path, monkey
     capsys.readouterr()
     words[words.index("4")] = "5"
     assert main([*words, str(tmp_path / "killed")]) == 2
-    assert "begun with other images or another --per-shard" in capsys.readouterr().err
+    assert "another order or another --per-shard" in capsys.readouterr().err
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     assert main([*words, str(tmp_path / "mine")]) == 2

@@ -543,6 +543,7 @@ class PackKeywords(TypedDict, total=False):
     items: PathLike | None
     out: PathLike
     per_shard: int
+    shuffle: bool
 
 
 class DedupKeywords(TypedDict, total=False):

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .. import sealed
+from .. import rng, sealed
 from ..data.packing import PackedShards
 from ..data.sources.base import is_video, need_pixels, open_source
 from ..data.sources.parts import written_after
@@ -79,6 +79,8 @@ def pack(options: PackOptions) -> PackResult:
     rows = np.arange(len(source))
     if options.items is not None:
         rows = _rows(options.items, source.items)
+    if options.shuffle:
+        rows = np.random.default_rng(rng.fold("pack")).permutation(rows)
     names = [source.items[row] for row in rows.tolist()]
     shards = PackedShards(source, rows, options.out, options.per_shard)
     with only_writer(options.out, worth="*.tar"):
@@ -132,7 +134,8 @@ def _claim(shards: PackedShards, names: list[str]) -> None:
     found = sealed.read_json(file, f"delete {shards.folder}")
     if any(found.get(name) != value for name, value in asked.items()):
         raise UserError(
-            f"{shards.folder} was begun with other images or another --per-shard: name another --out"
+            f"{shards.folder} was begun with other images, another order or another --per-shard: "
+            "name another --out"
         )
 
 

@@ -27,6 +27,9 @@ class PackOptions(Checked):
     """Folder of the shards (000000.tar …), of items.parquet (item, original) and of the table of --items."""
     per_shard: Annotated[int, AtLeast(1)] = 10_000
     """Images per shard."""
+    shuffle: bool = False
+    """Copy in a random order, the same each time, so that each shard is a sample of all images: of shards of
+    one class each, --shuffle-shards mixes few. Images in shards at a store are a request each then."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
