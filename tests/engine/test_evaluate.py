@@ -15,7 +15,7 @@ from reteach.data.loading.augment import Plain
 from reteach.data.loading.batch import Normalize
 from reteach.data.loading.stream import Scan
 from reteach.data.sources.base import ArraySource
-from reteach.engine.evaluate import Evaluation
+from reteach.engine.evaluate import Evaluation, in_pieces
 from reteach.engine.learner import Predictor
 from reteach.labels import LabelSet, Multi, Single
 
@@ -126,3 +126,22 @@ def test_images_that_no_number_is_over_are_not_read() -> None:
     assert few.scan.dataset.rows.tolist() == [0, 1, 2]
     answers = np.eye(4, dtype=bool)[[0, 3, 1, 2]]
     assert few(namer(answers)).compute() == whole(namer(answers)).compute()
+
+
+def test_a_processor_takes_large_images_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def of(x: torch.Tensor) -> torch.Tensor:
+        seen.append(len(x))
+        return x.mean((-1, -2))
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    for side, wanted in ((448, [2, 2, 1]), (2000, [1] * 5), (32, [5])):
+        x = torch.rand(5, 1, side, side)
+        seen.clear()
+        assert torch.equal(in_pieces(of)(x), x.mean((-1, -2)))
+        assert seen == wanted
+    features = torch.rand(3, 10_000, 1, 4)
+    seen.clear()
+    in_pieces(of)(features)
+    assert seen == [3], "features are small, whatever their number"

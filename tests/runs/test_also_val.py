@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import yaml
 
 from reteach.cli import main
+from reteach.commands import evaluate
 from reteach.records.runs import EVALUATION
 
 CLASSES = ("dark", "grey", "light")
@@ -65,10 +68,18 @@ def test_each_set_is_judged_at_every_validation_and_in_the_report(trained: Path)
 
 
 def test_the_numbers_are_those_of_evaluate_and_the_threshold_is_that_of_the_first_set(
-    trained: Path, world: Path
+    trained: Path, world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = ["--images", f"{world}/real.npz", "--labels", f"{world}/real.csv"]
+    told: list[tuple[str, int]] = []
+
+    @contextmanager
+    def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+        yield lambda done: told.append((title, total - done))
+
+    monkeypatch.setattr(evaluate, "progress", progress)
     assert main(["evaluate", f"{trained}", *given, "--workers", "0", "--device", "cpu"]) == 0
+    assert told[-1] == ("judging", 0)
     file = next(trained.glob("evaluation-*.json"))
     apart = json.loads(file.read_text())["metrics"]["model"]
     found = EVALUATION.read(trained)

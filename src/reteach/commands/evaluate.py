@@ -13,9 +13,10 @@ from ..errors import UserError
 from ..files import write_json
 from ..frames import AsTable, Table
 from ..inline import InNotebook
-from ..labels import Single
+from ..labels import Rows, Single
 from ..options.runs import EvaluateOptions, RunEvaluationOptions, ScoreEvaluationOptions
 from ..processes import decoders
+from ..progress import progress
 from ..runs.checkpoint import load_models
 from ..runs.inputs import labelled, labelled_dataset
 from ..tables import read_labels
@@ -100,10 +101,15 @@ def _evaluate_run(options: EvaluateOptions, how: RunEvaluationOptions) -> RunEva
     evaluation = Evaluation("test", scan, given, how.empty).narrowed()
     if not len(evaluation.scan.dataset):
         raise UserError("none of the images has a label to be judged by")
-    metrics: dict[str, Any] = {
-        name: evaluation(predictor, saved.threshold).compute()
-        for name, predictor in saved.predictors.items()
-    }
+    metrics: dict[str, Any] = {}
+    count = len(evaluation.scan.dataset)
+    with progress("judging", count * len(saved.predictors)) as on_progress:
+        for number, (model, predictor) in enumerate(saved.predictors.items()):
+
+            def see(rows: Rows, _: Any, before: int = number * count) -> None:
+                on_progress(before + int(rows[-1]) + 1)
+
+            metrics[model] = evaluation(predictor, saved.threshold, see).compute()
     where = how.images.rstrip("/")
     name = where.rpartition(":")[2] if where.startswith(PREFIX) else Path(where).stem or "images"
     name = name if how.tta is None else f"{name}-{how.tta}"

@@ -25,6 +25,7 @@ def outputs(of: Callable[[Tensor], Tensor], scan: Scan) -> Iterator[tuple[Rows, 
     what they have: no image is decoded twice, and the batches, and so the numbers, are those of a single
     process. An image is left out where the process that reads it cannot: so all have the same rows.
     """
+    of = in_pieces(of)
     if distributed.world() == 1:
         for rows, x in scan:
             yield rows, of(x)
@@ -43,6 +44,24 @@ def outputs(of: Callable[[Tensor], Tensor], scan: Scan) -> Iterator[tuple[Rows, 
         for found in distributed.gather_tensors(have):
             if found:
                 yield found[0].numpy(), found[1]
+
+
+PIECE = 8 * 224 * 224
+"""Pixels that up to 15 threads of a processor take at once. What a layer gives for many more is too
+large for the allocator to keep, and is fetched from the system anew each time."""
+
+
+def in_pieces(of: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The same function of images, on a processor some of them at a time."""
+
+    def whole(x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or x.ndim < 4:
+            return of(x)
+        most = PIECE * max(1, torch.get_num_threads() // 8)
+        count = max(1, most // max(1, x[0, 0].numel())) if len(x) else 1
+        return of(x) if len(x) <= count else torch.cat([of(part) for part in torch.split(x, count)])
+
+    return whole
 
 
 def _along(
