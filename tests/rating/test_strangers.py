@@ -127,6 +127,19 @@ def test_strangers_who_take_no_answer_make_room_for_a_rater(
             stranger.close()
 
 
+def test_strangers_who_ask_without_rest_make_room_for_a_rater(site: Site) -> None:
+    strangers = [not_reading(site, 300) for _ in range(8)]
+    client = Client(links(site, "ann")["ann"])
+    page = client.get("/rate")
+    for _ in range(2):
+        strangers += [not_reading(site, 100) for _ in range(4)]
+        page = client.answer(page, lambda name: 2)
+        assert client.status == 200
+    assert len(ratings_of(site.store).answer) == 6
+    for stranger in strangers:
+        stranger.close()
+
+
 @pytest.mark.parametrize("asks", [1, 9])
 def test_strangers_who_take_no_answer_are_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asks: int

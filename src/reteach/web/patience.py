@@ -2,7 +2,8 @@
 
 Whoever sends half a request holds a connection, and so does who asks and does not read the answer; whoever
 opens many takes all that the system gives out. So a request must be whole in time, an answer must be taken,
-and where all places are taken the longest wait makes room: a visitor who does both is not turned away.
+and where all places are taken the longest wait makes room, or else the longest service: a visitor who does
+both, one request after the other, is not turned away.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def patient_protocol(most: int, seconds: float = SECONDS) -> type[asyncio.Protoc
     """The protocol of a server for so many connections, whose requests are whole within some seconds."""
     waiting: dict[Any, None] = {}
     """Connections that have not sent a whole request or not taken an answer, the longest wait first."""
-    there: set[Any] = set()
+    there: dict[Any, None] = {}
+    """All, the one first whose last request from rest is longest ago (many at once are no rest)."""
 
     class Patient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         """A connection."""
@@ -57,16 +59,17 @@ def patient_protocol(most: int, seconds: float = SECONDS) -> type[asyncio.Protoc
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             transport.set_write_buffer_limits(0)  # what is left of an answer is told at once
-            there.add(self)
+            there[self] = None
             self._wait()
-            if (
-                len(there) > most
-            ):  # the oldest wait ends; this one, where all others are being served
-                next(iter(waiting)).give_up()
+            if len(there) > most:
+                next(other for other in (*waiting, *there) if other is not self).give_up()
 
         def data_received(self, data: bytes) -> None:
             if self.late is None:  # another request on an old connection
                 self._wait()
+            if self.cycle is None or self.cycle.response_complete:
+                there.pop(self, None)
+                there[self] = None
             super().data_received(data)
             cycle = self.cycle
             if cycle is not None and not cycle.more_body:
@@ -93,7 +96,7 @@ def patient_protocol(most: int, seconds: float = SECONDS) -> type[asyncio.Protoc
             self.transport.abort()
 
         def _forget(self) -> None:
-            there.discard(self)
+            there.pop(self, None)
             self._stop_waiting()
             self._stop_watching()
 
