@@ -104,3 +104,19 @@ def test_every_row_names_a_file_and_a_function_in_it():
 def test_small_contest_runs_whole(tmp_path):
     contest = import_module("benchmarks.clean").contest(tmp_path)
     assert contest.ours(0)["s"] > 0
+
+
+def test_a_row_without_its_goal_says_why_where_that_is_known(monkeypatch):
+    monkeypatch.setattr("benchmarks.page.WHY", {"row": "It cannot be had", "other": "No"})
+    lines = row(took(1), {"peer": lambda: took(2)}, goals={("peer", "s"): 3})
+    made = page(lines, "python -m benchmarks", 1)
+    assert "* **row**: It cannot be had." in made
+    assert "other" not in made
+    reached = row(took(1), {"peer": lambda: took(4)}, goals={("peer", "s"): 3})
+    assert "It cannot be had" not in page(reached, "python -m benchmarks", 1)
+
+
+def test_each_reason_is_of_a_row_that_there_is():
+    from benchmarks.page import WHY
+
+    assert WHY.keys() <= rows.ROWS.keys()

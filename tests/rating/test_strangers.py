@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,6 +26,46 @@ def half_sent(site: Site) -> socket.socket:
     stranger = socket.create_connection((parts.hostname, parts.port), 10)
     stranger.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
     return stranger
+
+
+def not_reading(site: Site, asks: int) -> socket.socket:
+    """A connection on which so many requests have come, and from which no answer is taken."""
+    parts = urlsplit(site.public)
+    stranger = socket.socket()
+    stranger.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    stranger.connect((parts.hostname, parts.port))
+    head = f"GET /static/rate.js HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n"
+    stranger.sendall(head.encode() * asks)
+    return stranger
+
+
+@contextmanager
+def small_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[Site]:
+    """A server for eight connections, on which the system holds little of an answer that nobody takes."""
+    protocol, listen = patience.patient_protocol, serving.listen
+
+    def narrow(host: str, port: int) -> socket.socket:
+        listener = listen(host, port)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
+        return listener
+
+    monkeypatch.setattr(serving, "patient_protocol", lambda most: protocol(8, seconds))
+    monkeypatch.setattr(serving, "listen", narrow)
+    plan = label_plan(8)
+    store = new_store(tmp_path / "r.db", plan)
+    with running(store, photos(tmp_path / "photos", list(plan.items))) as site:
+        yield site
+
+
+def reset(stranger: socket.socket) -> bool:
+    """Whether the server has ended a connection that still has answers."""
+    try:
+        stranger.sendall(b"x")
+        return False
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
 
 
 def closed(stranger: socket.socket) -> bool:
@@ -68,6 +110,66 @@ def test_strangers_who_wait_make_room_for_a_rater(site: Site) -> None:
     assert len(ratings_of(site.store).answer) == 9
     for stranger in strangers:
         stranger.close()
+
+
+def test_strangers_who_take_no_answer_make_room_for_a_rater(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with small_site(tmp_path, monkeypatch, 600.0) as site:
+        strangers = [not_reading(site, 9) for _ in range(8)]
+        time.sleep(1)
+        client = Client(links(site, "ann")["ann"])
+        page = client.answer(client.get("/rate"), lambda name: 2)
+        assert client.status == 200
+        assert page.task is not None
+        assert any(map(reset, strangers))
+        for stranger in strangers:
+            stranger.close()
+
+
+def test_strangers_who_ask_without_rest_make_room_for_a_rater(site: Site) -> None:
+    strangers = [not_reading(site, 300) for _ in range(8)]
+    client = Client(links(site, "ann")["ann"])
+    page = client.get("/rate")
+    for _ in range(2):
+        strangers += [not_reading(site, 100) for _ in range(4)]
+        page = client.answer(page, lambda name: 2)
+        assert client.status == 200
+    assert len(ratings_of(site.store).answer) == 6
+    for stranger in strangers:
+        stranger.close()
+
+
+@pytest.mark.parametrize("asks", [1, 9])
+def test_strangers_who_take_no_answer_are_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asks: int
+) -> None:
+    with small_site(tmp_path, monkeypatch, 0.5) as site:
+        strangers = [not_reading(site, asks) for _ in range(4)]
+        wait_for(lambda: all(map(reset, strangers)), 20)
+        for stranger in strangers:
+            stranger.close()
+
+
+def test_an_answer_that_is_taken_slowly_comes_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "TAKEN", 1000)
+    with small_site(tmp_path, monkeypatch, 0.5) as site:
+        reader = not_reading(site, 3)
+        reader.settimeout(10)
+        data = reader.recv(2048)
+        head = data.index(b"\r\n\r\n") + 4
+        (length,) = re.findall(rb"content-length: (\d+)", data[:head])
+        while len(data) < 3 * (head + int(length)):
+            time.sleep(
+                0.1
+            )  # two seconds in all, in each half of which more than a thousand bytes are taken
+            part = reader.recv(2048)
+            assert part, f"it ended after {len(data)} bytes"
+            data += part
+        assert data.count(b"HTTP/1.1 200") == 3
+        reader.close()
 
 
 def test_a_form_that_never_comes_whole_is_ended_too(site: Site) -> None:
