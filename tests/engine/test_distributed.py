@@ -60,6 +60,45 @@ def test_two_processes_train_as_one(tmp_path, name):
     assert torch.allclose(torch.from_numpy(alone), together, atol=2e-5)
 
 
+def stepped(model: torch.nn.Module, rank: int, steps: range) -> None:
+    """Steps of SGD, on batches that are functions of rank and step; wrapped anew, as after a restart."""
+    wrapped = distributed.parallel(model, torch.device("cpu"))
+    for step in steps:
+        x = torch.randn(8, 16, generator=torch.Generator().manual_seed(10 * step + rank))
+        wrapped(x).square().mean().backward()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter -= 0.1 * parameter.grad
+                parameter.grad = None
+
+
+def restarted(rank: int, world: int, port: int, folder: str) -> None:
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
+    torch.set_num_threads(1)
+    with distributed.group(torch.device("cpu")):
+        found = []
+        for parts in ([range(6)], [range(3), range(3, 6)]):
+            torch.manual_seed(0)
+            layers = [torch.nn.Linear(*each) for each in ((16, 31), (31, 17), (17, 5))]
+            model = torch.nn.Sequential(*(m for layer in layers for m in (layer, torch.nn.Tanh())))
+            for part in parts:
+                stepped(model, rank, part)
+            found.append(torch.nn.utils.parameters_to_vector(model.parameters()).detach())
+        if rank == 0:
+            torch.save(found, Path(folder) / "found.pt")
+
+
+def test_processes_that_begin_again_add_gradients_in_the_same_order(tmp_path):
+    """Three: the sum of two numbers has no order."""
+    mp.start_processes(
+        restarted, args=(3, free_port(), str(tmp_path)), nprocs=3, start_method="spawn"
+    )
+    whole, again = torch.load(tmp_path / "found.pt", weights_only=True)
+    assert torch.equal(whole, again)
+
+
 class Halves(TorchFunctionMode):
     """Batch normalisation of two processes in one: each half of the batch by itself, and running statistics
     by the mean of the two."""

@@ -193,25 +193,39 @@ def distance(one: dict[str, Any], other: dict[str, Any]) -> float:
     return max((abs(a - b) for a, b in numbers), default=0.0)
 
 
-@pytest.mark.parametrize(
-    "killing", [False, True], ids=["undisturbed", "kills and failing requests"]
-)
-def test_two_machines_without_a_common_disk_make_what_one_process_makes(
-    store, local, tmp_path, killing
+LASTING = (*world.COMPARED, "teacher/metrics.jsonl", "student/metrics.jsonl", "found.json")
+"""What holds no time and no place, and hangs on every number on the way."""
+
+
+def lasting(store: Store) -> dict[str, bytes]:
+    """The content of these objects."""
+    return {name: store.content("bucket", f"out/{name}") for name in LASTING}
+
+
+def test_two_machines_without_a_common_disk_make_what_one_process_makes_killed_or_not(
+    store, local, tmp_path
 ):
-    store.upload(local / "world", "bucket", "world")
-    store.fail(0.05 if killing else 0.0)
-    play(store, tmp_path, killing)
-    store.fail(0)
-    found = apart(store, local)
-    print({name: f"{value:.1e}" for name, value in found.items()})
-    assert max(found.values()) <= CLOSE
-    labels = store.content("bucket", "out/labels.csv").decode()
-    assert said_of_items(labels) == said_of_items((local / "out/labels.csv").read_text())
-    for name in store.names("bucket"):
-        content = store.content("bucket", name)
-        assert str(tmp_path).encode() not in content, name
-        assert not name.endswith((".part", ".lock")), name
+    """Killed or not: to the last bit. Beside one process, which adds in another order: closely."""
+    made = []
+    for killing in (False, True):
+        for name in store.names("bucket"):
+            store.client().delete_object(Bucket="bucket", Key=name)
+        store.upload(local / "world", "bucket", "world")
+        store.fail(0.05 if killing else 0.0)
+        play(store, tmp_path / f"{killing}", killing)
+        store.fail(0)
+        made.append(lasting(store))
+        found = apart(store, local)
+        print(killing, {name: f"{value:.1e}" for name, value in found.items()})
+        assert max(found.values()) <= CLOSE
+        labels = store.content("bucket", "out/labels.csv").decode()
+        assert said_of_items(labels) == said_of_items((local / "out/labels.csv").read_text())
+        for name in store.names("bucket"):
+            content = store.content("bucket", name)
+            assert str(tmp_path).encode() not in content, name
+            assert not name.endswith((".part", ".lock")), name
+    undisturbed, killed = made
+    assert [name for name in LASTING if killed[name] != undisturbed[name]] == []
 
 
 def test_parts_of_a_shared_out_model_outlive_both_machines(store, local, tmp_path):

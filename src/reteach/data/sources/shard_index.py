@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import final
 
@@ -42,6 +42,8 @@ SCHEMA = pa.schema(
 )
 _ABOUT, _CRC = b"reteach.shards", b"reteach.crc32"
 _LABEL_BYTES = 1 << 16
+_CODES = 1 << 16
+"""Codes of labels that are looked at together."""
 _LARGEST = 2**32 - 1
 _RACY = 2.0
 """Seconds after a change in which another one might leave the same time: nothing is noted of such a file."""
@@ -253,9 +255,12 @@ def _joined(column: pa.ChunkedArray) -> pa.Array:
 def _crc(about: bytes, columns: dict[str, pa.Array]) -> int:
     """A checksum of the content, without what Arrow pads it with."""
     label = columns["label"]
-    codes = label.indices.fill_null(-1)
+    codes = (  # a copy, so not of all
+        label.indices.slice(start, _CODES).fill_null(-1) for start in range(0, len(label), _CODES)
+    )
+    first = (columns[name] for name in ("item", "offset", "size"))
     found = zlib.crc32(about)
-    for array in (columns["item"], columns["offset"], columns["size"], codes, label.dictionary):
+    for array in chain(first, codes, [label.dictionary]):
         for buffer in _content(array):
             found = zlib.crc32(buffer, found)
     return found

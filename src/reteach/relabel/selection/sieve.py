@@ -90,6 +90,8 @@ class Sieve:
     rows: int = 0
     limit: int = 0
     """Rows that may gather before the bars are raised; 0: they stay as they are."""
+    whole: bool = True
+    """Whether it has all rows that it let through."""
 
     @classmethod
     def empty(cls, wanted: WantedRows, total: int = 0) -> Sieve:
@@ -178,6 +180,15 @@ class Sieve:
         self.tables, self.rows = [kept], len(kept)
         self.limit = max(self.limit, 2 * self.rows)  # where very many are equal, seldom in vain
 
+    def missed(self, quotas: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(C,) the classes of which fewer than K of its rows reach the bar that others were dropped by."""
+        found = np.zeros(len(quotas), np.int64)
+        for table in self.tables:
+            cls = np.concatenate([numpy(chunk) for chunk in table["class"].chunks])
+            cls = cls[(cls >= 0) & (cls < len(quotas))]
+            found += np.bincount(cls, minlength=len(quotas))
+        return np.isfinite(self.bars) & (found < quotas)
+
     def _ahead(self) -> NDArray[np.int64]:
         """(C,) of how many rows the last one is a bar: K, or fewer after a part of the table."""
         quotas = self.wanted.quotas
@@ -233,7 +244,7 @@ def reached(cls: NDArray[Any], key: NDArray[Any], quotas: NDArray[np.int64]) -> 
 
     Keys are counted in steps of about equal ratios, from the highest to the lowest of all: nothing is sorted.
     """
-    code, classes = _falling(key), len(quotas)
+    code, classes = falling(key), len(quotas)
     best, worst = int(code.min()), int(code.max())
     cells = min(max(_FEWEST_CELLS, 2 * len(key)), _CELLS)
     shift = max(0, (worst - best).bit_length() - max(1, (cells // classes).bit_length() - 1))
@@ -249,7 +260,7 @@ def reached(cls: NDArray[Any], key: NDArray[Any], quotas: NDArray[np.int64]) -> 
     return np.where(quotas > 0, bars, np.inf).astype(key.dtype)
 
 
-def _falling(key: NDArray[Any]) -> NDArray[np.uint32]:
+def falling(key: NDArray[Any]) -> NDArray[np.uint32]:
     """Integers that rise as keys fall; of doubles, of the next lower single."""
     single = key.astype(np.float32)
     if key.dtype != np.float32:

@@ -16,6 +16,7 @@ from ...files import atomic_path
 from ...parquet import BadParquet
 from ...scores.columns import one_line
 from .database import Database, arrow, quoted
+from .ranked import RankedRows, ranked
 from .score_shards import ShardPiece, Shards, Skipped, pieces, shuffled
 from .sieve import Sieve, WantedRows
 
@@ -46,7 +47,8 @@ class Ranking:
 
     ``quota`` has a row per class: its name (as in the shards), its index, K, and its K-th best row
     so far (``bar``, ``bar_item``), below which nothing matters any more. ``kept`` has the rows that were
-    above it when they were read. ``excluded`` items and ``banned`` (item, class) pairs never count.
+    above it when they were read; where they all fit in memory they are ranked there instead. ``excluded``
+    items and ``banned`` (item, class) pairs never count.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Ranking:
         self._numbers = ["score", "logit"] if by == "logit" else ["score"]
         kind = {"score": layout.score, "logit": layout.logit, "random": "double"}[by]
         self._excluded: Any = None  # an Arrow array
+        self._ranked: RankedRows | None = None
         self._types = {
             "item": "VARCHAR" if layout.item == "text" else "BIGINT",
             "name": "INTEGER" if layout.classes_are == "indices" else "VARCHAR",
@@ -128,11 +131,13 @@ class Ranking:
             f"create or replace table kept as select null::{item} as item, null::INTEGER as class, "
             f"{numbers}, null::BIGINT as rank where false"
         )
+        self._ranked = None
         if self._simple(top):
-            self._sift(quotas, on_progress)
+            self._ranked = self._sift(quotas, on_progress)
         else:
             self._read(quotas, top, on_progress)
-        self._rank()
+        if self._ranked is None:
+            self._rank()
 
     def _read(
         self, quotas: NDArray[np.int64], top: int | None, on_progress: Progress | None
@@ -157,20 +162,29 @@ class Ranking:
             and max(groups, default=0) <= LARGEST_GROUP
         )
 
-    def _sift(self, quotas: NDArray[np.int64], on_progress: Progress | None) -> None:
-        """Most rows are dropped as they are read, and DuckDB gets the rest.
+    def _sift(self, quotas: NDArray[np.int64], on_progress: Progress | None) -> RankedRows | None:
+        """Most rows are dropped as they are read; DuckDB gets the rest, unless it fits in memory.
 
         Where a bar ahead of its proof turns out to be too high, its class is read once more.
+
+        Returns:
+            the rows, where DuckDB does not have them.
         """
         sieve = self._sifted(quotas, self.table.rows, on_progress)
+        if sieve.whole and sieve.rows and not sieve.missed(quotas).any():
+            table = sieve.take()
+            assert table is not None
+            return ranked(table, self._key, self._numbers, quotas)
+        self._hand_over(sieve)
         missed = self._missed(sieve)
         if missed.any():
             index = ", ".join(map(str, np.flatnonzero(missed).tolist()))
             self._db.run(f"delete from kept where class in ({index})")
-            self._sifted(np.where(missed, quotas, 0), 0, on_progress)
+            self._hand_over(self._sifted(np.where(missed, quotas, 0), 0, on_progress))
+        return None
 
     def _sifted(self, quotas: NDArray[np.int64], total: int, on_progress: Progress | None) -> Sieve:
-        """All pieces, through a sieve that looks ahead to ``total`` rows; what it let through is kept."""
+        """All pieces, through a sieve that looks ahead to ``total`` rows; it has what is not kept yet."""
         number: dict[str, type[np.floating[Any]]] = {"float": np.float32, "double": np.float64}
         layout = self._layout
         wanted = WantedRows(
@@ -190,12 +204,12 @@ class Ranking:
             for piece in shuffled(self.table.shards, SIFTED, size):
                 self._absorb(sieve, piece, pool)
                 if sieve.rows > wanted.room:  # they shall not wait in memory
+                    sieve.whole = False
                     held = self._shrink(held + self._hand_over(sieve), room)
                     sieve.bars = np.maximum(sieve.bars, self._bars().astype(wanted.kind))
                 if on_progress is not None:
                     on_progress(sieve.seen, f"{held + sieve.rows:,} rows kept")
         sieve.tighten()
-        self._hand_over(sieve)
         return sieve
 
     def _missed(self, sieve: Sieve) -> NDArray[np.bool_]:
@@ -259,6 +273,8 @@ class Ranking:
 
     def ban_beyond(self, top: int) -> bool:
         """Ban the picks that are not among the ``top`` best classes of their item; were there any?"""
+        if self._ranked is not None:
+            self._insert_ranked(self._ranked)
         before = self._db.count("banned")
         ((least,),) = self._db.run("select min(score) from kept")
         if least is None:
@@ -275,8 +291,17 @@ class Ranking:
         )
         return self._db.count("banned") > before
 
+    def _insert_ranked(self, rows: RankedRows) -> None:
+        """Let DuckDB have the rows too."""
+        self._db.give("given", {name: rows.table[name] for name in rows.table.column_names})
+        numbers = "".join(f"{name}, " for name in self._numbers)
+        self._db.run(f"insert into kept select item, class, {numbers}rank from given")
+        self._db.forget("given")
+
     def counts(self) -> NDArray[np.int64]:
         """(C,) how many rows each class has."""
+        if self._ranked is not None:
+            return self._ranked.counts()
         found = np.zeros(len(self._classes), np.int64)
         for cls, count in self._db.run("select class, count(*) from kept group by class"):
             found[cls] = count
@@ -284,10 +309,15 @@ class Ranking:
 
     def count_items(self) -> int:
         """How many different items stand in the rows."""
+        if self._ranked is not None:
+            return self._ranked.count_items()
         return int(self._db.run("select count(distinct item) from kept")[0][0])
 
     def repeated(self) -> tuple[str, str] | None:
         """Some item and class that stand in several of the rows."""
+        if self._ranked is not None:
+            found = self._ranked.repeated()
+            return None if found is None else (str(found[0]), self._classes[found[1]])
         rows = self._db.run(
             "select item, class from kept group by item, class having count(*) > 1 "
             "order by class, item limit 1"
@@ -296,6 +326,10 @@ class Ranking:
 
     def write(self, out: Path, metadata: Mapping[str, str]) -> None:
         """The rows by class and rank, as Parquet."""
+        if self._ranked is not None:
+            named = self._layout.classes_are == "names"
+            self._ranked.write(out, self._classes if named else None, metadata)
+            return
         numbers = "".join(f"k.{name}, " for name in self._numbers)
         meta = ", ".join(f"{quoted(key)}: {quoted(value)}" for key, value in metadata.items())
         self._db.run("set preserve_insertion_order = true")
