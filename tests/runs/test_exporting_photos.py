@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -133,7 +134,7 @@ def calibrated(clothes: Path) -> Path:
     Forty photos are too few to calibrate by, which it says; here the export has to hold the map as it is.
     """
     work = clothes.parent / "calibrated"
-    subprocess.run(["cp", "-r", clothes, work], check=True)
+    shutil.copytree(clothes, work, ignore=shutil.ignore_patterns("exported"))
     command("calibrate", work / "run", "--anyway", "--device", "cpu")
     return work
 
