@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 import toys
-from reteach.engine import distributed
+from reteach.engine import distributed, learner
 from reteach.engine.evaluate import scores
+from reteach.engine.gradients import parallel
 from reteach.engine.run import Run
 from reteach.losses.standard import softmax_xent
 from reteach.methods.supervised import Supervised
@@ -62,7 +63,7 @@ def test_two_processes_train_as_one(tmp_path, name):
 
 def stepped(model: torch.nn.Module, rank: int, steps: range) -> None:
     """Steps of SGD, on batches that are functions of rank and step; wrapped anew, as after a restart."""
-    wrapped = distributed.parallel(model, torch.device("cpu"))
+    wrapped = parallel(model, torch.device("cpu"))
     for step in steps:
         x = torch.randn(8, 16, generator=torch.Generator().manual_seed(10 * step + rank))
         wrapped(x).square().mean().backward()
@@ -146,7 +147,7 @@ def test_batch_norm_of_each_process_by_itself(tmp_path, monkeypatch):
     one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert toys.same(one, two)
     whole = each_by_itself(tmp_path / "whole")
-    monkeypatch.setattr(distributed, "batch_norm_over", lambda over: Halves())
+    monkeypatch.setattr(learner, "batch_norm_over", lambda over: Halves())
     halves = each_by_itself(tmp_path / "halves")
     assert toys.same(halves, one, tolerance=2e-5)
     assert not toys.same(whole, one, tolerance=1e-3)

@@ -15,6 +15,8 @@ from ..models.presence import Link, Presence
 from ..recorded import recorded
 from ..schedules import Schedule
 from . import distributed, sharding
+from .batch_norm import NormOver, batch_norm_over
+from .gradients import parallel
 
 if TYPE_CHECKING:
     from ..data.loading.batch import Batch
@@ -117,7 +119,7 @@ class Learner:
     precision: Precision = "fp32"
     compiled: bool = False
     batch_norm: Statistics = "update"
-    norm_over: distributed.NormOver = "all"
+    norm_over: NormOver = "all"
     shared_out: bool = False
     averaged: nn.Module | None = field(default=None, init=False)
     scaler: torch.amp.GradScaler | None = field(default=None, init=False)
@@ -136,7 +138,7 @@ class Learner:
             if self.averaged is not None:
                 sharding.share_out(self.averaged)
         else:
-            module = distributed.parallel(self.model, device)
+            module = parallel(self.model, device)
         self._forward = torch.compile(module) if self.compiled else module
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -145,7 +147,7 @@ class Learner:
             self.model.train()
             for layer in self._kept:
                 layer.eval()
-        with autocast(x.device, self.precision), distributed.batch_norm_over(self.norm_over):
+        with autocast(x.device, self.precision), batch_norm_over(self.norm_over):
             return self._forward(x)  # type: ignore[no-any-return]
 
     def infer(self, x: Tensor) -> Tensor:
