@@ -71,13 +71,21 @@ def test_a_runs_own_config_trains_the_same_again(method, usual, spelling, tmp_pa
     told = Config(method, METHODS[method].settings(), output=Output(out=tmp_path))
     if not usual:
         groups = (told.settings, Data(), Model(), Training(), told.output)
-        told = Config(method, *(changed(group, ("out", *untaken(method))) for group in groups))
+        without = ("out", "shuffle_shards", *untaken(method))  # not beside --rebalance
+        told = Config(method, *(changed(group, without) for group in groups))
     save(told, tmp_path / "config.yaml")
     (tmp_path / "run.json").write_text("{}")
     made = parsed(f"train {method}", *spelling.format(tmp_path / "config.yaml").split(" "))
     for group in ("settings", "data", "model", "training"):
         assert getattr(made, group) == getattr(told, group)
     assert made.output == replace(told.output, out=None), "the run's own folder is taken"
+
+
+def test_shards_in_turn_come_back_from_a_config(tmp_path: Path):
+    told = Config("softmax", METHODS["softmax"].settings(), Data(shuffle_shards=4))
+    save(told, tmp_path / "config.yaml")
+    made = parsed("train softmax", "--config", str(tmp_path / "config.yaml"))
+    assert made.data == told.data
 
 
 def test_a_files_idle_setting_is_refused_where_it_is_changed(tmp_path: Path):
