@@ -177,6 +177,11 @@ def test_full_ft_keeps_the_normalisation_of_the_run(world, tmp_path):
         ("fc-only", ["--val-fraction", "0"], "judged on images of its own"),
         ("fc-only", ["--lr", "0.1"], "--lr has no effect with --mode fc-only"),
         ("fc-only", ["--rebalance"], "--rebalance has no effect with --mode fc-only"),
+        (
+            "fc-only",
+            ["--shuffle-shards", "2"],
+            "--shuffle-shards has no effect with --mode fc-only",
+        ),
         ("full-ft", ["--folds", "3"], "--folds has no effect with --mode full-ft"),
         ("fc-only", ["--predictor", "techer"], "the run has no model 'techer'"),
         ("full-ft", ["--predictor", "techer"], "the run has no model 'techer'"),

@@ -116,7 +116,8 @@ def _training(options: TransferOptions) -> Training:
         return replace(training, epochs=Training.epochs)
     names = [f.name for f in fields(training) if f.name != "seed"]
     refuse_unused(training, why, *names, usual=paper_training())
-    refuse_unused(data, why, "rebalance", "balanced_epoch", "cache", "resident")
+    idle = "rebalance", "balanced_epoch", "shuffle_shards", "cache", "resident"
+    refuse_unused(data, why, *idle)
     refuse_unused(options.output, why, *(f.name for f in fields(Output) if f.name != "out"))
     return training
 

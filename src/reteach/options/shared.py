@@ -110,6 +110,7 @@ class Data(Checked):
         NotWith("rebalance"),
         NotWith("balanced_epoch"),
         NotWith("cache"),
+        NotWith("freeze"),
         TakenBy("reads_shards"),
     ] = None
     """Read so many tar shards at a time and mix their images in each batch, in place of shuffling all images;

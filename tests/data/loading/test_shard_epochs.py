@@ -155,6 +155,7 @@ def test_a_training_reads_shards_in_turn_and_goes_on_where_it_was(
     for more, why in [
         (("--shuffle-shards", "3"), "must divide --batch-size 4"),
         (("--shuffle-shards", "2", "--cache"), "has no effect with --cache"),
+        (("--shuffle-shards", "2", "--freeze", "--pretrained"), "has no effect with --freeze"),
         (("--shuffle-shards", "2", "--rebalance", "1"), "has no effect with --rebalance"),
     ]:
         assert main([*words, "--steps", "2", *more, "--out", str(tmp_path / "no")]) == 2
