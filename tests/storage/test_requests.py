@@ -6,6 +6,7 @@ import io
 import tarfile
 import time
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,12 +19,14 @@ from reteach.data.loading.at_hand import FETCHERS
 from reteach.data.loading.augment import Eval
 from reteach.data.loading.batch import Normalize
 from reteach.data.loading.reader import pixels
+from reteach.data.loading.samplers import AlternatingSampler
 from reteach.data.loading.shard_epochs import ShardEpochs, shard_by_shard
 from reteach.data.loading.stream import Stream
 from reteach.data.sources.base import SubsetSource, shrunk
 from reteach.data.sources.parts import TarParts
 from reteach.data.sources.shards import open_shards
 from reteach.errors import UserError
+from reteach.schedules import Cycles
 from reteach.storage import shards as at_store
 
 SHARDS, IMAGES = 36, 4
@@ -169,6 +172,17 @@ def test_each_process_fetches_the_shards_of_its_own_places(store, pile):
         every.append(set(_of_shards(store)))
     assert len(every[0] | every[1]) == SHARDS
     assert len(every[0] & every[1]) <= 1  # the one that is cut
+
+
+def test_shards_are_fetched_where_two_orders_take_turns(store, pile):
+    """MILe's teacher and student, each with passes of its own."""
+    stream = _stream("s3://bucket/pile/*.tar", 4)
+    orders = AlternatingSampler(stream.order, stream.order, Cycles(4, 2, 2))
+    for copy in (folder := at_store.view.scratch() / "shards").iterdir():
+        copy.unlink()
+    for _ in replace(stream, order=orders).batches(0, 4):
+        pass
+    assert len(list(folder.glob("*.tar"))) >= 4  # byte ranges would leave none
 
 
 def test_a_shard_that_vanishes_while_it_is_waited_for_loses_its_images_alone(store, pile):

@@ -30,6 +30,11 @@ class Sampler(Protocol):
         """(B,) places in the whole sequence, of which the augmentation is a function."""
         return np.arange(step * batch_size, (step + 1) * batch_size)
 
+    @property
+    def in_turn(self) -> bool:
+        """Whether tar shards are read in turn, so that each is worth a copy here before it is read."""
+        return False
+
 
 KEYED = 10_000_000
 """From so many items on a pass is shuffled by a keyed permutation: an array of the whole order, 8 bytes for
@@ -201,6 +206,10 @@ class AlternatingSampler(Sampler):
     first: Sampler
     second: Sampler
     cycles: Cycles
+
+    @property
+    def in_turn(self) -> bool:
+        return self.first.in_turn or self.second.in_turn
 
     def rows(self, step: int, batch_size: int) -> Rows:
         turn = self.cycles(step)

@@ -55,6 +55,10 @@ class ShardEpochs(Sampler):
                 f"stream {self.name!r}"
             )
 
+    @property
+    def in_turn(self) -> bool:
+        return True
+
     def rows(self, step: int, batch_size: int) -> Rows:
         share, odd = divmod(batch_size, self.at_once)
         if odd:

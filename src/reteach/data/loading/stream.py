@@ -29,7 +29,6 @@ from .dense_labels import DenseLabels
 from .mixing import Mix, Reverse, flipped
 from .reader import Augment, Job, read
 from .samplers import Sampler
-from .shard_epochs import ShardEpochs
 
 
 @final
@@ -94,7 +93,7 @@ class Stream:
                 yield self.dataset.rows[rows], rng.seeds(key, np.concatenate(places))
 
         order: Iterable[Job] = jobs()
-        if isinstance(self.order, ShardEpochs):
+        if self.order.in_turn:
             coming = (self.dataset.rows[self.rows(step)[mine]] for step in range(start, stop))
             order = at_hand(self.dataset.source, order, coming)
         for images, unread in read(

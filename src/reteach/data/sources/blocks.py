@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,7 @@ _PIECE = 1000
 
 def has_shards(source: Source) -> bool:
     """Whether some of the images lie in tar shards."""
-    if isinstance(source, ConcatSource):
-        return has_shards(source.first) or has_shards(source.second)
-    if isinstance(source, SourceWrapper | SubsetSource):
-        return has_shards(source.source)
-    return isinstance(source, ShardSource)
+    return any(isinstance(each, ShardSource) for each in _within(source))
 
 
 def block_of(source: Source, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -43,36 +39,41 @@ def block_of(source: Source, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return rows // _PIECE
 
 
-def _count(source: Source) -> int:
-    """A number above those of all blocks of a source."""
-    if isinstance(source, ConcatSource):
-        return _count(source.first) + _count(source.second)
-    if isinstance(source, SourceWrapper | SubsetSource):
-        return _count(source.source)
-    return len(source.shards) if isinstance(source, ShardSource) else len(source) // _PIECE + 1
-
-
 def shards_at_store(source: Source, rows: NDArray[np.int64]) -> set[Address]:
     """The shards at a store in which some of these rows lie."""
-    if isinstance(source, ConcatSource):
-        n = len(source.first)
-        of_first = shards_at_store(source.first, rows[rows < n])
-        return of_first | shards_at_store(source.second, rows[rows >= n] - n)
-    if isinstance(source, SubsetSource):
-        return shards_at_store(source.source, source.rows[rows])
-    if isinstance(source, SourceWrapper):
-        return shards_at_store(source.source, rows)
-    if not isinstance(source, ShardSource):
-        return set()
-    own: Iterable[int] = np.unique(block_of(source, rows)).tolist()
-    return {where for n in own if (where := address(source.shards[n])) is not None}
+    blocks, first, found = np.unique(block_of(source, rows)), 0, set()
+    for each in _within(source):
+        own = blocks[(blocks >= first) & (blocks < first + _count(each))] - first
+        if isinstance(each, ShardSource):
+            found |= _addresses(each.shards[number] for number in own.tolist())
+        first += _count(each)
+    return found
 
 
 def every_shard_at_store(source: Source) -> set[Address]:
     """All shards of a source that are at a store."""
+    found = (_addresses(each.shards) for each in _within(source) if isinstance(each, ShardSource))
+    return set().union(*found)
+
+
+def _within(source: Source) -> Iterator[Source]:
+    """The sources that a source is put together from, in order."""
     if isinstance(source, ConcatSource):
-        return every_shard_at_store(source.first) | every_shard_at_store(source.second)
-    if isinstance(source, SourceWrapper | SubsetSource):
-        return every_shard_at_store(source.source)
-    shards = source.shards if isinstance(source, ShardSource) else ()
+        yield from _within(source.first)
+        yield from _within(source.second)
+    elif isinstance(source, SourceWrapper | SubsetSource):
+        yield from _within(source.source)
+    else:
+        yield source
+
+
+def _count(source: Source) -> int:
+    """A number above those of all blocks of a source."""
+    return sum(
+        len(each.shards) if isinstance(each, ShardSource) else len(each) // _PIECE + 1
+        for each in _within(source)
+    )
+
+
+def _addresses(shards: Iterable[str]) -> set[Address]:
     return {where for shard in shards if (where := address(shard)) is not None}
